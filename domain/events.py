@@ -1,0 +1,161 @@
+"""Events, their sales terms, and the claims a booking of them makes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+from domain.bookings import Claim
+
+POOL_MAIN = "pool:main"
+"""The counter of an event's places when it has one pool of them."""
+
+
+class EventStatus(StrEnum):
+    """Where an event's sale stands, derived from its terms, the clock and what is left."""
+
+    SCHEDULED = "scheduled"
+    ON_SALE = "on_sale"
+    PAUSED = "paused"
+    SOLD_OUT = "sold_out"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class NewEvent(Struct, frozen=True, kw_only=True):
+    """What an organizer says of a new event."""
+
+    title: str
+    location: str
+    starts_at: datetime
+    capacity: int
+    description: str = ""
+    ends_at: datetime | None = None
+    max_per_user: int = 8
+    sales_open_at: datetime | None = None
+    sales_close_at: datetime | None = None
+
+
+class EventChanges(Struct, frozen=True, kw_only=True):
+    """What an organizer changes of an event; UNSET leaves a field as it is."""
+
+    title: str | UnsetType = UNSET
+    location: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    starts_at: datetime | UnsetType = UNSET
+    ends_at: datetime | None | UnsetType = UNSET
+    capacity: int | UnsetType = UNSET
+    max_per_user: int | UnsetType = UNSET
+    sales_open_at: datetime | None | UnsetType = UNSET
+    sales_close_at: datetime | None | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """An event as PostgreSQL has it. `terms_token` names this very set of sales terms."""
+
+    id: UUID
+    organizer_id: UUID
+    title: str
+    description: str
+    location: str
+    starts_at: datetime
+    ends_at: datetime | None
+    capacity: int
+    max_per_user: int
+    sales_open_at: datetime | None
+    sales_close_at: datetime | None
+    paused: bool
+    cancelled_at: datetime | None
+    version: int
+    terms_token: str
+    created_at: datetime
+
+    @property
+    def terms(self) -> Terms:
+        """The part of an event that decides sales."""
+        starts_ms = to_ms(self.starts_at)
+        return Terms(
+            event_id=self.id,
+            organizer_id=self.organizer_id,
+            token=self.terms_token,
+            capacity=self.capacity,
+            max_per_user=self.max_per_user,
+            opens_ms=to_ms(self.sales_open_at) if self.sales_open_at else 0,
+            closes_ms=min(starts_ms, to_ms(self.sales_close_at)) if self.sales_close_at else starts_ms,
+            starts_ms=starts_ms,
+            paused=self.paused,
+            cancelled=self.cancelled_at is not None,
+            sales_open_at=self.sales_open_at,
+        )
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """The terms of a sale, as API processes cache them and the inventory verifies them by `token`.
+
+    Places are sold from `opens_ms` to before `closes_ms`, milliseconds since 1970 on Redis' clock.
+    """
+
+    event_id: UUID
+    organizer_id: UUID
+    token: str
+    capacity: int
+    max_per_user: int
+    opens_ms: int
+    closes_ms: int
+    starts_ms: int
+    paused: bool
+    cancelled: bool
+    sales_open_at: datetime | None
+
+    @property
+    def window_ms(self) -> tuple[int, int]:
+        """When places are sold, from and until; empty for a sale that is paused or cancelled."""
+        return (0, 0) if self.paused or self.cancelled else (self.opens_ms, self.closes_ms)
+
+    def claims(self, *, user_id: UUID, quantity: int) -> tuple[Claim, ...]:
+        """What a booking of `quantity` places takes: the account's own allowance first, then places.
+
+        In this order, somebody who may not have more is told so even when the event is sold out.
+        """
+        return (
+            Claim(user_counter(user_id), quantity, self.max_per_user),
+            Claim(POOL_MAIN, quantity, self.capacity),
+        )
+
+    def status(self, *, now_ms: int, remaining: int) -> EventStatus:
+        """Where the sale stands at `now_ms` with `remaining` places."""
+        if self.cancelled:
+            return EventStatus.CANCELLED
+        if now_ms >= self.closes_ms:
+            return EventStatus.CLOSED
+        if self.paused:
+            return EventStatus.PAUSED
+        if now_ms < self.opens_ms:
+            return EventStatus.SCHEDULED
+        return EventStatus.ON_SALE if remaining > 0 else EventStatus.SOLD_OUT
+
+
+class Availability(Struct, frozen=True):
+    """What the inventory says of an event at one instant: places `taken`, in pending and confirmed bookings."""
+
+    taken: int
+    now_ms: int
+
+
+def user_counter(user_id: UUID) -> str:
+    """The counter of the tickets one account may still take."""
+    return f"user:{user_id.hex}"
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """An aware moment in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)

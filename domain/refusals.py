@@ -1,0 +1,156 @@
+"""The facts a request can be refused for. HTTP statuses for them live in `api`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """A request that took nothing. `code` is stable; `facts` is what the caller may be told."""
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class Missing(Refusal):
+    """There is no such thing, or the caller may not know of it."""
+
+
+class EventNotFound(Missing):
+    code = "event_not_found"
+    title = "No such event"
+
+
+class BookingNotFound(Missing):
+    code = "booking_not_found"
+    title = "No such booking"
+
+
+class UserNotFound(Missing):
+    code = "user_not_found"
+    title = "No such user"
+
+
+class Conflict(Refusal):
+    """The request is sound, but not in the state things are in."""
+
+
+class SoldOut(Conflict):
+    """A counter has less than is claimed; carries `remaining`."""
+
+    code = "sold_out"
+    title = "Sold out"
+
+
+class PerUserLimit(Conflict):
+    """The account would hold more than the event lets one account hold; `limit`, `already_booked`."""
+
+    code = "per_user_limit"
+    title = "Too many tickets for one account"
+
+
+class NotOnSale(Conflict):
+    """Sales have not opened, are paused, over, or the event is cancelled; `status`, `sales_open_at`."""
+
+    code = "not_on_sale"
+    title = "Not on sale"
+
+
+class EventStarted(Conflict):
+    code = "event_started"
+    title = "The event has started"
+
+
+class CapacityBelowSold(Conflict):
+    """The capacity asked for is less than what is taken; carries `sold`."""
+
+    code = "capacity_below_sold"
+    title = "Capacity is below what is sold"
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+    title = "E-mail address is taken"
+
+
+class LastAdmin(Conflict):
+    code = "last_admin"
+    title = "The last admin stays"
+
+
+class Invalid(Refusal):
+    """The request breaks a rule; `errors` is a list of `{pointer, message}`."""
+
+    code = "invalid_request"
+    title = "The request breaks a rule"
+
+    @classmethod
+    def at(cls, pointer: str, message: str) -> Invalid:
+        """One broken rule at one JSON pointer."""
+        return cls(message, errors=[{"pointer": pointer, "message": message}])
+
+
+class IdempotencyKeyReused(Refusal):
+    code = "idempotency_key_reused"
+    title = "Idempotency key was used for another request"
+
+
+class Unauthenticated(Refusal):
+    """No token or one that cannot be used; every cause reads the same."""
+
+    code = "unauthenticated"
+    title = "Not authenticated"
+
+
+class InvalidCredentials(Refusal):
+    """Unknown e-mail, wrong password or banned account; every cause reads the same."""
+
+    code = "invalid_credentials"
+    title = "E-mail or password is wrong"
+
+
+class Forbidden(Refusal):
+    code = "forbidden"
+    title = "Not allowed"
+
+
+class WrongPassword(Refusal):
+    code = "wrong_password"
+    title = "The current password is wrong"
+
+
+class VersionMismatch(Refusal):
+    """Somebody else changed the thing first; carries `version`."""
+
+    code = "version_mismatch"
+    title = "Somebody else was faster"
+
+
+class RateLimited(Refusal):
+    """More requests than the limit allows; carries `retry_after_seconds`."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+
+class Unavailable(Refusal):
+    """A server is away or the inventory is being rebuilt; carries `retry_after_seconds`."""
+
+    code = "unavailable"
+    title = "Temporarily unavailable"
+
+
+class InventoryUnavailable(Unavailable):
+    """Redis has no inventory of the current epoch; retry after the rebuild."""
+
+
+class PersistenceLagging(Unavailable):
+    """More is accepted than workers persist; carries `retry_after_seconds`."""
+
+    code = "persistence_lagging"
+    title = "Persistence is lagging"

@@ -1,0 +1,142 @@
+"""What can be configured, read once from the environment and refused at start when wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PUBLIC_SECRETS = frozenset({"e698218fbf1d9d46b06a6c1aa41b3124", "changeme", "change-me", "secret", "password"})
+"""Secrets that stand in tutorials and repositories; whoever reads those could sign tokens."""
+
+JWT_SECRET_BYTES_MIN = 32
+"""RFC 7518, 3.2: an HMAC key is at least as long as its hash."""
+
+
+class Limit(str):
+    """A rate limit, `<count>/<seconds>` or `<count>/min`, e.g. `30/min`."""
+
+    __slots__ = ("count", "period_s")
+
+    count: int
+    period_s: int
+
+    PATTERN = re.compile(r"([1-9]\d{0,5})/(min|[1-9]\d{0,4})", re.ASCII)
+
+    @classmethod
+    def parse(cls, text: object) -> Limit:
+        """Read a limit; raises ValueError saying what a limit looks like."""
+        match = cls.PATTERN.fullmatch(str(text))
+        if not match:
+            message = "expected <count>/<seconds> or <count>/min, for example 30/min"
+            raise ValueError(message)
+        limit = cls(match[0])
+        limit.count = int(match[1])
+        limit.period_s = 60 if match[2] == "min" else int(match[2])
+        return limit
+
+
+RateLimit = Annotated[Limit, BeforeValidator(Limit.parse)]
+
+
+def _limit(text: str, description: str) -> Limit:
+    return Field(default=Limit.parse(text), description=description)  # type: ignore[no-any-return]
+
+
+class SettingsRefused(Exception):
+    """The environment does not make a valid configuration; `str()` names each setting and what to set."""
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its meaning. The README's table is made from this class."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
+    data_dir: Path = Field(Path(".data"), description="Where the embedded servers keep their data and secrets.")
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL, `postgresql://user:password@host/database`. Unset: the embedded one."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis or Valkey of the inventory (AOF on, noeviction). Unset: the embedded one."
+    )
+    queue_url: SecretStr | None = Field(
+        None, description="Redis or Valkey of the arq queue. Unset: the embedded one, a database of its own."
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="Signs the tokens, at least 32 bytes. Unset with the embedded stack: made once."
+    )
+    access_token_seconds: int = Field(1800, ge=60, le=86_400, description="Lifetime of an access token.")
+    refresh_token_seconds: int = Field(604_800, ge=600, le=7_776_000, description="Lifetime of a refresh token.")
+    api_processes: int = Field(1, ge=1, le=64, description="API processes `onsale up` starts.")
+    worker_processes: int = Field(1, ge=1, le=64, description="Worker processes `onsale up` starts.")
+    log_format: Literal["console", "json"] = Field("console", description="`json` for production.")
+    rate_limits: Literal["on", "off"] = Field("on", description="`off` for load tests only.")
+    limit_login: RateLimit = _limit("5/min", "Logins per client address and e-mail.")
+    limit_login_address: RateLimit = _limit("60/min", "Logins and refreshes per client address.")
+    limit_refresh: RateLimit = _limit("5/min", "Token refreshes per session.")
+    limit_signup: RateLimit = _limit("5/min", "Signups per client address.")
+    limit_booking_create: RateLimit = _limit("30/min", "`POST /bookings` per account.")
+    limit_booking_cancel: RateLimit = _limit("30/min", "`DELETE /bookings/…` per account.")
+    limit_event_create: RateLimit = _limit("5/min", "`POST /events` per account.")
+    limit_event_delete: RateLimit = _limit("5/min", "`DELETE /events/…` per account.")
+    limit_event_update: RateLimit = _limit("10/min", "`PATCH /events/…` per account.")
+    limit_admin_write: RateLimit = _limit("10/min", "Admin actions that change something, per account.")
+    limit_admin_read: RateLimit = _limit("60/min", "Admin actions that read, per account.")
+    limit_default: RateLimit = _limit("300/min", "Everything else, per account or address.")
+    unpersisted_max: int = Field(
+        20_000, ge=100, le=1_000_000, description="Accepted but unpersisted bookings a partition may hold before 503."
+    )
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _secret_is_a_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None:
+            return None
+        text = secret.get_secret_value()
+        if text.lower() in PUBLIC_SECRETS:
+            message = "is a secret that was published; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
+            raise ValueError(message)
+        if len(text.encode()) < JWT_SECRET_BYTES_MIN:
+            message = f"needs at least {JWT_SECRET_BYTES_MIN} bytes; python -c 'import secrets; print(secrets.token_hex(32))'"
+            raise ValueError(message)
+        return secret
+
+    @model_validator(mode="after")
+    def _servers_go_together(self) -> Settings:
+        urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "QUEUE_URL": self.queue_url}
+        missing = [name for name, url in urls.items() if url is None]
+        if missing and len(missing) < len(urls):
+            message = f"set {' and '.join(missing)} too, or none of {', '.join(urls)} for the embedded servers"
+            raise ValueError(message)
+        if not missing and self.jwt_secret is None:
+            message = "set JWT_SECRET: only the embedded stack makes its own"
+            raise ValueError(message)
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this process belongs to a stack that brings its own servers."""
+        return self.database_url is None
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsRefused: with one line per fault, each naming its setting and showing no value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{'_'.join(str(part) for part in fault['loc']).upper() or 'settings'}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsRefused("\n".join(lines)) from None

@@ -1,0 +1,1 @@
+"""The rim: the only code that knows Redis, arq and PostgreSQL."""

@@ -1,0 +1,19 @@
+#!lua
+-- Put an event's sales terms in force, unless a counter has more taken than its new size.
+-- Counters keep what is taken; an event that was not there starts with nothing taken.
+--
+-- KEYS  epoch, counters
+-- ARGV  terms_token, then counter, size of each pool
+-- RETURN {'installed', now_ms}, {'short', counter, taken}, {'fenced'}
+local FIRST_POOL = 2
+
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+
+for i = FIRST_POOL, #ARGV, 2 do
+  local taken = tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or '0')
+  if taken > tonumber(ARGV[i + 1]) then return {'short', ARGV[i], taken} end
+end
+for i = FIRST_POOL, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], 0) end
+redis.call('HSET', KEYS[2], 'terms', ARGV[1])
+local time = redis.call('TIME')
+return {'installed', time[1] * 1000 + math.floor(time[2] / 1000)}

@@ -1,0 +1,10 @@
+#!lua
+-- Begin this epoch in a partition, unless a later one has begun.
+--
+-- KEYS  epoch
+-- ARGV  none
+-- RETURN {'opened'}, {'fenced'}
+local current = tonumber(redis.call('GET', KEYS[1]) or '0')
+if current > tonumber(EPOCH) then return {'fenced'} end
+redis.call('SET', KEYS[1], EPOCH)
+return {'opened'}

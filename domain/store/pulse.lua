@@ -1,0 +1,12 @@
+#!lua flags=no-writes
+-- Say whether a partition sells in this epoch, and what waits to be persisted.
+--
+-- KEYS  epoch, unpersisted
+-- ARGV  none
+-- RETURN {'beating', unpersisted_count, oldest_age_ms}, {'fenced'}
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+if not oldest[2] then return {'beating', 0, 0} end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+return {'beating', redis.call('ZCARD', KEYS[2]), now_ms - tonumber(oldest[2])}

@@ -1,0 +1,13 @@
+#!lua
+-- Replace an event's counters with what PostgreSQL says is taken, in chunks, while nothing is sold.
+-- A rebuilder whose epoch is over changes nothing.
+--
+-- KEYS  epoch, counters
+-- ARGV  chunk ('first' empties the counters), then field, value
+-- RETURN {'refilled'}, {'fenced'}
+local FIRST_FIELD = 2
+
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if ARGV[1] == 'first' then redis.call('DEL', KEYS[2]) end
+for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+return {'refilled'}

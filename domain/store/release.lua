@@ -1,0 +1,32 @@
+#!lua
+-- Give a booking's claims back, once, and list the change as unpersisted.
+-- Safe to repeat: a booking that holds nothing any more is answered as it is.
+--
+-- KEYS  epoch, counters, record, unpersisted, doorbell, mine
+-- ARGV  booking_id, to_status ('cancelled' or 'rejected'), reason ('' for none),
+--       version ('' for any), deadline_ms (0 for none), doorbell_ms
+-- RETURN {'released', ring, record…}, {'known', 0, record…}, {'unknown'}, {'changed'}, {'late'},
+--        {'fenced'}
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+
+local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims')
+if record[1] ~= EPOCH then return {'unknown'} end
+if record[2] ~= 'pending' and record[2] ~= 'confirmed' then
+  return {'known', 0, redis.call('HGETALL', KEYS[3])}
+end
+if ARGV[4] ~= '' and ARGV[4] ~= record[3] then return {'changed'} end
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[5] ~= '0' and now_ms >= tonumber(ARGV[5]) then return {'late'} end
+
+for counter, quantity in string.gmatch(record[4], '(%S+)=(%d+)') do
+  redis.call('HINCRBY', KEYS[2], counter, -tonumber(quantity))
+end
+redis.call('HSET', KEYS[3], 'status', ARGV[2], 'version', record[3] + 1, 'cancelled_ms', now_ms)
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], 'reason', ARGV[3]) end
+redis.call('PERSIST', KEYS[3])
+redis.call('ZADD', KEYS[4], now_ms, ARGV[1])
+redis.call('SADD', KEYS[6], ARGV[1])
+local ring = redis.call('SET', KEYS[5], 1, 'NX', 'PX', ARGV[6]) and 1 or 0
+return {'released', ring, redis.call('HGETALL', KEYS[3])}

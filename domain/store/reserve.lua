@@ -1,0 +1,54 @@
+#!lua
+-- Take every claim of a booking or none, and list the booking as unpersisted.
+-- Safe to repeat: a booking that is known is answered, not made again.
+--
+-- KEYS  epoch, counters, record, unpersisted, doorbell, mine
+-- ARGV  terms_token, opens_ms, closes_ms, lookup ('fresh': an account the event has seen is sent to
+--       PostgreSQL first, 'checked': that was done), booking_id, event_id, user_id, quantity,
+--       unpersisted_max, lag_max_ms, doorbell_ms, then counter, quantity, size of each claim
+-- RETURN {'reserved', created_ms, ring}, {'known', record…}, {'mismatch'}, {'lookup'}, {'stale'},
+--        {'closed', now_ms}, {'short', claim_index, remaining, now_ms}, {'lagging'},
+--        {'uninstalled'}, {'fenced'}
+local FIRST_CLAIM = 12
+
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+
+local known = redis.call('HMGET', KEYS[3], 'epoch', 'event', 'quantity')
+if known[1] == EPOCH then
+  if known[2] ~= ARGV[6] or known[3] ~= ARGV[8] then return {'mismatch'} end
+  return {'known', redis.call('HGETALL', KEYS[3])}
+end
+
+local names = {'terms'}
+for i = FIRST_CLAIM, #ARGV, 3 do names[#names + 1] = ARGV[i] end
+local taken = redis.call('HMGET', KEYS[2], unpack(names))
+if not taken[1] then return {'uninstalled'} end
+if taken[1] ~= ARGV[1] then return {'stale'} end
+if ARGV[4] == 'fresh' and taken[2] then return {'lookup'} end
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if now_ms < tonumber(ARGV[2]) or now_ms >= tonumber(ARGV[3]) then return {'closed', now_ms} end
+
+for i = FIRST_CLAIM, #ARGV, 3 do
+  local index = (i - FIRST_CLAIM) / 3
+  local remaining = tonumber(ARGV[i + 2]) - tonumber(taken[index + 2] or '0')
+  if remaining < tonumber(ARGV[i + 1]) then return {'short', index, remaining, now_ms} end
+end
+
+if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[9]) then return {'lagging'} end
+local oldest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+if oldest[2] and now_ms - tonumber(oldest[2]) > tonumber(ARGV[10]) then return {'lagging'} end
+
+local claims = {}
+for i = FIRST_CLAIM, #ARGV, 3 do
+  redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
+  claims[#claims + 1] = ARGV[i] .. '=' .. ARGV[i + 1]
+end
+if known[1] then redis.call('DEL', KEYS[3]) end
+redis.call('HSET', KEYS[3], 'epoch', EPOCH, 'event', ARGV[6], 'user', ARGV[7], 'quantity', ARGV[8],
+  'status', 'pending', 'version', 1, 'created_ms', now_ms, 'claims', table.concat(claims, ' '))
+redis.call('ZADD', KEYS[4], now_ms, ARGV[5])
+redis.call('SADD', KEYS[6], ARGV[5])
+local ring = redis.call('SET', KEYS[5], 1, 'NX', 'PX', ARGV[11]) and 1 or 0
+return {'reserved', now_ms, ring}

@@ -1,0 +1,22 @@
+#!lua
+-- Bring the record of a booking back from PostgreSQL, if Redis has none of this epoch.
+-- What was read too long ago brings nothing back: the booking may have changed and retired since.
+--
+-- KEYS  epoch, record
+-- ARGV  read_ms (Redis' clock before PostgreSQL was read), read_age_max_ms, retire_ms,
+--       then field, value of the record
+-- RETURN {'restored'}, {'known'}, {'expired'}, {'fenced'}
+local FIRST_FIELD = 4
+
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('HGET', KEYS[2], 'epoch') == EPOCH then return {'known'} end
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if now_ms - tonumber(ARGV[1]) > tonumber(ARGV[2]) then return {'expired'} end
+
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'epoch', EPOCH)
+for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return {'restored'}

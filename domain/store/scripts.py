@@ -1,0 +1,106 @@
+"""Lua scripts that are fenced: they run only in the epoch they were made for.
+
+The epoch is baked into each script's text, so every epoch has scripts, and SHA-1s, of its own. They
+are called by EVALSHA and never loaded on NOSCRIPT: a Redis that restarted or failed over has an empty
+script cache, refuses them all, and so sells nothing until recovery has begun the next epoch and loaded
+that one's scripts. A Redis that was wiped keeps its cache but lost the epoch key, which each script
+compares first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from domain.refusals import InventoryUnavailable
+from domain.store.pipeline import RETRY_AFTER_SECONDS, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+FENCED = b"fenced"
+"""The word with which every script answers outside its epoch."""
+
+FENCED_SCRIPTS = (
+    "reserve",
+    "release",
+    "settle",
+    "restore",
+    "look",
+    "install",
+    "pulse",
+)
+"""The scripts of an epoch, loaded when its rebuild is complete."""
+
+REBUILD_SCRIPTS = ("open", "refill")
+"""Run by their text while an epoch is being built; never loaded."""
+
+
+@cache
+def source(name: str, epoch: int) -> str:
+    """The text of a script in one epoch."""
+    text = files("domain.store").joinpath(f"{name}.lua").read_text()
+    shebang, body = text.split("\n", 1)
+    return f"{shebang}\nlocal EPOCH = '{epoch}'\n{body}"
+
+
+@cache
+def sha1(name: str, epoch: int) -> str:
+    """The name by which Redis knows a script."""
+    return hashlib.sha1(source(name, epoch).encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Calls scripts in the epoch this process believes in, and notices when it is over.
+
+    `on_fenced` is awaited, at most once at a time, when Redis refused the epoch; it reads the current
+    one from PostgreSQL, which is the truth of it. The refused call itself is not repeated.
+    """
+
+    def __init__(self, pipeline: Pipeline, read_epoch: Callable[[], Awaitable[int]]) -> None:
+        self.pipeline = pipeline
+        self._read_epoch = read_epoch
+        self.epoch = 0
+
+    async def refresh(self) -> int:
+        """Learn the current epoch from PostgreSQL."""
+        self.epoch = max(self.epoch, await self._read_epoch())
+        return self.epoch
+
+    async def call(self, name: str, keys: list[str], args: list[Any]) -> list[Any]:
+        """Run a script; answers its words.
+
+        Raises:
+            InventoryUnavailable: Redis does not sell in this epoch; retry after the rebuild.
+            Unavailable: Redis cannot be reached.
+        """
+        epoch = self.epoch
+        try:
+            answer: list[Any] = await self.pipeline.call("EVALSHA", sha1(name, epoch), len(keys), *keys, *args)
+        except NoScriptError:
+            answer = [FENCED]
+        except ResponseError as error:
+            raise _unavailable() from error
+        if answer[0] == FENCED:
+            if self.epoch == epoch:
+                await self.refresh()
+            raise _unavailable()
+        return answer
+
+    async def load(self) -> None:
+        """Make this epoch's scripts known to Redis: from now on it sells."""
+        for name in FENCED_SCRIPTS:
+            await self.pipeline.call("SCRIPT LOAD", source(name, self.epoch))
+
+    async def run_text(self, name: str, epoch: int, keys: list[str], args: list[Any]) -> bool:
+        """Run a script of a rebuild by its text; False when a later epoch has begun."""
+        answer = await self.pipeline.call("EVAL", source(name, epoch), len(keys), *keys, *args)
+        return bool(answer[0] != FENCED)
+
+
+def _unavailable() -> InventoryUnavailable:
+    return InventoryUnavailable("The inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
