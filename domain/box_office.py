@@ -2,65 +2,282 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from domain.bookings import Booking, BookingStatus, NewBooking, Reservation
+from domain.events import EventStatus, from_ms
+from domain.partitions import booking_id_for_key, partition_of_booking, partition_of_event, random_booking_id
+from domain.refusals import BookingNotFound, IdempotencyKeyReused, InventoryUnavailable
+from domain.store.inventory import LookupNeeded, RecordUnknown, TermsStale
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from domain.bookings import Booking, Reservation
-    from domain.events import Event, EventChanges, EventStatus, NewEvent
+    from domain.events import Event, EventChanges, NewEvent, Terms
+    from domain.store.catalog import Catalog
+    from domain.store.doorbell import Doorbell
+    from domain.store.inventory import Inventory, Reserved
+    from domain.store.ledger import Ledger
+
+TERMS_CACHED_MAX = 10_000
+"""Events whose terms a process remembers; the script verifies them, so forgetting costs one read."""
+
+ATTEMPTS_MAX = 4
+"""How often a request follows terms that change, or a record that retires, while it is being served."""
+
+POLL_INTERVAL_S = 0.02
+POLL_INTERVAL_S_MAX = 0.25
+"""A long poll looks this often, at first and at most. Most bookings are confirmed within 50 ms."""
+
+CLEAR_BATCH_MAX = 200
+"""Bookings of a cancelled event that are cancelled together."""
 
 
 class BoxOffice:
     """Sells, shows and takes back places. One per process."""
+
+    def __init__(self, catalog: Catalog, inventory: Inventory, ledger: Ledger, doorbell: Doorbell) -> None:
+        self._catalog = catalog
+        self._inventory = inventory
+        self._ledger = ledger
+        self._doorbell = doorbell
+        self._terms: OrderedDict[UUID, Terms] = OrderedDict()
 
     async def reserve(
         self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None
     ) -> Reservation:
         """Take places for a booking, and promise to persist it.
 
-        Raises: EventNotFound, SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused,
-        InventoryUnavailable, PersistenceLagging.
+        Raises:
+            EventNotFound, SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused: nothing was taken.
+            InventoryUnavailable, PersistenceLagging: try again.
         """
-        raise NotImplementedError
+        if idempotency_key is None:
+            booking_id, looked_up = random_booking_id(event_id), True
+        else:
+            booking_id = booking_id_for_key(account_id=user_id, idempotency_key=idempotency_key, event_id=event_id)
+            looked_up = False
+        new = NewBooking(booking_id, event_id, user_id, quantity)
+        try:
+            reserved = await self._reserve(new, looked_up=looked_up)
+        except LookupNeeded:
+            earlier = await self._ledger.find_by_key(booking_id)
+            if earlier is not None:
+                return _replay(earlier, new)
+            reserved = await self._reserve(new, looked_up=True)
+        if reserved.ring:
+            self._doorbell.ring(partition_of_event(event_id))
+        return Reservation(reserved.booking, reserved.replayed)
 
     async def booking(self, booking_id: UUID) -> Booking:
-        """The booking as it stands; raises BookingNotFound."""
-        raise NotImplementedError
+        """The booking as it stands: from its record, or from PostgreSQL once that has retired.
+
+        Raises:
+            BookingNotFound: no booking has this id.
+            InventoryUnavailable: it may be in Redis, which cannot be asked now.
+        """
+        booking, _ = await self._find(booking_id)
+        return booking
 
     async def wait_until_final(self, booking: Booking, *, seconds: float) -> Booking:
         """The booking once it is final, or as it stands when the time is over."""
-        raise NotImplementedError
+        return await self._wait(booking, until_final=True, seconds=seconds)
 
     async def wait_for_change(self, booking: Booking, *, seconds: float) -> Booking:
-        """The booking once its version or status differ from `booking`, or as it stands when the time is over."""
-        raise NotImplementedError
+        """The booking once it differs from `booking`, or as it stands when the time is over."""
+        return await self._wait(booking, until_final=False, seconds=seconds)
 
     async def cancel(self, booking: Booking) -> Booking:
-        """Give the places back, once; answers the same when it was done before. Raises EventStarted."""
-        raise NotImplementedError
+        """Give the places back, once; again, the same answer.
+
+        Raises:
+            EventStarted: it is too late.
+            InventoryUnavailable: try again.
+        """
+        terms = await self._current_terms(booking.event_id)
+        return await self._release(booking.id, terms, deadline_ms=terms.starts_ms)
+
+    async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
+        """Cancel the next bookings of a cancelled event, in order of id.
+
+        A booking still pending is left to a later round, when it is confirmed.
+
+        Returns:
+            The last booking's id, None at the end of the round, and the places still taken: 0 when done.
+        """
+        terms = await self._load_terms(event_id)
+        batch = await self._ledger.holding(event_id, after=after, limit=CLEAR_BATCH_MAX)
+        await asyncio.gather(*(self._release(booking.id, terms, reason="event_cancelled") for booking in batch))
+        (taken,) = await self._inventory.taken([event_id])
+        return (batch[-1].id if batch else None), taken or 0
 
     async def bookings_of(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
-        """The account's bookings, newest first by (created_at, id), pending ones included."""
-        raise NotImplementedError
+        """The account's bookings, newest first by (created_at, id), pending ones included.
+
+        Redis is read first: a booking that is persisted in between is then seen twice, never missed.
+        """
+        fresh = await self._inventory.unpersisted_of(user_id)
+        stored = await self._ledger.of_user(user_id, limit=limit, before=before)
+        found = {booking.id: booking for booking in stored}
+        for booking in fresh:
+            if before is None or (booking.created_at, booking.id) < before:
+                found[booking.id] = max(booking, found.get(booking.id, booking), key=lambda each: each.version)
+        newest = sorted(found.values(), key=lambda booking: (booking.created_at, booking.id), reverse=True)
+        return newest[:limit]
 
     async def create_event(self, new: NewEvent, *, organizer_id: UUID) -> Event:
-        """Put an event on sale."""
-        raise NotImplementedError
+        """Put an event on sale; raises Invalid, InventoryUnavailable."""
+        event = await self._catalog.create(new, organizer_id=organizer_id, now=await self._now())
+        self._remember(event.terms)
+        return event
 
     async def event(self, event_id: UUID) -> Event:
         """The event as PostgreSQL has it; raises EventNotFound."""
-        raise NotImplementedError
+        return await self._catalog.find(event_id)
 
     async def change_event(self, event_id: UUID, changes: EventChanges, *, expected_version: int | None) -> Event:
-        """Change an event, sales included, at once. Raises EventNotFound, CapacityBelowSold, VersionMismatch, Invalid."""
-        raise NotImplementedError
+        """Change an event, its sales included, at once.
+
+        Raises:
+            EventNotFound, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
+        """
+        event = await self._catalog.change(
+            event_id, changes, expected_version=expected_version, now=await self._now()
+        )
+        self._remember(event.terms)
+        return event
 
     async def cancel_event(self, event_id: UUID) -> Event:
-        """Stop sales at once and cancel every booking in the background; again: the same event."""
-        raise NotImplementedError
+        """Stop sales at once; every booking is cancelled in the background. Again: the same event."""
+        event = await self._catalog.cancel(event_id, now=await self._now())
+        self._remember(event.terms)
+        return event
 
-    async def on_show(self, events: list[Event]) -> list[tuple[Event, int, EventStatus]]:
-        """Each event with the places remaining and its status, as of now (from the inventory)."""
-        raise NotImplementedError
+    async def on_show(self, events: Sequence[Event]) -> list[tuple[Event, int, EventStatus]]:
+        """Each event with the places remaining and its status, as the inventory has them now.
+
+        Raises:
+            InventoryUnavailable: an event has no inventory, it is being rebuilt.
+        """
+        if not events:
+            return []
+        now_ms = await self._inventory.now_ms()
+        taken = await self._inventory.taken([event.id for event in events])
+        shown = []
+        for event, places in zip(events, taken, strict=True):
+            if places is None and event.cancelled_at is None:
+                detail = "The inventory is being rebuilt."
+                raise InventoryUnavailable(detail, retry_after_seconds=1)
+            remaining = max(0, event.capacity - (places or 0))
+            shown.append((event, remaining, event.terms.status(now_ms=now_ms, remaining=remaining)))
+        return shown
+
+    async def _reserve(self, new: NewBooking, *, looked_up: bool) -> Reserved:
+        terms = await self._cached_terms(new.event_id)
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                return await self._inventory.reserve(new, terms, looked_up=looked_up)
+            except TermsStale:
+                terms = await self._follow(terms)
+        detail = "The event's terms are changing."
+        raise InventoryUnavailable(detail, retry_after_seconds=1)
+
+    async def _release(
+        self, booking_id: UUID, terms: Terms, *, deadline_ms: int = 0, reason: str = ""
+    ) -> Booking:
+        """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
+        for _ in range(ATTEMPTS_MAX):
+            booking, read_ms = await self._find(booking_id)
+            if read_ms:
+                await self._inventory.restore(booking, terms, read_ms=read_ms)
+            try:
+                released = await self._inventory.release(
+                    booking, status=BookingStatus.CANCELLED, reason=reason, deadline_ms=deadline_ms
+                )
+            except RecordUnknown:
+                continue
+            if released.ring:
+                self._doorbell.ring(partition_of_event(booking.event_id))
+            return released.booking
+        detail = "The booking is changing."
+        raise InventoryUnavailable(detail, retry_after_seconds=1)
+
+    async def _find(self, booking_id: UUID) -> tuple[Booking, int]:
+        """The booking, and Redis' clock before PostgreSQL was read, 0 when it was not."""
+        if partition_of_booking(booking_id) is None:
+            raise _no_booking()
+        try:
+            return await self._inventory.look(booking_id), 0
+        except RecordUnknown as unknown:
+            booking = await self._ledger.find(booking_id)
+            if booking is None:
+                raise _no_booking() from None
+            return booking, unknown.now_ms
+        except InventoryUnavailable:
+            booking = await self._ledger.find(booking_id)
+            if booking is None:
+                raise
+            return booking, 0
+
+    async def _wait(self, booking: Booking, *, until_final: bool, seconds: float) -> Booking:
+        deadline = asyncio.get_running_loop().time() + seconds
+        interval_s = POLL_INTERVAL_S
+        latest = booking
+        while not (latest.final if until_final else _differs(latest, booking)):
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(min(interval_s, left_s))
+            interval_s = min(interval_s * 1.5, POLL_INTERVAL_S_MAX)
+            latest = await self.booking(booking.id)
+        return latest
+
+    async def _cached_terms(self, event_id: UUID) -> Terms:
+        return self._terms.get(event_id) or await self._load_terms(event_id)
+
+    async def _current_terms(self, event_id: UUID) -> Terms:
+        """Terms as PostgreSQL has them, for what the script does not verify."""
+        return await self._load_terms(event_id)
+
+    async def _load_terms(self, event_id: UUID) -> Terms:
+        terms = (await self._catalog.find(event_id)).terms
+        self._remember(terms)
+        return terms
+
+    async def _follow(self, stale: Terms) -> Terms:
+        """Newer terms than `stale`; when PostgreSQL has the same, Redis is what is behind, and is mended."""
+        terms = await self._load_terms(stale.event_id)
+        if terms.token == stale.token:
+            terms = (await self._catalog.reinstall(stale.event_id)).terms
+            self._remember(terms)
+        return terms
+
+    def _remember(self, terms: Terms) -> None:
+        self._terms[terms.event_id] = terms
+        self._terms.move_to_end(terms.event_id)
+        if len(self._terms) > TERMS_CACHED_MAX:
+            self._terms.popitem(last=False)
+
+    async def _now(self) -> datetime:
+        return from_ms(await self._inventory.now_ms())
+
+
+def _replay(earlier: Booking, new: NewBooking) -> Reservation:
+    if (earlier.event_id, earlier.quantity) != (new.event_id, new.quantity):
+        detail = "This idempotency key made another booking."
+        raise IdempotencyKeyReused(detail)
+    return Reservation(earlier, replayed=True)
+
+
+def _differs(one: Booking, other: Booking) -> bool:
+    return (one.version, one.status) != (other.version, other.status)
+
+
+def _no_booking() -> BookingNotFound:
+    return BookingNotFound("There is no booking with this id.")
+
+

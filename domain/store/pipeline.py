@@ -14,6 +14,8 @@ from domain.refusals import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redis.asyncio.client import Pipeline as RedisPipeline
+
 BATCH_COMMANDS_MAX = 128
 """Commands of one round trip; more only make the first of them wait for the last."""
 
@@ -71,6 +73,18 @@ class Pipeline:
             self._launch()
         return await answer
 
+    async def execute(self, pipeline: RedisPipeline) -> list[Any]:
+        """Run a prepared pipeline on a connection of its own, for what is off the hot path.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        try:
+            answers: list[Any] = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
+        return answers
+
     async def close(self) -> None:
         """Wait for what is under way and close the connections."""
         await asyncio.gather(*self._flights, return_exceptions=True)
@@ -118,6 +132,10 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if isinstance(error, ResponseError):
         future.set_exception(error)
         return
+    future.set_exception(_away(error))
+
+
+def _away(error: Exception) -> Unavailable:
     away = Unavailable("The inventory cannot be reached.", retry_after_seconds=RETRY_AFTER_SECONDS)
     away.__cause__ = error
-    future.set_exception(away)
+    return away

@@ -91,9 +91,13 @@ class Scripts:
             raise _unavailable()
         return answer
 
-    async def load(self) -> None:
-        """Make this epoch's scripts known to Redis: from now on it sells."""
-        for name in FENCED_SCRIPTS:
+    def begin(self, epoch: int) -> None:
+        """Believe in a new epoch, as the rebuilder that began it."""
+        self.epoch = epoch
+
+    async def load(self, names: tuple[str, ...] = FENCED_SCRIPTS) -> None:
+        """Make this epoch's scripts known to Redis: with all of them, it sells."""
+        for name in names:
             await self.pipeline.call("SCRIPT LOAD", source(name, self.epoch))
 
     async def run_text(self, name: str, epoch: int, keys: list[str], args: list[Any]) -> bool:

@@ -1,0 +1,120 @@
+"""Persisting: a partition's unpersisted set, written to PostgreSQL until it is empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec import Struct
+
+from domain.bookings import BookingStatus
+from domain.store.inventory import RecordUnknown, Settlement, TermsStale
+from domain.store.ledger import LedgerRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from domain.bookings import Booking
+    from domain.store.connect import Stores
+    from domain.store.inventory import Unpersisted
+    from domain.store.ledger import Written
+
+log = structlog.get_logger()
+
+BATCH_MAX = 500
+"""Bookings written by one statement.
+
+Rows a second stop growing at about this size on one connection; a larger batch only makes one refused
+booking cost more.
+"""
+
+ROUNDS_MAX = 400
+"""Batches of one call; then the caller decides whether to go on, so that a job stays shorter than its timeout."""
+
+LEASE_MS = 1_000
+"""How long one worker keeps a partition to itself: as long as another may wait for one that died."""
+
+
+class Persisted(Struct, frozen=True):
+    """What one round did. `left` is what waits in the partition after it."""
+
+    written: int = 0
+    rejected: int = 0
+    left: int = 0
+
+
+async def persist(stores: Stores, partition: int, *, holder: str) -> int:
+    """Persist a partition until it is empty, or another worker is at it; answers how many were written.
+
+    Safe to be killed anywhere and to run twice: what is not settled is simply persisted again.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis cannot be asked; the set stays as it is.
+        EpochOver: the epoch ended meanwhile; the rebuild persists what is left.
+    """
+    written = 0
+    for _ in range(ROUNDS_MAX):
+        if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+            return written
+        done = await persist_once(stores, partition)
+        written += done.written
+        if done.left == 0:
+            break
+    await stores.inventory.leave_lease(partition, holder=holder)
+    return written
+
+
+async def persist_once(stores: Stores, partition: int) -> Persisted:
+    """Persist the oldest batch of a partition."""
+    epoch = stores.scripts.epoch
+    entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+    bookings = [entry.booking for entry in entries if entry.booking and entry.epoch == epoch]
+    written, refused = await write(stores, bookings, epoch=epoch)
+    left = await stores.inventory.settle(partition, settlements(entries, written))
+    for booking, reason in refused:
+        await reject(stores, booking, reason)
+    return Persisted(len(written), len(refused), left + len(refused))
+
+
+async def write(
+    stores: Stores, batch: Sequence[Booking], *, epoch: int
+) -> tuple[dict[UUID, Written], list[tuple[Booking, str]]]:
+    """Write a batch; a booking that PostgreSQL refuses is found by halving, and the rest goes through."""
+    if not batch:
+        return {}, []
+    try:
+        return await stores.ledger.persist(batch, epoch=epoch), []
+    except LedgerRefused as refusal:
+        if len(batch) == 1:
+            return {}, [(batch[0], refusal.reason)]
+    middle = len(batch) // 2
+    first, first_refused = await write(stores, batch[:middle], epoch=epoch)
+    second, second_refused = await write(stores, batch[middle:], epoch=epoch)
+    return first | second, first_refused + second_refused
+
+
+async def reject(stores: Stores, booking: Booking, reason: str) -> None:
+    """Return a refused booking's places; the rejection is persisted like any other change."""
+    log.error("booking_rejected", booking_id=str(booking.id), event_id=str(booking.event_id), reason=reason)
+    try:
+        await stores.inventory.release(
+            booking, status=BookingStatus.REJECTED, reason=reason, version=booking.version
+        )
+    except (TermsStale, RecordUnknown):
+        # It was cancelled, or persisted by another worker, in between: nothing is left to reject.
+        log.info("rejection_overtaken", booking_id=str(booking.id))
+
+
+def settlements(entries: Sequence[Unpersisted], written: dict[UUID, Written]) -> list[Settlement]:
+    """What may leave the unpersisted set: what is written, and ids whose record is gone."""
+    settled = []
+    for entry in entries:
+        row = written.get(entry.id)
+        if entry.booking is None:
+            settled.append(Settlement(entry.id, None, None, BookingStatus.REJECTED, 0, None))
+        elif row is not None:
+            settled.append(
+                Settlement(entry.id, entry.booking.user_id, entry.booking.version, row.status, row.version, row.confirmed_at)
+            )
+    return settled

@@ -1,0 +1,148 @@
+"""Rebuilding: a new epoch of the inventory, its counters made from PostgreSQL.
+
+Needed whenever Redis may not hold what it was last told: after it restarted, failed over, was wiped or
+came back with older data. Until a rebuild is complete nothing is sold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from msgspec import Struct, structs
+
+from domain.bookings import BookingStatus
+from domain.events import POOL_MAIN, from_ms, user_counter
+from domain.partitions import PARTITIONS, partition_of_event
+from domain.persisting import BATCH_MAX, settlements, write
+from domain.refusals import InventoryUnavailable
+from domain.store.inventory import counters_key, epoch_key
+from domain.store.ledger import EpochOver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from domain.events import Event
+    from domain.store.connect import Stores
+
+log = structlog.get_logger()
+
+EVENTS_PER_PAGE = 500
+FIELDS_PER_CHUNK = 2_000
+"""Fields one script call writes: its arguments stay below what Lua can unpack, its time below a millisecond or two."""
+
+DRAIN_ROUNDS_MAX = 10_000
+
+
+class Rebuilt(Struct, frozen=True):
+    """What a rebuild did."""
+
+    epoch: int
+    drained: int
+    events: int
+
+
+async def in_order(stores: Stores) -> bool:
+    """Whether Redis sells in the epoch that PostgreSQL is in."""
+    await stores.scripts.refresh()
+    try:
+        for partition in range(PARTITIONS):
+            await stores.inventory.pulse(partition)
+    except InventoryUnavailable:
+        return False
+    return True
+
+
+async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
+    """Rebuild unless the inventory is in order or another worker is rebuilding it; None then.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis cannot be asked.
+        EpochOver: another rebuild overtook this one, and does its work.
+    """
+    if await in_order(stores):
+        return None
+    async with stores.ledger.rebuilder() as chosen:
+        if not chosen or await in_order(stores):
+            return None
+        return await rebuild(stores)
+
+
+async def rebuild(stores: Stores) -> Rebuilt:
+    """Begin an epoch: fence the older ones, persist what they accepted, refill the counters, sell.
+
+    Safe to be killed anywhere, and to be overtaken: only the latest epoch's rebuild can change anything,
+    and scripts are loaded last, so nothing is sold before all counters are right.
+    """
+    epoch = await stores.ledger.begin_epoch(above=await _highest_seen(stores))
+    log.info("rebuild_started", epoch=epoch)
+    for partition in range(PARTITIONS):
+        if not await stores.scripts.run_text("open", epoch, [epoch_key(partition)], []):
+            raise EpochOver
+    stores.scripts.begin(epoch)
+    await stores.scripts.load(("settle",))
+    drained = 0
+    for partition in range(PARTITIONS):
+        drained += await _drain(stores, partition, epoch)
+    filled = await _refill_all(stores, epoch)
+    await stores.scripts.load()
+    log.info("rebuild_finished", epoch=epoch, drained=drained, events=filled)
+    return Rebuilt(epoch, drained, filled)
+
+
+async def _highest_seen(stores: Stores) -> int:
+    """The highest epoch Redis knows; more than PostgreSQL's when that was restored from a backup."""
+    seen = [await stores.pipeline.call("GET", epoch_key(partition)) for partition in range(PARTITIONS)]
+    return max((int(epoch) for epoch in seen if epoch), default=0)
+
+
+async def _drain(stores: Stores, partition: int, epoch: int) -> int:
+    """Persist what earlier epochs accepted and Redis still has. What PostgreSQL refuses is recorded as rejected."""
+    drained = 0
+    for _ in range(DRAIN_ROUNDS_MAX):
+        entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+        if not entries:
+            return drained
+        written, refused = await write(stores, [entry.booking for entry in entries if entry.booking], epoch=epoch)
+        now = from_ms(await stores.inventory.now_ms())
+        rejected = [
+            structs.replace(
+                booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason, cancelled_at=now
+            )
+            for booking, reason in refused
+        ]
+        if rejected:
+            written |= await stores.ledger.persist(rejected, epoch=epoch)
+        await stores.inventory.settle(partition, settlements(entries, written))
+        drained += len(written)
+    return drained
+
+
+async def _refill_all(stores: Stores, epoch: int) -> int:
+    filled, last = 0, None
+    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
+        last = page[-1].id
+        users = await stores.ledger.taken_by_user([event.id for event in page])
+        for event in page:
+            await _refill(stores, event, users.get(event.id, {}), epoch)
+        filled += len(page)
+        log.info("rebuild_progress", epoch=epoch, events=filled)
+    return filled
+
+
+async def _refill(stores: Stores, event: Event, taken_by_user: dict[UUID, int], epoch: int) -> None:
+    """Write one event's counters, the terms last: without them nothing of it is sold."""
+    fields: list[Any] = [POOL_MAIN, sum(taken_by_user.values())]
+    for user_id, quantity in taken_by_user.items():
+        fields += (user_counter(user_id), quantity)
+    fields += ("terms", event.terms_token)
+    keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
+    for number, chunk in enumerate(_chunks(fields, FIELDS_PER_CHUNK)):
+        args = ["first" if number == 0 else "more", *chunk]
+        if not await stores.scripts.run_text("refill", epoch, keys, args):
+            raise EpochOver
+
+
+def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,263 @@
+"""The catalogue: events in PostgreSQL, and their terms put in force in the inventory.
+
+Truth of what an event is and how it is sold. Terms reach Redis only while the event's row and the
+epoch are held, so that neither two changes nor a change and a rebuild can cross.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from msgspec import UNSET, structs
+from sqlalchemy import and_, func, insert, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+
+from domain.events import POOL_MAIN, Event, EventChanges, NewEvent
+from domain.partitions import partition_of_event
+from domain.refusals import (
+    CapacityBelowSold,
+    EventNotFound,
+    Invalid,
+    InventoryUnavailable,
+    Refusal,
+    Unavailable,
+    VersionMismatch,
+)
+from domain.store.ledger import EpochOver, Ledger
+from domain.store.schema import events, pools
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.store.inventory import Inventory
+    from domain.store.postgres import Database
+    from domain.store.scripts import Scripts
+
+PAGE_MAX = 100
+"""Events of one page."""
+
+_FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
+
+
+class Catalog:
+    """Events, and the one way their terms change."""
+
+    def __init__(self, database: Database, inventory: Inventory, scripts: Scripts) -> None:
+        self._database = database
+        self._inventory = inventory
+        self._scripts = scripts
+
+    async def create(self, new: NewEvent, *, organizer_id: UUID, now: datetime) -> Event:
+        """Make an event and put its terms in force.
+
+        Raises:
+            Invalid: its times contradict each other.
+            InventoryUnavailable: nothing was made.
+        """
+        event = Event(
+            id=uuid4(),
+            organizer_id=organizer_id,
+            paused=False,
+            cancelled_at=None,
+            version=1,
+            terms_token=_token(),
+            created_at=now,
+            **structs.asdict(new),
+        )
+        check_times(event, now=now)
+        async with self._database.begin() as connection:
+            await self._hold_epoch(connection)
+            await connection.execute(
+                insert(events).values(**structs.asdict(event), partition=partition_of_event(event.id))
+            )
+            await connection.execute(
+                insert(pools).values(event_id=event.id, counter=POOL_MAIN, size=event.capacity, taken=0)
+            )
+            await self._inventory.install(event.terms)
+        return event
+
+    async def change(
+        self, event_id: UUID, changes: EventChanges, *, expected_version: int | None, now: datetime
+    ) -> Event:
+        """Change an event; its terms are in force when this returns.
+
+        Raises:
+            EventNotFound, VersionMismatch, Invalid, InventoryUnavailable.
+            CapacityBelowSold: carries `sold`.
+        """
+        async with self._database.begin() as connection:
+            await self._hold_epoch(connection)
+            event = await self._hold(connection, event_id)
+            if event.cancelled_at is not None:
+                message = "The event is cancelled."
+                raise EventNotFound(message)
+            if expected_version is not None and event.version != expected_version:
+                detail = f"The event is at version {event.version}."
+                raise VersionMismatch(detail, version=event.version)
+            changed = {
+                name: value for name, value in structs.asdict(changes).items()
+                if value is not UNSET and value != getattr(event, name)
+            }
+            if not changed:
+                return event
+            after = structs.replace(event, **changed, version=event.version + 1, terms_token=_token())
+            check_times(after, now=now, moved="starts_at" in changed)
+            await self._write(connection, after)
+            return after
+
+    async def cancel(self, event_id: UUID, *, now: datetime) -> Event:
+        """Stop an event's sales for good; again, the same event. Its bookings are cancelled by `clear_event`."""
+        async with self._database.begin() as connection:
+            await self._hold_epoch(connection)
+            event = await self._hold(connection, event_id)
+            if event.cancelled_at is not None:
+                return event
+            after = structs.replace(event, cancelled_at=now, version=event.version + 1, terms_token=_token())
+            await self._write(connection, after)
+            return after
+
+    async def reinstall(self, event_id: UUID) -> Event:
+        """Put the terms that PostgreSQL has in force again, after a change that died half way."""
+        async with self._database.begin() as connection:
+            await self._hold_epoch(connection)
+            event = await self._hold(connection, event_id)
+            await self._inventory.install(event.terms)
+            return event
+
+    async def find(self, event_id: UUID) -> Event:
+        """An event, cancelled or not; raises EventNotFound."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(*_FIELDS).where(events.c.id == event_id))).one_or_none()
+        if row is None:
+            raise _not_found()
+        return Event(**row._mapping)  # noqa: SLF001  (the row's documented mapping)
+
+    async def page(  # noqa: PLR0913  (the filters a list of events has)
+        self,
+        *,
+        limit: int,
+        skip: int = 0,
+        after: tuple[datetime, UUID] | None = None,
+        starting_after: datetime | None = None,
+        search: str | None = None,
+        organizer_id: UUID | None = None,
+    ) -> list[Event]:
+        """Events that are not cancelled, soonest first by (starts_at, id)."""
+        statement = (
+            select(*_FIELDS)
+            .where(*_filters(starting_after=starting_after, search=search, organizer_id=organizer_id))
+            .order_by(events.c.starts_at, events.c.id)
+            .limit(min(limit, PAGE_MAX + 1))
+            .offset(skip)
+        )
+        if after:
+            statement = statement.where(tuple_(events.c.starts_at, events.c.id) > after)
+        async with self._database.connect() as connection:
+            return [Event(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+
+    async def count(self, *, starting_after: datetime | None = None, search: str | None = None) -> int:
+        """How many events `page` would list in all."""
+        statement = select(func.count()).where(*_filters(starting_after=starting_after, search=search))
+        async with self._database.connect() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def after(self, event_id: UUID | None, *, limit: int) -> list[Event]:
+        """Every event there is, in order of id, a page at a time: for rebuild and audit."""
+        statement = select(*_FIELDS).order_by(events.c.id).limit(limit)
+        if event_id:
+            statement = statement.where(events.c.id > event_id)
+        async with self._database.connect() as connection:
+            return [Event(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+
+    async def uncleared(self, *, limit: int) -> list[UUID]:
+        """Cancelled events whose bookings may still hold places."""
+        statement = (
+            select(events.c.id)
+            .where(events.c.cancelled_at.is_not(None), events.c.cleared_at.is_(None))
+            .order_by(events.c.cancelled_at)
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement)).scalars())
+
+    async def mark_cleared(self, event_id: UUID, *, now: datetime) -> None:
+        """Record that no booking of a cancelled event holds places any more."""
+        async with self._database.begin() as connection:
+            await connection.execute(update(events).where(events.c.id == event_id).values(cleared_at=now))
+
+    async def _hold_epoch(self, connection: AsyncConnection) -> None:
+        try:
+            await Ledger.fence(connection, self._scripts.epoch)
+        except EpochOver:
+            await self._scripts.refresh()
+            detail = "The inventory is being rebuilt."
+            raise InventoryUnavailable(detail, retry_after_seconds=1) from None
+
+    @staticmethod
+    async def _hold(connection: AsyncConnection, event_id: UUID) -> Event:
+        """The event, its row locked until the transaction ends."""
+        row = (
+            await connection.execute(select(*_FIELDS).where(events.c.id == event_id).with_for_update())
+        ).one_or_none()
+        if row is None:
+            raise _not_found()
+        return Event(**row._mapping)  # noqa: SLF001
+
+    async def _write(self, connection: AsyncConnection, event: Event) -> None:
+        """Row and pool first, Redis last: whatever fails before the commit leaves PostgreSQL as it was."""
+        await connection.execute(update(events).where(events.c.id == event.id).values(**structs.asdict(event)))
+        try:
+            await connection.execute(update(pools).where(pools.c.event_id == event.id).values(size=event.capacity))
+        except IntegrityError as error:
+            raise await self._below_sold(event) from error
+        await self._inventory.install(event.terms)
+
+    async def _below_sold(self, event: Event) -> Refusal:
+        """Why the pool refused its new size: more is taken, or cancelled places are not yet written off."""
+        (taken,) = await self._inventory.taken([event.id])
+        if taken is not None and taken <= event.capacity:
+            return Unavailable("Cancelled places are still being written off.", retry_after_seconds=1)
+        detail = f"{taken} places are taken; the capacity cannot be less."
+        return CapacityBelowSold(detail, sold=taken)
+
+
+def check_times(event: Event, *, now: datetime, moved: bool = True) -> None:
+    """Raise Invalid when an event's times contradict each other, or it is moved into the past."""
+    if moved and event.starts_at <= now:
+        raise Invalid.at("/starts_at", "must be in the future")
+    if event.ends_at is not None and event.ends_at <= event.starts_at:
+        raise Invalid.at("/ends_at", "must be after starts_at")
+    closes = event.sales_close_at or event.starts_at
+    if event.sales_close_at is not None and event.sales_close_at > event.starts_at:
+        raise Invalid.at("/sales_close_at", "must not be after starts_at")
+    if event.sales_open_at is not None and event.sales_open_at >= closes:
+        raise Invalid.at("/sales_open_at", "must be before sales close")
+
+
+def _filters(
+    *, starting_after: datetime | None, search: str | None, organizer_id: UUID | None = None
+) -> list[ColumnElement[bool]]:
+    filters = [events.c.cancelled_at.is_(None)]
+    if starting_after is not None:
+        filters.append(events.c.starts_at > starting_after)
+    if organizer_id is not None:
+        filters.append(events.c.organizer_id == organizer_id)
+    if search:
+        filters.append(or_(events.c.title.icontains(search, autoescape=True), events.c.location.icontains(search, autoescape=True)))
+    return [and_(*filters)]
+
+
+def _token() -> str:
+    """A name for a set of terms that no other set will ever have."""
+    return secrets.token_hex(8)
+
+
+def _not_found() -> EventNotFound:
+    return EventNotFound("There is no event with this id.")
+
+

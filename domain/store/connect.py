@@ -1,0 +1,83 @@
+"""Opens every store of a process on the servers its settings name."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec import Struct
+
+from domain.box_office import BoxOffice
+from domain.store.accounts import Accounts
+from domain.store.admission import Admission
+from domain.store.catalog import Catalog
+from domain.store.doorbell import Doorbell, open_queue
+from domain.store.inventory import Inventory
+from domain.store.ledger import Ledger
+from domain.store.pipeline import Pipeline
+from domain.store.postgres import Database
+from domain.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from arq import ArqRedis
+    from pydantic import SecretStr
+
+    from domain.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Stores(Struct, frozen=True):
+    """The stores of one process, and the box office over them."""
+
+    engine: Database
+    pipeline: Pipeline
+    scripts: Scripts
+    queue: ArqRedis
+    accounts: Accounts
+    admission: Admission
+    catalog: Catalog
+    inventory: Inventory
+    ledger: Ledger
+    box_office: BoxOffice
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """The stores, closed at the end of the block. Opening asks no server: each is asked when needed."""
+    database = Database(_url(settings.database_url))
+    pipeline = Pipeline(_url(settings.redis_url))
+    queue = open_queue(_url(settings.queue_url))
+    doorbell = Doorbell(queue, on_lost=lambda: log.warning("doorbell_lost"))
+    ledger = Ledger(database)
+    scripts = Scripts(pipeline, ledger.epoch)
+    inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
+    catalog = Catalog(database, inventory, scripts)
+    accounts = Accounts(database)
+    try:
+        yield Stores(
+            engine=database,
+            pipeline=pipeline,
+            scripts=scripts,
+            queue=queue,
+            accounts=accounts,
+            admission=Admission(scripts, pipeline, accounts),
+            catalog=catalog,
+            inventory=inventory,
+            ledger=ledger,
+            box_office=BoxOffice(catalog, inventory, ledger, doorbell),
+        )
+    finally:
+        await doorbell.close()
+        await pipeline.close()
+        await database.close()
+
+
+def _url(url: SecretStr | None) -> str:
+    if url is None:
+        message = "the embedded stack hands its processes DATABASE_URL, REDIS_URL and QUEUE_URL"
+        raise ValueError(message)
+    return url.get_secret_value()

@@ -1,0 +1,83 @@
+"""The doorbell: an arq job that tells a worker that a partition has unpersisted bookings.
+
+It may be lost at any time: the unpersisted set is what counts, and workers sweep it every second. So it
+fails open: a queue that cannot be reached delays nobody's booking by more than that second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+from arq import ArqRedis
+from redis.asyncio import BlockingConnectionPool
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUEUE_NAME = "onsale:jobs"
+PERSIST_JOB = "persist_partition"
+
+SOCKET_TIMEOUT_S = 2.0
+CONNECTIONS_MAX = 4
+RINGS_MAX = 64
+"""Doorbells under way at once; one more is left to the sweep."""
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """A job as msgpack: nothing that can run code when it is read."""
+    return bytes(msgpack.packb(job, default=str))
+
+
+def deserialize(raw: bytes) -> dict[str, Any]:
+    """What `serialize` wrote."""
+    job: dict[str, Any] = msgpack.unpackb(raw, strict_map_key=False)
+    return job
+
+
+def open_queue(url: str) -> ArqRedis:
+    """The queue's client; unlike arq's own pool it gives up on a server that does not answer."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS_MAX,
+        timeout=SOCKET_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+    )
+    return ArqRedis(
+        connection_pool=pool,
+        job_serializer=serialize,
+        job_deserializer=deserialize,
+        default_queue_name=QUEUE_NAME,
+    )
+
+
+class Doorbell:
+    """Rings in the background; the request that made the booking does not wait for the queue."""
+
+    def __init__(self, queue: ArqRedis, *, on_lost: Callable[[], None]) -> None:
+        self._queue = queue
+        self._on_lost = on_lost
+        self._rings: set[asyncio.Task[None]] = set()
+
+    def ring(self, partition: int) -> None:
+        """Tell a worker, soon."""
+        if len(self._rings) >= RINGS_MAX:
+            self._on_lost()
+            return
+        ring = asyncio.create_task(self._ring(partition))
+        self._rings.add(ring)
+        ring.add_done_callback(self._rings.discard)
+
+    async def close(self) -> None:
+        """Let the last ones ring, and close the connections."""
+        await asyncio.gather(*self._rings, return_exceptions=True)
+        await self._queue.aclose()
+
+    async def _ring(self, partition: int) -> None:
+        try:
+            await self._queue.enqueue_job(PERSIST_JOB, partition)
+        except (RedisError, OSError):
+            self._on_lost()

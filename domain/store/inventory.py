@@ -1,0 +1,414 @@
+"""The inventory: counters, claims and booking records in Redis.
+
+Truth of how many places are left and who holds what at this instant, and of accepted bookings until
+they are persisted. Everything else in it is a copy that a rebuild makes anew from PostgreSQL.
+Fails closed: without Redis, or outside its epoch, nothing is reserved and nothing is released.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.bookings import Booking, BookingStatus, NewBooking
+from domain.events import POOL_MAIN, Terms, from_ms, to_ms
+from domain.partitions import PARTITIONS, partition_of_booking, partition_of_event
+from domain.refusals import (
+    CapacityBelowSold,
+    EventStarted,
+    IdempotencyKeyReused,
+    InventoryUnavailable,
+    NotOnSale,
+    PerUserLimit,
+    PersistenceLagging,
+    Refusal,
+    SoldOut,
+)
+from domain.store.pipeline import RETRY_AFTER_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from domain.store.scripts import Scripts
+
+LAG_MS_MAX = 5_000
+"""The oldest unpersisted change there may be while bookings are accepted; older means workers are stuck."""
+
+DOORBELL_MS = 1_000
+"""How long a rung doorbell counts as heard. A worker that empties the set takes it down sooner."""
+
+RETIRE_MS = 120_000
+"""How long a settled record stays for polls before PostgreSQL answers alone."""
+
+RESTORE_AGE_MS_MAX = 10_000
+"""How old a reading of PostgreSQL may be to bring a record back.
+
+Far below RETIRE_MS: whatever changed the booking since that reading is then still in Redis, and wins.
+"""
+
+
+class TermsStale(Exception):
+    """The terms a request was computed from are not in force any more; load them and try again."""
+
+
+class LookupNeeded(Exception):
+    """The account has been at this event before: only PostgreSQL can tell whether this booking is known."""
+
+
+class RecordUnknown(Exception):
+    """Redis has no record of this booking; `now_ms` is Redis' clock before PostgreSQL is read."""
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__()
+        self.now_ms = now_ms
+
+
+class Reserved(Struct, frozen=True):
+    """A booking that holds its claims. `ring`: nobody was told yet that the partition has work."""
+
+    booking: Booking
+    replayed: bool
+    ring: bool
+
+
+class Released(Struct, frozen=True):
+    """A booking that holds nothing any more."""
+
+    booking: Booking
+    ring: bool
+
+
+class Unpersisted(Struct, frozen=True):
+    """One entry of a partition's unpersisted set. `booking` is None when its record is gone."""
+
+    id: UUID
+    epoch: int
+    booking: Booking | None
+
+
+class Settlement(Struct, frozen=True):
+    """A booking as PostgreSQL has it, and the version that was read before it was written."""
+
+    id: UUID
+    user_id: UUID | None
+    version_read: int | None
+    status: BookingStatus
+    version: int
+    confirmed_at: datetime | None
+
+
+class Pulse(Struct, frozen=True):
+    """What waits in a partition."""
+
+    unpersisted_count: int
+    oldest_age_ms: int
+
+
+def epoch_key(partition: int) -> str:
+    return f"{{p{partition}}}:epoch"
+
+
+def counters_key(event_id: UUID) -> str:
+    return f"{{p{partition_of_event(event_id)}}}:counters:{event_id}"
+
+
+def record_key(booking_id: UUID) -> str:
+    return f"{{p{_partition(booking_id)}}}:booking:{booking_id}"
+
+
+def unpersisted_key(partition: int) -> str:
+    return f"{{p{partition}}}:unpersisted"
+
+
+def doorbell_key(partition: int) -> str:
+    return f"{{p{partition}}}:doorbell"
+
+
+def mine_key(partition: int, user_id: UUID) -> str:
+    """The unpersisted bookings of one account in a partition."""
+    return f"{{p{partition}}}:mine:{user_id}"
+
+
+def lease_key(partition: int) -> str:
+    return f"{{p{partition}}}:lease"
+
+
+class Inventory:
+    """One typed method per script; see the header of each for what it promises."""
+
+    def __init__(self, scripts: Scripts, *, unpersisted_max: int) -> None:
+        self._scripts = scripts
+        self._pipeline = scripts.pipeline
+        self._unpersisted_max = unpersisted_max
+
+    async def reserve(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Reserved:
+        """Take every claim of a booking or none, and promise to persist it (reserve.lua).
+
+        `looked_up` says that PostgreSQL was asked for this id and had none, or that none can exist.
+
+        Raises:
+            TermsStale, LookupNeeded: see there.
+            SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
+        """
+        partition = partition_of_event(new.event_id)
+        claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
+        opens_ms, closes_ms = terms.window_ms
+        args: list[Any] = [
+            terms.token,
+            opens_ms,
+            closes_ms,
+            "checked" if looked_up else "fresh",
+            str(new.id),
+            str(new.event_id),
+            str(new.user_id),
+            new.quantity,
+            self._unpersisted_max,
+            LAG_MS_MAX,
+            DOORBELL_MS,
+        ]
+        for claim in claims:
+            args += (claim.counter, claim.quantity, claim.size)
+        answer = await self._scripts.call("reserve", self._booking_keys(partition, new.id, new.event_id, new.user_id), args)
+        if answer[0] == b"reserved":
+            return Reserved(_new_booking(new, created_ms=answer[1]), replayed=False, ring=answer[2] == 1)
+        if answer[0] == b"known":
+            return Reserved(_read_record(new.id, answer[1]), replayed=True, ring=False)
+        raise _reserve_refusal(answer, terms, claims[0].size)
+
+    async def release(
+        self,
+        booking: Booking,
+        *,
+        status: BookingStatus,
+        reason: str = "",
+        version: int | None = None,
+        deadline_ms: int = 0,
+    ) -> Released:
+        """Give a booking's claims back, once (release.lua).
+
+        Only while the record has `version`, when one is given, and only before `deadline_ms`.
+
+        Raises:
+            RecordUnknown: the record has retired; restore it and try again.
+            TermsStale: the record has another version.
+            EventStarted: the deadline is over.
+            InventoryUnavailable.
+        """
+        partition = _partition(booking.id)
+        answer = await self._scripts.call(
+            "release",
+            self._booking_keys(partition, booking.id, booking.event_id, booking.user_id),
+            [str(booking.id), status, reason, "" if version is None else version, deadline_ms, DOORBELL_MS],
+        )
+        match answer[0]:
+            case b"released" | b"known":
+                return Released(_read_record(booking.id, answer[2]), ring=answer[1] == 1)
+            case b"unknown":
+                raise RecordUnknown(0)
+            case b"changed":
+                raise TermsStale
+            case _:
+                detail = "A booking can be cancelled until the event starts."
+                raise EventStarted(detail)
+
+    async def look(self, booking_id: UUID) -> Booking:
+        """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
+        partition = _partition(booking_id)
+        answer = await self._scripts.call("look", [epoch_key(partition), record_key(booking_id)], [])
+        if answer[0] == b"unknown":
+            raise RecordUnknown(answer[1])
+        return _read_record(booking_id, answer[1])
+
+    async def restore(self, booking: Booking, terms: Terms, *, read_ms: int) -> None:
+        """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua)."""
+        partition = _partition(booking.id)
+        claims = terms.claims(user_id=booking.user_id, quantity=booking.quantity)
+        fields: dict[str, Any] = {
+            "event": str(booking.event_id),
+            "user": str(booking.user_id),
+            "quantity": booking.quantity,
+            "status": booking.status,
+            "version": booking.version,
+            "created_ms": to_ms(booking.created_at),
+            "claims": " ".join(f"{claim.counter}={claim.quantity}" for claim in claims),
+        }
+        if booking.confirmed_at:
+            fields["confirmed_ms"] = to_ms(booking.confirmed_at)
+        if booking.cancelled_at:
+            fields["cancelled_ms"] = to_ms(booking.cancelled_at)
+        if booking.reason:
+            fields["reason"] = booking.reason
+        args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, *(part for pair in fields.items() for part in pair)]
+        await self._scripts.call("restore", [epoch_key(partition), record_key(booking.id)], args)
+
+    async def install(self, terms: Terms) -> int:
+        """Put an event's terms in force (install.lua); answers Redis' clock in milliseconds.
+
+        Call it only while holding the event's row in PostgreSQL, so that two changes cannot cross.
+
+        Raises:
+            CapacityBelowSold: more is taken than the new size; carries `sold`.
+        """
+        partition = partition_of_event(terms.event_id)
+        answer = await self._scripts.call(
+            "install",
+            [epoch_key(partition), counters_key(terms.event_id)],
+            [terms.token, POOL_MAIN, terms.capacity],
+        )
+        if answer[0] == b"short":
+            sold = int(answer[2])
+            detail = f"{sold} places are taken; the capacity cannot be less."
+            raise CapacityBelowSold(detail, sold=sold)
+        return int(answer[1])
+
+    async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
+        """Places taken per event, pending ones included; None where there is no inventory."""
+        answers = [self._pipeline.call("HGET", counters_key(event_id), POOL_MAIN) for event_id in event_ids]
+        return [None if answer is None else int(answer) for answer in [await answer for answer in answers]]
+
+    async def now_ms(self) -> int:
+        """Redis' clock, the one that sales go by, in milliseconds since 1970."""
+        seconds, microseconds = await self._pipeline.call("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def unpersisted(self, partition: int, *, limit: int) -> list[Unpersisted]:
+        """The oldest unpersisted bookings of a partition with their records."""
+        ids = await self._pipeline.call("ZRANGE", unpersisted_key(partition), 0, limit - 1)
+        return await self._read([UUID(booking_id.decode()) for booking_id in ids])
+
+    async def unpersisted_of(self, user_id: UUID) -> list[Booking]:
+        """An account's bookings that are not yet in PostgreSQL as they stand here."""
+        found: set[UUID] = set()
+        pipe = self._pipeline.redis.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipe.smembers(mine_key(partition, user_id))
+        for members in await self._pipeline.execute(pipe):
+            found.update(UUID(member.decode()) for member in members)
+        return [entry.booking for entry in await self._read(sorted(found)) if entry.booking]
+
+    async def settle(self, partition: int, settlements: Sequence[Settlement]) -> int:
+        """Take persisted bookings out of the unpersisted set (settle.lua); answers how many are left in it."""
+        keys = [epoch_key(partition), unpersisted_key(partition), doorbell_key(partition)]
+        args: list[Any] = [RETIRE_MS]
+        for item in settlements:
+            keys += (record_key(item.id), mine_key(partition, item.user_id or item.id))
+            version_read = "" if item.version_read is None else item.version_read
+            confirmed_ms = to_ms(item.confirmed_at) if item.confirmed_at else ""
+            args += (str(item.id), version_read, item.status, item.version, confirmed_ms)
+        answer = await self._scripts.call("settle", keys, args)
+        return int(answer[2])
+
+    async def pulse(self, partition: int) -> Pulse:
+        """What waits in a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
+        answer = await self._scripts.call("pulse", [epoch_key(partition), unpersisted_key(partition)], [])
+        return Pulse(int(answer[1]), int(answer[2]))
+
+    async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
+        """Whether `holder` may persist this partition now. For economy only: two holders do no harm."""
+        key = lease_key(partition)
+        if await self._pipeline.call("SET", key, holder, "NX", "PX", lease_ms):
+            return True
+        if await self._pipeline.call("GET", key) != holder.encode():
+            return False
+        return bool(await self._pipeline.call("PEXPIRE", key, lease_ms))
+
+    async def leave_lease(self, partition: int, *, holder: str) -> None:
+        """Let the next one in at once."""
+        if await self._pipeline.call("GET", lease_key(partition)) == holder.encode():
+            await self._pipeline.call("DEL", lease_key(partition))
+
+    async def _read(self, booking_ids: Sequence[UUID]) -> list[Unpersisted]:
+        pipe = self._pipeline.redis.pipeline(transaction=False)
+        for booking_id in booking_ids:
+            pipe.execute_command("HGETALL", record_key(booking_id))
+        records = await self._pipeline.execute(pipe) if booking_ids else []
+        return [
+            Unpersisted(booking_id, int(record.get(b"epoch", 0)), _read_fields(booking_id, record) if record else None)
+            for booking_id, record in zip(booking_ids, records, strict=True)
+        ]
+
+    @staticmethod
+    def _booking_keys(partition: int, booking_id: UUID, event_id: UUID, user_id: UUID) -> list[str]:
+        tag = f"{{p{partition}}}"
+        return [
+            f"{tag}:epoch",
+            f"{tag}:counters:{event_id}",
+            f"{tag}:booking:{booking_id}",
+            f"{tag}:unpersisted",
+            f"{tag}:doorbell",
+            f"{tag}:mine:{user_id}",
+        ]
+
+
+def _partition(booking_id: UUID) -> int:
+    partition = partition_of_booking(booking_id)
+    if partition is None:
+        message = f"{booking_id} is no booking id"
+        raise ValueError(message)
+    return partition
+
+
+def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
+    return Booking(
+        id=new.id,
+        event_id=new.event_id,
+        user_id=new.user_id,
+        quantity=new.quantity,
+        status=BookingStatus.PENDING,
+        version=1,
+        created_at=from_ms(created_ms),
+    )
+
+
+def _read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
+    """A record as a script returns it, field after value."""
+    return _read_fields(booking_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
+    confirmed_ms, cancelled_ms = record.get(b"confirmed_ms"), record.get(b"cancelled_ms")
+    reason = record.get(b"reason")
+    return Booking(
+        id=booking_id,
+        event_id=UUID(record[b"event"].decode()),
+        user_id=UUID(record[b"user"].decode()),
+        quantity=int(record[b"quantity"]),
+        status=BookingStatus(record[b"status"].decode()),
+        version=int(record[b"version"]),
+        created_at=from_ms(int(record[b"created_ms"])),
+        confirmed_at=from_ms(int(confirmed_ms)) if confirmed_ms else None,
+        cancelled_at=from_ms(int(cancelled_ms)) if cancelled_ms else None,
+        reason=reason.decode() if reason else None,
+    )
+
+
+def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Exception:
+    """What `reserve.lua` said when it took nothing, as the fact it names."""
+    match answer[0]:
+        case b"stale":
+            return TermsStale()
+        case b"lookup":
+            return LookupNeeded()
+        case b"mismatch":
+            return IdempotencyKeyReused("This idempotency key made another booking.")
+        case b"closed":
+            status = terms.status(now_ms=answer[1], remaining=1)
+            return NotOnSale("Bookings are not taken now.", status=status, sales_open_at=terms.sales_open_at)
+        case b"short":
+            return _shortage(index=answer[1], remaining=answer[2], allowance=allowance)
+        case b"lagging":
+            return PersistenceLagging("More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        case _:
+            return InventoryUnavailable("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+def _shortage(*, index: int, remaining: int, allowance: int) -> Refusal:
+    if index == 0:
+        already = allowance - remaining
+        detail = f"An account may book {allowance} tickets of this event and has {already}."
+        return PerUserLimit(detail, limit=allowance, already_booked=already)
+    detail = "There are not enough places left." if remaining > 0 else "There are no places left."
+    return SoldOut(detail, remaining=max(0, remaining))

@@ -1,0 +1,303 @@
+"""The ledger: bookings in PostgreSQL.
+
+Truth of what is confirmed, cancelled and rejected, and the last word on capacity: a CHECK on each
+pool's taken places refuses what Redis should never have let through. Fails closed: what cannot be
+written stays unpersisted in Redis and is written again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from sqlalchemy import bindparam, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.types import DateTime, Integer, Text, Uuid
+
+from domain.bookings import HOLDING, Booking, BookingStatus
+from domain.events import POOL_MAIN
+from domain.partitions import ID_BYTES, PARTITION_BYTE
+from domain.store.schema import bookings, inventory_epoch, pools
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.store.postgres import Database
+
+PAGE_MAX = 100
+"""Rows of one page of a list."""
+
+TAKEN_CHECK = "ck_pools_taken"
+KEY_UNIQUE = "ix_bookings_key"
+
+UNIQUE_VIOLATION, CHECK_VIOLATION = "23505", "23514"
+
+
+class EpochOver(Exception):
+    """PostgreSQL is in a later epoch than the one this was read in: nothing was written."""
+
+
+class LedgerRefused(Exception):
+    """PostgreSQL refused the batch; `reason` is a word a booking can be rejected with."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Written(Struct, frozen=True):
+    """A booking as PostgreSQL has it after a write."""
+
+    id: UUID
+    status: BookingStatus
+    version: int
+    confirmed_at: datetime | None
+
+
+class Taken(Struct, frozen=True):
+    """Places of an event as PostgreSQL counts them: the pool's own count, and the sum of its bookings."""
+
+    event_id: UUID
+    pool: int
+    booked: int
+
+
+_FENCE = text("SELECT epoch FROM inventory_epoch FOR SHARE")
+
+_TRY_REBUILD_LOCK = text("SELECT pg_try_advisory_xact_lock(7074692)")
+"""An arbitrary number that names the rebuild among this database's advisory locks."""
+
+_LOCK_POOLS = (
+    select(pools.c.event_id)
+    .where(pools.c.event_id.in_(bindparam("event_ids", expanding=True)))
+    .order_by(pools.c.event_id, pools.c.counter)
+    .with_for_update()
+)
+
+_PERSIST = text(
+    """
+    WITH input AS (
+        SELECT * FROM unnest(
+            :ids, :event_ids, :user_ids, :quantities, :statuses, :versions,
+            :created_ats, :cancelled_ats, :reasons
+        ) AS row(id, event_id, user_id, quantity, status, version, created_at, cancelled_at, reason)
+    ), before AS (
+        SELECT held.id, held.status FROM bookings AS held JOIN input USING (id)
+    ), written AS (
+        INSERT INTO bookings AS held (
+            id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
+        )
+        SELECT id, event_id, user_id, quantity, status, version, created_at,
+               CASE WHEN status = 'confirmed' THEN greatest(created_at, clock_timestamp()) END, cancelled_at, reason
+        FROM input
+        ON CONFLICT (id) DO UPDATE SET
+            status = excluded.status, version = excluded.version,
+            cancelled_at = excluded.cancelled_at, reason = excluded.reason
+        WHERE held.version < excluded.version
+        RETURNING id, event_id, quantity, status, version, confirmed_at
+    ), change AS (
+        SELECT written.event_id, sum(
+            CASE WHEN written.status = 'confirmed' THEN written.quantity ELSE 0 END
+            - CASE WHEN before.status = 'confirmed' THEN written.quantity ELSE 0 END
+        ) AS places
+        FROM written LEFT JOIN before USING (id) GROUP BY written.event_id
+    ), moved AS (
+        UPDATE pools SET taken = pools.taken + change.places
+        FROM change
+        WHERE pools.event_id = change.event_id AND pools.counter = :counter AND change.places <> 0
+    )
+    SELECT id, status, version, confirmed_at FROM written
+    """
+).bindparams(
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("event_ids", type_=ARRAY(Uuid)),
+    bindparam("user_ids", type_=ARRAY(Uuid)),
+    bindparam("quantities", type_=ARRAY(Integer)),
+    bindparam("statuses", type_=ARRAY(Text)),
+    bindparam("versions", type_=ARRAY(Integer)),
+    bindparam("created_ats", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("cancelled_ats", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("reasons", type_=ARRAY(Text)),
+    counter=POOL_MAIN,
+)
+"""Writes a batch so that only a newer version wins, and moves the pools by what really changed.
+
+The pools of the batch's events are locked before, by a statement of its own: so no two batches of one
+event overlap, and `before` sees what the other one wrote.
+"""
+
+
+class Ledger:
+    """One method, one statement, but for `persist`, which fences and locks first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def epoch(self) -> int:
+        """The current epoch of the inventory."""
+        async with self._database.connect() as connection:
+            return int((await connection.execute(select(inventory_epoch.c.epoch))).scalar_one())
+
+    async def begin_epoch(self, *, above: int) -> int:
+        """Begin the next epoch, higher than `above` too; what belongs to older ones changes nothing any more."""
+        statement = (
+            update(inventory_epoch)
+            .values(epoch=func.greatest(inventory_epoch.c.epoch, above) + 1)
+            .returning(inventory_epoch.c.epoch)
+        )
+        async with self._database.begin() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    @asynccontextmanager
+    async def rebuilder(self) -> AsyncIterator[bool]:
+        """Whether this process, and no other, may rebuild the inventory during the block.
+
+        For economy only: two rebuilds are safe, the later epoch wins. The lock goes with its connection.
+        """
+        async with self._database.connect() as connection:
+            yield bool((await connection.execute(_TRY_REBUILD_LOCK)).scalar_one())
+
+    async def persist(self, batch: Sequence[Booking], *, epoch: int) -> dict[UUID, Written]:
+        """Write bookings, `pending` ones as `confirmed`; only a newer version wins. All or none.
+
+        Safe to repeat and in any order. Answers every booking of the batch as PostgreSQL now has it.
+
+        Raises:
+            EpochOver: the batch was read in an epoch that is over.
+            LedgerRefused: a booking of the batch breaks a rule of PostgreSQL's.
+            Unavailable: PostgreSQL cannot be reached.
+        """
+        try:
+            async with self._database.begin() as connection:
+                await self.fence(connection, epoch)
+                await connection.execute(_LOCK_POOLS, {"event_ids": sorted({booking.event_id for booking in batch})})
+                rows = (await connection.execute(_PERSIST, _columns(batch))).all()
+                written = {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_at) for row in rows}
+                older = [booking.id for booking in batch if booking.id not in written]
+                if older:
+                    written |= await _as_written(connection, older)
+                return written
+        except IntegrityError as error:
+            raise LedgerRefused(_reason(error)) from error
+
+    @staticmethod
+    async def fence(connection: AsyncConnection, epoch: int) -> None:
+        """Hold the epoch until this transaction ends; raises EpochOver when it is another."""
+        if int((await connection.execute(_FENCE)).scalar_one()) != epoch:
+            raise EpochOver
+
+    async def find(self, booking_id: UUID) -> Booking | None:
+        """A booking that PostgreSQL has."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(bookings).where(bookings.c.id == booking_id))).one_or_none()
+        return None if row is None else _booking(row)
+
+    async def find_by_key(self, booking_id: UUID) -> Booking | None:
+        """The booking made by the same account and key as `booking_id`, whatever its event."""
+        same_key = func.substring(func.uuid_send(bookings.c.id), 1, PARTITION_BYTE) == booking_id.bytes[:PARTITION_BYTE]
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(bookings).where(same_key))).one_or_none()
+        return None if row is None else _booking(row)
+
+    async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
+        """A page of an account's bookings, newest first."""
+        statement = (
+            select(bookings)
+            .where(bookings.c.user_id == user_id)
+            .order_by(bookings.c.created_at.desc(), bookings.c.id.desc())
+            .limit(min(limit, PAGE_MAX))
+        )
+        if before:
+            statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) < before)
+        async with self._database.connect() as connection:
+            return [_booking(row) for row in await connection.execute(statement)]
+
+    async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
+        """The next bookings of an event that hold places, in order of id."""
+        statement = (
+            select(bookings)
+            .where(bookings.c.event_id == event_id, bookings.c.status == BookingStatus.CONFIRMED)
+            .order_by(bookings.c.id)
+            .limit(limit)
+        )
+        if after:
+            statement = statement.where(bookings.c.id > after)
+        async with self._database.connect() as connection:
+            return [_booking(row) for row in await connection.execute(statement)]
+
+    async def taken_by_user(self, event_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, int]]:
+        """Per event, the places each account holds; 0 for an account that held some and holds none now."""
+        statement = (
+            select(
+                bookings.c.event_id,
+                bookings.c.user_id,
+                func.coalesce(func.sum(bookings.c.quantity).filter(bookings.c.status == BookingStatus.CONFIRMED), 0),
+            )
+            .where(bookings.c.event_id.in_(event_ids))
+            .group_by(bookings.c.event_id, bookings.c.user_id)
+        )
+        taken: dict[UUID, dict[UUID, int]] = defaultdict(dict)
+        async with self._database.connect() as connection:
+            for event_id, user_id, quantity in await connection.execute(statement):
+                taken[event_id][user_id] = int(quantity)
+        return taken
+
+    async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
+        """Per event, what its pool says is taken and what its bookings add up to, in one snapshot."""
+        booked = (
+            select(func.coalesce(func.sum(bookings.c.quantity), 0))
+            .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
+            .scalar_subquery()
+        )
+        statement = select(pools.c.event_id, pools.c.taken, booked).where(
+            pools.c.event_id.in_(event_ids), pools.c.counter == POOL_MAIN
+        )
+        async with self._database.connect() as connection:
+            return {row[0]: Taken(*row) for row in await connection.execute(statement)}
+
+
+async def _as_written(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Written]:
+    statement = select(bookings.c.id, bookings.c.status, bookings.c.version, bookings.c.confirmed_at).where(
+        bookings.c.id.in_(booking_ids)
+    )
+    rows = await connection.execute(statement)
+    return {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_at) for row in rows}
+
+
+def _columns(batch: Sequence[Booking]) -> dict[str, list[object]]:
+    return {
+        "ids": [booking.id for booking in batch],
+        "event_ids": [booking.event_id for booking in batch],
+        "user_ids": [booking.user_id for booking in batch],
+        "quantities": [booking.quantity for booking in batch],
+        "statuses": [str(BookingStatus.CONFIRMED if booking.status in HOLDING else booking.status) for booking in batch],
+        "versions": [booking.version for booking in batch],
+        "created_ats": [booking.created_at for booking in batch],
+        "cancelled_ats": [booking.cancelled_at for booking in batch],
+        "reasons": [booking.reason for booking in batch],
+    }
+
+
+def _reason(error: IntegrityError) -> str:
+    """The word for what PostgreSQL refused; it names no table and no key."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state == CHECK_VIOLATION and TAKEN_CHECK in str(error.orig):
+        return "sold_out"
+    if state == UNIQUE_VIOLATION and KEY_UNIQUE in str(error.orig):
+        return "idempotency_key_reused"
+    return "refused"
+
+
+def _booking(row: object) -> Booking:
+    fields = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
+    return Booking(**{**fields, "status": BookingStatus(fields["status"])})
+
+
+assert ID_BYTES == PARTITION_BYTE + 1  # noqa: S101  (find_by_key compares all bytes but the last)

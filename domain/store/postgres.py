@@ -1,0 +1,83 @@
+"""Connections to PostgreSQL whose failures are facts of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from domain.refusals import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+CONNECTIONS_MAX = 8
+"""Connections one process holds; ten processes stay below PostgreSQL's default of 100."""
+
+CONNECTION_WAIT_S = 2.0
+"""How long a request waits for a free connection before it is refused."""
+
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 10.0
+"""No statement of the engine takes a second; one that takes ten is stuck behind something."""
+
+RETRY_AFTER_SECONDS = 1
+
+
+class Database:
+    """A pool of connections. Fails closed: raises `Unavailable` when PostgreSQL cannot be asked.
+
+    A broken rule (`IntegrityError`) is not a failure of the server and passes through.
+    """
+
+    def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
+        self.engine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_timeout=CONNECTION_WAIT_S,
+            pool_use_lifo=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": STATEMENT_TIMEOUT_S,
+                "server_settings": {"application_name": "onsale", "timezone": "UTC"},
+            },
+        )
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading."""
+        async with self._translated(self.engine.connect()) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end of the block."""
+        async with self._translated(self.engine.begin()) as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+    @staticmethod
+    @asynccontextmanager
+    async def _translated(
+        connecting: AbstractAsyncContextManager[AsyncConnection],
+    ) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with connecting as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError) as error:
+            detail = "The database cannot be reached."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error

@@ -1,0 +1,26 @@
+"""The jobs of the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.persisting import persist
+from domain.refusals import Unavailable
+from domain.store.ledger import EpochOver
+
+if TYPE_CHECKING:
+    from domain.store.connect import Stores
+
+log = structlog.get_logger()
+
+
+async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
+    """Answer a doorbell; what cannot be written now is left to the sweep."""
+    stores: Stores = ctx["stores"]
+    try:
+        return await persist(stores, partition, holder=ctx["holder"])
+    except (Unavailable, EpochOver) as error:
+        log.warning("persist_put_off", partition=partition, cause=str(error))
+        return 0

@@ -1,0 +1,60 @@
+"""The sweep: once a second, every worker looks for what no doorbell announced."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.clearing import clear_once
+from domain.partitions import PARTITIONS
+from domain.persisting import persist
+from domain.rebuilding import rebuild_if_needed
+from domain.refusals import InventoryUnavailable, Unavailable
+from domain.store.ledger import EpochOver
+
+if TYPE_CHECKING:
+    from domain.store.connect import Stores
+
+log = structlog.get_logger()
+
+SWEEP_INTERVAL_S = 1.0
+PULSE_INTERVAL_S = 0.25
+"""How soon a worker notices that the inventory has to be rebuilt."""
+
+OVERDUE_MS = 500
+"""A booking unpersisted for longer than this was announced by a doorbell that nobody heard."""
+
+
+async def sweep(stores: Stores, *, holder: str) -> None:
+    """Sweep until cancelled; servers that are away are asked again the next second."""
+    while True:
+        try:
+            await sweep_once(stores, holder=holder)
+            await clear_once(stores)
+        except (Unavailable, EpochOver) as error:
+            log.warning("sweep_put_off", cause=str(error))
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+async def sweep_once(stores: Stores, *, holder: str) -> int:
+    """Persist every partition that has something overdue; answers how many bookings were written."""
+    written = 0
+    for partition in range(PARTITIONS):
+        pulse = await stores.inventory.pulse(partition)
+        if pulse.oldest_age_ms > OVERDUE_MS:
+            written += await persist(stores, partition, holder=holder)
+    return written
+
+
+async def keep_in_order(stores: Stores) -> None:
+    """Rebuild the inventory whenever it needs it, until cancelled."""
+    while True:
+        try:
+            await rebuild_if_needed(stores)
+        except InventoryUnavailable as error:
+            log.info("rebuild_overtaken", cause=str(error))
+        except (Unavailable, EpochOver) as error:
+            log.warning("rebuild_put_off", cause=str(error))
+        await asyncio.sleep(PULSE_INTERVAL_S)
