@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.bookings import BookingStatus
+from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.partitions import PARTITIONS
 
 if TYPE_CHECKING:
@@ -97,14 +97,17 @@ async def _pending(stores: Stores) -> dict[UUID, Pending]:
     """Per event, what waits to be persisted: new places, and places to be returned."""
     pending: dict[UUID, Pending] = {}
     for partition in range(PARTITIONS):
-        for entry in await stores.inventory.unpersisted(partition, limit=UNPERSISTED_READ_MAX):
-            if entry.booking is None:
-                continue
-            waiting = pending.setdefault(entry.booking.event_id, Pending())
-            stored = await stores.ledger.find(entry.id)
-            held = stored is not None and stored.status is BookingStatus.CONFIRMED
-            if entry.booking.status in {BookingStatus.PENDING, BookingStatus.CONFIRMED}:
-                waiting.reserved += 0 if held else entry.booking.quantity
-            else:
-                waiting.released += entry.booking.quantity if held else 0
+        entries = await stores.inventory.unpersisted(partition, limit=UNPERSISTED_READ_MAX)
+        stored = await stores.ledger.find_all([entry.id for entry in entries])
+        for entry in entries:
+            if entry.booking:
+                _count(pending.setdefault(entry.booking.event_id, Pending()), entry.booking, stored.get(entry.id))
     return pending
+
+
+def _count(waiting: Pending, booking: Booking, stored: Booking | None) -> None:
+    held = stored is not None and stored.status is BookingStatus.CONFIRMED
+    if booking.status in HOLDING and not held:
+        waiting.reserved += booking.quantity
+    if booking.status not in HOLDING and held:
+        waiting.released += booking.quantity

@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct, structs
 
 from domain.bookings import BookingStatus
-from domain.events import POOL_MAIN, from_ms, user_counter
+from domain.events import POOL_MAIN, user_counter
 from domain.partitions import PARTITIONS, partition_of_event
 from domain.persisting import BATCH_MAX, settlements, write
 from domain.refusals import InventoryUnavailable
@@ -47,8 +47,7 @@ async def in_order(stores: Stores) -> bool:
     """Whether Redis sells in the epoch that PostgreSQL is in."""
     await stores.scripts.refresh()
     try:
-        for partition in range(PARTITIONS):
-            await stores.inventory.pulse(partition)
+        await stores.inventory.pulses()
     except InventoryUnavailable:
         return False
     return True
@@ -105,11 +104,8 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
         if not entries:
             return drained
         written, refused = await write(stores, [entry.booking for entry in entries if entry.booking], epoch=epoch)
-        now = from_ms(await stores.inventory.now_ms())
         rejected = [
-            structs.replace(
-                booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason, cancelled_at=now
-            )
+            structs.replace(booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason)
             for booking, reason in refused
         ]
         if rejected:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.clearing import clear_once
-from domain.partitions import PARTITIONS
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
 from domain.refusals import InventoryUnavailable, Unavailable
@@ -41,8 +40,7 @@ async def sweep(stores: Stores, *, holder: str) -> None:
 async def sweep_once(stores: Stores, *, holder: str) -> int:
     """Persist every partition that has something overdue; answers how many bookings were written."""
     written = 0
-    for partition in range(PARTITIONS):
-        pulse = await stores.inventory.pulse(partition)
+    for partition, pulse in enumerate(await stores.inventory.pulses()):
         if pulse.oldest_age_ms > OVERDUE_MS:
             written += await persist(stores, partition, holder=holder)
     return written

@@ -7,6 +7,7 @@ Fails closed: without Redis, or outside its epoch, nothing is reserved and nothi
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -305,6 +306,10 @@ class Inventory:
         """What waits in a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
         answer = await self._scripts.call("pulse", [epoch_key(partition), unpersisted_key(partition)], [])
         return Pulse(int(answer[1]), int(answer[2]))
+
+    async def pulses(self) -> list[Pulse]:
+        """What waits in each partition; raises InventoryUnavailable when one of them does not sell."""
+        return await asyncio.gather(*(self.pulse(partition) for partition in range(PARTITIONS)))
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
         """Whether `holder` may persist this partition now. For economy only: two holders do no harm."""

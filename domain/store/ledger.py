@@ -95,7 +95,7 @@ _PERSIST = text(
             id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
         )
         SELECT id, event_id, user_id, quantity, status, version, created_at,
-               CASE WHEN status = 'confirmed' THEN greatest(created_at, clock_timestamp()) END, cancelled_at, reason
+               CASE WHEN status = 'confirmed' THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END, cancelled_at, reason
         FROM input
         ON CONFLICT (id) DO UPDATE SET
             status = excluded.status, version = excluded.version,
@@ -198,6 +198,12 @@ class Ledger:
         async with self._database.connect() as connection:
             row = (await connection.execute(select(bookings).where(bookings.c.id == booking_id))).one_or_none()
         return None if row is None else _booking(row)
+
+    async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:
+        """Those of the bookings that PostgreSQL has."""
+        statement = select(bookings).where(bookings.c.id == func.any(bindparam("ids", list(booking_ids), type_=ARRAY(Uuid))))
+        async with self._database.connect() as connection:
+            return {row.id: _booking(row) for row in await connection.execute(statement)}
 
     async def find_by_key(self, booking_id: UUID) -> Booking | None:
         """The booking made by the same account and key as `booking_id`, whatever its event."""

@@ -23,7 +23,8 @@ if ARGV[5] ~= '0' and now_ms >= tonumber(ARGV[5]) then return {'late'} end
 for counter, quantity in string.gmatch(record[4], '(%S+)=(%d+)') do
   redis.call('HINCRBY', KEYS[2], counter, -tonumber(quantity))
 end
-redis.call('HSET', KEYS[3], 'status', ARGV[2], 'version', record[3] + 1, 'cancelled_ms', now_ms)
+redis.call('HSET', KEYS[3], 'status', ARGV[2], 'version', record[3] + 1)
+if ARGV[2] == 'cancelled' then redis.call('HSET', KEYS[3], 'cancelled_ms', now_ms) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], 'reason', ARGV[3]) end
 redis.call('PERSIST', KEYS[3])
 redis.call('ZADD', KEYS[4], now_ms, ARGV[1])

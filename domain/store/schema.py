@@ -10,7 +10,7 @@ metadata = MetaData()
 inventory_epoch = Table(
     "inventory_epoch",
     metadata,
-    Column("only", Boolean, primary_key=True),
+    Column("one", Boolean, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
 )
 

@@ -12,10 +12,10 @@ depends_on = None
 TABLES = (
     """
     CREATE TABLE inventory_epoch (
-        only boolean NOT NULL DEFAULT true,
+        one boolean NOT NULL DEFAULT true,
         epoch bigint NOT NULL,
-        CONSTRAINT pk_inventory_epoch PRIMARY KEY (only),
-        CONSTRAINT ck_inventory_epoch_one_row CHECK (only)
+        CONSTRAINT pk_inventory_epoch PRIMARY KEY (one),
+        CONSTRAINT ck_inventory_epoch_one_row CHECK (one)
     )
     """,
     "COMMENT ON TABLE inventory_epoch IS 'What belongs to an older epoch of the inventory changes nothing any more.'",
@@ -118,12 +118,12 @@ TABLES = (
         CONSTRAINT fk_bookings_user FOREIGN KEY (user_id) REFERENCES accounts (id),
         CONSTRAINT ck_bookings_quantity CHECK (quantity BETWEEN 1 AND 100),
         CONSTRAINT ck_bookings_status CHECK (status IN ('confirmed', 'cancelled', 'rejected')),
-        CONSTRAINT ck_bookings_cancelled CHECK (status = 'confirmed' OR cancelled_at IS NOT NULL)
+        CONSTRAINT ck_bookings_cancelled CHECK (status <> 'cancelled' OR cancelled_at IS NOT NULL)
     )
     """,
     "COMMENT ON COLUMN bookings.version IS 'Grows with every change; a write of a lower one changes nothing.'",
     "COMMENT ON COLUMN bookings.confirmed_at IS 'Null when it was cancelled or rejected before it was persisted.'",
-    "COMMENT ON COLUMN bookings.cancelled_at IS 'When its places were returned; null while it holds them.'",
+    "COMMENT ON COLUMN bookings.cancelled_at IS 'Null unless it was cancelled.'",
     "COMMENT ON COLUMN bookings.reason IS 'Why it was rejected, or cancelled by somebody else.'",
     "CREATE UNIQUE INDEX ix_bookings_key ON bookings (substring(uuid_send(id) FROM 1 FOR 15))",
     "CREATE INDEX ix_bookings_user ON bookings (user_id, created_at DESC, id DESC)",

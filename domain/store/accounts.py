@@ -1,0 +1,363 @@
+"""Accounts and their sessions in PostgreSQL, the truth of who may do what and which tokens live.
+
+Redis holds a copy of what a request asks for (`domain.store.admission`). Every method that ends a
+token commits here first; its caller tells Redis before it answers. Each change writes its audit entry
+in its own transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from msgspec import UNSET, UnsetType, structs
+from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from domain.identity import Account, AccountStatus, Role, Session, Standing, email_key
+from domain.refusals import EmailTaken, LastAdmin, UserNotFound
+from domain.store.schema import accounts, audit_log, events, sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.store.postgres import Database
+
+SESSIONS_MAX = 20
+"""Sessions of an account that live at once; the oldest ends when one more is opened."""
+
+_FIELDS = [column for column in accounts.c if column.name != "email_key"]
+
+_ADMINS_LOCK = 7_301_977
+"""The advisory lock that takes turns on the number of admins, so that two cannot both leave one behind."""
+
+
+class Accounts:
+    """Who there is. Raises Unavailable wherever PostgreSQL cannot be asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, *, email: str, password_hash: str, role: Role, now: datetime) -> Account:
+        """A new account; raises EmailTaken, however the address is spelled."""
+        account = Account(
+            id=uuid4(),
+            email=email,
+            password_hash=password_hash,
+            role=role,
+            status=AccountStatus.ACTIVE,
+            token_epoch=0,
+            created_at=now,
+        )
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(
+                    insert(accounts).values(**structs.asdict(account), email_key=email_key(email))
+                )
+                await _audit(connection, now, actor_id=account.id, action="account.created", role=role)
+        except IntegrityError as error:
+            raise _email_taken() from error
+        return account
+
+    async def find(self, account_id: UUID) -> Account:
+        """An account, in whatever state; raises UserNotFound."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(*_FIELDS).where(accounts.c.id == account_id))).one_or_none()
+        if row is None:
+            raise _no_user()
+        return _account(row)
+
+    async def find_by_email(self, email: str) -> Account | None:
+        """The account of an address, or None."""
+        statement = select(*_FIELDS).where(accounts.c.email_key == email_key(email))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else _account(row)
+
+    async def standings(self, session_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+        """What is true of these sessions now, in one statement; sessions there are not are left out."""
+        live = and_(
+            sessions.c.revoked_at.is_(None),
+            sessions.c.expires_at > func.now(),
+            accounts.c.status == AccountStatus.ACTIVE,
+        )
+        statement = (
+            select(sessions.c.id, accounts.c.id, accounts.c.token_epoch, live)
+            .join(accounts, accounts.c.id == sessions.c.account_id)
+            .where(sessions.c.id.in_(session_ids))
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(statement)).all()
+        return {row[0]: Standing(row[1], row[2], row[3]) for row in rows}
+
+    async def open_session(
+        self, account: Account, *, session: Session, refresh_hash: bytes, password_hash: str | None, now: datetime
+    ) -> list[UUID]:
+        """Begin a session, and keep `password_hash` if one is given.
+
+        Returns:
+            Sessions that ended because the account had `SESSIONS_MAX` of them.
+        """
+        async with self._database.begin() as connection:
+            await connection.execute(
+                insert(sessions).values(
+                    id=session.id,
+                    account_id=account.id,
+                    refresh_hash=refresh_hash,
+                    created_at=now,
+                    expires_at=session.expires_at,
+                )
+            )
+            if password_hash:
+                await connection.execute(
+                    update(accounts)
+                    .where(accounts.c.id == account.id, accounts.c.password_hash == account.password_hash)
+                    .values(password_hash=password_hash)
+                )
+            return await _end_oldest(connection, account.id, now)
+
+    async def rotate_session(
+        self, session_id: UUID, *, token_epoch: int, old_hash: bytes, new_hash: bytes, expires_at: datetime, now: datetime
+    ) -> Account | None:
+        """Exchange a session's refresh token for the next, if it is the one in force.
+
+        Returns:
+            The account as it is now, or None: the token was used before, or its session is over.
+        """
+        statement = (
+            update(sessions)
+            .where(
+                sessions.c.id == session_id,
+                sessions.c.refresh_hash == old_hash,
+                sessions.c.revoked_at.is_(None),
+                sessions.c.expires_at > now,
+                accounts.c.id == sessions.c.account_id,
+                accounts.c.status == AccountStatus.ACTIVE,
+                accounts.c.token_epoch == token_epoch,
+            )
+            .values(refresh_hash=new_hash, expires_at=expires_at)
+            .returning(*_FIELDS)
+        )
+        async with self._database.begin() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else _account(row)
+
+    async def end_session(self, session_id: UUID, *, now: datetime) -> None:
+        """End a session; again, nothing."""
+        async with self._database.begin() as connection:
+            await _end_sessions(connection, [sessions.c.id == session_id], now)
+
+    async def change_credentials(  # noqa: PLR0913  (who, what, and which session goes on)
+        self,
+        account: Account,
+        *,
+        email: str | UnsetType = UNSET,
+        password_hash: str | UnsetType = UNSET,
+        kept_session_id: UUID,
+        now: datetime,
+    ) -> tuple[Account, list[UUID]]:
+        """Change an account's address or password; a new password ends every other session.
+
+        Returns:
+            The account, and the sessions that ended.
+
+        Raises:
+            EmailTaken: another account has the address.
+        """
+        changed: dict[str, Any] = {}
+        if email is not UNSET:
+            changed |= {"email": email, "email_key": email_key(email)}
+        if password_hash is not UNSET:
+            changed["password_hash"] = password_hash
+        try:
+            async with self._database.begin() as connection:
+                after = await _change(connection, account.id, changed)
+                ended = await _end_sessions(connection, _others(account.id, kept_session_id), now) if (
+                    "password_hash" in changed
+                ) else []
+                await _audit(
+                    connection, now, actor_id=account.id, action="account.changed", fields=sorted(changed)
+                )
+        except IntegrityError as error:
+            raise _email_taken() from error
+        return after, ended
+
+    async def change_role(self, account_id: UUID, *, role: Role, actor_id: UUID, now: datetime) -> Account:
+        """Give an account another role; every token it has stops working.
+
+        Raises:
+            UserNotFound, LastAdmin.
+        """
+        async with self._database.begin() as connection:
+            before = await _hold(connection, account_id)
+            if before.role is role:
+                return before
+            await _keep_an_admin(connection, before)
+            after = await _change(connection, account_id, {"role": role, "token_epoch": before.token_epoch + 1})
+            await _audit(
+                connection,
+                now,
+                actor_id=actor_id,
+                action="account.role_changed",
+                target_id=account_id,
+                **{"from": before.role, "to": role},
+            )
+        return after
+
+    async def ban(self, account_id: UUID, *, actor_id: UUID, now: datetime) -> Account:
+        """Ban an account: all its tokens and sessions end. Again: the same answer.
+
+        Raises:
+            UserNotFound, LastAdmin.
+        """
+        async with self._database.begin() as connection:
+            before = await _hold(connection, account_id)
+            if before.status is not AccountStatus.ACTIVE:
+                return before
+            await _keep_an_admin(connection, before)
+            after = await _change(
+                connection, account_id, {"status": AccountStatus.BANNED, "token_epoch": before.token_epoch + 1}
+            )
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+            await _audit(connection, now, actor_id=actor_id, action="account.banned", target_id=account_id)
+        return after
+
+    async def unban(self, account_id: UUID, *, actor_id: UUID, now: datetime) -> Account:
+        """Let a banned account log in again; its old tokens stay dead. Raises UserNotFound."""
+        async with self._database.begin() as connection:
+            before = await _hold(connection, account_id)
+            if before.status is not AccountStatus.BANNED:
+                return before
+            after = await _change(connection, account_id, {"status": AccountStatus.ACTIVE})
+            await _audit(connection, now, actor_id=actor_id, action="account.unbanned", target_id=account_id)
+        return after
+
+    async def close(self, account: Account, *, now: datetime) -> Account:
+        """Close an account and erase what names a person; the record of its sales stays.
+
+        Raises:
+            LastAdmin.
+        """
+        erased = {
+            "email": f"closed-{account.id}@invalid",
+            "email_key": f"closed-{account.id}@invalid",
+            "password_hash": "",
+            "status": AccountStatus.CLOSED,
+        }
+        async with self._database.begin() as connection:
+            before = await _hold(connection, account.id)
+            await _keep_an_admin(connection, before)
+            after = await _change(connection, account.id, erased | {"token_epoch": before.token_epoch + 1})
+            await _end_sessions(connection, [sessions.c.account_id == account.id], now)
+            await _audit(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
+        return after
+
+    async def note(self, *, actor_id: UUID, action: str, target_id: UUID | None, now: datetime, **detail: Any) -> None:
+        """An audit entry for what an admin did without changing an account."""
+        async with self._database.begin() as connection:
+            await _audit(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
+
+    async def events_to_pause(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
+        """The organizer's events that may still sell, in order of id."""
+        statement = (
+            select(events.c.id)
+            .where(
+                events.c.organizer_id == organizer_id,
+                events.c.cancelled_at.is_(None),
+                events.c.paused.is_(False),
+                events.c.starts_at > func.now(),
+            )
+            .order_by(events.c.id)
+            .limit(limit)
+        )
+        if after:
+            statement = statement.where(events.c.id > after)
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement)).scalars())
+
+
+async def _hold(connection: AsyncConnection, account_id: UUID) -> Account:
+    """The account, its row locked until the transaction ends."""
+    row = (
+        await connection.execute(select(*_FIELDS).where(accounts.c.id == account_id).with_for_update())
+    ).one_or_none()
+    if row is None:
+        raise _no_user()
+    return _account(row)
+
+
+async def _change(connection: AsyncConnection, account_id: UUID, changed: dict[str, Any]) -> Account:
+    statement = update(accounts).where(accounts.c.id == account_id).values(**changed).returning(*_FIELDS)
+    return _account((await connection.execute(statement)).one())
+
+
+async def _keep_an_admin(connection: AsyncConnection, account: Account) -> None:
+    """Refuse to lose `account` as an admin when there is no other."""
+    if account.role is not Role.ADMIN or account.status is not AccountStatus.ACTIVE:
+        return
+    await connection.execute(select(func.pg_advisory_xact_lock(_ADMINS_LOCK)))
+    others = (
+        select(func.count())
+        .select_from(accounts)
+        .where(
+            accounts.c.role == Role.ADMIN,
+            accounts.c.status == AccountStatus.ACTIVE,
+            accounts.c.id != account.id,
+        )
+    )
+    if not (await connection.execute(others)).scalar_one():
+        detail = "This is the last admin; make another one first."
+        raise LastAdmin(detail)
+
+
+async def _end_sessions(connection: AsyncConnection, which: list[Any], now: datetime) -> list[UUID]:
+    statement = (
+        update(sessions).where(*which, sessions.c.revoked_at.is_(None)).values(revoked_at=now).returning(sessions.c.id)
+    )
+    return list((await connection.execute(statement)).scalars())
+
+
+async def _end_oldest(connection: AsyncConnection, account_id: UUID, now: datetime) -> list[UUID]:
+    newest = (
+        select(sessions.c.id)
+        .where(sessions.c.account_id == account_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
+        .order_by(sessions.c.created_at.desc(), sessions.c.id)
+        .limit(SESSIONS_MAX)
+    )
+    which = [sessions.c.account_id == account_id, sessions.c.expires_at > now, sessions.c.id.not_in(newest)]
+    return await _end_sessions(connection, which, now)
+
+
+def _others(account_id: UUID, kept_session_id: UUID) -> list[Any]:
+    return [sessions.c.account_id == account_id, sessions.c.id != kept_session_id]
+
+
+async def _audit(  # noqa: PLR0913  (the columns of the log)
+    connection: AsyncConnection,
+    now: datetime,
+    *,
+    actor_id: UUID,
+    action: str,
+    target_id: UUID | None = None,
+    **detail: Any,
+) -> None:
+    await connection.execute(
+        insert(audit_log).values(at=now, actor_id=actor_id, action=action, target_id=target_id, detail=detail)
+    )
+
+
+def _account(row: Row[Any]) -> Account:
+    values = dict(row._mapping)  # noqa: SLF001  (the row's documented mapping)
+    return Account(**values | {"role": Role(values["role"]), "status": AccountStatus(values["status"])})
+
+
+def _email_taken() -> EmailTaken:
+    return EmailTaken("Another account has this e-mail address.")
+
+
+def _no_user() -> UserNotFound:
+    return UserNotFound("There is no user with this id.")
