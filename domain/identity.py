@@ -10,6 +10,11 @@ from uuid import UUID
 from msgspec import Struct
 
 
+EMAIL_CHARACTERS_MAX = 254
+EMAIL_LOCAL_CHARACTERS_MAX = 64
+"""RFC 5321, 4.5.3.1: the longest address a mail server accepts, and the part before its @."""
+
+
 class Role(StrEnum):
     """What an account may do."""
 
@@ -40,6 +45,37 @@ class Account(Struct, frozen=True, kw_only=True):
     status: AccountStatus
     token_epoch: int
     created_at: datetime
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One login of an account, and all the tokens that follow from it."""
+
+    id: UUID
+    account_id: UUID
+    expires_at: datetime
+
+
+class Standing(Struct, frozen=True):
+    """What PostgreSQL says of a session at one instant: its account's `token_epoch`, and whether it lives."""
+
+    account_id: UUID
+    token_epoch: int
+    live: bool
+
+
+def broken_email_rule(email: str) -> str | None:
+    """Why an address is not one that mail can be sent to, or None.
+
+    Only the shape: whether somebody reads it, a regular expression cannot know.
+    """
+    local, at, domain = email.rpartition("@")
+    labels = domain.split(".")
+    plain = all(character.isprintable() and not character.isspace() for character in email)
+    if not at or not local or not plain or "@" in local or len(labels) < 2 or not all(labels):
+        return "must be an e-mail address"
+    if len(email) > EMAIL_CHARACTERS_MAX or len(local) > EMAIL_LOCAL_CHARACTERS_MAX:
+        return "is longer than an e-mail address can be"
+    return None
 
 
 def email_key(email: str) -> str:

@@ -36,6 +36,10 @@ _ADMINS_LOCK = 7_301_977
 """The advisory lock that takes turns on the number of admins, so that two cannot both leave one behind."""
 
 
+class AccountChanged(Exception):
+    """What was decided from an account's earlier state may not hold any more; read it and decide again."""
+
+
 class Accounts:
     """Who there is. Raises Unavailable wherever PostgreSQL cannot be asked."""
 
@@ -101,8 +105,13 @@ class Accounts:
 
         Returns:
             Sessions that ended because the account had `SESSIONS_MAX` of them.
+
+        Raises:
+            AccountChanged: the account is not any more as it was when its password was verified.
         """
         async with self._database.begin() as connection:
+            if await _hold(connection, account.id) != account:
+                raise AccountChanged
             await connection.execute(
                 insert(sessions).values(
                     id=session.id,
@@ -113,11 +122,7 @@ class Accounts:
                 )
             )
             if password_hash:
-                await connection.execute(
-                    update(accounts)
-                    .where(accounts.c.id == account.id, accounts.c.password_hash == account.password_hash)
-                    .values(password_hash=password_hash)
-                )
+                await _change(connection, account.id, {"password_hash": password_hash})
             return await _end_oldest(connection, account.id, now)
 
     async def rotate_session(
@@ -283,7 +288,7 @@ class Accounts:
 async def _hold(connection: AsyncConnection, account_id: UUID) -> Account:
     """The account, its row locked until the transaction ends."""
     row = (
-        await connection.execute(select(*_FIELDS).where(accounts.c.id == account_id).with_for_update())
+        await connection.execute(select(*_FIELDS).where(accounts.c.id == account_id).with_for_update(key_share=True))
     ).one_or_none()
     if row is None:
         raise _no_user()

@@ -33,6 +33,9 @@ FENCED_SCRIPTS = (
     "look",
     "install",
     "pulse",
+    "admit",
+    "limit",
+    "know",
 )
 """The scripts of an epoch, loaded when its rebuild is complete."""
 

@@ -1,0 +1,30 @@
+#!lua
+-- Keep what PostgreSQL says of an account and its sessions, never lowering its token epoch and never
+-- reviving a session that is over. What was read too long ago is not kept: it may have changed since.
+--
+-- KEYS  account
+-- ARGV  token_epoch, lifetime_ms, read_ms (Redis' clock before PostgreSQL was read; 0 for a change that
+--       was committed just now), read_age_max_ms, then session_id, state ('lives' or 'over') of each
+-- RETURN {'kept'}, {'expired', now_ms}, {'fenced'}
+local FIRST_SESSION = 5
+
+local known = redis.call('HMGET', KEYS[1], 'epoch', 'token_epoch')
+if known[1] and tonumber(known[1]) > tonumber(EPOCH) then return {'fenced'} end
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[3] ~= '0' and now_ms - tonumber(ARGV[3]) > tonumber(ARGV[4]) then return {'expired', now_ms} end
+
+if known[1] and known[1] ~= EPOCH then
+  -- What lived in an older epoch may have ended without this Redis hearing of it.
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if redis.call('HGET', KEYS[1], field) == 'lives' then redis.call('HDEL', KEYS[1], field) end
+  end
+end
+redis.call('HSET', KEYS[1], 'epoch', EPOCH, 'token_epoch', math.max(tonumber(known[2] or '0'), tonumber(ARGV[1])))
+for i = FIRST_SESSION, #ARGV, 2 do
+  local field = 'session:' .. ARGV[i]
+  if redis.call('HGET', KEYS[1], field) ~= 'over' then redis.call('HSET', KEYS[1], field, ARGV[i + 1]) end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return {'kept'}

@@ -1,0 +1,192 @@
+"""Tokens: what a caller carries to say who it is, signed so that nobody else can say it.
+
+A token proves only that this deployment issued it. Whether its session still lives is asked each time,
+of `domain.store.admission`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import jwt
+import msgspec
+from msgspec import Struct
+
+from domain.identity import Role
+from domain.refusals import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.identity import Account
+
+ALGORITHM = "HS256"
+"""The one algorithm, for signing and for reading: a token does not choose how it is verified (RFC 8725, 3.1)."""
+
+ISSUER = "onsale"
+AUDIENCE = "onsale"
+
+LEEWAY_S = 10
+"""How far the clocks of two of our machines may be apart."""
+
+TOKEN_BYTES_MAX = 4096
+"""Ours have some 500 bytes; longer ones are refused unread."""
+
+KID_CHARS = 16
+"""Enough of a hash to tell the few keys of a ring apart."""
+
+VERDICTS_MAX = 20_000
+"""Tokens whose signature a process remembers as verified, about 1 KB each."""
+
+REQUIRED_CLAIMS = ("iss", "aud", "sub", "sid", "jti", "iat", "exp", "role", "epoch")
+
+
+class TokenKind(StrEnum):
+    """What a token is for; stands in its `typ`, so that neither kind passes for the other."""
+
+    ACCESS = "at+jwt"
+    REFRESH = "rt+jwt"
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """What a verified token says.
+
+    `epoch` is the account's `token_epoch` it was made under. Times are seconds since 1970.
+    """
+
+    kind: TokenKind
+    id: UUID
+    account_id: UUID
+    session_id: UUID
+    role: Role
+    epoch: int
+    issued_s: int
+    expires_s: int
+
+
+class _Claims(Struct, frozen=True):
+    """The claims as they stand in the token; a wrong type is a forged token."""
+
+    sub: UUID
+    sid: UUID
+    jti: UUID
+    role: Role
+    epoch: int
+    iat: int
+    exp: int
+
+
+class KeyRing:
+    """The keys tokens may be signed with: the first signs, each verifies.
+
+    To rotate: put the new secret first, and drop the old one when its last refresh token has expired.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._keys = {_kid(secret): secret.encode() for secret in secrets}
+        self.signing_kid = _kid(secrets[0])
+
+    def key(self, kid: object) -> bytes:
+        """The key of this name; raises Unauthenticated for one that is not on the ring."""
+        key = self._keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise unauthenticated()
+        return key
+
+
+class Tokens:
+    """Issues tokens and reads them."""
+
+    def __init__(self, ring: KeyRing, *, access_s: int, refresh_s: int) -> None:
+        self._ring = ring
+        self.lifetime_s = {TokenKind.ACCESS: access_s, TokenKind.REFRESH: refresh_s}
+        self._verified: dict[str, Token] = {}
+
+    def issue(self, kind: TokenKind, account: Account, *, session_id: UUID, now: datetime) -> str:
+        """A token of this kind for one session of an account."""
+        issued_s = int(now.timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(account.id),
+            "sid": str(session_id),
+            "jti": str(uuid4()),
+            "role": account.role.value,
+            "epoch": account.token_epoch,
+            "iat": issued_s,
+            "exp": issued_s + self.lifetime_s[kind],
+        }
+        kid = self._ring.signing_kid
+        return jwt.encode(
+            claims, self._ring.key(kid), algorithm=ALGORITHM, headers={"kid": kid, "typ": kind.value}
+        )
+
+    def read(self, text: str, kind: TokenKind, *, now: datetime) -> Token:
+        """What a token says, its signature verified once per process and its times at each call.
+
+        Raises:
+            Unauthenticated: forged, expired, not of this kind; the refusal does not say which.
+        """
+        token = self._verified.get(text) or self._verify(text)
+        now_s = now.timestamp()
+        if token.kind is not kind or now_s >= token.expires_s + LEEWAY_S or now_s < token.issued_s - LEEWAY_S:
+            raise unauthenticated()
+        return token
+
+    def _verify(self, text: str) -> Token:
+        if len(text) > TOKEN_BYTES_MAX or not text.isascii():
+            raise unauthenticated()
+        try:
+            token = self._decode(text)
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError) as error:
+            raise unauthenticated() from error
+        while len(self._verified) >= VERDICTS_MAX:
+            del self._verified[next(iter(self._verified))]
+        self._verified[text] = token
+        return token
+
+    def _decode(self, text: str) -> Token:
+        key = self._ring.key(jwt.get_unverified_header(text).get("kid"))
+        decoded = jwt.decode_complete(
+            text,
+            key,
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            issuer=ISSUER,
+            # The clock is ours to pass in: `read` checks the times, at every call.
+            options={"require": list(REQUIRED_CLAIMS), "verify_exp": False, "verify_iat": False},
+        )
+        claims = msgspec.convert(decoded["payload"], _Claims)
+        return Token(
+            kind=TokenKind(decoded["header"].get("typ")),
+            id=claims.jti,
+            account_id=claims.sub,
+            session_id=claims.sid,
+            role=claims.role,
+            epoch=claims.epoch,
+            issued_s=claims.iat,
+            expires_s=claims.exp,
+        )
+
+
+def fingerprint(text: str) -> bytes:
+    """What is stored of a refresh token: enough to know it again, not enough to use it."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def utc_now() -> datetime:
+    """The clock tokens are issued and read by."""
+    return datetime.now(tz=UTC)
+
+
+def unauthenticated() -> Unauthenticated:
+    """The one refusal of every token that cannot be used."""
+    return Unauthenticated("A valid access token is needed.")
+
+
+def _kid(secret: str) -> str:
+    return hashlib.sha256(b"onsale kid\x00" + secret.encode()).hexdigest()[:KID_CHARS]
