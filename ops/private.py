@@ -1,0 +1,44 @@
+"""Small files that only their owner may read, made once and then kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def keep_once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `path` holds; at first, what `make` returns, written there with mode 0600.
+
+    Of several processes that come at once, one wins and all return what it wrote.
+    """
+    if not path.exists():
+        draft = _draft(path, make())
+        try:
+            # A link appears whole or not at all, and not over another one.
+            path.hardlink_to(draft)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    kept: dict[str, Any] = json.loads(path.read_text())
+    return kept
+
+
+def rewrite(path: Path, content: dict[str, Any]) -> None:
+    """Put `content` into `path` in one step, mode 0600."""
+    _draft(path, content).replace(path)
+
+
+def _draft(path: Path, content: dict[str, Any]) -> Path:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
