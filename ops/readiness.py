@@ -1,0 +1,53 @@
+"""Asks the API whether it is ready, from a thread, so that nothing else waits for the answer."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+
+POLL_SECONDS = 0.1
+"""Between two questions: the time to first use is measured from here."""
+
+ANSWER_TIMEOUT_SECONDS = 5.0
+"""Readiness looks at PostgreSQL, Redis and the workers; each has a deadline of its own below this."""
+
+TOLD_CHARACTERS_MAX = 300
+"""As much of a refusal as helps to see what is missing."""
+
+
+class Readiness(threading.Thread):
+    """Polls `http://host:port<path>` until it answers 200."""
+
+    def __init__(self, host: str, port: int, path: str) -> None:
+        """Describe whom to ask; `start()` begins asking."""
+        super().__init__(name="readiness", daemon=True)
+        self._address = (host, port)
+        self._path = path
+        self.ready = threading.Event()
+        self.last_answer = "no answer yet"
+
+    def run(self) -> None:
+        """Ask until the answer is 200; the thread ends with the process at the latest."""
+        while not self._ask():
+            time.sleep(POLL_SECONDS)
+        self.ready.set()
+
+    def _ask(self) -> bool:
+        connection = http.client.HTTPConnection(*self._address, timeout=ANSWER_TIMEOUT_SECONDS)
+        try:
+            connection.request("GET", self._path)
+            answer = connection.getresponse()
+            text = answer.read(TOLD_CHARACTERS_MAX).decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            self.last_answer = f"no answer yet ({error})"
+            return False
+        finally:
+            connection.close()
+        self.last_answer = f"{answer.status} {text}"
+        return answer.status == http.client.OK
+
+
+def reachable_host(host: str) -> str:
+    """Return an address that reaches a server listening on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not listened on.

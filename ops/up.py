@@ -1,0 +1,170 @@
+"""`onsale up`: the whole system from one command, and nothing left of it when the command ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.child import Child
+from ops.console import Console
+from ops.credentials import DEMO_FILE, demo_is_complete
+from ops.embedded import EmbeddedStack
+from ops.holder import held
+from ops.launch import PR_SET_PDEATHSIG
+from ops.listening import listen
+from ops.procfile import read_procfile
+from ops.readiness import Readiness, reachable_host
+from ops.server import wait_until_ready
+from ops.supervisor import Stopped, Supervisor
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Mapping
+
+    from domain.settings import Settings
+
+PROGRESS_SECONDS = 5.0
+"""Silence longer than this makes people press Ctrl-C."""
+
+ONSALE = [sys.executable, "-m", "ops.cli"]
+"""The operator's command line, for the steps of a start that are commands themselves."""
+
+
+class StartFailed(Exception):
+    """A step of the start ended badly; what it said was printed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What differs between a real stack and one that a test starts."""
+
+    procfile: Path = Path(__file__).parent.parent / "Procfile"
+    ready_path: str = "/health/ready"
+    steps: bool = True
+    """Whether to migrate, and to make demo data at the first start."""
+
+
+def up(settings: Settings, plan: Plan) -> None:
+    """Run the system until it is told to stop, by Ctrl-C, SIGTERM or a closed terminal.
+
+    Raises:
+        AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused: before anything was started.
+        ServerFailed, BinaryMissing, FolderRefused, StartFailed: after everything was stopped again.
+    """
+    commands = read_procfile(plan.procfile)
+    counts = {"api": settings.api_processes, "worker": settings.worker_processes}
+    names = [f"{kind}.{number}" for kind in commands for number in range(1, counts.get(kind, 1) + 1)]
+    with contextlib.ExitStack() as stack:
+        if settings.embedded:
+            stack.enter_context(held(settings.data_dir, port=settings.port))
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        console = Console(["onsale", "postgres", "valkey", "migrate", "demo", *names])
+        stack.callback(console.close)
+        run = _Run(settings, plan, Supervisor(console), console)
+        with contextlib.suppress(Stopped):
+            run.everything({name: commands[name.split(".")[0]] for name in names}, listener)
+
+
+def end_with_parent() -> None:
+    """Be told to stop when the process that started this one ends, also when it is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+
+
+class _Run:
+    """One run of the system; each method is a step, in the order of the start."""
+
+    def __init__(self, settings: Settings, plan: Plan, supervisor: Supervisor, console: Console) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._supervisor = supervisor
+        self._console = console
+        self._began_at = time.monotonic()
+
+    def everything(self, processes: Mapping[str, list[str]], listener: socket.socket) -> None:
+        with self._servers() as environment:
+            try:
+                if self._plan.steps:
+                    self._migrate(environment)
+                self._start(processes, environment, listener)
+                self._wait_until_ready(environment)
+                self._supervisor.wait(lambda: False)
+            finally:
+                self._say("stopping")
+                self._supervisor.stop()
+
+    @contextlib.contextmanager
+    def _servers(self) -> Iterator[dict[str, str]]:
+        """Run the embedded servers, if there are none, and tell where the servers are."""
+        if not self._settings.embedded:
+            yield dict(os.environ)
+            return
+        self._say(f"starting PostgreSQL and Valkey in {self._settings.data_dir}")
+        stack = EmbeddedStack(self._settings.data_dir)
+        try:
+            stack.spawn()
+            wait_until_ready(*stack.servers, pause=self._supervisor.turn)
+            for server in stack.servers:
+                self._supervisor.keep(server)
+            yield os.environ | stack.environment()
+        finally:
+            stack.stop()
+            self._say("stopped")
+
+    def _migrate(self, environment: Mapping[str, str]) -> None:
+        child = Child("migrate", [*ONSALE, "migrate"], environment)
+        self._supervisor.start(child)
+        self._supervisor.wait(child.finished)
+        if child.poll() != 0:
+            message = "the database could not be brought to this version"
+            raise StartFailed(message)
+
+    def _start(
+        self, processes: Mapping[str, list[str]], environment: Mapping[str, str], listener: socket.socket
+    ) -> None:
+        common = {**environment, "PORT": str(self._settings.port), "PYTHONUNBUFFERED": "1"}
+        for name, command in processes.items():
+            if name.startswith("api."):
+                # The API processes share one socket, so none is refused while one of them starts again.
+                fd = listener.fileno()
+                child = Child(name, command, {**common, "LISTEN_FD": str(fd)}, pass_fds=[fd])
+            else:
+                child = Child(name, command, common)
+            self._supervisor.keep_child(child)
+
+    def _wait_until_ready(self, environment: Mapping[str, str]) -> None:
+        readiness = Readiness(reachable_host(self._settings.host), self._settings.port, self._plan.ready_path)
+        readiness.start()
+        demo = self._start_demo(environment)
+        next_progress_at = self._began_at + PROGRESS_SECONDS
+        while not readiness.ready.is_set() or (demo is not None and not demo.finished()):
+            self._supervisor.turn()
+            if time.monotonic() > next_progress_at:
+                next_progress_at += PROGRESS_SECONDS
+                self._say(f"waiting until it is ready: {readiness.last_answer}")
+        self._say_where()
+
+    def _start_demo(self, environment: Mapping[str, str]) -> Child | None:
+        """Make demo data, if the servers are ours and never had any; events need workers, so beside them."""
+        demo_file = self._settings.data_dir / DEMO_FILE
+        if not self._plan.steps or not self._settings.embedded or demo_is_complete(demo_file):
+            return None
+        port = str(self._settings.port)
+        child = Child("demo", [*ONSALE, "demo"], {**environment, "PORT": port})
+        self._supervisor.start(child)
+        return child
+
+    def _say_where(self) -> None:
+        host, port = reachable_host(self._settings.host), self._settings.port
+        seconds = time.monotonic() - self._began_at
+        self._say(f"ready after {seconds:.1f} s. Open http://{host}:{port}/ or http://{host}:{port}/api/v1/docs")
+
+    def _say(self, text: str) -> None:
+        self._console.say("onsale", text)
