@@ -1,0 +1,204 @@
+"""The operator's command line: `onsale up`, and what an operator does beside a running system."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+from domain.settings import SettingsRefused, load_settings
+from ops.binaries import BinaryMissing
+from ops.folders import FolderRefused
+from ops.holder import AlreadyRunning
+from ops.listening import AddressRefused, PortTaken
+from ops.procfile import ProcfileRefused
+from ops.server import ServerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from domain.audit import EventBooks
+    from domain.settings import Settings
+    from domain.store.connect import Stores
+
+SETTINGS_EXIT_CODE = 2
+"""The settings are wrong; nothing was done."""
+
+FAILED_EXIT_CODE = 1
+"""It could not be done, or the audit found drift."""
+
+TITLE_WIDTH = 40
+"""Of an audit's line."""
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Tell what an operator can mend in plain words: a traceback is for what nobody foresaw."""
+
+    @functools.wraps(command)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        try:
+            return command(*args, **kwargs)
+        except SettingsRefused as refused:
+            click.echo(str(refused), err=True)
+            sys.exit(SETTINGS_EXIT_CODE)
+        except _refusals() as refused:
+            click.echo(f"onsale: {refused}", err=True)
+            sys.exit(FAILED_EXIT_CODE)
+        except PermissionError as refused:
+            click.echo(f"onsale: {refused}; was it made by another user?", err=True)
+            sys.exit(FAILED_EXIT_CODE)
+
+    return run
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    from domain.refusals import Refusal
+    from ops.accounts import AdminRefused
+    from ops.up import StartFailed
+
+    stack = (AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused, ServerFailed, BinaryMissing, FolderRefused)
+    return (*stack, StartFailed, AdminRefused, Refusal, TimeoutError)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("onsale"), prog_name="onsale")
+def main() -> None:
+    """Onsale: every seat sold once, no acknowledged booking lost.
+
+    Settings come from the environment. With DATABASE_URL, REDIS_URL and QUEUE_URL set, every command works
+    on those servers; without, on the embedded PostgreSQL and Valkey of DATA_DIR (default: .data), which are
+    started for the command if `onsale up` is not running.
+    """
+
+
+@main.command()
+@click.option("--end-with-parent", is_flag=True, help="Stop when the process that started this one ends.")
+@_plainly
+def up(*, end_with_parent: bool) -> None:
+    """Run the whole system until Ctrl-C.
+
+    Starts PostgreSQL and Valkey unless their URLs are set, migrates, makes demo data at the first start, and
+    starts what the Procfile names: API_PROCESSES of `api` and WORKER_PROCESSES of `worker`, each again when it dies.
+    A second `up` on the same DATA_DIR says where the first one runs. Exit code 2: a setting is wrong.
+    """
+    from ops import up as running
+
+    if end_with_parent:
+        running.end_with_parent()
+    running.up(load_settings(), running.Plan())
+
+
+@main.command()
+@_plainly
+def migrate() -> None:
+    """Bring the database to the version of this code."""
+    from ops.reach import reached
+    from ops.schema import migrate as run_migrations
+
+    with reached(load_settings()) as settings:
+        run_migrations(_database_url(settings))
+
+
+@main.command("create-admin")
+@click.option("--email", required=True, metavar="E", help="The address the administrator logs in with.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+@_plainly
+def create_admin(*, email: str, password_stdin: bool) -> None:
+    """Make an administrator; the only way to make the first one.
+
+    The password is asked for, or read from standard input, and never taken from the command line, where every
+    user of the machine could see it.
+    """
+    from ops.accounts import create_admin as create
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    account = _with_stores(lambda stores, _: create(stores, email=email, password=password))
+    click.echo(f"{account.email} is an administrator (id {account.id})")
+
+
+@main.command()
+@_plainly
+def demo() -> None:
+    """Make demo accounts and events, once, and say how to log in and book.
+
+    Passwords are random, made once, and kept in DATA_DIR/demo.json; later runs print the same.
+    """
+    from ops.demo import describe, make_demo
+    from ops.readiness import reachable_host
+
+    made = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
+    settings = load_settings()
+    click.echo(describe(made, base_url=f"http://{reachable_host(settings.host)}:{settings.port}/api/v1"))
+
+
+@main.command()
+@_plainly
+def audit() -> None:
+    """Compare every event's books, in the inventory and in PostgreSQL; exit code 1 if any place is unaccounted for."""
+    from domain.audit import audit as run_audit
+
+    books = _with_stores(lambda stores, _: run_audit(stores))
+    click.echo(_audit_table(books))
+    if not all(event.in_order for event in books):
+        sys.exit(FAILED_EXIT_CODE)
+
+
+def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answer:
+    """Run `work` on the stores; the embedded database is migrated first, others are their operator's."""
+    from domain.store.connect import open_stores
+    from ops.reach import reached
+    from ops.schema import migrate as run_migrations
+
+    async def run(settings: Settings) -> Answer:
+        async with open_stores(settings) as stores:
+            return await work(stores, settings)
+
+    _log_warnings_only()
+    given = load_settings()
+    with reached(given) as settings:
+        if given.embedded:
+            run_migrations(_database_url(settings))
+        return asyncio.run(run(settings))
+
+
+def _log_warnings_only() -> None:
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        message = "DATABASE_URL: is not set"
+        raise SettingsRefused(message)
+    return settings.database_url.get_secret_value()
+
+
+def _audit_table(books: list[EventBooks]) -> str:
+    numbers = ("size", "remaining", "pending", "confirmed", "drift", "pool_drift", "user_drift")
+    lines = [f"{'event':<36}  {'title':<{TITLE_WIDTH}}" + "".join(f"{name:>12}" for name in numbers)]
+    for event in books:
+        cells = "".join(f"{getattr(event, name):>12}" for name in numbers)
+        lines.append(f"{event.event_id}  {event.title[:TITLE_WIDTH]:<{TITLE_WIDTH}}{cells}")
+    wrong = sum(not event.in_order for event in books)
+    lines.append(f"{len(books)} events, {wrong} with drift")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

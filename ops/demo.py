@@ -1,0 +1,157 @@
+"""Demo data: a handful of accounts and events, made once and found again by every later run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from domain.events import NewEvent
+from domain.identity import Role
+from domain.passwords import Passwords
+from domain.rebuilding import in_order, rebuild_if_needed
+from ops.credentials import DEMO_FILE, ROLES, demo_passwords, set_demo_complete
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from domain.identity import Account
+    from domain.store.connect import Stores
+
+INVENTORY_DEADLINE_SECONDS = 30.0
+"""A worker that is rebuilding an empty inventory is done in a second or two."""
+
+INVENTORY_POLL_SECONDS = 0.1
+"""Between two looks at whether it is."""
+
+EVENTS_LOOKED_AT_MAX = 100
+"""The demo organizer has far fewer."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A demo event, its times in days from now."""
+
+    title: str
+    location: str
+    description: str
+    starts_in_days: int
+    capacity: int
+    max_per_user: int = 8
+    sale_in_days: int | None = None
+
+
+SCENES = (
+    Scene(
+        "Winter Gala at the Old Power Station",
+        "Turbine Hall, Riverside 1",
+        "One night, one stage, 650 tickets.",
+        starts_in_days=30,
+        capacity=650,
+    ),
+    Scene("Chamber Music by Candlelight", "St. Anne's Church", "Two cellos and a piano.", 14, 120, max_per_user=4),
+    Scene("Improv Night in the Cellar", "The Cellar, Mill Lane 7", "Forty chairs, no script.", 7, 40, max_per_user=2),
+    Scene("Repair Your Synthesizer", "Makers' Yard, Workshop 3", "Bring one, take it home working.", 21, 12, 1),
+    Scene("Open-Air Cinema", "Castle Meadow", "Tickets from the day after tomorrow.", 60, 2_000, sale_in_days=2),
+)
+"""What the box office sells; the first is the one to try."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What there is to try: who can log in, and the event to book."""
+
+    passwords: dict[str, str]
+    event_id: UUID
+
+
+async def make_demo(stores: Stores, data_dir: Path) -> Demo:
+    """Make what is missing of the demo data and return it.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis cannot be asked; what was made stays, and the next run goes on.
+        TimeoutError: the inventory was not rebuilt within INVENTORY_DEADLINE_SECONDS.
+    """
+    path = data_dir / DEMO_FILE
+    passwords = demo_passwords(path)
+    accounts = await _accounts(stores, passwords)
+    await _open_inventory(stores)
+    event_ids = await _events(stores, next(account for account in accounts if account.role is Role.ORGANIZER))
+    set_demo_complete(path)
+    return Demo(passwords, event_ids[0])
+
+
+def describe(demo: Demo, *, base_url: str) -> str:
+    """Return what to type: the accounts, and one line that logs in and books."""
+    attendee = next(email for email, role in ROLES.items() if role == "attendee")
+    login = f'{{"email":"{attendee}","password":"{demo.passwords[attendee]}"}}'
+    accounts = [f"  {ROLES[email]:<10} {email:<24} {password}" for email, password in demo.passwords.items()]
+    booking = f'{{"event_id":"{demo.event_id}","quantity":2}}'
+    json_body = "-H 'Content-Type: application/json' -d"
+    pick = """sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'"""
+    get_token = f"TOKEN=$(curl -s {base_url}/auth/login {json_body} '{login}' | {pick})"
+    book = (
+        f"""curl -i {base_url}/bookings -H "Authorization: Bearer $TOKEN" -H 'Prefer: wait=5' {json_body} '{booking}'"""
+    )
+    return "\n".join(
+        ["Demo accounts (role, e-mail, password):", *accounts, "To book two tickets:", f"  {get_token}; {book}"]
+    )
+
+
+async def _accounts(stores: Stores, passwords: dict[str, str]) -> list[Account]:
+    hasher = Passwords()
+    try:
+        return [await _account(stores, hasher, email, password) for email, password in passwords.items()]
+    finally:
+        hasher.close()
+
+
+async def _account(stores: Stores, hasher: Passwords, email: str, password: str) -> Account:
+    found = await stores.accounts.find_by_email(email)
+    if found is not None:
+        return found
+    return await stores.accounts.create(
+        email=email,
+        password_hash=await hasher.hash(password),
+        role=Role(ROLES[email]),
+        now=datetime.now(UTC),
+    )
+
+
+async def _open_inventory(stores: Stores) -> None:
+    """Events are put on sale as they are made, so the inventory has to be of this epoch; workers see to it too."""
+    deadline = time.monotonic() + INVENTORY_DEADLINE_SECONDS
+    while await rebuild_if_needed(stores) is None and not await in_order(stores):
+        if time.monotonic() > deadline:
+            message = f"the inventory was not rebuilt within {INVENTORY_DEADLINE_SECONDS:.0f} s"
+            raise TimeoutError(message)
+        await asyncio.sleep(INVENTORY_POLL_SECONDS)
+
+
+async def _events(stores: Stores, organizer: Account) -> list[UUID]:
+    now = datetime.now(UTC)
+    known = await stores.catalog.page(limit=EVENTS_LOOKED_AT_MAX, starting_after=now, organizer_id=organizer.id)
+    ids = {event.title: event.id for event in known}
+    for scene in SCENES:
+        if scene.title not in ids:
+            event = await stores.catalog.create(_new_event(scene, now), organizer_id=organizer.id, now=now)
+            ids[scene.title] = event.id
+    return [ids[scene.title] for scene in SCENES]
+
+
+def _new_event(scene: Scene, now: datetime) -> NewEvent:
+    evening = now.replace(hour=19, minute=0, second=0, microsecond=0)
+    starts_at = evening + timedelta(days=scene.starts_in_days)
+    return NewEvent(
+        title=scene.title,
+        location=scene.location,
+        description=scene.description,
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(hours=3),
+        capacity=scene.capacity,
+        max_per_user=scene.max_per_user,
+        sales_open_at=None if scene.sale_in_days is None else now + timedelta(days=scene.sale_in_days),
+    )
