@@ -1,0 +1,37 @@
+# What a developer does here. It needs a Python of 3.11 or newer, make and git; everything else is locked.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint load lock clean
+
+ONSALE := .venv/bin/onsale
+PYTEST_PROCESSES ?= 2
+
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+run: ## Start everything, with its own PostgreSQL and Valkey: http://127.0.0.1:8000/
+	@ops/install runtime
+	@exec $(ONSALE) up --end-with-parent
+
+test: ## Run the tests
+	@ops/install dev
+	.venv/bin/python -m pytest -n $(PYTEST_PROCESSES) $(ARGS)
+
+lint: ## Check style, types and who may import whom
+	@ops/install dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict api worker domain ops loadtests migrations
+	.venv/bin/lint-imports
+
+load: ## Run the load scenarios and verify the books afterwards
+	@ops/install dev
+	.venv/bin/python -m loadtests.load $(ARGS)
+
+lock: ## Bring the locked packages up to date with pyproject.toml; UPGRADE=--upgrade for newer ones
+	@ops/install dev
+	ops/lock $(UPGRADE)
+
+clean: ## Remove what can be made again; data in .data stays
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.data/*' -prune -exec rm -rf {} +
