@@ -1,0 +1,148 @@
+"""One real PostgreSQL for the whole run; of each process of the run, a database and a Valkey of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from domain.rebuilding import rebuild
+from domain.settings import Settings
+from domain.store.connect import Stores, open_stores
+from ops.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
+from tests.cluster import Cluster
+from tests.processes import Processes
+from tests.waiting import keep_persisting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+JWT_SECRET = secrets.token_hex(32)
+
+KEPT_TABLES = ("alembic_version", "inventory_epoch")
+"""What `clean` leaves: the schema's version, and the epoch, which only ever grows."""
+
+_cluster = pytest.StashKey[Cluster]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """With several processes, the one that directs them starts PostgreSQL and tells them where it is."""
+    node.workerinput["cluster_url"] = _started_cluster(node.config).admin_url
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _cluster in config.stash:
+        config.stash[_cluster].stop()
+
+
+def _started_cluster(config: pytest.Config) -> Cluster:
+    if _cluster not in config.stash:
+        config.stash[_cluster] = Cluster.start()
+    return config.stash[_cluster]
+
+
+@pytest.fixture(scope="session")
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated database of this process alone."""
+    workerinput = getattr(request.config, "workerinput", None)
+    cluster = Cluster(workerinput["cluster_url"]) if workerinput else _started_cluster(request.config)
+    with cluster.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey of this process alone: tests flush it, empty its script cache and restart it."""
+    folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
+    server = EmbeddedValkey(folder, durable=False)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, valkey: EmbeddedValkey) -> Settings:
+    """Settings that lead to this process' servers; the environment has no part in them."""
+    return Settings(
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(valkey.url(INVENTORY_DATABASE)),
+        queue_url=SecretStr(valkey.url(QUEUE_DATABASE)),
+        jwt_secret=SecretStr(JWT_SECRET),
+    )
+
+
+@pytest.fixture
+async def clean(settings: Settings, valkey: EmbeddedValkey) -> AsyncIterator[Stores]:
+    """Empty servers that sell in a new epoch."""
+    valkey.start()
+    await _flush(valkey)
+    async with open_stores(settings) as stores:
+        await _empty_tables(stores)
+        await rebuild(stores)
+        yield stores
+
+
+@pytest.fixture
+def stores(clean: Stores) -> Stores:
+    """The stores of one process, on clean servers."""
+    return clean
+
+
+@pytest.fixture
+async def other_stores(clean: Stores, settings: Settings) -> AsyncIterator[Stores]:
+    """The stores of a second process on the same servers, with caches and an idea of the epoch of its own."""
+    async with open_stores(settings) as stores:
+        await stores.scripts.refresh()
+        yield stores
+
+
+@pytest.fixture
+async def worker(stores: Stores) -> AsyncIterator[asyncio.Task[None]]:
+    """A persist loop in this process, over every partition."""
+    async with _background(keep_persisting(stores)) as task:
+        yield task
+
+
+@pytest.fixture
+def processes(settings: Settings) -> Iterator[Processes]:
+    """Starts real API and worker processes; whatever the test does, they are gone after it."""
+    with Processes(settings) as started:
+        yield started
+
+
+async def _flush(valkey: EmbeddedValkey) -> None:
+    async with Redis.from_url(valkey.url()) as redis:
+        await redis.flushall()
+        await redis.script_flush()
+
+
+async def _empty_tables(stores: Stores) -> None:
+    names = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename != ALL(:kept)"
+    async with stores.engine.begin() as connection:
+        tables = (await connection.execute(text(names), {"kept": list(KEPT_TABLES)})).scalars()
+        # Deleting few rows is ten times faster than truncating; the setting leaves out the foreign keys.
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        for table in tables:
+            await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608  (names quoted by PostgreSQL)
+
+
+@asynccontextmanager
+async def _background(coroutine: Any) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

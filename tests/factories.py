@@ -1,0 +1,98 @@
+"""Accounts, events and bookings for tests that care about something else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from domain.events import NewEvent
+from domain.partitions import partition_of_event
+
+if TYPE_CHECKING:
+    from domain.bookings import Booking
+    from domain.events import Event
+    from domain.store.connect import Stores
+
+ORGANIZER = UUID("0a0a0a0a-0000-4000-8000-000000000001")
+"""Who makes the events of tests that do not ask who did."""
+
+NO_PASSWORD = "not a hash: nobody logs in with it"
+
+_numbers = count(1)
+
+_INSERT_ACCOUNTS = text(
+    """
+    INSERT INTO accounts (id, email, email_key, password_hash, role, status, token_epoch, created_at)
+    SELECT id, id || '@example.org', id || '@example.org', :password_hash, :role, 'active', 0, now()
+    FROM unnest(CAST(:ids AS uuid[])) AS id
+    ON CONFLICT (id) DO NOTHING
+    """
+)
+
+
+def tomorrow() -> datetime:
+    """A moment at which no sale of a test is over yet."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+async def make_accounts(stores: Stores, number: int) -> list[UUID]:
+    """Attendees that hold nothing yet."""
+    ids = [uuid4() for _ in range(number)]
+    await _insert_accounts(stores, ids, role="attendee")
+    return ids
+
+
+async def make_account(stores: Stores) -> UUID:
+    """An attendee that holds nothing yet."""
+    return (await make_accounts(stores, 1))[0]
+
+
+def new_event(**fields: Any) -> NewEvent:
+    """An event on sale: 100 places, as many of them to one account as it likes."""
+    defaults: dict[str, Any] = {
+        "title": f"Concert {next(_numbers)}",
+        "location": "Tempodrom, Berlin",
+        "starts_at": tomorrow(),
+        "capacity": 100,
+        "max_per_user": 100,
+    }
+    return NewEvent(**defaults | fields)
+
+
+async def make_event(stores: Stores, **fields: Any) -> Event:
+    """`new_event`, on sale."""
+    await _insert_accounts(stores, [ORGANIZER], role="organizer")
+    return await stores.box_office.create_event(new_event(**fields), organizer_id=ORGANIZER)
+
+
+async def make_neighbours(stores: Stores, number: int, **fields: Any) -> list[Event]:
+    """Events that share a partition, and so an unpersisted set."""
+    found: dict[int, list[Event]] = {}
+    while True:
+        event = await make_event(stores, **fields)
+        together = found.setdefault(partition_of_event(event.id), [])
+        together.append(event)
+        if len(together) == number:
+            return together
+
+
+async def book(
+    stores: Stores, event: Event, *, user_id: UUID | None = None, quantity: int = 1, key: str | None = None
+) -> Booking:
+    """A booking as its buyer is told of it: accepted, not yet persisted."""
+    reservation = await stores.box_office.reserve(
+        event_id=event.id,
+        user_id=user_id or await make_account(stores),
+        quantity=quantity,
+        idempotency_key=key,
+    )
+    return reservation.booking
+
+
+async def _insert_accounts(stores: Stores, ids: list[UUID], *, role: str) -> None:
+    async with stores.engine.begin() as connection:
+        await connection.execute(_INSERT_ACCOUNTS, {"ids": ids, "role": role, "password_hash": NO_PASSWORD})

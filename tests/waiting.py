@@ -1,0 +1,69 @@
+"""Waiting for conditions, so that no test sleeps and hopes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from domain.partitions import PARTITIONS
+from domain.persisting import persist_once
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from domain.store.connect import Stores
+
+Answer = TypeVar("Answer")
+
+WAIT_SECONDS_MAX = 15.0
+"""What takes this long on a busy machine does not happen."""
+
+LOOK_EVERY_SECONDS = 0.01
+
+ROUNDS_MAX = 1_000
+"""Batches after which a set that is still not empty never will be."""
+
+
+async def eventually(
+    look: Callable[[], Awaitable[Answer]],
+    *,
+    is_so: Callable[[Answer], bool] = bool,
+    seconds: float = WAIT_SECONDS_MAX,
+) -> Answer:
+    """What `look` answers, once `is_so` says yes to it.
+
+    Raises:
+        AssertionError: it never did; carries the last answer.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not is_so(answer := await look()):
+        if loop.time() > deadline:
+            message = f"still {answer!r} after {seconds} s"
+            raise AssertionError(message)
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+    return answer
+
+
+async def persist_all(stores: Stores) -> int:
+    """Persist until nothing is unpersisted anywhere, as a worker would; answers how many were written."""
+    written = 0
+    for partition in range(PARTITIONS):
+        for _ in range(ROUNDS_MAX):
+            done = await persist_once(stores, partition)
+            written += done.written
+            if done.left == 0:
+                break
+        else:
+            message = f"partition {partition} is never persisted"
+            raise AssertionError(message)
+    return written
+
+
+async def keep_persisting(stores: Stores) -> None:
+    """Persist whatever comes, until cancelled."""
+    while True:
+        for partition, pulse in enumerate(await stores.inventory.pulses()):
+            if pulse.unpersisted_count:
+                await persist_once(stores, partition)
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
