@@ -74,7 +74,7 @@ class Doorbell:
     async def close(self) -> None:
         """Let the last ones ring, and close the connections."""
         await asyncio.gather(*self._rings, return_exceptions=True)
-        await self._queue.aclose()
+        await self._queue.aclose(close_connection_pool=True)
 
     async def _ring(self, partition: int) -> None:
         try:

@@ -88,7 +88,7 @@ class Pipeline:
     async def close(self) -> None:
         """Wait for what is under way and close the connections."""
         await asyncio.gather(*self._flights, return_exceptions=True)
-        await self._redis.aclose()
+        await self._redis.aclose(close_connection_pool=True)
 
     def _launch(self) -> None:
         flight = asyncio.create_task(self._fly())
