@@ -72,6 +72,7 @@ class Booking(Struct, frozen=True):
 
     @property
     def final(self) -> bool:
+        """Whether nobody needs to poll it any more."""
         return self.status in FINAL
 
 

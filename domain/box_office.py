@@ -11,6 +11,7 @@ from domain.events import EventStatus, from_ms
 from domain.partitions import booking_id_for_key, partition_of_booking, partition_of_event, random_booking_id
 from domain.refusals import BookingNotFound, IdempotencyKeyReused, InventoryUnavailable
 from domain.store.inventory import LookupNeeded, RecordUnknown, TermsStale
+from domain.store.ledger import EpochOver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from domain.events import Event, EventChanges, NewEvent, Terms
     from domain.store.catalog import Catalog
     from domain.store.doorbell import Doorbell
-    from domain.store.inventory import Inventory, Reserved
+    from domain.store.intents import Intents
+    from domain.store.inventory import Inventory, Released, Reserved
     from domain.store.ledger import Ledger
 
 TERMS_CACHED_MAX = 10_000
@@ -40,11 +42,14 @@ CLEAR_BATCH_MAX = 200
 class BoxOffice:
     """Sells, shows and takes back places. One per process."""
 
-    def __init__(self, catalog: Catalog, inventory: Inventory, ledger: Ledger, doorbell: Doorbell) -> None:
+    def __init__(
+        self, *, catalog: Catalog, inventory: Inventory, ledger: Ledger, doorbell: Doorbell, intents: Intents | None
+    ) -> None:
         self._catalog = catalog
         self._inventory = inventory
         self._ledger = ledger
         self._doorbell = doorbell
+        self._intents = intents
         self._terms: OrderedDict[UUID, Terms] = OrderedDict()
 
     async def reserve(
@@ -69,8 +74,7 @@ class BoxOffice:
             if earlier is not None:
                 return _replay(earlier, new)
             reserved = await self._reserve(new, looked_up=True)
-        if reserved.ring:
-            self._doorbell.ring(partition_of_event(event_id))
+        await self._acknowledge(reserved)
         return Reservation(reserved.booking, reserved.replayed)
 
     async def booking(self, booking_id: UUID) -> Booking:
@@ -145,9 +149,7 @@ class BoxOffice:
         Raises:
             EventNotFound, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
         """
-        event = await self._catalog.change(
-            event_id, changes, expected_version=expected_version, now=await self._now()
-        )
+        event = await self._catalog.change(event_id, changes, expected_version=expected_version, now=await self._now())
         self._remember(event.terms)
         return event
 
@@ -186,9 +188,18 @@ class BoxOffice:
         detail = "The event's terms are changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
-    async def _release(
-        self, booking_id: UUID, terms: Terms, *, deadline_ms: int = 0, reason: str = ""
-    ) -> Booking:
+    async def _acknowledge(self, change: Reserved | Released) -> None:
+        """Do what must be done before a change is acknowledged, and have it persisted."""
+        if change.ring:
+            self._doorbell.ring(partition_of_event(change.booking.event_id))
+        if self._intents and change.booking.status is not BookingStatus.CONFIRMED:
+            try:
+                await self._intents.append(change.booking, epoch=change.epoch)
+            except EpochOver:
+                detail = "The inventory is being rebuilt."
+                raise InventoryUnavailable(detail, retry_after_seconds=1) from None
+
+    async def _release(self, booking_id: UUID, terms: Terms, *, deadline_ms: int = 0, reason: str = "") -> Booking:
         """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
         for _ in range(ATTEMPTS_MAX):
             booking, read_ms = await self._find(booking_id)
@@ -200,8 +211,7 @@ class BoxOffice:
                 )
             except RecordUnknown:
                 continue
-            if released.ring:
-                self._doorbell.ring(partition_of_event(booking.event_id))
+            await self._acknowledge(released)
             return released.booking
         detail = "The booking is changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
@@ -252,7 +262,7 @@ class BoxOffice:
         """Newer terms than `stale`; when PostgreSQL has the same, Redis is what is behind, and is mended."""
         terms = await self._load_terms(stale.event_id)
         if terms.token == stale.token:
-            terms = (await self._catalog.reinstall(stale.event_id)).terms
+            terms = (await self._catalog.renew_terms(stale.event_id)).terms
             self._remember(terms)
         return terms
 
@@ -279,5 +289,3 @@ def _differs(one: Booking, other: Booking) -> bool:
 
 def _no_booking() -> BookingNotFound:
     return BookingNotFound("There is no booking with this id.")
-
-

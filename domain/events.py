@@ -46,11 +46,11 @@ class EventChanges(Struct, frozen=True, kw_only=True):
     location: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     starts_at: datetime | UnsetType = UNSET
-    ends_at: datetime | None | UnsetType = UNSET
+    ends_at: datetime | UnsetType | None = UNSET
     capacity: int | UnsetType = UNSET
     max_per_user: int | UnsetType = UNSET
-    sales_open_at: datetime | None | UnsetType = UNSET
-    sales_close_at: datetime | None | UnsetType = UNSET
+    sales_open_at: datetime | UnsetType | None = UNSET
+    sales_close_at: datetime | UnsetType | None = UNSET
     paused: bool | UnsetType = UNSET
 
 

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from msgspec import Struct
 
-
 EMAIL_CHARACTERS_MAX = 254
 EMAIL_LOCAL_CHARACTERS_MAX = 64
 """RFC 5321, 4.5.3.1: the longest address a mail server accepts, and the part before its @."""

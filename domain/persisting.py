@@ -98,9 +98,7 @@ async def reject(stores: Stores, booking: Booking, reason: str) -> None:
     """Return a refused booking's places; the rejection is persisted like any other change."""
     log.error("booking_rejected", booking_id=str(booking.id), event_id=str(booking.event_id), reason=reason)
     try:
-        await stores.inventory.release(
-            booking, status=BookingStatus.REJECTED, reason=reason, version=booking.version
-        )
+        await stores.inventory.release(booking, status=BookingStatus.REJECTED, reason=reason, version=booking.version)
     except (TermsStale, RecordUnknown):
         # It was cancelled, or persisted by another worker, in between: nothing is left to reject.
         log.info("rejection_overtaken", booking_id=str(booking.id))
@@ -115,6 +113,8 @@ def settlements(entries: Sequence[Unpersisted], written: dict[UUID, Written]) ->
             settled.append(Settlement(entry.id, None, None, BookingStatus.REJECTED, 0, None))
         elif row is not None:
             settled.append(
-                Settlement(entry.id, entry.booking.user_id, entry.booking.version, row.status, row.version, row.confirmed_at)
+                Settlement(
+                    entry.id, entry.booking.user_id, entry.booking.version, row.status, row.version, row.confirmed_at
+                )
             )
     return settled

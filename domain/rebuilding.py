@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from domain.bookings import Booking
     from domain.events import Event
     from domain.store.connect import Stores
+    from domain.store.ledger import Written
 
 log = structlog.get_logger()
 
@@ -84,6 +86,7 @@ async def rebuild(stores: Stores) -> Rebuilt:
     drained = 0
     for partition in range(PARTITIONS):
         drained += await _drain(stores, partition, epoch)
+    drained += await _drain_intents(stores, epoch)
     filled = await _refill_all(stores, epoch)
     await stores.scripts.load()
     log.info("rebuild_finished", epoch=epoch, drained=drained, events=filled)
@@ -103,16 +106,32 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
         entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
         if not entries:
             return drained
-        written, refused = await write(stores, [entry.booking for entry in entries if entry.booking], epoch=epoch)
-        rejected = [
-            structs.replace(booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason)
-            for booking, reason in refused
-        ]
-        if rejected:
-            written |= await stores.ledger.persist(rejected, epoch=epoch)
+        written = await _write_all(stores, [entry.booking for entry in entries if entry.booking], epoch)
         await stores.inventory.settle(partition, settlements(entries, written))
         drained += len(written)
     return drained
+
+
+async def _drain_intents(stores: Stores, epoch: int) -> int:
+    """Persist what was acknowledged with `DURABILITY=postgres` and Redis has lost."""
+    drained = 0
+    for _ in range(DRAIN_ROUNDS_MAX):
+        lost = await stores.intents.lost(limit=BATCH_MAX)
+        if not lost:
+            break
+        drained += len(await _write_all(stores, lost, epoch))
+    await stores.intents.forget_kept()
+    return drained
+
+
+async def _write_all(stores: Stores, batch: Sequence[Booking], epoch: int) -> dict[UUID, Written]:
+    """Persist a batch of an earlier epoch; what PostgreSQL refuses is recorded as rejected."""
+    written, refused = await write(stores, batch, epoch=epoch)
+    rejected = [
+        structs.replace(booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason)
+        for booking, reason in refused
+    ]
+    return written | await stores.ledger.persist(rejected, epoch=epoch) if rejected else written
 
 
 async def _refill_all(stores: Stores, epoch: int) -> int:
@@ -132,7 +151,7 @@ async def _refill(stores: Stores, event: Event, taken_by_user: dict[UUID, int], 
     fields: list[Any] = [POOL_MAIN, sum(taken_by_user.values())]
     for user_id, quantity in taken_by_user.items():
         fields += (user_counter(user_id), quantity)
-    fields += ("terms", event.terms_token)
+    fields += (f"size:{POOL_MAIN}", event.capacity, "terms", event.terms_token)
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
     for number, chunk in enumerate(_chunks(fields, FIELDS_PER_CHUNK)):
         args = ["first" if number == 0 else "more", *chunk]

@@ -22,16 +22,22 @@ class Missing(Refusal):
 
 
 class EventNotFound(Missing):
+    """No event has this id."""
+
     code = "event_not_found"
     title = "No such event"
 
 
 class BookingNotFound(Missing):
+    """No booking of the caller's has this id."""
+
     code = "booking_not_found"
     title = "No such booking"
 
 
 class UserNotFound(Missing):
+    """No account has this id."""
+
     code = "user_not_found"
     title = "No such user"
 
@@ -62,6 +68,8 @@ class NotOnSale(Conflict):
 
 
 class EventStarted(Conflict):
+    """Bookings can be cancelled until the event starts."""
+
     code = "event_started"
     title = "The event has started"
 
@@ -74,11 +82,15 @@ class CapacityBelowSold(Conflict):
 
 
 class EmailTaken(Conflict):
+    """An account with this address exists."""
+
     code = "email_taken"
     title = "E-mail address is taken"
 
 
 class LastAdmin(Conflict):
+    """Without this account there would be no admin."""
+
     code = "last_admin"
     title = "The last admin stays"
 
@@ -96,6 +108,8 @@ class Invalid(Refusal):
 
 
 class IdempotencyKeyReused(Refusal):
+    """The key has made another booking; one key, one request."""
+
     code = "idempotency_key_reused"
     title = "Idempotency key was used for another request"
 
@@ -115,11 +129,15 @@ class InvalidCredentials(Refusal):
 
 
 class Forbidden(Refusal):
+    """The caller's role, or the ownership of the thing, does not allow it."""
+
     code = "forbidden"
     title = "Not allowed"
 
 
 class WrongPassword(Refusal):
+    """A change of the account needs its current password."""
+
     code = "wrong_password"
     title = "The current password is wrong"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,34 +17,36 @@ JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, 3.2: an HMAC key is at least as long as its hash."""
 
 
-class Limit(str):
-    """A rate limit, `<count>/<seconds>` or `<count>/min`, e.g. `30/min`."""
+_LIMIT_PATTERN = re.compile(r"([1-9]\d{0,5})/(min|[1-9]\d{0,4})", re.ASCII)
 
-    __slots__ = ("count", "period_s")
+
+@dataclass(frozen=True)
+class Limit:
+    """A rate limit: `count` requests in `period_s` seconds."""
 
     count: int
     period_s: int
 
-    PATTERN = re.compile(r"([1-9]\d{0,5})/(min|[1-9]\d{0,4})", re.ASCII)
-
     @classmethod
     def parse(cls, text: object) -> Limit:
-        """Read a limit; raises ValueError saying what a limit looks like."""
-        match = cls.PATTERN.fullmatch(str(text))
+        """Read `<count>/<seconds>` or `<count>/min`; raises ValueError saying what a limit looks like."""
+        match = _LIMIT_PATTERN.fullmatch(str(text))
         if not match:
             message = "expected <count>/<seconds> or <count>/min, for example 30/min"
             raise ValueError(message)
-        limit = cls(match[0])
-        limit.count = int(match[1])
-        limit.period_s = 60 if match[2] == "min" else int(match[2])
-        return limit
+        return cls(int(match[1]), 60 if match[2] == "min" else int(match[2]))
+
+    def __str__(self) -> str:
+        """Write it as it is set."""
+        return f"{self.count}/{'min' if self.period_s == 60 else self.period_s}"  # noqa: PLR2004  (a minute)
 
 
 RateLimit = Annotated[Limit, BeforeValidator(Limit.parse)]
 
 
 def _limit(text: str, description: str) -> Limit:
-    return Field(default=Limit.parse(text), description=description)  # type: ignore[no-any-return]
+    limit: Limit = Field(default=Limit.parse(text), description=description)
+    return limit
 
 
 class SettingsRefused(Exception):
@@ -90,6 +93,10 @@ class Settings(BaseSettings):
     limit_admin_write: RateLimit = _limit("10/min", "Admin actions that change something, per account.")
     limit_admin_read: RateLimit = _limit("60/min", "Admin actions that read, per account.")
     limit_default: RateLimit = _limit("300/min", "Everything else, per account or address.")
+    durability: Literal["redis", "postgres"] = Field(
+        "redis",
+        description="What an accepted booking survives: every process and power loss, or the loss of Redis too.",
+    )
     unpersisted_max: int = Field(
         20_000, ge=100, le=1_000_000, description="Accepted but unpersisted bookings a partition may hold before 503."
     )
@@ -101,10 +108,14 @@ class Settings(BaseSettings):
             return None
         text = secret.get_secret_value()
         if text.lower() in PUBLIC_SECRETS:
-            message = "is a secret that was published; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
+            message = (
+                "is a secret that was published; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
+            )
             raise ValueError(message)
         if len(text.encode()) < JWT_SECRET_BYTES_MIN:
-            message = f"needs at least {JWT_SECRET_BYTES_MIN} bytes; python -c 'import secrets; print(secrets.token_hex(32))'"
+            message = (
+                f"needs at least {JWT_SECRET_BYTES_MIN} bytes; python -c 'import secrets; print(secrets.token_hex(32))'"
+            )
             raise ValueError(message)
         return secret
 
@@ -135,8 +146,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"{'_'.join(str(part) for part in fault['loc']).upper() or 'settings'}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsRefused("\n".join(lines)) from None
+        faults = error.errors(include_input=False, include_url=False)
+        raise SettingsRefused("\n".join(_line(fault["loc"], fault["msg"]) for fault in faults)) from None
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    setting = "_".join(map(str, location)).upper() or "settings"
+    return f"{setting}: {message.removeprefix('Value error, ')}"

@@ -101,9 +101,9 @@ class KeyRing:
 class Tokens:
     """Issues tokens and reads them."""
 
-    def __init__(self, ring: KeyRing, *, access_s: int, refresh_s: int) -> None:
+    def __init__(self, ring: KeyRing, lifetime_s: dict[TokenKind, int]) -> None:
         self._ring = ring
-        self.lifetime_s = {TokenKind.ACCESS: access_s, TokenKind.REFRESH: refresh_s}
+        self.lifetime_s = lifetime_s
         self._verified: dict[str, Token] = {}
 
     def issue(self, kind: TokenKind, account: Account, *, session_id: UUID, now: datetime) -> str:
@@ -121,9 +121,7 @@ class Tokens:
             "exp": issued_s + self.lifetime_s[kind],
         }
         kid = self._ring.signing_kid
-        return jwt.encode(
-            claims, self._ring.key(kid), algorithm=ALGORITHM, headers={"kid": kid, "typ": kind.value}
-        )
+        return jwt.encode(claims, self._ring.key(kid), algorithm=ALGORITHM, headers={"kid": kid, "typ": kind.value})
 
     def read(self, text: str, kind: TokenKind, *, now: datetime) -> Token:
         """What a token says, its signature verified once per process and its times at each call.

@@ -9,12 +9,13 @@ import sys
 
 import structlog
 import uvloop
+from arq import cron
 from arq.worker import Worker, func
 
 from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
 from domain.store.doorbell import PERSIST_JOB, QUEUE_NAME, deserialize, serialize
-from worker.jobs import persist_partition
+from worker.jobs import persist_partition, reconcile_all
 from worker.sweep import keep_in_order, sweep
 
 log = structlog.get_logger()
@@ -25,6 +26,11 @@ POLL_DELAY_S = 0.02
 JOBS_MAX = 8
 JOB_TIMEOUT_S = 10
 """arq gives a job of a killed worker to another one 10 s after this; the sweep has done its work long before."""
+
+RECONCILE_SECONDS = set(range(0, 60, 5))
+"""When reconciliation begins in each minute; arq starts it once over all workers."""
+
+RECONCILE_TIMEOUT_S = 120
 
 
 async def serve(stores: Stores, worker: Worker, *, holder: str) -> None:
@@ -51,6 +57,7 @@ async def main() -> None:
     async with open_stores(settings) as stores:
         worker = Worker(
             [func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0)],
+            cron_jobs=[cron(reconcile_all, second=RECONCILE_SECONDS, timeout=RECONCILE_TIMEOUT_S, keep_result=0)],
             queue_name=QUEUE_NAME,
             redis_pool=stores.queue,
             ctx={"stores": stores, "holder": holder},

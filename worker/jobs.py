@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain.persisting import persist
+from domain.reconciling import reconcile
 from domain.refusals import Unavailable
 from domain.store.ledger import EpochOver
 
@@ -24,3 +25,15 @@ async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
     except (Unavailable, EpochOver) as error:
         log.warning("persist_put_off", partition=partition, cause=str(error))
         return 0
+
+
+async def reconcile_all(ctx: dict[str, Any]) -> int:
+    """Compare and mend the books of every event; answers how many differences there were."""
+    stores: Stores = ctx["stores"]
+    try:
+        outcomes = await reconcile(stores)
+        await stores.intents.forget_kept()
+    except (Unavailable, EpochOver) as error:
+        log.warning("reconcile_put_off", cause=str(error))
+        return 0
+    return len(outcomes)

@@ -59,9 +59,7 @@ class Accounts:
         )
         try:
             async with self._database.begin() as connection:
-                await connection.execute(
-                    insert(accounts).values(**structs.asdict(account), email_key=email_key(email))
-                )
+                await connection.execute(insert(accounts).values(**structs.asdict(account), email_key=email_key(email)))
                 await _audit(connection, now, actor_id=account.id, action="account.created", role=role)
         except IntegrityError as error:
             raise _email_taken() from error
@@ -126,7 +124,14 @@ class Accounts:
             return await _end_oldest(connection, account.id, now)
 
     async def rotate_session(
-        self, session_id: UUID, *, token_epoch: int, old_hash: bytes, new_hash: bytes, expires_at: datetime, now: datetime
+        self,
+        session_id: UUID,
+        *,
+        token_epoch: int,
+        old_hash: bytes,
+        new_hash: bytes,
+        expires_at: datetime,
+        now: datetime,
     ) -> Account | None:
         """Exchange a session's refresh token for the next, if it is the one in force.
 
@@ -181,12 +186,12 @@ class Accounts:
         try:
             async with self._database.begin() as connection:
                 after = await _change(connection, account.id, changed)
-                ended = await _end_sessions(connection, _others(account.id, kept_session_id), now) if (
-                    "password_hash" in changed
-                ) else []
-                await _audit(
-                    connection, now, actor_id=account.id, action="account.changed", fields=sorted(changed)
+                ended = (
+                    await _end_sessions(connection, _others(account.id, kept_session_id), now)
+                    if ("password_hash" in changed)
+                    else []
                 )
+                await _audit(connection, now, actor_id=account.id, action="account.changed", fields=sorted(changed))
         except IntegrityError as error:
             raise _email_taken() from error
         return after, ended

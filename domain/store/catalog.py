@@ -100,7 +100,8 @@ class Catalog:
                 detail = f"The event is at version {event.version}."
                 raise VersionMismatch(detail, version=event.version)
             changed = {
-                name: value for name, value in structs.asdict(changes).items()
+                name: value
+                for name, value in structs.asdict(changes).items()
                 if value is not UNSET and value != getattr(event, name)
             }
             if not changed:
@@ -121,12 +122,19 @@ class Catalog:
             await self._write(connection, after)
             return after
 
-    async def reinstall(self, event_id: UUID) -> Event:
-        """Put the terms that PostgreSQL has in force again, after a change that died half way."""
+    async def renew_terms(self, event_id: UUID) -> Event:
+        """Put the terms that PostgreSQL has in force under a new name.
+
+        For when Redis and PostgreSQL disagree: after a change that died half way, or one made by hand.
+
+        Raises:
+            EventNotFound, InventoryUnavailable.
+            CapacityBelowSold: more is taken than the capacity that PostgreSQL has.
+        """
         async with self._database.begin() as connection:
             await self._hold_epoch(connection)
-            event = await self._hold(connection, event_id)
-            await self._inventory.install(event.terms)
+            event = structs.replace(await self._hold(connection, event_id), terms_token=_token())
+            await self._write(connection, event)
             return event
 
     async def find(self, event_id: UUID) -> Event:
@@ -228,27 +236,36 @@ class Catalog:
 
 def check_times(event: Event, *, now: datetime, moved: bool = True) -> None:
     """Raise Invalid when an event's times contradict each other, or it is moved into the past."""
-    if moved and event.starts_at <= now:
-        raise Invalid.at("/starts_at", "must be in the future")
+    pointer, message = _broken_time(event, now=now if moved else None)
+    if pointer:
+        raise Invalid.at(pointer, message)
+
+
+def _broken_time(event: Event, *, now: datetime | None) -> tuple[str, str]:
+    """The first rule of time that an event breaks, ("", "") for none."""
+    if now is not None and event.starts_at <= now:
+        return "/starts_at", "must be in the future"
     if event.ends_at is not None and event.ends_at <= event.starts_at:
-        raise Invalid.at("/ends_at", "must be after starts_at")
-    closes = event.sales_close_at or event.starts_at
+        return "/ends_at", "must be after starts_at"
     if event.sales_close_at is not None and event.sales_close_at > event.starts_at:
-        raise Invalid.at("/sales_close_at", "must not be after starts_at")
-    if event.sales_open_at is not None and event.sales_open_at >= closes:
-        raise Invalid.at("/sales_open_at", "must be before sales close")
+        return "/sales_close_at", "must not be after starts_at"
+    if event.sales_open_at is not None and event.sales_open_at >= (event.sales_close_at or event.starts_at):
+        return "/sales_open_at", "must be before sales close"
+    return "", ""
 
 
 def _filters(
     *, starting_after: datetime | None, search: str | None, organizer_id: UUID | None = None
 ) -> list[ColumnElement[bool]]:
-    filters = [events.c.cancelled_at.is_(None)]
+    filters: list[ColumnElement[bool]] = [events.c.cancelled_at.is_(None)]
     if starting_after is not None:
         filters.append(events.c.starts_at > starting_after)
     if organizer_id is not None:
         filters.append(events.c.organizer_id == organizer_id)
     if search:
-        filters.append(or_(events.c.title.icontains(search, autoescape=True), events.c.location.icontains(search, autoescape=True)))
+        filters.append(
+            or_(events.c.title.icontains(search, autoescape=True), events.c.location.icontains(search, autoescape=True))
+        )
     return [and_(*filters)]
 
 
@@ -259,5 +276,3 @@ def _token() -> str:
 
 def _not_found() -> EventNotFound:
     return EventNotFound("There is no event with this id.")
-
-

@@ -6,13 +6,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
+from arq import ArqRedis
 from msgspec import Struct
 
 from domain.box_office import BoxOffice
 from domain.store.accounts import Accounts
 from domain.store.admission import Admission
+from domain.store.books import Books
 from domain.store.catalog import Catalog
 from domain.store.doorbell import Doorbell, open_queue
+from domain.store.intents import Intents
 from domain.store.inventory import Inventory
 from domain.store.ledger import Ledger
 from domain.store.pipeline import Pipeline
@@ -22,7 +25,6 @@ from domain.store.scripts import Scripts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from arq import ArqRedis
     from pydantic import SecretStr
 
     from domain.settings import Settings
@@ -42,6 +44,8 @@ class Stores(Struct, frozen=True):
     catalog: Catalog
     inventory: Inventory
     ledger: Ledger
+    intents: Intents
+    books: Books
     box_office: BoxOffice
 
 
@@ -52,7 +56,9 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     pipeline = Pipeline(_url(settings.redis_url))
     queue = open_queue(_url(settings.queue_url))
     doorbell = Doorbell(queue, on_lost=lambda: log.warning("doorbell_lost"))
-    ledger = Ledger(database)
+    intents = Intents(database)
+    keeps_intents = settings.durability == "postgres"
+    ledger = Ledger(database, keeps_intents=keeps_intents)
     scripts = Scripts(pipeline, ledger.epoch)
     inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
     catalog = Catalog(database, inventory, scripts)
@@ -68,7 +74,15 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             catalog=catalog,
             inventory=inventory,
             ledger=ledger,
-            box_office=BoxOffice(catalog, inventory, ledger, doorbell),
+            intents=intents,
+            books=Books(database, scripts),
+            box_office=BoxOffice(
+                catalog=catalog,
+                inventory=inventory,
+                ledger=ledger,
+                doorbell=doorbell,
+                intents=intents if keeps_intents else None,
+            ),
         )
     finally:
         await doorbell.close()

@@ -13,7 +13,10 @@ for i = FIRST_POOL, #ARGV, 2 do
   local taken = tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or '0')
   if taken > tonumber(ARGV[i + 1]) then return {'short', ARGV[i], taken} end
 end
-for i = FIRST_POOL, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], 0) end
+for i = FIRST_POOL, #ARGV, 2 do
+  redis.call('HSETNX', KEYS[2], ARGV[i], 0)
+  redis.call('HSET', KEYS[2], 'size:' .. ARGV[i], ARGV[i + 1])
+end
 redis.call('HSET', KEYS[2], 'terms', ARGV[1])
 local time = redis.call('TIME')
 return {'installed', time[1] * 1000 + math.floor(time[2] / 1000)}

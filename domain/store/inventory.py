@@ -8,6 +8,7 @@ Fails closed: without Redis, or outside its epoch, nothing is reserved and nothi
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -22,8 +23,8 @@ from domain.refusals import (
     IdempotencyKeyReused,
     InventoryUnavailable,
     NotOnSale,
-    PerUserLimit,
     PersistenceLagging,
+    PerUserLimit,
     Refusal,
     SoldOut,
 )
@@ -31,7 +32,6 @@ from domain.store.pipeline import RETRY_AFTER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from domain.store.scripts import Scripts
 
@@ -68,9 +68,13 @@ class RecordUnknown(Exception):
 
 
 class Reserved(Struct, frozen=True):
-    """A booking that holds its claims. `ring`: nobody was told yet that the partition has work."""
+    """A booking that holds its claims, in the epoch its script ran in.
+
+    `ring`: nobody was told yet that the partition has work.
+    """
 
     booking: Booking
+    epoch: int
     replayed: bool
     ring: bool
 
@@ -79,6 +83,7 @@ class Released(Struct, frozen=True):
     """A booking that holds nothing any more."""
 
     booking: Booking
+    epoch: int
     ring: bool
 
 
@@ -109,22 +114,27 @@ class Pulse(Struct, frozen=True):
 
 
 def epoch_key(partition: int) -> str:
+    """The epoch a partition sells in."""
     return f"{{p{partition}}}:epoch"
 
 
 def counters_key(event_id: UUID) -> str:
+    """What is taken of each of an event's counters, and the terms in force."""
     return f"{{p{partition_of_event(event_id)}}}:counters:{event_id}"
 
 
 def record_key(booking_id: UUID) -> str:
+    """A booking as it stands; it expires only when PostgreSQL has it."""
     return f"{{p{_partition(booking_id)}}}:booking:{booking_id}"
 
 
 def unpersisted_key(partition: int) -> str:
+    """Bookings whose newest version is not yet in PostgreSQL, by time."""
     return f"{{p{partition}}}:unpersisted"
 
 
 def doorbell_key(partition: int) -> str:
+    """There while a worker was told and has not emptied the set."""
     return f"{{p{partition}}}:doorbell"
 
 
@@ -134,6 +144,7 @@ def mine_key(partition: int, user_id: UUID) -> str:
 
 
 def lease_key(partition: int) -> str:
+    """The worker that persists a partition now."""
     return f"{{p{partition}}}:lease"
 
 
@@ -172,11 +183,14 @@ class Inventory:
         ]
         for claim in claims:
             args += (claim.counter, claim.quantity, claim.size)
-        answer = await self._scripts.call("reserve", self._booking_keys(partition, new.id, new.event_id, new.user_id), args)
+        epoch = self._scripts.epoch
+        answer = await self._scripts.call(
+            "reserve", self._booking_keys(partition, new.id, new.event_id, new.user_id), args
+        )
         if answer[0] == b"reserved":
-            return Reserved(_new_booking(new, created_ms=answer[1]), replayed=False, ring=answer[2] == 1)
+            return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
         if answer[0] == b"known":
-            return Reserved(_read_record(new.id, answer[1]), replayed=True, ring=False)
+            return Reserved(_read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
         raise _reserve_refusal(answer, terms, claims[0].size)
 
     async def release(
@@ -199,6 +213,7 @@ class Inventory:
             InventoryUnavailable.
         """
         partition = _partition(booking.id)
+        epoch = self._scripts.epoch
         answer = await self._scripts.call(
             "release",
             self._booking_keys(partition, booking.id, booking.event_id, booking.user_id),
@@ -206,7 +221,7 @@ class Inventory:
         )
         match answer[0]:
             case b"released" | b"known":
-                return Released(_read_record(booking.id, answer[2]), ring=answer[1] == 1)
+                return Released(_read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
             case b"unknown":
                 raise RecordUnknown(0)
             case b"changed":
@@ -279,6 +294,11 @@ class Inventory:
         """The oldest unpersisted bookings of a partition with their records."""
         ids = await self._pipeline.call("ZRANGE", unpersisted_key(partition), 0, limit - 1)
         return await self._read([UUID(booking_id.decode()) for booking_id in ids])
+
+    async def record(self, booking_id: UUID) -> Booking | None:
+        """A booking's record as it is, of whatever epoch."""
+        (entry,) = await self._read([booking_id])
+        return entry.booking
 
     async def unpersisted_of(self, user_id: UUID) -> list[Booking]:
         """An account's bookings that are not yet in PostgreSQL as they stand here."""
@@ -390,7 +410,7 @@ def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     )
 
 
-def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Exception:
+def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Exception:  # noqa: PLR0911  (one per word)
     """What `reserve.lua` said when it took nothing, as the fact it names."""
     match answer[0]:
         case b"stale":
@@ -398,16 +418,21 @@ def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Excepti
         case b"lookup":
             return LookupNeeded()
         case b"mismatch":
-            return IdempotencyKeyReused("This idempotency key made another booking.")
+            detail = "This idempotency key made another booking."
+            return IdempotencyKeyReused(detail)
         case b"closed":
             status = terms.status(now_ms=answer[1], remaining=1)
             return NotOnSale("Bookings are not taken now.", status=status, sales_open_at=terms.sales_open_at)
         case b"short":
             return _shortage(index=answer[1], remaining=answer[2], allowance=allowance)
         case b"lagging":
-            return PersistenceLagging("More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            return PersistenceLagging(
+                "More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
         case _:
-            return InventoryUnavailable("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            return InventoryUnavailable(
+                "The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
 
 
 def _shortage(*, index: int, remaining: int, allowance: int) -> Refusal:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from msgspec import Struct
 from sqlalchemy import bindparam, func, select, text, tuple_, update
@@ -24,8 +26,6 @@ from domain.store.schema import bookings, inventory_epoch, pools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
-    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -95,7 +95,9 @@ _PERSIST = text(
             id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
         )
         SELECT id, event_id, user_id, quantity, status, version, created_at,
-               CASE WHEN status = 'confirmed' THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END, cancelled_at, reason
+               CASE WHEN status = 'confirmed'
+                   THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END,
+               cancelled_at, reason
         FROM input
         ON CONFLICT (id) DO UPDATE SET
             status = excluded.status, version = excluded.version,
@@ -134,11 +136,23 @@ event overlap, and `before` sees what the other one wrote.
 """
 
 
-class Ledger:
-    """One method, one statement, but for `persist`, which fences and locks first."""
+_FORGET_INTENTS = text(
+    """
+    DELETE FROM intents USING unnest(:ids, :versions) AS written(id, version)
+    WHERE intents.id = written.id AND intents.version <= written.version
+    """
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("versions", type_=ARRAY(Integer)))
 
-    def __init__(self, database: Database) -> None:
+
+class Ledger:
+    """One method, one statement, but for `persist`, which fences and locks first.
+
+    `keeps_intents` says that accepted bookings also stand in `intents` until they are persisted.
+    """
+
+    def __init__(self, database: Database, *, keeps_intents: bool = False) -> None:
         self._database = database
+        self._keeps_intents = keeps_intents
 
     async def epoch(self) -> int:
         """The current epoch of the inventory."""
@@ -179,10 +193,15 @@ class Ledger:
                 await self.fence(connection, epoch)
                 await connection.execute(_LOCK_POOLS, {"event_ids": sorted({booking.event_id for booking in batch})})
                 rows = (await connection.execute(_PERSIST, _columns(batch))).all()
-                written = {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_at) for row in rows}
+                written = {
+                    row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_at) for row in rows
+                }
                 older = [booking.id for booking in batch if booking.id not in written]
                 if older:
                     written |= await _as_written(connection, older)
+                if self._keeps_intents:
+                    done = {"ids": list(written), "versions": [row.version for row in written.values()]}
+                    await connection.execute(_FORGET_INTENTS, done)
                 return written
         except IntegrityError as error:
             raise LedgerRefused(_reason(error)) from error
@@ -197,20 +216,22 @@ class Ledger:
         """A booking that PostgreSQL has."""
         async with self._database.connect() as connection:
             row = (await connection.execute(select(bookings).where(bookings.c.id == booking_id))).one_or_none()
-        return None if row is None else _booking(row)
+        return None if row is None else read_booking(row)
 
     async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:
         """Those of the bookings that PostgreSQL has."""
-        statement = select(bookings).where(bookings.c.id == func.any(bindparam("ids", list(booking_ids), type_=ARRAY(Uuid))))
+        statement = select(bookings).where(
+            bookings.c.id == func.any(bindparam("ids", list(booking_ids), type_=ARRAY(Uuid)))
+        )
         async with self._database.connect() as connection:
-            return {row.id: _booking(row) for row in await connection.execute(statement)}
+            return {row.id: read_booking(row) for row in await connection.execute(statement)}
 
     async def find_by_key(self, booking_id: UUID) -> Booking | None:
         """The booking made by the same account and key as `booking_id`, whatever its event."""
         same_key = func.substring(func.uuid_send(bookings.c.id), 1, PARTITION_BYTE) == booking_id.bytes[:PARTITION_BYTE]
         async with self._database.connect() as connection:
             row = (await connection.execute(select(bookings).where(same_key))).one_or_none()
-        return None if row is None else _booking(row)
+        return None if row is None else read_booking(row)
 
     async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
         """A page of an account's bookings, newest first."""
@@ -223,7 +244,7 @@ class Ledger:
         if before:
             statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) < before)
         async with self._database.connect() as connection:
-            return [_booking(row) for row in await connection.execute(statement)]
+            return [read_booking(row) for row in await connection.execute(statement)]
 
     async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The next bookings of an event that hold places, in order of id."""
@@ -236,7 +257,7 @@ class Ledger:
         if after:
             statement = statement.where(bookings.c.id > after)
         async with self._database.connect() as connection:
-            return [_booking(row) for row in await connection.execute(statement)]
+            return [read_booking(row) for row in await connection.execute(statement)]
 
     async def taken_by_user(self, event_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, int]]:
         """Per event, the places each account holds; 0 for an account that held some and holds none now."""
@@ -283,7 +304,9 @@ def _columns(batch: Sequence[Booking]) -> dict[str, list[object]]:
         "event_ids": [booking.event_id for booking in batch],
         "user_ids": [booking.user_id for booking in batch],
         "quantities": [booking.quantity for booking in batch],
-        "statuses": [str(BookingStatus.CONFIRMED if booking.status in HOLDING else booking.status) for booking in batch],
+        "statuses": [
+            str(BookingStatus.CONFIRMED if booking.status in HOLDING else booking.status) for booking in batch
+        ],
         "versions": [booking.version for booking in batch],
         "created_ats": [booking.created_at for booking in batch],
         "cancelled_ats": [booking.cancelled_at for booking in batch],
@@ -301,7 +324,8 @@ def _reason(error: IntegrityError) -> str:
     return "refused"
 
 
-def _booking(row: object) -> Booking:
+def read_booking(row: object) -> Booking:
+    """A row of `bookings`."""
     fields = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
     return Booking(**{**fields, "status": BookingStatus(fields["status"])})
 

@@ -55,7 +55,7 @@ class Pipeline:
         """The client itself, for what is off the hot path."""
         return self._redis
 
-    async def call(self, *command: Any) -> Any:
+    async def call(self, *command: Any) -> Any:  # noqa: ANN401  (whatever Redis takes and answers)
         """Run one command.
 
         Raises:

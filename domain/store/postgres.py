@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -78,6 +77,6 @@ class Database:
                 yield connection
         except IntegrityError:
             raise
-        except (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError) as error:
+        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
             detail = "The database cannot be reached."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error

@@ -95,3 +95,31 @@ audit_log = Table(
     Column("target_id", Uuid),
     Column("detail", JSONB, nullable=False),
 )
+
+repairs = Table(
+    "repairs",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("fault", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("found", Integer, nullable=False),
+    Column("expected", Integer, nullable=False),
+    Column("repair", Text, nullable=False),
+    Column("done", Boolean, nullable=False),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("cancelled_at", DateTime(timezone=True)),
+    Column("reason", Text),
+)

@@ -1,0 +1,174 @@
+"""Reconciling: the bounded pass that compares the books of both sides and mends them, beside traffic."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+
+from domain.events import from_ms
+from domain.partitions import partition_of_event
+from domain.rebuilding import rebuild
+from domain.reconciliation import CounterBooks, Difference, Fault, Repair, confirmed, differences
+from domain.refusals import CapacityBelowSold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.bookings import Booking
+    from domain.store.connect import Stores
+
+log = structlog.get_logger()
+
+EVENTS_PER_PAGE = 100
+UNPERSISTED_MAX = 50_000
+"""Unpersisted bookings a pass reads of a partition; with more than that it looks again next time."""
+
+SECOND_READING_S = 0.1
+"""Between two readings: longer than a batch takes from being read to being settled."""
+
+SCANS_MAX = 1_000
+"""Pages of records one pass looks through for orphans: a million records."""
+
+
+class Reading(Struct, frozen=True):
+    """What seems wrong with one event, and what a repair must find unchanged."""
+
+    counters: CounterBooks
+    differences: list[Difference]
+
+
+class Outcome(Struct, frozen=True):
+    """A difference that two readings agreed on, and whether it is repaired."""
+
+    difference: Difference
+    repaired: bool
+
+
+async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool = True) -> list[Outcome]:
+    """Compare every event's books, or one's, and repair what is wrong.
+
+    Safe beside traffic and beside another pass: what is only in flight is left alone, and each repair is
+    made once.
+
+    Raises:
+        EventNotFound, Unavailable: what was repaired until then stays repaired.
+    """
+    if event_id is not None:
+        return await _reconcile_page(stores, [event_id], fix=fix)
+    outcomes: list[Outcome] = await _relist_orphans(stores, fix=fix)
+    last = None
+    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
+        last = page[-1].id
+        outcomes += await _reconcile_page(stores, [event.id for event in page], fix=fix)
+    return outcomes
+
+
+async def _reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+    first = await _read(stores, event_ids)
+    suspects = [event_id for event_id, reading in first.items() if reading.differences]
+    if not suspects:
+        return []
+    await asyncio.sleep(SECOND_READING_S)
+    outcomes: list[Outcome] = []
+    for event_id, second in (await _read(stores, suspects)).items():
+        agreed = confirmed(first[event_id].differences, second.differences)
+        outcomes += await _repair_event(stores, agreed, mends=second.counters.mends, fix=fix)
+    return outcomes
+
+
+async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading]:
+    """Counters first, then what is unpersisted, then PostgreSQL: each later reading knows what an earlier missed."""
+    counters = dict(zip(event_ids, await asyncio.gather(*map(stores.books.counters, event_ids)), strict=True))
+    unpersisted = await _unpersisted(stores, {partition_of_event(event_id) for event_id in event_ids})
+    since_ms = min(page.at_ms for books in counters.values() for page in books.pages)
+    stored = await stores.books.stored(
+        event_ids, since_ms=since_ms, unpersisted=[booking.id for booking in unpersisted]
+    )
+    return {
+        event_id: Reading(counters[event_id], differences(counters[event_id], unpersisted, stored[event_id]))
+        for event_id in event_ids
+        if event_id in stored
+    }
+
+
+async def _unpersisted(stores: Stores, partitions: set[int]) -> list[Booking]:
+    bookings: list[Booking] = []
+    for partition in sorted(partitions):
+        entries = await stores.inventory.unpersisted(partition, limit=UNPERSISTED_MAX)
+        bookings += [entry.booking for entry in entries if entry.booking]
+    return bookings
+
+
+async def _repair_event(stores: Stores, agreed: Sequence[Difference], *, mends: int, fix: bool) -> list[Outcome]:
+    outcomes = []
+    for difference in agreed:
+        log.error(
+            "drift",
+            event_id=str(difference.event_id),
+            fault=difference.fault,
+            subject=difference.subject,
+            found=difference.found,
+            expected=difference.expected,
+            repair=difference.repair if fix else None,
+        )
+        repaired = fix and await _repair(stores, difference, mends=mends)
+        mends += repaired and difference.repair is Repair.MEND_COUNTER
+        if fix:
+            await _record(stores, difference, done=repaired)
+        outcomes.append(Outcome(difference, repaired))
+    return outcomes
+
+
+async def _repair(stores: Stores, difference: Difference, *, mends: int) -> bool:
+    """Do what the difference calls for; False when somebody else was faster or it cannot be done."""
+    match difference.repair:
+        case Repair.MEND_COUNTER:
+            return await stores.books.mend(difference, mends=mends)
+        case Repair.REINSTALL_TERMS:
+            return await _renew_terms(stores, difference.event_id)
+        case Repair.RECOUNT_POOL | Repair.RESIZE_POOL:
+            await stores.books.recount_pool(difference.event_id)
+            return True
+        case Repair.RELIST:
+            return await stores.books.relist(UUID(difference.subject))
+        case Repair.REBUILD:
+            await rebuild(stores)
+            return True
+
+
+async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
+    """Give the terms a new name, so that no process goes on with what it remembers under the old one."""
+    try:
+        await stores.catalog.renew_terms(event_id)
+    except CapacityBelowSold as refusal:
+        log.exception("capacity_below_sold", event_id=str(event_id), **refusal.facts)
+        return False
+    return True
+
+
+async def _relist_orphans(stores: Stores, *, fix: bool) -> list[Outcome]:
+    """Find records nobody would persist. One that is being reserved or settled is only briefly like that."""
+    first: list[UUID] = []
+    cursor = 0
+    for _ in range(SCANS_MAX):
+        page = await stores.books.orphans(cursor)
+        first += page.orphans
+        cursor = page.cursor
+        if cursor == 0:
+            break
+    outcomes: list[Outcome] = []
+    for booking_id in first:
+        record = await stores.inventory.record(booking_id)
+        if record is None:
+            continue
+        difference = Difference(record.event_id, Fault.ORPHAN_RECORD, str(booking_id), record.quantity, 0)
+        outcomes += await _repair_event(stores, [difference], mends=0, fix=fix)
+    return outcomes
+
+
+async def _record(stores: Stores, difference: Difference, *, done: bool) -> None:
+    await stores.books.record(difference, at=from_ms(await stores.inventory.now_ms()), done=done)

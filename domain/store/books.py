@@ -1,0 +1,202 @@
+"""The books: what reconciliation reads of both sides, and the repairs it makes.
+
+Truth of neither side: counters are a copy that bookings can be added up to again, and a repair changes
+only what two readings agreed on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Uuid
+
+from domain.bookings import Booking, BookingStatus
+from domain.events import POOL_MAIN, from_ms
+from domain.partitions import partition_of_booking, partition_of_event
+from domain.reconciliation import Counted, CounterBooks, StoredBooks
+from domain.store.inventory import counters_key, epoch_key, mine_key, record_key, unpersisted_key
+from domain.store.ledger import read_booking
+from domain.store.schema import bookings, events, pools, repairs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.reconciliation import Difference
+    from domain.store.postgres import Database
+    from domain.store.scripts import Scripts
+
+COUNTERS_PER_PAGE = 1_000
+"""Counters one script call reads: well under a millisecond of Redis' time."""
+
+RECORDS_PER_SCAN = 1_000
+RECORD_PREFIX = b":booking:"
+
+_REPEATABLE_READ = {"isolation_level": "REPEATABLE READ"}
+
+
+class OrphanPage(Struct, frozen=True):
+    """Records without a lifetime that nobody lists, and the cursor to go on from; 0 at the end."""
+
+    cursor: int
+    orphans: list[UUID]
+
+
+class Books:
+    """Reads and repairs of reconciliation."""
+
+    def __init__(self, database: Database, scripts: Scripts) -> None:
+        self._database = database
+        self._scripts = scripts
+        self._pipeline = scripts.pipeline
+
+    async def counters(self, event_id: UUID) -> CounterBooks:
+        """An event's counters, each page as of one instant (count.lua)."""
+        keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
+        pages: list[Counted] = []
+        facts: dict[str, str] = {}
+        cursor = b"0"
+        while True:
+            answer = await self._scripts.call("count", keys, [cursor, COUNTERS_PER_PAGE])
+            fields = {answer[3][i].decode(): answer[3][i + 1].decode() for i in range(0, len(answer[3]), 2)}
+            taken = {name: int(value) for name, value in fields.items() if name.startswith(("pool:", "user:"))}
+            pages.append(Counted(int(answer[1]), taken))
+            facts |= {name: value for name, value in fields.items() if name not in taken}
+            cursor = answer[2]
+            if cursor == b"0":
+                break
+        size = facts.get(f"size:{POOL_MAIN}")
+        return CounterBooks(facts.get("terms"), int(size) if size else None, int(facts.get("mends", 0)), pages)
+
+    async def stored(
+        self, event_ids: Sequence[UUID], *, since_ms: int, unpersisted: Sequence[UUID]
+    ) -> dict[UUID, StoredBooks]:
+        """The events in one snapshot, with the rows that changed at or after `since_ms`, and the unpersisted ones."""
+        async with self._database.connect() as connection:
+            await connection.execution_options(**_REPEATABLE_READ)
+            held = await _held(connection, event_ids)
+            moving = await _moving(connection, event_ids, from_ms(since_ms), unpersisted)
+            rows = await connection.execute(
+                select(events.c.id, events.c.terms_token, events.c.capacity, pools.c.size, pools.c.taken)
+                .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
+                .where(events.c.id.in_(event_ids))
+            )
+            return {row[0]: StoredBooks(*row, held[row[0]], moving[row[0]]) for row in rows}
+
+    async def mend(self, difference: Difference, *, mends: int) -> bool:
+        """Move a counter by its drift (mend.lua); False when somebody else mended it first."""
+        keys = [epoch_key(partition_of_event(difference.event_id)), counters_key(difference.event_id)]
+        answer = await self._scripts.call("mend", keys, [difference.subject, -difference.drift, mends])
+        return bool(answer[0] == b"mended")
+
+    async def recount_pool(self, event_id: UUID) -> None:
+        """Make PostgreSQL's pool say what its bookings add up to, and have the event's size."""
+        async with self._database.begin() as connection:
+            await connection.execute(_LOCK_POOL, {"event_id": event_id})
+            await connection.execute(_RECOUNT_POOL, {"event_id": event_id, "counter": POOL_MAIN})
+
+    async def orphans(self, cursor: int) -> OrphanPage:
+        """Go through some of Redis' records for those that would never be persisted and never expire."""
+        next_cursor, names = await self._pipeline.call(
+            "SCAN", cursor, "MATCH", "{p*}:booking:*", "COUNT", RECORDS_PER_SCAN
+        )
+        ids = [UUID(name.split(RECORD_PREFIX)[1].decode()) for name in names]
+        if not ids:
+            return OrphanPage(int(next_cursor), [])
+        pipe = self._pipeline.redis.pipeline(transaction=False)
+        for booking_id in ids:
+            pipe.pttl(record_key(booking_id))
+            pipe.zscore(unpersisted_key(partition_of_booking(booking_id) or 0), str(booking_id))
+        answers = await self._pipeline.execute(pipe)
+        lifetimes, scores = answers[::2], answers[1::2]
+        orphans = [
+            booking_id
+            for booking_id, lifetime, score in zip(ids, lifetimes, scores, strict=True)
+            if lifetime == -1 and score is None
+        ]
+        return OrphanPage(int(next_cursor), orphans)
+
+    async def relist(self, booking_id: UUID) -> bool:
+        """List an orphan as unpersisted (relist.lua); False when it was none."""
+        partition = partition_of_booking(booking_id) or 0
+        user = await self._pipeline.call("HGET", record_key(booking_id), "user")
+        if user is None:
+            return False
+        keys = [
+            epoch_key(partition),
+            record_key(booking_id),
+            unpersisted_key(partition),
+            mine_key(partition, UUID(user.decode())),
+        ]
+        answer = await self._scripts.call("relist", keys, [str(booking_id)])
+        return bool(answer[0] == b"relisted")
+
+    async def record(self, difference: Difference, *, at: datetime, done: bool) -> None:
+        """Keep what was found and whether it was repaired."""
+        row = {
+            "at": at,
+            "event_id": difference.event_id,
+            "fault": difference.fault,
+            "subject": difference.subject,
+            "found": difference.found,
+            "expected": difference.expected,
+            "repair": difference.repair,
+            "done": done,
+        }
+        async with self._database.begin() as connection:
+            await connection.execute(insert(repairs).values(row))
+
+    async def repairs_of(self, event_id: UUID, *, limit: int) -> list[dict[str, Any]]:
+        """The latest repairs of an event, newest first."""
+        statement = select(repairs).where(repairs.c.event_id == event_id).order_by(repairs.c.id.desc()).limit(limit)
+        async with self._database.connect() as connection:
+            return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+
+
+_LOCK_POOL = text("SELECT 1 FROM pools WHERE event_id = :event_id FOR UPDATE").bindparams(
+    bindparam("event_id", type_=Uuid)
+)
+
+_RECOUNT_POOL = (
+    update(pools)
+    .where(pools.c.event_id == bindparam("event_id"), pools.c.counter == bindparam("counter"))
+    .values(
+        taken=select(func.coalesce(func.sum(bookings.c.quantity), 0))
+        .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
+        .scalar_subquery(),
+        size=select(events.c.capacity).where(events.c.id == pools.c.event_id).scalar_subquery(),
+    )
+)
+
+
+async def _held(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, int]]:
+    statement = (
+        select(bookings.c.event_id, bookings.c.user_id, func.sum(bookings.c.quantity))
+        .where(bookings.c.event_id.in_(event_ids), bookings.c.status == BookingStatus.CONFIRMED)
+        .group_by(bookings.c.event_id, bookings.c.user_id)
+    )
+    held: dict[UUID, dict[UUID, int]] = defaultdict(dict)
+    for event_id, user_id, quantity in await connection.execute(statement):
+        held[event_id][user_id] = int(quantity)
+    return held
+
+
+async def _moving(
+    connection: AsyncConnection, event_ids: Sequence[UUID], since: datetime, unpersisted: Sequence[UUID]
+) -> dict[UUID, dict[UUID, Booking]]:
+    listed = bookings.c.id == func.any(bindparam("ids", list(unpersisted), type_=ARRAY(Uuid)))
+    recent = and_(
+        bookings.c.event_id.in_(event_ids),
+        or_(bookings.c.created_at >= since, bookings.c.cancelled_at >= since),
+    )
+    moving: dict[UUID, dict[UUID, Booking]] = defaultdict(dict)
+    for row in await connection.execute(select(bookings).where(or_(recent, listed))):
+        moving[row.event_id][row.id] = read_booking(row)
+    return moving

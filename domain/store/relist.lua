@@ -1,0 +1,13 @@
+#!lua
+-- List a booking as unpersisted whose record lives on without being listed.
+--
+-- KEYS  epoch, record, unpersisted, mine
+-- ARGV  booking_id
+-- RETURN {'relisted'}, {'listed'} (it is, or it may expire), {'fenced'}
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('HGET', KEYS[2], 'epoch') ~= EPOCH or redis.call('PTTL', KEYS[2]) ~= -1
+  or redis.call('ZSCORE', KEYS[3], ARGV[1]) then return {'listed'} end
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+redis.call('SADD', KEYS[4], ARGV[1])
+return {'relisted'}
