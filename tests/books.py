@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 HOLDING = ("pending", "confirmed")
 
+TERMS, SIZE_PREFIX = b"terms", b"size:"
+"""What stands beside an event's counters: the name of the terms in force, and the size of each pool."""
+
 
 async def counters(stores: Stores, event: Event) -> dict[str, int]:
     """How much is taken of each counter of an event, those that were given back left out."""
-    fields = await stores.pipeline.redis.hgetall(f"{{p{partition_of_event(event.id)}}}:counters:{event.id}")
-    return {name.decode(): int(taken) for name, taken in fields.items() if name != b"terms" and int(taken)}
+    return await _counted(stores, event.id)
 
 
 async def taken(stores: Stores, event: Event) -> int:
@@ -88,9 +90,7 @@ async def differences(stores: Stores) -> list[str]:
         pools = (await connection.execute(text("SELECT event_id, size, taken FROM pools"))).all()
         booked = dict((await connection.execute(_BOOKED)).all())
     for event_id, size, pool_taken in pools:
-        key = f"{{p{partition_of_event(event_id)}}}:counters:{event_id}"
-        fields = await stores.pipeline.redis.hgetall(key)
-        counted = {name.decode(): int(number) for name, number in fields.items() if name != b"terms" and int(number)}
+        counted = await _counted(stores, event_id)
         expected = held.get(event_id, Counter())
         if counted != dict(expected):
             found.append(f"{event_id}: Redis counts {counted}, its bookings hold {dict(expected)}")
@@ -102,6 +102,12 @@ async def differences(stores: Stores) -> list[str]:
 
 
 _BOOKED = text("SELECT event_id, sum(quantity) FROM bookings WHERE status = 'confirmed' GROUP BY event_id")
+
+
+async def _counted(stores: Stores, event_id: UUID) -> dict[str, int]:
+    fields = await stores.pipeline.redis.hgetall(f"{{p{partition_of_event(event_id)}}}:counters:{event_id}")
+    names = [name for name in fields if name != TERMS and not name.startswith(SIZE_PREFIX)]
+    return {name.decode(): int(fields[name]) for name in names if int(fields[name])}
 
 
 async def _held(stores: Stores) -> dict[UUID, Counter[str]]:

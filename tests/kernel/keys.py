@@ -1,0 +1,51 @@
+"""Whose each key of the inventory is: a key that nobody would ever remove is a leak."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tests.books import unpersisted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.store.connect import Stores
+
+NO_EXPIRY = -1
+
+OWNED: dict[str, Callable[[str, set[UUID], set[UUID]], bool]] = {
+    r"\{p\d+\}:epoch": lambda _name, _events, _waiting: True,
+    r"\{p\d+\}:unpersisted": lambda _name, _events, _waiting: True,
+    r"\{p\d+\}:counters:(.+)": lambda name, events, _waiting: UUID(name) in events,
+    r"\{p\d+\}:booking:(.+)": lambda name, _events, waiting: UUID(name) in waiting,
+    r"\{p\d+\}:mine:(.+)": lambda _name, _events, waiting: bool(waiting),
+}
+"""Keys that may live without an expiry, and what must exist for that.
+
+The epoch: one for each partition. Counters: their event. A booking's record and the list of its
+account's unpersisted ones: the entry in the unpersisted set, which persisting empties.
+"""
+
+
+async def orphans(stores: Stores) -> list[str]:
+    """Keys that neither expire nor have an owner."""
+    async with stores.engine.connect() as connection:
+        events = set((await connection.execute(text("SELECT id FROM events"))).scalars())
+    waiting = await unpersisted(stores)
+    redis = stores.pipeline.redis
+    names = [key.decode() async for key in redis.scan_iter(count=1_000)]
+    return [
+        name for name in names if await redis.pttl(name) == NO_EXPIRY and not _is_owned(name, events, waiting)
+    ]
+
+
+def _is_owned(key: str, events: set[UUID], waiting: set[UUID]) -> bool:
+    for pattern, owned in OWNED.items():
+        match = re.fullmatch(pattern, key)
+        if match:
+            return owned(match[match.lastindex or 0], events, waiting)
+    return False
