@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import structlog
 from msgspec import Struct
@@ -44,8 +45,8 @@ class Persisted(Struct, frozen=True):
     left: int = 0
 
 
-async def persist(stores: Stores, partition: int, *, holder: str) -> int:
-    """Persist a partition until it is empty, or another worker is at it; answers how many were written.
+async def persist(stores: Stores, partition: int) -> int:
+    """Persist a partition until it is empty, or somebody else is at it; answers how many were written.
 
     Safe to be killed anywhere and to run twice: what is not settled is simply persisted again.
 
@@ -53,16 +54,28 @@ async def persist(stores: Stores, partition: int, *, holder: str) -> int:
         Unavailable: PostgreSQL or Redis cannot be asked; the set stays as it is.
         EpochOver: the epoch ended meanwhile; the rebuild persists what is left.
     """
-    written = 0
-    for _ in range(ROUNDS_MAX):
-        if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
-            return written
-        done = await persist_once(stores, partition)
-        written += done.written
-        if done.left == 0:
-            break
-    await stores.inventory.leave_lease(partition, holder=holder)
+    holder = uuid4().hex
+    written, moved, left = 0, 1, 1
+    while moved and left and await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+        moved = await _persist_until_empty(stores, partition, holder=holder)
+        written += moved
+        await stores.inventory.leave_lease(partition, holder=holder)
+        # A doorbell that rang just before the lease was left found the partition taken, and went away.
+        left = (await stores.inventory.pulse(partition)).unpersisted_count
     return written
+
+
+async def _persist_until_empty(stores: Stores, partition: int, *, holder: str) -> int:
+    """Batch after batch; answers how many bookings got somewhere. A round that moves none is the last."""
+    moved = 0
+    for _ in range(ROUNDS_MAX):
+        done = await persist_once(stores, partition)
+        moved += done.written + done.rejected
+        if done.left == 0 or done.written + done.rejected == 0:
+            break
+        if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+            break
+    return moved
 
 
 async def persist_once(stores: Stores, partition: int) -> Persisted:

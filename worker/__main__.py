@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import sys
 
 import structlog
@@ -33,11 +31,11 @@ RECONCILE_SECONDS = set(range(0, 60, 5))
 RECONCILE_TIMEOUT_S = 120
 
 
-async def serve(stores: Stores, worker: Worker, *, holder: str) -> None:
+async def serve(stores: Stores, worker: Worker) -> None:
     """Hear doorbells, sweep and keep the inventory in order, until told to stop."""
     background = [
         asyncio.create_task(keep_in_order(stores)),
-        asyncio.create_task(sweep(stores, holder=holder)),
+        asyncio.create_task(sweep(stores)),
     ]
     hearing = asyncio.create_task(worker.async_run())
     done, _ = await asyncio.wait([*background, hearing], return_when=asyncio.FIRST_COMPLETED)
@@ -53,14 +51,13 @@ async def serve(stores: Stores, worker: Worker, *, holder: str) -> None:
 async def main() -> None:
     """Open the stores and serve."""
     settings = load_settings()
-    holder = f"{socket.gethostname()}:{os.getpid()}"
     async with open_stores(settings) as stores:
         worker = Worker(
             [func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0)],
             cron_jobs=[cron(reconcile_all, second=RECONCILE_SECONDS, timeout=RECONCILE_TIMEOUT_S, keep_result=0)],
             queue_name=QUEUE_NAME,
             redis_pool=stores.queue,
-            ctx={"stores": stores, "holder": holder},
+            ctx={"stores": stores},
             poll_delay=POLL_DELAY_S,
             max_jobs=JOBS_MAX,
             job_timeout=JOB_TIMEOUT_S,
@@ -71,9 +68,9 @@ async def main() -> None:
             log_results=False,
         )
         try:
-            await serve(stores, worker, holder=holder)
+            await serve(stores, worker)
         except asyncio.CancelledError:
-            log.info("worker_stopped", holder=holder)
+            log.info("worker_stopped")
         finally:
             await worker.close()
 

@@ -21,7 +21,7 @@ async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
     """Answer a doorbell; what cannot be written now is left to the sweep."""
     stores: Stores = ctx["stores"]
     try:
-        return await persist(stores, partition, holder=ctx["holder"])
+        return await persist(stores, partition)
     except (Unavailable, EpochOver) as error:
         log.warning("persist_put_off", partition=partition, cause=str(error))
         return 0

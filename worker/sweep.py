@@ -26,23 +26,23 @@ OVERDUE_MS = 500
 """A booking unpersisted for longer than this was announced by a doorbell that nobody heard."""
 
 
-async def sweep(stores: Stores, *, holder: str) -> None:
+async def sweep(stores: Stores) -> None:
     """Sweep until cancelled; servers that are away are asked again the next second."""
     while True:
         try:
-            await sweep_once(stores, holder=holder)
+            await sweep_once(stores)
             await clear_once(stores)
         except (Unavailable, EpochOver) as error:
             log.warning("sweep_put_off", cause=str(error))
         await asyncio.sleep(SWEEP_INTERVAL_S)
 
 
-async def sweep_once(stores: Stores, *, holder: str) -> int:
+async def sweep_once(stores: Stores) -> int:
     """Persist every partition that has something overdue; answers how many bookings were written."""
     written = 0
     for partition, pulse in enumerate(await stores.inventory.pulses()):
         if pulse.oldest_age_ms > OVERDUE_MS:
-            written += await persist(stores, partition, holder=holder)
+            written += await persist(stores, partition)
     return written
 
 
