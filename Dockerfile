@@ -1,0 +1,32 @@
+# One image for every process: `onsale`, `python -m api`, `python -m worker`. Nothing is written at run time, so
+# it runs with a read-only file system; the servers are elsewhere (docker-compose.yml), none is embedded.
+
+FROM python:3.13-slim AS build
+WORKDIR /onsale
+COPY requirements.txt requirements-bootstrap.txt ./
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-bootstrap.txt \
+    && /venv/bin/uv pip install --no-cache --python /venv/bin/python --compile-bytecode \
+        --require-hashes --no-deps -r requirements.txt
+COPY . .
+RUN /venv/bin/uv pip install --no-cache --python /venv/bin/python --compile-bytecode \
+        --no-deps --no-build-isolation . \
+    && /venv/bin/pip uninstall --yes uv setuptools
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --no-create-home onsale \
+    && install --directory --owner onsale --mode 0700 /var/lib/onsale
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    DATA_DIR=/var/lib/onsale \
+    HOST=0.0.0.0 \
+    PORT=8000 \
+    LOG_FORMAT=json
+USER onsale
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["python", "-c", \
+    "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health/live', timeout=2)"]
+CMD ["python", "-m", "api"]
