@@ -35,12 +35,13 @@ def nothing_is_oversold(evidence: Evidence) -> list[str]:
 
 
 def all_is_sold_when_demand_exceeds_it(evidence: Evidence) -> list[str]:
-    """With more wanted than there is, exactly the capacity is sold.
+    """With more wanted than there is, or somebody refused, exactly the capacity is sold.
 
     Tickets that came back after the last refusal may be left: nobody was there to want them.
     """
     unsold, wanted = evidence.capacity - evidence.sold, _wanted(evidence)
-    if wanted <= evidence.capacity or unsold <= _may_be_left(evidence):
+    exceeded = wanted > evidence.capacity or _sold_out(evidence)
+    if not exceeded or unsold <= _may_be_left(evidence):
         return []
     return [f"{unsold} tickets are unsold of {evidence.capacity}, though {wanted} were wanted"]
 
