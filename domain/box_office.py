@@ -10,6 +10,7 @@ from domain.bookings import Booking, BookingStatus, NewBooking, Reservation
 from domain.events import EventStatus, from_ms
 from domain.partitions import booking_id_for_key, partition_of_booking, partition_of_event, random_booking_id
 from domain.refusals import BookingNotFound, IdempotencyKeyReused, InventoryUnavailable
+from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.inventory import LookupNeeded, RecordUnknown, TermsStale
 from domain.store.ledger import EpochOver
 
@@ -61,7 +62,7 @@ class BoxOffice:
             EventNotFound, SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused: nothing was taken.
             InventoryUnavailable, PersistenceLagging: try again.
         """
-        if idempotency_key is None:
+        if idempotency_key is None or not protected(Protection.STABLE_ID):
             booking_id, looked_up = random_booking_id(event_id), True
         else:
             booking_id = booking_id_for_key(account_id=user_id, idempotency_key=idempotency_key, event_id=event_id)
@@ -74,6 +75,7 @@ class BoxOffice:
             if earlier is not None:
                 return _replay(earlier, new)
             reserved = await self._reserve(new, looked_up=True)
+        reach(Failpoint.RESERVED)
         await self._acknowledge(reserved)
         return Reservation(reserved.booking, reserved.replayed)
 
@@ -192,7 +194,7 @@ class BoxOffice:
         """Do what must be done before a change is acknowledged, and have it persisted."""
         if change.ring:
             self._doorbell.ring(partition_of_event(change.booking.event_id))
-        if self._intents and change.booking.status is not BookingStatus.CONFIRMED:
+        if self._intents and protected(Protection.INTENT) and change.booking.status is not BookingStatus.CONFIRMED:
             try:
                 await self._intents.append(change.booking, epoch=change.epoch)
             except EpochOver:
@@ -203,14 +205,17 @@ class BoxOffice:
         """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
         for _ in range(ATTEMPTS_MAX):
             booking, read_ms = await self._find(booking_id)
+            reach(Failpoint.CANCEL_FOUND)
             if read_ms:
                 await self._inventory.restore(booking, terms, read_ms=read_ms)
+                reach(Failpoint.CANCEL_RESTORED)
             try:
                 released = await self._inventory.release(
                     booking, status=BookingStatus.CANCELLED, reason=reason, deadline_ms=deadline_ms
                 )
             except RecordUnknown:
                 continue
+            reach(Failpoint.CANCEL_RELEASED)
             await self._acknowledge(released)
             return released.booking
         detail = "The booking is changing."

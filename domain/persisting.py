@@ -9,6 +9,7 @@ import structlog
 from msgspec import Struct
 
 from domain.bookings import BookingStatus
+from domain.sabotage import Failpoint, reach
 from domain.store.inventory import RecordUnknown, Settlement, TermsStale
 from domain.store.ledger import LedgerRefused
 
@@ -84,7 +85,9 @@ async def persist_once(stores: Stores, partition: int) -> Persisted:
     entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
     bookings = [entry.booking for entry in entries if entry.booking and entry.epoch == epoch]
     written, refused = await write(stores, bookings, epoch=epoch)
+    reach(Failpoint.AFTER_COMMIT)
     left = await stores.inventory.settle(partition, settlements(entries, written))
+    reach(Failpoint.AFTER_SETTLE)
     for booking, reason in refused:
         await reject(stores, booking, reason)
     return Persisted(len(written), len(refused), left + len(refused))

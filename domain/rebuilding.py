@@ -16,6 +16,7 @@ from domain.events import POOL_MAIN, user_counter
 from domain.partitions import PARTITIONS, partition_of_event
 from domain.persisting import BATCH_MAX, settlements, write
 from domain.refusals import InventoryUnavailable
+from domain.sabotage import Failpoint, reach
 from domain.store.inventory import counters_key, epoch_key
 from domain.store.ledger import EpochOver
 
@@ -78,6 +79,7 @@ async def rebuild(stores: Stores) -> Rebuilt:
     """
     epoch = await stores.ledger.begin_epoch(above=await _highest_seen(stores))
     log.info("rebuild_started", epoch=epoch)
+    reach(Failpoint.REBUILD_BEGUN)
     for partition in range(PARTITIONS):
         if not await stores.scripts.run_text("open", epoch, [epoch_key(partition)], []):
             raise EpochOver
@@ -88,6 +90,7 @@ async def rebuild(stores: Stores) -> Rebuilt:
         drained += await _drain(stores, partition, epoch)
     drained += await _drain_intents(stores, epoch)
     filled = await _refill_all(stores, epoch)
+    reach(Failpoint.REBUILD_UNPUBLISHED)
     await stores.scripts.load()
     log.info("rebuild_finished", epoch=epoch, drained=drained, events=filled)
     return Rebuilt(epoch, drained, filled)
@@ -140,6 +143,7 @@ async def _refill_all(stores: Stores, epoch: int) -> int:
         last = page[-1].id
         users = await stores.ledger.taken_by_user([event.id for event in page])
         for event in page:
+            reach(Failpoint.REBUILD_REFILLING)
             await _refill(stores, event, users.get(event.id, {}), epoch)
         filled += len(page)
         log.info("rebuild_progress", epoch=epoch, events=filled)

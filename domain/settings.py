@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.sabotage import Failpoint, Protection
+
 PUBLIC_SECRETS = frozenset({"e698218fbf1d9d46b06a6c1aa41b3124", "changeme", "change-me", "secret", "password"})
 """Secrets that stand in tutorials and repositories; whoever reads those could sign tokens."""
 
@@ -38,7 +40,7 @@ class Limit:
 
     def __str__(self) -> str:
         """Write it as it is set."""
-        return f"{self.count}/{'min' if self.period_s == 60 else self.period_s}"  # noqa: PLR2004  (a minute)
+        return f"{self.count}/{'min' if self.period_s == 60 else self.period_s}"
 
 
 RateLimit = Annotated[Limit, BeforeValidator(Limit.parse)]
@@ -97,6 +99,14 @@ class Settings(BaseSettings):
         "redis",
         description="What an accepted booking survives: every process and power loss, or the loss of Redis too.",
     )
+    chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the three below.")
+    failpoints: dict[Failpoint, float] = Field(
+        default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."
+    )
+    failpoint_hits: Path | None = Field(None, description="File that each failpoint adds a line to.")
+    protections_off: frozenset[Protection] = Field(
+        default=frozenset(), description="JSON: protections that a negative control takes away."
+    )
     unpersisted_max: int = Field(
         20_000, ge=100, le=1_000_000, description="Accepted but unpersisted bookings a partition may hold before 503."
     )
@@ -131,10 +141,24 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _sabotage_stays_at_home(self) -> Settings:
+        if self.chaos == "off" and (self.failpoints or self.protections_off):
+            message = "FAILPOINTS and PROTECTIONS_OFF break bookings on purpose: unset them (or CHAOS=on to test)"
+            raise ValueError(message)
+        if self.chaos == "on" and not all(_is_local(url) for url in (self.database_url, self.redis_url)):
+            message = "CHAOS=on is refused on servers that are not reached by a socket of this machine: unset it"
+            raise ValueError(message)
+        return self
+
     @property
     def embedded(self) -> bool:
         """Whether this process belongs to a stack that brings its own servers."""
         return self.database_url is None
+
+
+def _is_local(url: SecretStr | None) -> bool:
+    return url is None or any(mark in url.get_secret_value() for mark in ("host=/", "unix://"))
 
 
 def load_settings() -> Settings:

@@ -10,6 +10,7 @@ import uvloop
 from arq import cron
 from arq.worker import Worker, func
 
+from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
 from domain.store.doorbell import PERSIST_JOB, QUEUE_NAME, deserialize, serialize
@@ -72,6 +73,7 @@ async def main() -> None:
         except asyncio.CancelledError:
             log.info("worker_stopped")
         finally:
+            reach(Failpoint.SHUTTING_DOWN)
             await worker.close()
 
 

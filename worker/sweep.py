@@ -11,6 +11,7 @@ from domain.clearing import clear_once
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
 from domain.refusals import InventoryUnavailable, Unavailable
+from domain.sabotage import Protection, protected
 from domain.store.ledger import EpochOver
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ async def sweep(stores: Stores) -> None:
 async def sweep_once(stores: Stores) -> int:
     """Persist every partition that has something overdue; answers how many bookings were written."""
     written = 0
+    if not protected(Protection.SWEEP):
+        return written
     for partition, pulse in enumerate(await stores.inventory.pulses()):
         if pulse.oldest_age_ms > OVERDUE_MS:
             written += await persist(stores, partition)

@@ -10,6 +10,7 @@ from arq import ArqRedis
 from msgspec import Struct
 
 from domain.box_office import BoxOffice
+from domain.sabotage import arm
 from domain.store.accounts import Accounts
 from domain.store.admission import Admission
 from domain.store.books import Books
@@ -52,6 +53,7 @@ class Stores(Struct, frozen=True):
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores, closed at the end of the block. Opening asks no server: each is asked when needed."""
+    arm(settings.failpoints, off=settings.protections_off, hits=settings.failpoint_hits)
     database = Database(_url(settings.database_url))
     pipeline = Pipeline(_url(settings.redis_url))
     queue = open_queue(_url(settings.queue_url))

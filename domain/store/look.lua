@@ -4,7 +4,7 @@
 -- KEYS  epoch, record
 -- ARGV  none
 -- RETURN {'known', record…}, {'unknown', now_ms}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 if redis.call('HGET', KEYS[2], 'epoch') == EPOCH then
   return {'known', redis.call('HGETALL', KEYS[2])}
 end

@@ -5,7 +5,7 @@
 -- KEYS  epoch, counters
 -- ARGV  counter, by, mends (how often the event's counters had been mended when they were read)
 -- RETURN {'mended', value}, {'overtaken'}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 if (redis.call('HGET', KEYS[2], 'mends') or '0') ~= ARGV[3] then return {'overtaken'} end
 local value = redis.call('HINCRBY', KEYS[2], ARGV[1], ARGV[2])
 redis.call('HINCRBY', KEYS[2], 'mends', 1)

@@ -4,7 +4,7 @@
 -- KEYS  epoch, unpersisted
 -- ARGV  none
 -- RETURN {'beating', unpersisted_count, oldest_age_ms}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if not oldest[2] then return {'beating', 0, 0} end
 local time = redis.call('TIME')

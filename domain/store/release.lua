@@ -7,13 +7,12 @@
 --       version ('' for any), deadline_ms (0 for none), doorbell_ms
 -- RETURN {'released', ring, record…}, {'known', 0, record…}, {'unknown'}, {'changed'}, {'late'},
 --        {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
 local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims')
 if record[1] ~= EPOCH then return {'unknown'} end
-if record[2] ~= 'pending' and record[2] ~= 'confirmed' then
-  return {'known', 0, redis.call('HGETALL', KEYS[3])}
-end
+local holds = record[2] == 'pending' or record[2] == 'confirmed'
+if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end -- protection: release_once
 if ARGV[4] ~= '' and ARGV[4] ~= record[3] then return {'changed'} end
 
 local time = redis.call('TIME')

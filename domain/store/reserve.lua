@@ -11,7 +11,7 @@
 --        {'uninstalled'}, {'fenced'}
 local FIRST_CLAIM = 12
 
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
 local known = redis.call('HMGET', KEYS[3], 'epoch', 'event', 'quantity')
 if known[1] == EPOCH then
@@ -24,7 +24,7 @@ for i = FIRST_CLAIM, #ARGV, 3 do names[#names + 1] = ARGV[i] end
 local taken = redis.call('HMGET', KEYS[2], unpack(names))
 if not taken[1] then return {'uninstalled'} end
 if taken[1] ~= ARGV[1] then return {'stale'} end
-if ARGV[4] == 'fresh' and taken[2] then return {'lookup'} end
+if ARGV[4] == 'fresh' and taken[2] then return {'lookup'} end -- protection: lookup
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,7 +33,8 @@ if now_ms < tonumber(ARGV[2]) or now_ms >= tonumber(ARGV[3]) then return {'close
 for i = FIRST_CLAIM, #ARGV, 3 do
   local index = (i - FIRST_CLAIM) / 3
   local remaining = tonumber(ARGV[i + 2]) - tonumber(taken[index + 2] or '0')
-  if remaining < tonumber(ARGV[i + 1]) then return {'short', index, remaining, now_ms} end
+  local enough = remaining >= tonumber(ARGV[i + 1])
+  if not enough then return {'short', index, remaining, now_ms} end -- protection: size_check
 end
 
 if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[9]) then return {'lagging'} end

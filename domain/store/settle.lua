@@ -8,12 +8,14 @@
 -- RETURN {'settled', settled_count, unpersisted_left}, {'fenced'}
 local FIRST_BOOKING, FIRST_KEY = 2, 4
 
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
 local settled, key = 0, FIRST_KEY
 for i = FIRST_BOOKING, #ARGV, 5 do
   local version = redis.call('HGET', KEYS[key], 'version')
-  if (version or '') == ARGV[i + 1] then
+  local same = true
+  same = (version or '') == ARGV[i + 1] -- protection: settle_version
+  if same then
     redis.call('ZREM', KEYS[2], ARGV[i])
     redis.call('SREM', KEYS[key + 1], ARGV[i])
     if version then
