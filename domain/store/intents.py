@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, exists, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from domain.refusals import Unavailable
 from domain.store.ledger import EpochOver, Ledger, read_booking
@@ -63,7 +63,7 @@ class Intents:
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
         statement = (
             select(intents)
-            .distinct(intents.c.id)
+            .ext(distinct_on(intents.c.id))
             .where(~done)
             .order_by(intents.c.id, intents.c.version.desc())
             .limit(limit)
