@@ -1,0 +1,104 @@
+"""The operator's commands, on embedded servers that are not running."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from click.testing import CliRunner
+
+from ops.cli import main
+from ops.embedded import EmbeddedStack
+from tests.ops.stacks import environment, onsale
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory):
+    """The environment of an operator whose servers run, and are empty."""
+    folder = tmp_path_factory.mktemp("operator")
+    with EmbeddedStack(folder / "data", durable=False) as stack:
+        settings = environment(folder, embedded=True) | stack.environment()
+        assert onsale(["migrate"], settings).returncode == 0
+        yield settings
+
+
+def test_demo_data_is_made_once_and_its_passwords_are_printed_again(operator, tmp_path):
+    first = onsale(["demo"], operator)
+    second = onsale(["demo"], operator)
+
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert '"event_id"' in first.stdout
+
+
+def test_demo_passwords_are_kept_for_their_owner_alone_and_differ(folder):
+    from ops.credentials import demo_passwords
+
+    passwords = demo_passwords(folder / "demo.json")
+
+    assert stat.S_IMODE((folder / "demo.json").stat().st_mode) == 0o600
+    assert len(set(passwords.values())) == len(passwords) == 5
+    assert json.loads((folder / "demo.json").read_text())["passwords"] == passwords
+
+
+def test_the_books_of_a_demo_are_in_order(operator):
+    assert onsale(["demo"], operator).returncode == 0
+
+    audit = onsale(["audit"], operator)
+
+    assert audit.returncode == 0, audit.stderr
+    assert "Winter Gala" in audit.stdout
+    assert "0 with drift" in audit.stdout
+
+
+def test_an_administrator_is_made_once(operator):
+    command = ["create-admin", "--email", "Root@Example.org", "--password-stdin"]
+
+    made = onsale(command, operator, stdin="a long enough password\n")
+    again = onsale(command, operator, stdin="a long enough password\n")
+
+    assert made.returncode == 0, made.stderr
+    assert "is an administrator" in made.stdout
+    assert again.returncode == 1
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "why"),
+    [("root@example.org", "short", "characters"), ("no address", "a long enough password", "e-mail")],
+)
+def test_an_administrator_keeps_the_rules(operator, email, password, why):
+    refused = onsale(["create-admin", "--email", email, "--password-stdin"], operator, stdin=f"{password}\n")
+
+    assert refused.returncode == 1
+    assert why in refused.stderr
+    assert password not in refused.stderr
+
+
+def test_a_password_is_never_taken_from_the_command_line():
+    assert CliRunner().invoke(main, ["create-admin", "--email", "a@example.org", "--password", "x"]).exit_code == 2
+
+
+def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_after_it(folder):
+    settings = environment(folder, embedded=True)
+
+    audit = onsale(["audit"], settings)
+
+    assert audit.returncode == 0, audit.stderr
+    assert "0 events, 0 with drift" in audit.stdout
+    assert not list((folder / "data" / "run").glob("*.sock"))
+
+
+@pytest.mark.parametrize("command", ["up", "migrate", "create-admin", "demo", "audit"])
+def test_help_documents_every_command(command):
+    overview = CliRunner().invoke(main, ["--help"])
+    page = CliRunner().invoke(main, [command, "--help"])
+
+    assert command in overview.output
+    assert page.exit_code == 0
+    assert len(page.output.splitlines()) > 4
+
+
+def test_the_version_is_told():
+    assert CliRunner().invoke(main, ["--version"]).output.startswith("onsale, version ")

@@ -1,0 +1,163 @@
+"""The embedded servers keep what they acknowledged, wherever their folder is and however they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+
+import asyncpg
+import pytest
+from redis import Redis
+
+from ops.binaries import BinaryMissing, postgres_for, postgres_major
+from ops.embedded import EmbeddedStack
+from ops.folders import FolderRefused, folders_of, make_folders
+from ops.postgres import EmbeddedPostgres
+from ops.server import ServerFailed
+from ops.valkey import EmbeddedValkey
+
+
+def ask(server: EmbeddedPostgres, query: str):
+    async def run():
+        connection = await asyncpg.connect(server.url())
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder in which both servers ran once, its path too long for a socket."""
+    folder = tmp_path_factory.mktemp("a-folder-whose-name-makes-paths-of-sockets-in-it-longer-than-the-kernel-takes")
+    with EmbeddedStack(folder, durable=False) as stack:
+        yield stack
+    shutil.rmtree(stack.folders.sockets)
+
+
+def test_a_folder_too_long_for_sockets_has_them_elsewhere_for_its_owner_alone(made):
+    sockets = made.folders.sockets
+
+    assert not sockets.is_relative_to(made.folders.data)
+    assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+    assert ask(made.postgres, "SELECT 1") == 1
+
+
+def test_postgres_keeps_what_it_committed_through_kill_9(made):
+    ask(made.postgres, "CREATE TABLE kept AS SELECT 7 AS value")
+    ask(made.postgres, "CHECKPOINT")
+
+    made.postgres.kill()
+    made.postgres.start()
+
+    assert ask(made.postgres, "SELECT value FROM kept") == 7
+
+
+def test_valkey_keeps_what_it_acknowledged_through_kill_9(made):
+    with Redis.from_url(made.valkey.url()) as redis:
+        redis.set("kept", "7")
+
+    made.valkey.kill()
+    made.valkey.start()
+
+    with Redis.from_url(made.valkey.url()) as redis:
+        assert redis.get("kept") == b"7"
+
+
+def test_queue_and_inventory_are_two_databases(made):
+    urls = made.environment()
+    with Redis.from_url(urls["REDIS_URL"]) as inventory, Redis.from_url(urls["QUEUE_URL"]) as queue:
+        inventory.set("here", "1")
+
+        assert queue.get("here") is None
+
+
+def test_a_started_server_is_not_started_twice(made):
+    pid = made.valkey.pid
+
+    made.valkey.start()
+
+    assert made.valkey.pid == pid
+
+
+def test_no_server_listens_on_tcp(made):
+    with Redis.from_url(made.valkey.url()) as redis:
+        assert redis.config_get("port") == {"port": "0"}
+
+    assert ask(made.postgres, "SHOW listen_addresses") == ""
+
+
+def test_the_real_thing_is_durable(folder):
+    stack = EmbeddedStack(folder)
+
+    assert stack.valkey.command()[stack.valkey.command().index("--appendfsync") + 1] == "always"
+    assert "--synchronous_commit=on" in stack.postgres.command()
+    assert not [option for option in stack.postgres.command() if "fsync=off" in str(option)]
+
+
+def test_a_new_folder_gets_text_in_unicode(made):
+    assert ask(made.postgres, "SHOW server_encoding") == "UTF8"
+    assert ask(made.postgres, "SELECT lower('ÄΩ')") == "äω"
+    assert ask(made.postgres, "SHOW data_checksums") == "on"
+
+
+def test_a_folder_is_served_by_the_version_that_made_it(folder):
+    newest = postgres_major(postgres_for(folder))
+    (folder / "PG_VERSION").write_text("16\n")
+    assert postgres_major(postgres_for(folder)) == 16 < newest
+
+    (folder / "PG_VERSION").write_text("9\n")
+    with pytest.raises(BinaryMissing, match="was made by PostgreSQL 9"):
+        postgres_for(folder)
+
+
+def test_an_older_version_can_be_embedded_too(folder, monkeypatch):
+    (folder / "PG_VERSION").write_text("16\n")
+    older = postgres_for(folder)
+    monkeypatch.setattr("ops.postgres.postgres_for", lambda _pgdata: older)
+    server = EmbeddedPostgres(folder / "data", durable=False)
+
+    server.start()
+
+    try:
+        assert ask(server, "SHOW server_version").startswith("16.")
+    finally:
+        server.kill()
+
+
+def test_sockets_in_a_folder_open_to_others_are_refused(folder):
+    folders = folders_of(folder / "data")
+    make_folders(folders)
+    folders.sockets.chmod(0o755)
+
+    with pytest.raises(FolderRefused, match="mode 0700"):
+        EmbeddedValkey(folder / "data").start()
+
+
+def test_a_server_that_cannot_start_says_why(folder):
+    server = EmbeddedValkey(folder, durable=False)
+    server.start()
+    server.stop()
+    aof = next((folder / "valkey" / "appendonlydir").glob("*.incr.aof"))
+    aof.write_text("this is no append-only file\r\n" * 10)
+
+    with pytest.raises(ServerFailed, match="Bad file format"):
+        server.start()
+
+
+def test_an_interrupted_first_start_is_begun_again(folder):
+    unfinished = folder / "postgres.new"
+    unfinished.mkdir()
+    (unfinished / "half").write_text("of it")
+    server = EmbeddedPostgres(folder, durable=False)
+
+    server.start()
+
+    try:
+        assert ask(server, "SELECT current_user") == "onsale"
+        assert not unfinished.exists()
+    finally:
+        server.kill()
