@@ -23,7 +23,7 @@ def operator(tmp_path_factory):
         yield settings
 
 
-def test_demo_data_is_made_once_and_its_passwords_are_printed_again(operator, tmp_path):
+def test_demo_data_is_made_once_and_its_passwords_are_printed_again(operator):
     first = onsale(["demo"], operator)
     second = onsale(["demo"], operator)
 
