@@ -161,7 +161,7 @@ class Accounts:
         async with self._database.begin() as connection:
             await _end_sessions(connection, [sessions.c.id == session_id], now)
 
-    async def change_credentials(  # noqa: PLR0913  (who, what, and which session goes on)
+    async def change_credentials(
         self,
         account: Account,
         *,
@@ -346,7 +346,7 @@ def _others(account_id: UUID, kept_session_id: UUID) -> list[Any]:
     return [sessions.c.account_id == account_id, sessions.c.id != kept_session_id]
 
 
-async def _audit(  # noqa: PLR0913  (the columns of the log)
+async def _audit(
     connection: AsyncConnection,
     now: datetime,
     *,

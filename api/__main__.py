@@ -1,0 +1,56 @@
+"""Runs one API process: `python -m api`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from domain.settings import Settings, SettingsRefused, load_settings
+
+BACKLOG = 2048
+"""Connections that wait while every process is busy: a rush arrives within a second."""
+
+KEEP_ALIVE_S = 75
+"""Longer than the 60 s of common proxies, so that they, not we, close what is idle."""
+
+DRAIN_S = 35
+"""How long requests under way may take after SIGTERM: the longest wait a caller may ask for, and some."""
+
+
+def main() -> None:
+    """Serve on the socket that was handed down, or on HOST and PORT, until SIGTERM; then answer what is under way."""
+    settings = load_settings()
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        host=settings.host,
+        port=settings.port,
+        backlog=BACKLOG,
+        lifespan="on",
+        server_header=False,
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    uvicorn.Server(config).run(sockets=_inherited(settings))
+
+
+def _inherited(settings: Settings) -> list[socket.socket] | None:
+    """The listening socket whose descriptor LISTEN_FD names, None when there is none."""
+    del settings
+    number = os.environ.get("LISTEN_FD")
+    return [socket.socket(fileno=int(number))] if number else None
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SettingsRefused as refused:
+        sys.exit(str(refused))

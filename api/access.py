@@ -1,0 +1,147 @@
+"""What every route declares: who may come in, and how often.
+
+A route that declares nothing does not start (`check_declared`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.routes import HTTPRoute
+from msgspec import Struct
+
+from api.problems import PROBLEM_MEDIA_TYPE, ProblemDetails, status_of
+from domain.identity import Role
+from domain.refusals import Forbidden, Invalid, RateLimited, Refusal, Unauthenticated, Unavailable
+from domain.store.admission import Rule
+from domain.tokens import TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar import Litestar
+    from litestar.handlers import BaseRouteHandler
+
+    from domain.settings import Settings
+
+ANYONE: frozenset[Role] = frozenset()
+"""No token is needed; one that is sent only tells whose limit counts."""
+
+ATTENDEES = frozenset({Role.ATTENDEE, Role.ADMIN})
+ORGANIZERS = frozenset({Role.ORGANIZER, Role.ADMIN})
+ADMINS = frozenset({Role.ADMIN})
+EVERYBODY = frozenset(Role)
+"""Whoever has an account."""
+
+UNLIMITED = "unlimited"
+"""For what machines ask all the time, and what must answer while Redis is away."""
+
+OPT = "access"
+"""Where a route's declaration stands among its options."""
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """A route's declaration.
+
+    `limit` names the rule that counts its requests, by account or, without one, by address; `limit_address`
+    one that counts by address, besides it or, where no account is needed, instead of it. `keyed` reads from
+    a body what an idempotency key stands for.
+    """
+
+    roles: frozenset[Role]
+    limit: str
+    limit_address: str | None = None
+    token: TokenKind = TokenKind.ACCESS
+    per_session: bool = False
+    keyed: Callable[[bytes], str] | None = None
+
+
+OPTIONS_ACCESS = Access(roles=ANYONE, limit="default")
+"""The framework answers OPTIONS for every path by itself."""
+
+
+def access(  # noqa: PLR0913  (what there is to declare)
+    roles: frozenset[Role],
+    *,
+    limit: str = "default",
+    limit_address: str | None = None,
+    token: TokenKind = TokenKind.ACCESS,
+    per_session: bool = False,
+    keyed: Callable[[bytes], str] | None = None,
+    refuses: tuple[type[Refusal], ...] = (),
+) -> dict[str, Any]:
+    """The arguments of a route decorator that declare who may call it, and what it may refuse."""
+    declared = Access(
+        roles=roles,
+        limit=limit,
+        limit_address=limit_address,
+        token=token,
+        per_session=per_session,
+        keyed=keyed,
+    )
+    guarded = (Unauthenticated, Forbidden) if roles else ()
+    return {
+        "opt": {OPT: declared},
+        "security": [{"bearer": []}] if roles else [],
+        "responses": _responses((*refuses, *guarded, Invalid, RateLimited, Unavailable)),
+    }
+
+
+def rules_of(settings: Settings) -> dict[str, Rule]:
+    """The rules of the limits, by the names routes give."""
+    closed = (
+        "login",
+        "login_address",
+        "refresh",
+        "signup",
+        "booking_create",
+        "booking_cancel",
+        "event_create",
+        "event_delete",
+        "event_update",
+        "admin_write",
+    )
+    rules = [Rule.of(name, getattr(settings, f"limit_{name}"), fails_open=False) for name in closed]
+    rules += [Rule.of(name, getattr(settings, f"limit_{name}"), fails_open=True) for name in ("admin_read", "default")]
+    return {rule.name: rule for rule in rules}
+
+
+def declared_access(handler: BaseRouteHandler) -> Access | None:
+    """What a route declares, None for one that does not."""
+    found = handler.opt.get(OPT)
+    return found if isinstance(found, Access) else None
+
+
+class Undeclared(Exception):
+    """A route says not who may call it, or names a limit that there is not."""
+
+
+def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
+    """Refuse to start with a route that anybody could call without limit; raises Undeclared."""
+    names = rules.keys() | {UNLIMITED}
+    for route in app.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else []:
+            declared = declared_access(handler)
+            if handler.http_methods == {"OPTIONS"}:
+                continue
+            if declared is None or not {declared.limit, declared.limit_address or declared.limit} <= names:
+                message = f"{route.path} {sorted(handler.http_methods)}: declare access(roles, limit=…) on its handler"
+                raise Undeclared(message)
+
+
+def _responses(refuses: tuple[type[Refusal], ...]) -> dict[int, ResponseSpec]:
+    """The refusals of a route as the OpenAPI document shows them, those of one status together."""
+    by_status: dict[int, list[str]] = {}
+    for refusal in refuses:
+        by_status.setdefault(status_of(refusal), []).append(refusal.code)
+    return {
+        status: ResponseSpec(
+            ProblemDetails,
+            generate_examples=False,
+            description=", ".join(f"`{code}`" for code in codes),
+            media_type=PROBLEM_MEDIA_TYPE,
+        )
+        for status, codes in sorted(by_status.items())
+    }

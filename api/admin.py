@@ -1,0 +1,7 @@
+"""x"""
+
+from litestar import Controller
+
+
+class AdminController(Controller):
+    path = "/admin"

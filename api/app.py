@@ -1,0 +1,99 @@
+"""The application: every controller behind one door, in one envelope."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from litestar import Litestar, Router
+from litestar.exceptions import HTTPException, ValidationException
+
+from api.access import check_declared, rules_of
+from api.admin import AdminController
+from api.auth import AuthController
+from api.bodies import BODY_BYTES_MAX, JsonBody
+from api.bookings import BookingController
+from api.dashboard import DashboardController
+from api.docs import DocsController
+from api.door import Door
+from api.envelope import Envelope
+from api.events import EventController
+from api.guards import role_allows
+from api.landing import LandingController
+from api.me import MeController
+from api.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
+from api.process import STATE, open_process
+from api.service import ServiceController
+from domain.refusals import Refusal, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from litestar.types import ASGIApp
+
+    from domain.settings import Settings
+
+log = structlog.get_logger()
+
+PREFIX = "/api/v1"
+
+CONTROLLERS = (
+    AuthController,
+    MeController,
+    DashboardController,
+    EventController,
+    BookingController,
+    AdminController,
+)
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The ASGI application. Its lifespan opens the stores; opening asks no server, so it starts without any.
+
+    Raises:
+        Undeclared: a route does not say who may call it, and how often.
+    """
+    return Envelope(create_litestar(settings))
+
+
+def create_litestar(settings: Settings, **extra: Any) -> Litestar:
+    """The application without its envelope."""
+    app = Litestar(
+        [Router(PREFIX, route_handlers=[*CONTROLLERS, DocsController]), ServiceController, LandingController],
+        guards=[role_allows],
+        middleware=[Door],
+        exception_handlers={
+            Refusal: on_refusal,
+            ValidationException: on_invalid_parameters,
+            HTTPException: on_http_exception,
+            Exception: on_failure,
+        },
+        dto=JsonBody,
+        return_dto=None,
+        lifespan=[_serving(settings)],
+        request_max_body_size=BODY_BYTES_MAX,
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+        **extra,
+    )
+    check_declared(app, rules_of(settings))
+    return app
+
+
+def _serving(settings: Settings) -> Callable[[Litestar], Any]:
+    """The lifespan of a process: its stores are open while it serves."""
+
+    @asynccontextmanager
+    async def serving(app: Litestar) -> AsyncIterator[None]:
+        async with open_process(settings) as process:
+            try:
+                await process.stores.scripts.refresh()
+            except Unavailable:
+                # The epoch is learned with the first request that PostgreSQL answers.
+                log.warning("started_without_database")
+            app.state[STATE] = process
+            yield
+
+    return serving

@@ -1,0 +1,49 @@
+"""Scripts and styles of the documentation pages, read from an installed package; none is kept here."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from litestar.exceptions import NotFoundException
+from msgspec import Struct
+
+PACKAGE = "drf_spectacular_sidecar"
+"""Published for a Django application; only its files are read, nothing of it is imported."""
+
+FILES = {
+    "swagger-ui-bundle.js": ("swagger-ui-dist/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    "swagger-ui-standalone-preset.js": (
+        "swagger-ui-dist/swagger-ui-standalone-preset.js",
+        "text/javascript; charset=utf-8",
+    ),
+    "swagger-ui.css": ("swagger-ui-dist/swagger-ui.css", "text/css; charset=utf-8"),
+    "favicon-32x32.png": ("swagger-ui-dist/favicon-32x32.png", "image/png"),
+    "redoc.standalone.js": ("redoc/bundles/redoc.standalone.js", "text/javascript; charset=utf-8"),
+}
+"""The only names that are served: a path is never made from what a caller sent."""
+
+
+class Asset(Struct, frozen=True):
+    """A file as it is served."""
+
+    content: bytes
+    media_type: str
+
+
+@cache
+def asset(name: str) -> Asset:
+    """A file by its name; raises NotFoundException for any that is not on the list."""
+    if name not in FILES:
+        raise NotFoundException
+    path, media_type = FILES[name]
+    return Asset((_folder() / path).read_bytes(), media_type)
+
+
+def _folder() -> Path:
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        message = f"{PACKAGE} is not installed"
+        raise ModuleNotFoundError(message)
+    return Path(spec.origin).parent / "static" / PACKAGE

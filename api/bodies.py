@@ -1,0 +1,180 @@
+"""Request bodies: strict JSON into structs, and every broken rule told at once."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import msgspec
+from litestar.dto import AbstractDTO
+from msgspec import Struct
+
+from api.problems import MalformedBody, UnsupportedMediaType
+from domain.refusals import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from litestar._openapi.schema_generation import SchemaCreator
+    from litestar.dto.data_structures import DTOFieldDefinition
+    from litestar.openapi.spec import Reference, Schema
+    from litestar.typing import FieldDefinition
+
+Model = TypeVar("Model", bound="Body")
+
+JSON_MEDIA_TYPE = "application/json"
+
+BODY_BYTES_MAX = 65_536
+"""The largest body has a description of 10 000 characters, each of at most six bytes as JSON escapes it."""
+
+POINTER_CHARS_MAX = 100
+"""How much of an unknown field's name is repeated to who sent it."""
+
+UNPRINTABLE = (
+    "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f"
+    "\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff"
+)
+"""Control characters and those that reorder or hide text: a name made of them can pass for another name."""
+
+LINE_PATTERN = f"^(?![\\s\\S]*[\\t\\n\\r{UNPRINTABLE}])[\\s\\S]*\\S"
+TEXT_PATTERN = f"^(?![\\s\\S]*[{UNPRINTABLE}])"
+"""In the common part of Python's and JavaScript's regular expressions, for the OpenAPI document; linear."""
+
+
+class Broken(Struct, frozen=True):
+    """A rule that a field breaks."""
+
+    pointer: str
+    message: str
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A request body. A field nobody asked for is refused, not ignored."""
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """Rules that a type cannot say; asked when all fields are of their types."""
+        return ()
+
+
+class JsonBody(AbstractDTO[Model]):
+    """Decodes the `data` of every route, strictly.
+
+    Raises:
+        UnsupportedMediaType, MalformedBody.
+        Invalid: carries one entry for each broken rule; none repeats what was sent.
+    """
+
+    _decoders: ClassVar[dict[str, msgspec.json.Decoder[Any]]] = {}
+
+    @classmethod
+    def create_for_field_definition(
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+    ) -> None:
+        """Prepare the decoder of a route's body."""
+        del backend_cls
+        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
+
+    @classmethod
+    def create_openapi_schema(
+        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
+    ) -> Reference | Schema:
+        """The body's own schema."""
+        del handler_id
+        return schema_creator.for_field_definition(field_definition)
+
+    @classmethod
+    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
+        """None: structs are decoded whole."""
+        del model_type
+        yield from ()
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+        """Never: structs are decoded whole."""
+        del field_definition
+        return False
+
+    def decode_bytes(self, value: bytes) -> Any:
+        """A route's body."""
+        check_media_type(self.asgi_connection.headers.get("content-type"))
+        return decode(value, self._decoders[self.asgi_connection.route_handler.handler_id])
+
+
+def check_media_type(media_type: str | None) -> None:
+    """Accept JSON, and what does not say what it is; raises UnsupportedMediaType."""
+    if media_type and media_type.split(";", 1)[0].strip().lower() != JSON_MEDIA_TYPE:
+        detail = "Send the body as application/json."
+        raise UnsupportedMediaType(detail)
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """A body of the decoder's type; raises MalformedBody, Invalid."""
+    try:
+        decoded = decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise _refusal(body, decoder.type) from None
+    broken = list(decoded.broken_rules())
+    if broken:
+        raise _invalid(broken)
+    return decoded
+
+
+def nfc(text: str) -> str:
+    """The form in which names are kept: composed, without white space around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _refusal(body: bytes, model: type[Body]) -> MalformedBody | Invalid:
+    """Why a body cannot be decoded; the decoder itself stops at the first fault."""
+    try:
+        raw = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return MalformedBody("The body is not JSON in UTF-8.")
+    except RecursionError:
+        return MalformedBody("The body is nested too deeply.")
+    if not isinstance(raw, dict):
+        return _invalid([Broken("", "Expected an object")])
+    return _invalid([*_unknown_fields(raw, model), *_broken_fields(raw, model)])
+
+
+def _broken_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
+    for field in msgspec.structs.fields(model):
+        pointer = f"/{field.encode_name}"
+        if field.encode_name not in raw:
+            if field.required:
+                yield Broken(pointer, "is required")
+            continue
+        try:
+            msgspec.convert(raw[field.encode_name], field.type)
+        except msgspec.ValidationError as error:
+            yield Broken(pointer, _message(error, field.type))
+
+
+def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
+    known = {field.encode_name for field in msgspec.structs.fields(model)}
+    for name in raw:
+        if name not in known:
+            yield Broken(f"/{_escaped(name)}", "unknown_field: there is no such field")
+
+
+def _message(error: msgspec.ValidationError, expected: Any) -> str:
+    """The decoder's message, without what was sent."""
+    message = str(error).split(" - at `", 1)[0]
+    if message.startswith("Invalid enum value"):
+        accepted = msgspec.json.schema(expected)
+        values = accepted.get("enum") or next(iter(accepted.get("$defs", {}).values()), {}).get("enum", [])
+        return f"Expected one of {', '.join(map(str, values))}"
+    if "matching regex" in message:
+        return "holds characters that are not accepted here, or none that can be seen"
+    return message
+
+
+def _escaped(name: str) -> str:
+    """A member's name as a JSON pointer has it (RFC 6901)."""
+    return name[:POINTER_CHARS_MAX].replace("~", "~0").replace("/", "~1")
+
+
+def _invalid(broken: list[Broken]) -> Invalid:
+    first = broken[0]
+    detail = f"{first.pointer or 'The body'}: {first.message}"
+    return Invalid(detail, errors=[msgspec.structs.asdict(each) for each in broken])

@@ -1,0 +1,192 @@
+"""Taking places, following a booking, giving places back: `/bookings`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.params import FromPath, JSONBody
+from litestar.response import Stream
+from msgspec import Meta
+
+from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, access
+from api.bodies import Body, decode
+from api.cursors import LIMIT_DEFAULT, Cursor, Limit, cut, read_cursor, write_cursor
+from api.door import idempotency_key
+from api.following import STREAM_MEDIA_TYPE, changes
+from api.guards import check_owns_booking, check_owns_event
+from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
+from api.preferences import accepts, applied, booking_etag, booking_headers, matches, wait_s
+from api.process import process
+from api.wire import BookingShown, Page
+from domain.bookings import Booking, BookingStatus
+from domain.identity import Role
+from domain.refusals import (
+    BookingNotFound,
+    EventNotFound,
+    EventStarted,
+    Forbidden,
+    IdempotencyKeyReused,
+    NotOnSale,
+    PersistenceLagging,
+    PerUserLimit,
+    SoldOut,
+)
+from domain.store.reports import Guest
+from domain.tokens import Token
+
+
+class BookingOrder(Body):
+    """Places to take."""
+
+    event_id: UUID
+    quantity: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+_ORDER = msgspec.json.Decoder(BookingOrder)
+
+
+def what_a_key_stands_for(body: bytes) -> str:
+    """The part of a body that makes two requests the same, whatever its spelling."""
+    order: BookingOrder = decode(body, _ORDER)
+    return f"{order.event_id.hex}:{order.quantity}"
+
+
+class BookingController(Controller):
+    """Bookings."""
+
+    path = "/bookings"
+    tags = ("Bookings",)
+
+    @post(
+        "/",
+        status_code=202,
+        **access(
+            ATTENDEES,
+            limit="booking_create",
+            keyed=what_a_key_stands_for,
+            refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
+        ),
+    )
+    async def create(self, request: Request[Token, Any, Any], data: JSONBody[BookingOrder]) -> Response[BookingShown]:
+        """Take places. They are taken when this answers; the booking is confirmed once it is in PostgreSQL.
+
+        Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With
+        `Prefer: wait=N` the answer is 201 and `confirmed` if that happens within N seconds.
+        """
+        box_office = process(request).stores.box_office
+        reservation = await box_office.reserve(
+            event_id=data.event_id,
+            user_id=request.user.account_id,
+            quantity=data.quantity,
+            idempotency_key=idempotency_key(request),
+        )
+        seconds = wait_s(request)
+        booking = await box_office.wait_until_final(reservation.booking, seconds=seconds)
+        return _accepted(booking, replayed=reservation.replayed, waited_s=seconds)
+
+    @get("/my-bookings", **access(ATTENDEES))
+    async def mine(
+        self, request: Request[Token, Any, Any], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
+    ) -> Page[BookingShown]:
+        """The caller's bookings, newest first, pending ones included."""
+        found = await process(request).stores.box_office.bookings_of(
+            request.user.account_id, limit=limit + 1, before=read_cursor(cursor, tuple[datetime, UUID])
+        )
+        bookings, more = cut(found, limit)
+        return Page(
+            items=[BookingShown.of(booking) for booking in bookings],
+            next_cursor=write_cursor((bookings[-1].created_at, bookings[-1].id)) if more else None,
+        )
+
+    @get("/{booking_id:uuid}/status", **access(EVERYBODY, refuses=(BookingNotFound,)))
+    async def status(
+        self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]
+    ) -> Response[BookingShown] | Stream:
+        """The booking as it stands, to its owner, the event's organizer and admins.
+
+        `Prefer: wait=N` waits for a change; `Accept: text/event-stream` streams changes until it is final.
+        """
+        booking = await visible_booking(request, booking_id)
+        if accepts(request, STREAM_MEDIA_TYPE):
+            return Stream(
+                changes(process(request).stores.box_office, booking),
+                media_type=STREAM_MEDIA_TYPE,
+                headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            )
+        return await _current(request, booking)
+
+    @delete(
+        "/{booking_id:uuid}",
+        status_code=200,
+        **access(ATTENDEES, limit="booking_cancel", refuses=(BookingNotFound, EventStarted)),
+    )
+    async def cancel(self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]) -> Response[BookingShown]:
+        """Give the places back, exactly once; again, the same answer."""
+        box_office = process(request).stores.box_office
+        booking = await box_office.booking(booking_id)
+        check_owns_booking(request, booking)
+        cancelled = await box_office.cancel(booking)
+        return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
+
+    @get("/{event_id:uuid}", **access(ORGANIZERS, refuses=(EventNotFound,)))
+    async def guests(
+        self,
+        request: Request[Token, Any, Any],
+        event_id: FromPath[UUID],
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> Page[Guest] | Stream:
+        """The guest list of an event, to its organizer and admins; whole and as CSV with `Accept: text/csv`."""
+        stores = process(request).stores
+        check_owns_event(request, await stores.box_office.event(event_id))
+        if accepts(request, CSV_MEDIA_TYPE):
+            return Stream(
+                csv_lines(process(request).reports, event_id),
+                media_type=f"{CSV_MEDIA_TYPE}; charset=utf-8",
+                headers={"Content-Disposition": f'attachment; filename="guests-{event_id}.csv"'},
+            )
+        return await guest_page(process(request).reports, event_id, limit=limit, cursor=cursor)
+
+
+async def visible_booking(request: Request[Token, Any, Any], booking_id: UUID) -> Booking:
+    """A booking that the caller may see; raises BookingNotFound for any other."""
+    box_office = process(request).stores.box_office
+    booking = await box_office.booking(booking_id)
+    if booking.user_id != request.user.account_id and request.user.role is not Role.ADMIN:
+        await _check_organizes(request, booking)
+    return booking
+
+
+async def _check_organizes(request: Request[Token, Any, Any], booking: Booking) -> None:
+    detail = "There is no booking with this id."
+    if request.user.role is not Role.ORGANIZER:
+        raise BookingNotFound(detail)
+    event = await process(request).stores.box_office.event(booking.event_id)
+    try:
+        check_owns_event(request, event)
+    except Forbidden:
+        raise BookingNotFound(detail) from None
+
+
+async def _current(request: Request[Token, Any, Any], booking: Booking) -> Response[BookingShown]:
+    """A booking now, after a wait if one is preferred, or 304 for whoever has it already."""
+    seconds = wait_s(request)
+    if not booking.final:
+        booking = await process(request).stores.box_office.wait_for_change(booking, seconds=seconds)
+    headers = booking_headers(booking) | applied(seconds)
+    if matches(request, booking_etag(booking)):
+        return Response(None, status_code=304, headers=headers)
+    return Response(BookingShown.of(booking), headers=headers)
+
+
+def _accepted(booking: Booking, *, replayed: bool, waited_s: int) -> Response[BookingShown]:
+    confirmed = waited_s > 0 and booking.status is BookingStatus.CONFIRMED
+    headers = booking_headers(booking) | applied(waited_s)
+    headers["Location"] = f"/api/v1/bookings/{booking.id}/status"
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(BookingShown.of(booking), status_code=201 if confirmed else 202, headers=headers)

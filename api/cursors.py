@@ -1,0 +1,48 @@
+"""Cursors: where the next page begins, in a form that callers need not understand."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from litestar.params import QueryParameter
+
+from domain.refusals import Invalid
+
+Place = TypeVar("Place")
+
+CURSOR_CHARS_MAX = 300
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+SKIP_MAX = 10_000
+"""PostgreSQL reads what it skips; further on, cursors lead."""
+
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="Items of a page.")]
+Skip = Annotated[int, QueryParameter(ge=0, le=SKIP_MAX, description="Items before the page.")]
+Cursor = Annotated[
+    str | None, QueryParameter(max_length=CURSOR_CHARS_MAX, description="`next_cursor` of the page before.")
+]
+
+
+def write_cursor(place: Any) -> str:
+    """A cursor for a place in a list: a tuple of what the list is sorted by."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str | None, place: type[Place]) -> Place | None:
+    """The place a cursor stands for; raises Invalid for one that we did not write."""
+    if cursor is None:
+        return None
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=place)
+    except (binascii.Error, ValueError):
+        pointer, message = "/cursor", "is not a cursor of this list"
+        raise Invalid.at(pointer, message) from None
+
+
+def cut(found: list[Any], limit: int) -> tuple[list[Any], bool]:
+    """A page of what was read, one more than it holds, and whether more follows."""
+    return found[:limit], len(found) > limit

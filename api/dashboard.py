@@ -1,0 +1,7 @@
+"""x"""
+
+from litestar import Controller
+
+
+class DashboardController(Controller):
+    path = "/dashboard"

@@ -1,0 +1,104 @@
+"""The envelope of every answer, the framework's own included: request id, security fields, HEAD."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import structlog
+
+from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+"""What of a caller's id may stand in our logs and answers."""
+
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""For answers that are no pages: nothing in them may run."""
+
+NO_STORE = (b"cache-control", b"no-store")
+"""The default: what an API answers is about one caller at one moment."""
+
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+class Envelope:
+    """Wraps the whole application.
+
+    Leaves the request's id at `scope["request_id"]`, and at `scope["reply_headers"]` a list to which whoever
+    answers adds header fields.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        envelope = _Reply(scope, send)
+        try:
+            await self.app(scope, receive, envelope.send)
+        except Exception:
+            log.exception("request_failed", request_id=scope["request_id"])
+            await envelope.apologize()
+
+
+class _Reply:
+    """One answer on its way out."""
+
+    def __init__(self, scope: Any, send: Send) -> None:
+        self._send = send
+        self._bodiless = scope["method"] == "HEAD"
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._started = False
+        if self._bodiless:
+            scope["method"] = "GET"
+        request_id = _request_id(scope)
+        self._request_id = scope["request_id"] = request_id.decode()
+        self._headers += [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        if scope.get("scheme") == "https":
+            self._headers.append(HSTS)
+        scope["reply_headers"] = self._headers
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, with the envelope's header fields."""
+        if message["type"] == "http.response.start":
+            self._started = True
+            headers = [*message["headers"], *self._headers]
+            names = {name for name, _ in headers}
+            headers += [default for default in (NO_STORE, CSP) if default[0] not in names]
+            message["headers"] = headers
+        elif self._bodiless and message["type"] == "http.response.body":
+            message["body"] = b""
+        await self._send(message)
+
+    async def apologize(self) -> None:
+        """Answer a fault, if nothing was answered yet."""
+        if self._started:
+            return
+        code, title = FRAMEWORK[500]
+        body = problem_body(
+            status=500, code=code, title=title, detail=PARAGRAPHS[code], instance=self._request_id, facts={}
+        )
+        headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _request_id(scope: Any) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return uuid4().hex.encode()

@@ -1,0 +1,201 @@
+"""What is on: `/events`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET, Meta, UnsetType, structs
+
+from api.access import ANYONE, ORGANIZERS, access
+from api.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
+from api.cursors import LIMIT_DEFAULT, Cursor, Limit, Skip, cut, read_cursor, write_cursor
+from api.guards import check_owns_event
+from api.preferences import event_etag, expected_version, matches
+from api.process import process
+from api.wire import CountedPage, EventShown
+from domain.events import Event, EventChanges, NewEvent
+from domain.refusals import CapacityBelowSold, EventNotFound, VersionMismatch
+from domain.tokens import Token, utc_now
+
+TITLE_CHARS_MIN = 3
+LOCATION_CHARS_MIN = 3
+
+SEARCH_CHARS_MAX = 100
+
+YEAR_FIRST, YEAR_LAST = 2000, 2100
+"""Times outside are typing errors."""
+
+Title = Annotated[str, Meta(min_length=TITLE_CHARS_MIN, max_length=150, pattern=LINE_PATTERN)]
+Location = Annotated[str, Meta(min_length=LOCATION_CHARS_MIN, max_length=200, pattern=LINE_PATTERN)]
+Description = Annotated[str, Meta(max_length=10_000, pattern=TEXT_PATTERN)]
+Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, in 2000 to 2100.")]
+Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
+MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
+
+Search = Annotated[
+    str | None, QueryParameter(name="q", max_length=SEARCH_CHARS_MAX, description="In title and location.")
+]
+UpcomingOnly = Annotated[bool, QueryParameter(description="Leave out what has started.")]
+
+_TIMES = ("starts_at", "ends_at", "sales_open_at", "sales_close_at")
+
+
+class EventDraft(Body):
+    """A new event."""
+
+    title: Title
+    location: Location
+    starts_at: Moment
+    capacity: Capacity
+    description: Description = ""
+    ends_at: Moment | None = None
+    max_per_user: MaxPerUser = 8
+    sales_open_at: Moment | None = None
+    sales_close_at: Moment | None = None
+
+    def broken_rules(self) -> Iterable[Broken]:
+        yield from _broken_texts(self)
+        yield from _broken_times(self)
+
+    def event(self) -> NewEvent:
+        """The event, in the engine's words."""
+        return NewEvent(**_normalized(self))
+
+
+class EventPatch(Body):
+    """Changes of an event; what is left out stays as it is."""
+
+    title: Title | UnsetType = UNSET
+    location: Location | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    starts_at: Moment | UnsetType = UNSET
+    ends_at: Moment | UnsetType | None = UNSET
+    capacity: Capacity | UnsetType = UNSET
+    max_per_user: MaxPerUser | UnsetType = UNSET
+    sales_open_at: Moment | UnsetType | None = UNSET
+    sales_close_at: Moment | UnsetType | None = UNSET
+    paused: bool | UnsetType = UNSET
+
+    def broken_rules(self) -> Iterable[Broken]:
+        yield from _broken_texts(self)
+        yield from _broken_times(self)
+
+    def changes(self) -> EventChanges:
+        """The changes, in the engine's words."""
+        return EventChanges(**_normalized(self))
+
+
+class EventController(Controller):
+    """Events and their sales."""
+
+    path = "/events"
+    tags = ("Events",)
+
+    @get("/", **access(ANYONE))
+    async def page(  # noqa: PLR0913  (what a list can be asked for)
+        self,
+        request: Request[Any, Any, Any],
+        search: Search = None,
+        upcoming_only: UpcomingOnly = True,  # noqa: FBT002  (a query parameter)
+        limit: Limit = LIMIT_DEFAULT,
+        skip: Skip = 0,
+        cursor: Cursor = None,
+    ) -> CountedPage[EventShown]:
+        """Events, soonest first, without those that are cancelled."""
+        stores = process(request).stores
+        starting_after = utc_now() if upcoming_only else None
+        after = read_cursor(cursor, tuple[datetime, UUID])
+        found = await stores.catalog.page(
+            limit=limit + 1, skip=skip, after=after, starting_after=starting_after, search=_searched(search)
+        )
+        events, more = cut(found, limit)
+        shown = [EventShown.of(*each) for each in await stores.box_office.on_show(events)]
+        return CountedPage(
+            items=shown,
+            next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
+            total=await stores.catalog.count(starting_after=starting_after, search=_searched(search)),
+        )
+
+    @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,)))
+    async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
+        """An event with the places that remain at this moment."""
+        event = await process(request).stores.box_office.event(event_id)
+        return await _response(request, event)
+
+    @post("/", status_code=201, **access(ORGANIZERS, limit="event_create"))
+    async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
+        """Put an event on sale."""
+        event = await process(request).stores.box_office.create_event(
+            data.event(), organizer_id=request.user.account_id
+        )
+        return await _response(request, event, status_code=201)
+
+    @patch(
+        "/{event_id:uuid}",
+        **access(ORGANIZERS, limit="event_update", refuses=(EventNotFound, CapacityBelowSold, VersionMismatch)),
+    )
+    async def change(
+        self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[EventPatch]
+    ) -> Response[EventShown]:
+        """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
+        box_office = process(request).stores.box_office
+        check_owns_event(request, await box_office.event(event_id))
+        event = await box_office.change_event(event_id, data.changes(), expected_version=expected_version(request))
+        return await _response(request, event)
+
+    @delete("/{event_id:uuid}", status_code=200, **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound,)))
+    async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
+        """Cancel an event: sales stop at once, its bookings are cancelled in the background."""
+        box_office = process(request).stores.box_office
+        check_owns_event(request, await box_office.event(event_id))
+        return await _response(request, await box_office.cancel_event(event_id))
+
+
+async def _response(request: Request[Any, Any, Any], event: Event, *, status_code: int = 200) -> Response[EventShown]:
+    """An event as it stands, or 304 for whoever has it already."""
+    ((event, remaining, status),) = await process(request).stores.box_office.on_show([event])
+    etag = event_etag(event.version, remaining, status)
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if status_code == 201:  # noqa: PLR2004
+        headers["Location"] = f"/api/v1/events/{event.id}"
+    if request.method == "GET" and matches(request, etag):
+        return Response(None, status_code=304, headers=headers)
+    return Response(EventShown.of(event, remaining, status), status_code=status_code, headers=headers)
+
+
+def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
+    for name, least in (("title", TITLE_CHARS_MIN), ("location", LOCATION_CHARS_MIN)):
+        text = getattr(body, name)
+        if text is not UNSET and len(nfc(text)) < least:
+            yield Broken(f"/{name}", f"Expected `str` of length >= {least} without the space around it")
+
+
+def _broken_times(body: EventDraft | EventPatch) -> Iterable[Broken]:
+    for name in _TIMES:
+        moment = getattr(body, name)
+        if isinstance(moment, datetime) and not YEAR_FIRST <= moment.year <= YEAR_LAST:
+            yield Broken(f"/{name}", f"must be in {YEAR_FIRST} to {YEAR_LAST}")
+    starts_at, ends_at = body.starts_at, body.ends_at
+    if isinstance(starts_at, datetime) and starts_at <= utc_now():
+        yield Broken("/starts_at", "must be in the future")
+    if isinstance(starts_at, datetime) and isinstance(ends_at, datetime) and ends_at <= starts_at:
+        yield Broken("/ends_at", "must be after starts_at")
+
+
+def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
+    """Every field that is set: texts composed, times in UTC."""
+    return {
+        name: nfc(value) if isinstance(value, str) else value.astimezone(UTC) if isinstance(value, datetime) else value
+        for name, value in structs.asdict(body).items()
+        if value is not UNSET
+    }
+
+
+def _searched(search: str | None) -> str | None:
+    """What to look for, None when there is nothing in it."""
+    return nfc(search).replace("\x00", "") or None if search else None

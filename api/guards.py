@@ -1,0 +1,42 @@
+"""What a known caller may do: by role on every route, by ownership where a thing has an owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api.access import declared_access
+from domain.identity import Role
+from domain.refusals import BookingNotFound, Forbidden
+
+if TYPE_CHECKING:
+    from litestar import Request
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+    from domain.bookings import Booking
+    from domain.events import Event
+    from domain.tokens import Token
+
+
+async def role_allows(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route; raises Forbidden for a role it does not declare."""
+    declared = declared_access(handler)
+    if declared and declared.roles and connection.scope["user"].role not in declared.roles:
+        detail = f"This needs the role {' or '.join(sorted(declared.roles))}."
+        raise Forbidden(detail)
+
+
+def check_owns_event(request: Request[Token, Any, Any], event: Event) -> None:
+    """Raise Forbidden for whoever is neither the event's organizer nor an admin."""
+    caller = request.user
+    if caller.account_id != event.organizer_id and caller.role is not Role.ADMIN:
+        detail = "This is another organizer's event."
+        raise Forbidden(detail)
+
+
+def check_owns_booking(request: Request[Token, Any, Any], booking: Booking) -> None:
+    """Raise BookingNotFound, as if it were not there, for whoever is neither its owner nor an admin."""
+    caller = request.user
+    if caller.account_id != booking.user_id and caller.role is not Role.ADMIN:
+        detail = "There is no booking with this id."
+        raise BookingNotFound(detail)

@@ -1,0 +1,19 @@
+"""The front page: what this is, and what is on sale."""
+
+from __future__ import annotations
+
+from litestar import Controller, Response, get
+
+from api.access import ANYONE, access
+from api.pages import page
+
+
+class LandingController(Controller):
+    """The one page for people."""
+
+    include_in_schema = False
+
+    @get("/", **access(ANYONE))
+    async def landing(self) -> Response[bytes]:
+        """A page that reads the events from the API."""
+        return page("landing").response()

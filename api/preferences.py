@@ -1,0 +1,76 @@
+"""What callers prefer: how long they would wait, and which version of a thing they have."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from litestar import Request
+
+    from domain.bookings import Booking
+
+WAIT_S_MAX = 30
+"""Proxies give up on a silent answer after a minute; half of it is safe."""
+
+_WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,4})\"?", re.ASCII | re.IGNORECASE)
+_VERSION = re.compile(r'(?:W/)?"v(\d{1,9})[.\w]*"', re.ASCII)
+_ETAG = re.compile(r'(?:W/)?("[^"]*")')
+
+RETRY_AFTER_S = 1
+"""When to look at a pending booking again; most are confirmed within 50 ms."""
+
+
+def wait_s(request: Request[Any, Any, Any]) -> int:
+    """For how many seconds the caller would wait (RFC 7240); 0 for no or an odd preference."""
+    for part in request.headers.get("prefer", "").split(","):
+        match = _WAIT.fullmatch(part.split(";", 1)[0].strip())
+        if match:
+            return min(int(match[1]), WAIT_S_MAX)
+    return 0
+
+
+def applied(seconds: int) -> dict[str, str]:
+    """The header field that says the preference was followed."""
+    return {"Preference-Applied": f"wait={seconds}"} if seconds else {}
+
+
+def booking_headers(booking: Booking) -> dict[str, str]:
+    """The version of a booking, and when to ask again while it is pending."""
+    headers = {"ETag": booking_etag(booking), "Cache-Control": "private, no-cache"}
+    return headers if booking.final else headers | {"Retry-After": str(RETRY_AFTER_S)}
+
+
+def booking_etag(booking: Booking) -> str:
+    """Changes whenever the booking does."""
+    return f'"v{booking.version}.{booking.status}"'
+
+
+def event_etag(version: int, *parts: object) -> str:
+    """An event's version, and what else is shown of it."""
+    return f'"v{version}.{".".join(map(str, parts))}"'
+
+
+def matches(request: Request[Any, Any, Any], etag: str) -> bool:
+    """Whether the caller has this version already (`If-None-Match`)."""
+    wanted = request.headers.get("if-none-match", "")
+    return wanted.strip() == "*" or etag in _ETAG.findall(wanted)
+
+
+def expected_version(request: Request[Any, Any, Any]) -> int | None:
+    """The version the caller means to change (`If-Match`), None when any will do.
+
+    Only the version of an event counts: what was sold since it was read is no change of it. A tag that
+    none of ours could be stands for version 0, which no event has.
+    """
+    wanted = request.headers.get("if-match", "*").strip()
+    if wanted == "*":
+        return None
+    match = _VERSION.match(wanted)
+    return int(match[1]) if match else 0
+
+
+def accepts(request: Request[Any, Any, Any], media_type: str) -> bool:
+    """Whether the caller asks for this media type by its name."""
+    offered = request.headers.get("accept", "").lower().split(",")
+    return media_type in {each.split(";", 1)[0].strip() for each in offered}

@@ -1,0 +1,243 @@
+"""Problem details (RFC 9457): what a refused or failed request is answered with, and nothing more.
+
+The one place where the engine's refusals meet HTTP statuses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from litestar import Response
+from litestar.exceptions import HTTPException, ValidationException
+from msgspec import Struct
+
+from domain import membership, refusals
+
+if TYPE_CHECKING:
+    from litestar import Request
+    from litestar.connection import ASGIConnection
+
+log = structlog.get_logger()
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+TYPE_BASE = "/api/v1/docs/problems#"
+"""A problem's `type` is its paragraph in the served documentation."""
+
+STATUSES: dict[type[refusals.Refusal], int] = {
+    refusals.Invalid: 422,
+    refusals.IdempotencyKeyReused: 422,
+    refusals.Unauthenticated: 401,
+    refusals.InvalidCredentials: 401,
+    refusals.Forbidden: 403,
+    refusals.WrongPassword: 403,
+    refusals.EventNotFound: 404,
+    refusals.BookingNotFound: 404,
+    refusals.UserNotFound: 404,
+    refusals.SoldOut: 409,
+    refusals.PerUserLimit: 409,
+    refusals.NotOnSale: 409,
+    refusals.EventStarted: 409,
+    refusals.CapacityBelowSold: 409,
+    refusals.EmailTaken: 409,
+    refusals.LastAdmin: 409,
+    membership.SelfBan: 409,
+    refusals.VersionMismatch: 412,
+    refusals.RateLimited: 429,
+    refusals.Unavailable: 503,
+    refusals.InventoryUnavailable: 503,
+    refusals.PersistenceLagging: 503,
+}
+"""The status of each refusal. A test compares it with the classes there are."""
+
+FRAMEWORK: dict[int, tuple[str, str]] = {
+    400: ("bad_request", "The request cannot be understood"),
+    404: ("not_found", "No such page"),
+    405: ("method_not_allowed", "This path does not have this method"),
+    408: ("request_timeout", "The request did not arrive in time"),
+    413: ("body_too_large", "The body is too large"),
+    414: ("uri_too_long", "The address is too long"),
+    415: ("unsupported_media_type", "The body must be JSON"),
+    431: ("headers_too_large", "The header fields are too large"),
+    500: ("internal_error", "Something went wrong here"),
+}
+"""Code and title of what is refused before the engine is asked."""
+
+
+class MalformedBody(refusals.Refusal):
+    """The body is not JSON, or not UTF-8."""
+
+    code = "malformed_body"
+    title = "The body is not JSON"
+
+
+class UnsupportedMediaType(refusals.Refusal):
+    """The body says that it is something else than JSON."""
+
+    code = "unsupported_media_type"
+    title = "The body must be JSON"
+
+
+STATUSES |= {MalformedBody: 400, UnsupportedMediaType: 415}
+
+PARAGRAPHS: dict[str, str] = {
+    "malformed_body": "The body is not JSON in UTF-8. Nothing of it was read.",
+    "invalid_request": "The body, a parameter or a header breaks a rule. `errors` lists every broken rule of the "
+    "body, each with the JSON pointer of its field.",
+    "idempotency_key_reused": "The `Idempotency-Key` made another booking before, or came with another body. Use a "
+    "new key for a new booking; a retry repeats key and body.",
+    "unauthenticated": "The request needs an access token in `Authorization: Bearer …`: one that is of the right "
+    "kind, has not expired, and whose session was not ended by logout, a ban, a new password or another role.",
+    "invalid_credentials": "There is no account that can be used with this e-mail address and this password.",
+    "forbidden": "The caller's role, or its not being the owner, does not allow this.",
+    "wrong_password": "`current_password` is not the account's password.",
+    "event_not_found": "There is no event with this id, or it is cancelled.",
+    "booking_not_found": "There is no booking with this id, or it is somebody else's.",
+    "user_not_found": "There is no user with this id.",
+    "sold_out": "There are fewer places than asked for; `remaining` says how many. Nothing was taken. Places come "
+    "back when bookings are cancelled.",
+    "per_user_limit": "The account would hold more than `limit` tickets of this event; it has `already_booked`.",
+    "not_on_sale": "The event takes no bookings now: `status` says why, `sales_open_at` when it opens.",
+    "event_started": "Bookings cannot be cancelled any more once the event has started.",
+    "capacity_below_sold": "The capacity asked for is below the `sold` places. Nothing was changed.",
+    "email_taken": "Another account has this e-mail address, however it is spelled.",
+    "last_admin": "There must be an admin. Make another one first.",
+    "own_account": "Admins cannot ban the account they act with.",
+    "version_mismatch": "Somebody else changed the event since the `ETag` of `If-Match` was read. It is now at "
+    "`version`; read it again.",
+    "rate_limited": "More requests than the limit `limit` allows, `quota` in `window_seconds`. Wait "
+    "`retry_after_seconds`. Sold out is never answered with this.",
+    "unavailable": "A server behind this one cannot be reached, or the inventory is being rebuilt. Nothing was "
+    "taken; repeat the request, with its `Idempotency-Key`, after `retry_after_seconds`.",
+    "persistence_lagging": "More bookings are accepted than are being saved. Nothing was taken; repeat the request "
+    "after `retry_after_seconds`.",
+    "bad_request": "The request is not HTTP as this server understands it.",
+    "not_found": "There is nothing at this path, or an id in it is not a UUID.",
+    "method_not_allowed": "The path exists, but not with this method; `Allow` lists those it has.",
+    "request_timeout": "The request's header or body did not arrive in time.",
+    "body_too_large": "A body has at most 64 KiB.",
+    "uri_too_long": "Path and query are longer than any this service has.",
+    "unsupported_media_type": "Bodies are JSON: send `Content-Type: application/json`.",
+    "headers_too_large": "The header has more than 100 fields or 32 KiB.",
+    "internal_error": "A fault of this server, which was logged with the request's id.",
+}
+"""What the documentation says of each code."""
+
+
+class ProblemDetails(Struct, frozen=True):
+    """An RFC 9457 problem. The facts of a refusal are further members, named in the documentation of its `type`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+
+
+def status_of(refusal: type[refusals.Refusal]) -> int:
+    """The status of a refusal, or of the nearest class it is one of."""
+    return next(STATUSES[cls] for cls in refusal.__mro__ if cls in STATUSES)
+
+
+def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Response[bytes]:
+    """Answer a refusal with its facts."""
+    status = status_of(type(refusal))
+    if status == 503:  # noqa: PLR2004
+        log.warning("unavailable", code=refusal.code, detail=refusal.detail, cause=repr(refusal.__cause__))
+    return problem(
+        request,
+        status=status,
+        code=refusal.code,
+        title=refusal.title,
+        detail=refusal.detail,
+        facts=refusal.facts,
+        headers=_headers(refusal),
+    )
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refuses."""
+    status = error.status_code if error.status_code in FRAMEWORK else _nearest(error.status_code)
+    code, title = FRAMEWORK[status]
+    if status == 500:  # noqa: PLR2004
+        return on_failure(request, error)
+    return problem(request, status=status, code=code, title=title, detail=PARAGRAPHS[code], headers=error.headers or {})
+
+
+def on_invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    """Answer parameters that break a rule, in the words of our own 422; a body that is missing is no JSON."""
+    faults = error.extra if isinstance(error.extra, list) else []
+    if any(fault.get("source") == "body" for fault in faults):
+        detail = "A body in JSON is needed."
+        return on_refusal(request, MalformedBody(detail))
+    errors = [{"pointer": f"/{fault.get('key', '')}", "message": _without_value(fault["message"])} for fault in faults]
+    detail = "A parameter breaks a rule."
+    return on_refusal(request, refusals.Invalid(detail, errors=errors))
+
+
+def on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a fault of ours without saying what it was, and log it."""
+    log.error(
+        "request_failed",
+        request_id=request_id(request),
+        path=request.scope.get("path_template", ""),
+        exc_info=error,
+    )
+    code, title = FRAMEWORK[500]
+    return problem(request, status=500, code=code, title=title, detail=PARAGRAPHS[code])
+
+
+def problem(  # noqa: PLR0913  (the members of a problem)
+    connection: ASGIConnection[Any, Any, Any, Any],
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    facts: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[bytes]:
+    """A response that is a problem."""
+    body = problem_body(
+        status=status, code=code, title=title, detail=detail, instance=request_id(connection), facts=facts or {}
+    )
+    return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def problem_body(  # noqa: PLR0913  (the members of a problem)
+    *, status: int, code: str, title: str, detail: str, instance: str, facts: dict[str, Any]
+) -> bytes:
+    """A problem as JSON."""
+    members = ProblemDetails(TYPE_BASE + code, title, status, detail, instance, code)
+    return msgspec.json.encode(msgspec.structs.asdict(members) | facts)
+
+
+def request_id(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The id of this request, as the envelope chose it."""
+    return str(connection.scope.get("request_id", ""))
+
+
+def _headers(refusal: refusals.Refusal) -> dict[str, str]:
+    """The header fields that say the same as the refusal's facts."""
+    headers = {}
+    if isinstance(refusal, (refusals.Unauthenticated, refusals.InvalidCredentials)):
+        headers["WWW-Authenticate"] = "Bearer"
+    retry_s = refusal.facts.get("retry_after_seconds")
+    if retry_s is not None:
+        headers["Retry-After"] = str(retry_s)
+    if isinstance(refusal, refusals.RateLimited) and "limit" in refusal.facts:
+        name, facts = refusal.facts["limit"], refusal.facts
+        headers["RateLimit-Policy"] = f'"{name}";q={facts["quota"]};w={facts["window_seconds"]}'
+        headers["RateLimit"] = f'"{name}";r=0;t={retry_s}'
+    return headers
+
+
+def _nearest(status: int) -> int:
+    return 500 if status >= 500 else 400  # noqa: PLR2004
+
+
+def _without_value(message: str) -> str:
+    """The framework's message, unless it repeats what the caller sent."""
+    return message if message.startswith("Expected") else "is not valid"

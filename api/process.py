@@ -1,0 +1,76 @@
+"""What one API process holds while it serves."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from api.access import rules_of
+from api.addresses import Proxies
+from domain.membership import Membership
+from domain.passwords import Passwords
+from domain.settings import Settings
+from domain.store.admission import Rule
+from domain.store.connect import Stores, open_stores
+from domain.store.reports import Reports
+from domain.tokens import KeyRing, TokenKind, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from litestar.connection import ASGIConnection
+
+STATE = "process"
+"""Where it stands in the application's state."""
+
+
+class Process(Struct, frozen=True):
+    """The stores, and what stands on them. `rules` are None while limits are off."""
+
+    settings: Settings
+    stores: Stores
+    reports: Reports
+    tokens: Tokens
+    membership: Membership
+    rules: dict[str, Rule] | None
+    proxies: Proxies
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule of this name, None while limits are off."""
+        return self.rules[name] if self.rules else None
+
+
+@asynccontextmanager
+async def open_process(settings: Settings) -> AsyncIterator[Process]:
+    """Everything a process serves from, closed at the end of the block."""
+    passwords = Passwords()
+    try:
+        async with open_stores(settings) as stores:
+            tokens = _tokens(settings)
+            yield Process(
+                settings=settings,
+                stores=stores,
+                reports=Reports(stores.engine),
+                tokens=tokens,
+                membership=Membership(stores.accounts, stores.admission, stores.box_office, passwords, tokens),
+                rules=rules_of(settings) if settings.rate_limits == "on" else None,
+                proxies=Proxies.of(settings),
+            )
+    finally:
+        passwords.close()
+
+
+def process(connection: ASGIConnection) -> Process:
+    """The process that serves this request."""
+    found: Process = connection.scope["litestar_app"].state[STATE]
+    return found
+
+
+def _tokens(settings: Settings) -> Tokens:
+    if settings.jwt_secret is None:
+        message = "the embedded stack hands its processes JWT_SECRET"
+        raise ValueError(message)
+    lifetimes = {TokenKind.ACCESS: settings.access_token_seconds, TokenKind.REFRESH: settings.refresh_token_seconds}
+    return Tokens(KeyRing([settings.jwt_secret.get_secret_value()]), lifetimes)

@@ -1,0 +1,76 @@
+"""Readiness: whether everything a booking needs is there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from arq.constants import health_check_key_suffix
+from msgspec import Struct
+from redis.exceptions import RedisError
+from sqlalchemy import text
+
+from domain.refusals import Unavailable
+from domain.store.doorbell import QUEUE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from domain.store.connect import Stores
+
+ANSWER_S_MAX = 2.0
+"""How long each server may take; a load balancer asks again soon."""
+
+OK = "ok"
+
+
+class Readiness(Struct, frozen=True):
+    """One word or sentence for each thing that is needed, `ok` when it is there."""
+
+    status: str
+    postgresql: str
+    redis: str
+    inventory: str
+    worker: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is missing."""
+        return self.status == "ready"
+
+
+async def check(stores: Stores) -> Readiness:
+    """Ask every server at once."""
+    found = await asyncio.gather(
+        _asked(_postgresql(stores)), _asked(_redis(stores)), _asked(_inventory(stores)), _asked(_worker(stores))
+    )
+    return Readiness("ready" if set(found) == {OK} else "not ready", *found)
+
+
+async def _asked(question: Awaitable[str]) -> str:
+    try:
+        return await asyncio.wait_for(question, ANSWER_S_MAX)
+    except (Unavailable, RedisError, OSError, TimeoutError):
+        return "does not answer"
+
+
+async def _postgresql(stores: Stores) -> str:
+    async with stores.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    return OK
+
+
+async def _redis(stores: Stores) -> str:
+    memory = await stores.pipeline.redis.info("memory")
+    policy = memory.get("maxmemory_policy")
+    return OK if policy == "noeviction" else f"evicts ({policy}): set maxmemory-policy to noeviction"
+
+
+async def _inventory(stores: Stores) -> str:
+    await stores.inventory.pulses()
+    return OK
+
+
+async def _worker(stores: Stores) -> str:
+    seen = await stores.queue.exists(QUEUE_NAME + health_check_key_suffix)
+    return OK if seen else "no worker was seen lately"

@@ -1,0 +1,28 @@
+"""For whoever runs the service: is it alive, is it ready, how is it doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, Request, Response, get
+
+from api.access import ANYONE, UNLIMITED, access
+from api.process import process
+from api.readiness import Readiness, check
+
+
+class ServiceController(Controller):
+    """Health and metrics, outside the versioned API."""
+
+    tags = ("Service",)
+
+    @get("/health/live", **access(ANYONE, limit=UNLIMITED))
+    async def live(self) -> dict[str, str]:
+        """This process runs. It says nothing of the servers behind it."""
+        return {"status": "alive"}
+
+    @get("/health/ready", **access(ANYONE, limit=UNLIMITED))
+    async def ready(self, request: Request[Any, Any, Any]) -> Response[Readiness]:
+        """Whether bookings can be taken now, and if not, what is missing: 503."""
+        readiness = await check(process(request).stores)
+        return Response(readiness, status_code=200 if readiness.ready else 503)

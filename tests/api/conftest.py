@@ -1,0 +1,82 @@
+"""The API as clients see it: the real application on real servers, called in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from api.app import create_app
+from tests.api.callers import Callers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from litestar.types import ASGIApp
+
+    from domain.settings import Settings
+
+BASE_URL = "http://onsale.test"
+
+
+@asynccontextmanager
+async def started(app: ASGIApp) -> AsyncIterator[None]:
+    """The application between its startup and its shutdown, as a server runs it."""
+    to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    from_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    running = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}}, to_app.get, from_app.put))
+    await to_app.put({"type": "lifespan.startup"})
+    assert (await from_app.get())["type"] == "lifespan.startup.complete"
+    try:
+        yield
+    finally:
+        await to_app.put({"type": "lifespan.shutdown"})
+        assert (await from_app.get())["type"] == "lifespan.shutdown.complete"
+        await running
+
+
+@asynccontextmanager
+async def serving(settings: Settings, **transport: object) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API process of its own."""
+    app = create_app(settings)
+    async with (
+        started(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app, **transport), base_url=BASE_URL) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def unlimited(settings: Settings) -> Settings:
+    """Settings without rate limits, for tests that are about something else."""
+    return settings.model_copy(update={"rate_limits": "off"})
+
+
+@pytest.fixture
+async def client(clean, unlimited):
+    """A client of one API process."""
+    async with serving(unlimited) as client:
+        yield client
+
+
+@pytest.fixture
+async def other_client(clean, unlimited):
+    """A client of a second API process on the same servers."""
+    async with serving(unlimited) as client:
+        yield client
+
+
+@pytest.fixture
+async def limited_client(clean, settings):
+    """A client of an API process with the limits that deployments have."""
+    async with serving(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def callers(client, clean):
+    """Makes accounts and logs them in."""
+    return Callers(client, clean)
