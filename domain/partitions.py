@@ -18,6 +18,13 @@ ID_BYTES = 16
 PARTITION_BYTE = 15
 """The last byte of a booking id is its partition."""
 
+KEY_BYTES = 10
+"""The first bytes of a booking id follow from account and key alone; those between them and the partition
+from the event too, so that no two events' bookings ever share an id.
+
+74 of these bits are free: among a thousand million bookings two meet with a chance of 1 in 40,000.
+"""
+
 
 def partition_of_event(event_id: UUID) -> int:
     """The partition of an event: a hash of its id, the same on every machine."""
@@ -32,8 +39,9 @@ def partition_of_booking(booking_id: UUID) -> int | None:
 
 def booking_id_for_key(*, account_id: UUID, idempotency_key: str, event_id: UUID) -> UUID:
     """The id of the booking that this account's idempotency key names, today and after any failure."""
-    digest = hashlib.blake2b(account_id.bytes + idempotency_key.encode(), digest_size=ID_BYTES).digest()
-    return _booking_id(digest, partition_of_event(event_id))
+    key = hashlib.blake2b(account_id.bytes + idempotency_key.encode(), digest_size=KEY_BYTES).digest()
+    rest = hashlib.blake2b(key + event_id.bytes, digest_size=ID_BYTES - KEY_BYTES).digest()
+    return _booking_id(key + rest, partition_of_event(event_id))
 
 
 def random_booking_id(event_id: UUID) -> UUID:
@@ -42,8 +50,8 @@ def random_booking_id(event_id: UUID) -> UUID:
 
 
 def key_part(booking_id: UUID) -> bytes:
-    """The 15 bytes of an id that follow from account and key alone, whatever the event is."""
-    return booking_id.bytes[:PARTITION_BYTE]
+    """The bytes of an id that follow from account and key alone, whatever the event is."""
+    return booking_id.bytes[:KEY_BYTES]
 
 
 _UUID_VERSION = 8

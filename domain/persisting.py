@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from domain.bookings import BookingStatus
+from domain.bookings import HOLDING, BookingStatus
 from domain.sabotage import Failpoint, reach
 from domain.store.inventory import RecordUnknown, Settlement, TermsStale
-from domain.store.ledger import LedgerRefused
+from domain.store.ledger import LedgerRefused, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from domain.bookings import Booking
     from domain.store.connect import Stores
     from domain.store.inventory import Unpersisted
-    from domain.store.ledger import Written
 
 log = structlog.get_logger()
 
@@ -85,12 +84,15 @@ async def persist_once(stores: Stores, partition: int) -> Persisted:
     entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
     bookings = [entry.booking for entry in entries if entry.booking and entry.epoch == epoch]
     written, refused = await write(stores, bookings, epoch=epoch)
+    holding = [(booking, reason) for booking, reason in refused if booking.status in HOLDING]
+    empty = [(booking, reason) for booking, reason in refused if booking.status not in HOLDING]
+    written |= await write_off(stores, empty, epoch=epoch)
     reach(Failpoint.AFTER_COMMIT)
     left = await stores.inventory.settle(partition, settlements(entries, written))
     reach(Failpoint.AFTER_SETTLE)
-    for booking, reason in refused:
+    for booking, reason in holding:
         await reject(stores, booking, reason)
-    return Persisted(len(written), len(refused), left + len(refused))
+    return Persisted(len(written), len(holding), left)
 
 
 async def write(
@@ -104,10 +106,29 @@ async def write(
     except LedgerRefused as refusal:
         if len(batch) == 1:
             return {}, [(batch[0], refusal.reason)]
-    middle = len(batch) // 2
-    first, first_refused = await write(stores, batch[:middle], epoch=epoch)
-    second, second_refused = await write(stores, batch[middle:], epoch=epoch)
+    # Places given back first: whoever took them since must not be refused because the batch was split.
+    ordered = sorted(batch, key=lambda booking: booking.status in HOLDING)
+    middle = len(ordered) // 2
+    first, first_refused = await write(stores, ordered[:middle], epoch=epoch)
+    second, second_refused = await write(stores, ordered[middle:], epoch=epoch)
     return first | second, first_refused + second_refused
+
+
+async def write_off(stores: Stores, refused: Sequence[tuple[Booking, str]], *, epoch: int) -> dict[UUID, Written]:
+    """Record as rejected what PostgreSQL refused and what holds nothing any more.
+
+    Not even that can be written of an account or event that PostgreSQL does not know: the log has it then,
+    and it counts as written, or its partition would be stuck with it for ever.
+    """
+    rejected = [
+        structs.replace(booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason)
+        for booking, reason in refused
+    ]
+    written, unwritable = await write(stores, rejected, epoch=epoch)
+    for booking, reason in unwritable:
+        log.error("booking_written_off", booking_id=str(booking.id), event_id=str(booking.event_id), reason=reason)
+        written[booking.id] = Written(booking.id, BookingStatus.REJECTED, booking.version, None)
+    return written
 
 
 async def reject(stores: Stores, booking: Booking, reason: str) -> None:

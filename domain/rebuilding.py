@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from domain.bookings import BookingStatus
 from domain.events import POOL_MAIN, user_counter
 from domain.partitions import PARTITIONS, partition_of_event
-from domain.persisting import BATCH_MAX, settlements, write
+from domain.persisting import BATCH_MAX, settlements, write, write_off
 from domain.refusals import InventoryUnavailable
 from domain.sabotage import Failpoint, reach
 from domain.store.inventory import counters_key, epoch_key
@@ -117,12 +116,12 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
 
 async def _drain_intents(stores: Stores, epoch: int) -> int:
     """Persist what was acknowledged with `DURABILITY=postgres` and Redis has lost."""
-    drained = 0
+    drained, before = 0, None
     for _ in range(DRAIN_ROUNDS_MAX):
         lost = await stores.intents.lost(limit=BATCH_MAX)
-        if not lost:
+        if not lost or lost == before:
             break
-        drained += len(await _write_all(stores, lost, epoch))
+        drained, before = drained + len(await _write_all(stores, lost, epoch)), lost
     await stores.intents.forget_kept()
     return drained
 
@@ -130,11 +129,7 @@ async def _drain_intents(stores: Stores, epoch: int) -> int:
 async def _write_all(stores: Stores, batch: Sequence[Booking], epoch: int) -> dict[UUID, Written]:
     """Persist a batch of an earlier epoch; what PostgreSQL refuses is recorded as rejected."""
     written, refused = await write(stores, batch, epoch=epoch)
-    rejected = [
-        structs.replace(booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason)
-        for booking, reason in refused
-    ]
-    return written | await stores.ledger.persist(rejected, epoch=epoch) if rejected else written
+    return written | await write_off(stores, refused, epoch=epoch)
 
 
 async def _refill_all(stores: Stores, epoch: int) -> int:

@@ -80,6 +80,15 @@ async def make_neighbours(stores: Stores, number: int, **fields: Any) -> list[Ev
             return together
 
 
+async def make_strangers(stores: Stores, **fields: Any) -> tuple[Event, Event]:
+    """Two events of different partitions."""
+    first = await make_event(stores, **fields)
+    while True:
+        second = await make_event(stores, **fields)
+        if partition_of_event(second.id) != partition_of_event(first.id):
+            return first, second
+
+
 async def book(
     stores: Stores, event: Event, *, user_id: UUID | None = None, quantity: int = 1, key: str | None = None
 ) -> Booking:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import bindparam, func, select, text, tuple_, update
+from sqlalchemy import LargeBinary, bindparam, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import DateTime, Integer, Text, Uuid
 
 from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.events import POOL_MAIN
-from domain.partitions import ID_BYTES, PARTITION_BYTE
+from domain.partitions import KEY_BYTES, key_part
 from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.schema import bookings, inventory_epoch, pools
 
@@ -70,6 +70,11 @@ class Taken(Struct, frozen=True):
     booked: int
 
 
+_SAME_KEY = text(
+    f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
+).bindparams(bindparam("key_part", type_=LargeBinary))
+"""Spelled as the index is, or PostgreSQL would not use that."""
+
 _FENCE = text("SELECT epoch FROM inventory_epoch FOR SHARE")
 
 _TRY_REBUILD_LOCK = text("SELECT pg_try_advisory_xact_lock(7074692)")
@@ -112,7 +117,7 @@ _PERSIST = text(
         ) AS places
         FROM written LEFT JOIN before USING (id) GROUP BY written.event_id
     ), moved AS (
-        UPDATE pools SET taken = pools.taken + change.places
+        UPDATE pools SET taken = greatest(0, pools.taken + change.places)
         FROM change
         WHERE pools.event_id = change.event_id AND pools.counter = :counter AND change.places <> 0
     )
@@ -133,7 +138,8 @@ _PERSIST = text(
 """Writes a batch so that only a newer version wins, and moves the pools by what really changed.
 
 The pools of the batch's events are locked before, by a statement of its own: so no two batches of one
-event overlap, and `before` sees what the other one wrote.
+event overlap, and `before` sees what the other one wrote. Giving places back never fails: a pool that
+was miscounted goes to 0 and is left to reconciliation.
 """
 
 
@@ -230,10 +236,15 @@ class Ledger:
             return {row.id: read_booking(row) for row in await connection.execute(statement)}
 
     async def find_by_key(self, booking_id: UUID) -> Booking | None:
-        """The booking made by the same account and key as `booking_id`, whatever its event."""
-        same_key = func.substring(func.uuid_send(bookings.c.id), 1, PARTITION_BYTE) == booking_id.bytes[:PARTITION_BYTE]
+        """The booking made by the same account and key as `booking_id`, whatever its event.
+
+        A rejected one of another event is none: its key is free.
+        """
+        same = bookings.c.id == booking_id
+        same_key = _SAME_KEY.bindparams(key_part=key_part(booking_id))
+        statement = select(bookings).where(or_(same, same_key)).order_by(same.desc()).limit(1)
         async with self._database.connect() as connection:
-            row = (await connection.execute(select(bookings).where(same_key))).one_or_none()
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else read_booking(row)
 
     async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
@@ -331,6 +342,3 @@ def read_booking(row: object) -> Booking:
     """A row of `bookings`."""
     fields = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
     return Booking(**{**fields, "status": BookingStatus(fields["status"])})
-
-
-assert ID_BYTES == PARTITION_BYTE + 1  # noqa: S101  (find_by_key compares all bytes but the last)

@@ -125,7 +125,11 @@ TABLES = (
     "COMMENT ON COLUMN bookings.confirmed_at IS 'Null when it was cancelled or rejected before it was persisted.'",
     "COMMENT ON COLUMN bookings.cancelled_at IS 'Null unless it was cancelled.'",
     "COMMENT ON COLUMN bookings.reason IS 'Why it was rejected, or cancelled by somebody else.'",
-    "CREATE UNIQUE INDEX ix_bookings_key ON bookings (substring(uuid_send(id) FROM 1 FOR 15))",
+    """
+    CREATE UNIQUE INDEX ix_bookings_key ON bookings (substring(uuid_send(id) FROM 1 FOR 10))
+    WHERE status <> 'rejected'
+    """,
+    "COMMENT ON INDEX ix_bookings_key IS 'One booking of an account and key. Rejected ones took nothing.'",
     "CREATE INDEX ix_bookings_user ON bookings (user_id, created_at DESC, id DESC)",
     "CREATE INDEX ix_bookings_event ON bookings (event_id, id)",
     """
