@@ -5,24 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from domain.identity import Role
 from domain.settings import Settings, SettingsRefused, load_settings
-from loadtests.answers import read_answers, read_closing
-from loadtests.box_office import SetupRefused, create_event
-from loadtests.buyers import mint
-from loadtests.evidence import gather
+from loadtests.box_office import SetupRefused
 from loadtests.figures import figures_of, table
-from loadtests.profiles import PATIENT_BUYERS, PROFILES, SHMOOCON_2016
+from loadtests.profiles import PROFILES, SHMOOCON_2016
+from loadtests.replay import ReplayFailed, Run, replay
 from loadtests.stack import Stack, StackFailed
 from loadtests.target import TargetRefused, loopback_url
 from loadtests.verify import verdict, verify
@@ -30,36 +25,20 @@ from loadtests.verify import verdict, verify
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
-    from uuid import UUID
 
-    from loadtests.box_office import Account
-    from loadtests.profiles import Profile
-
-HERE = Path(__file__).parent
-
-REPORT = HERE / "report"
+REPORT = Path(__file__).parent / "report"
 """Where locust's pages and tables are left; not part of the repository."""
 
 SECONDS_DEFAULT = 120
 """A run is cut short after so many; a rush that is served is over in 15 s."""
-
-LOCUST_SECONDS_MAX = 120
-"""What locust may take beside the run itself: bringing buyers to the door, writing its report."""
-
-LOGINS = 20
-"""Buyers who are given no token and sign in themselves, so that the real login is part of every run."""
 
 RUNS_MAX = 50
 
 EXIT_VIOLATED, EXIT_NOT_RUN = 1, 2
 
 
-class LocustFailed(Exception):
-    """Locust ended before the run did."""
-
-
 class Place(Struct, frozen=True):
-    """Where a run happens: the API, and the settings that lead to the servers behind it."""
+    """Where sales are held: the API, and the settings that lead to the servers behind it."""
 
     url: str
     settings: Settings
@@ -70,7 +49,7 @@ def main() -> None:
     options = _options()
     try:
         all_well = _all_runs(options)
-    except (TargetRefused, SettingsRefused, SetupRefused, StackFailed, LocustFailed, ValueError) as error:
+    except (TargetRefused, SettingsRefused, SetupRefused, StackFailed, ReplayFailed, ValueError) as error:
         _say(str(error))
         sys.exit(EXIT_NOT_RUN)
     sys.exit(0 if all_well else EXIT_VIOLATED)
@@ -96,7 +75,16 @@ def _all_runs(options: Namespace) -> bool:
     with tempfile.TemporaryDirectory(prefix="onsale-load-") as folder, _place(options.url, Path(folder)) as place:
         for number in range(1, options.runs + 1):
             name = profile.name if options.runs == 1 else f"{profile.name}-{number}"
-            all_well &= _run(place, profile, Path(folder), name=name, seconds=options.seconds)
+            run = Run(
+                url=place.url,
+                settings=place.settings,
+                profile=profile,
+                name=name,
+                seconds=options.seconds,
+                folder=Path(folder),
+                report=REPORT,
+            )
+            all_well &= _report(run)
     return all_well
 
 
@@ -112,68 +100,14 @@ def _place(url: str | None, folder: Path) -> Iterator[Place]:
         yield Place(stack.url, stack.settings())
 
 
-def _run(place: Place, profile: Profile, folder: Path, *, name: str, seconds: int) -> bool:
-    """One on-sale with buyers and an event of its own; whether every check held."""
-    _say(f"{name}: making {profile.buyers + PATIENT_BUYERS} accounts and the event")
-    accounts = asyncio.run(mint(place.settings, role=Role.ATTENDEE, count=profile.buyers + PATIENT_BUYERS))
-    (organizer,) = asyncio.run(mint(place.settings, role=Role.ORGANIZER, count=1))
-    event_id = create_event(place.url, token=organizer.token, profile=profile)
-    answers_file = folder / f"{name}.jsonl"
-    buyers_file = _write_buyers(folder, accounts)
-    _say(f"{name}: {profile.buyers} buyers come to the door")
-    _locust(place, profile, name=name, seconds=seconds, event_id=event_id, buyers=buyers_file, answers=answers_file)
-    answers, closing = read_answers(answers_file), read_closing(answers_file)
-    _say("\n" + table(figures_of(answers, closing, tickets=profile.tickets), profile, run=name) + "\n")
-    _say(f"{name}: asking the API, Redis and PostgreSQL")
-    evidence = asyncio.run(
-        gather(
-            place.settings,
-            url=place.url,
-            event_id=event_id,
-            accounts=accounts,
-            answers=answers,
-            ended=closing.ended,
-        )
-    )
-    found = verify(evidence)
-    _say(verdict(found) + "\n")
+def _report(run: Run) -> bool:
+    """Hold one sale and say how it went; whether every check held."""
+    _say(f"{run.name}: {run.profile.buyers} buyers come to the door")
+    replayed = asyncio.run(replay(run))
+    figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=run.profile.tickets)
+    found = verify(replayed.evidence)
+    _say(f"\n{table(figures, run.profile, run=run.name)}\n\n{verdict(found)}\n")
     return not any(found.values())
-
-
-def _write_buyers(folder: Path, accounts: list[Account]) -> Path:
-    buyers = [structs.replace(account, token="") for account in accounts[:LOGINS]] + accounts[LOGINS:]
-    path = folder / "buyers.json"
-    path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(buyers))
-    return path
-
-
-def _locust(  # noqa: PLR0913  (what a run is of)
-    place: Place, profile: Profile, *, name: str, seconds: int, event_id: UUID, buyers: Path, answers: Path
-) -> None:
-    """Run locust as a process of its own: it changes how sockets work in the one that imports it.
-
-    Raises:
-        LocustFailed: it did not reach the end of the run. Failed requests are not that: `verify` counts them.
-    """
-    REPORT.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "locust", "--headless", "--only-summary", "--loglevel", "WARNING"]
-    command += ["-f", str(HERE / "locustfile.py"), "--host", place.url, "--exit-code-on-error", "0"]
-    command += ["--html", str(REPORT / f"{name}.html"), "--csv", str(REPORT / name)]
-    command += ["--on-sale", profile.name, "--buyers", str(profile.buyers), "--seconds", str(seconds)]
-    command += ["--event", str(event_id), "--buyers-file", str(buyers), "--answers-file", str(answers)]
-    log = answers.with_suffix(".log")
-    with log.open("wb") as output:
-        try:
-            code = subprocess.run(
-                command, stdout=output, stderr=output, timeout=seconds + LOCUST_SECONDS_MAX, check=False
-            ).returncode
-        except subprocess.TimeoutExpired as error:
-            message = f"locust did not end after {error.timeout:.0f} s:\n{log.read_text()}"
-            raise LocustFailed(message) from error
-    if code != 0:
-        message = f"locust ended with {code}:\n{log.read_text()}"
-        raise LocustFailed(message)
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,72 @@
+"""A small sale on the real API and worker: every check holds, and finds what is then tampered with."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from domain.partitions import partition_of_event
+from loadtests.answers import EVERYBODY_LEFT, Outcome
+from loadtests.evidence import gather
+from loadtests.figures import figures_of
+from loadtests.profiles import SHMOOCON_2016
+from loadtests.replay import Run, replay
+from loadtests.verify import verify
+
+TICKETS = 30
+BUYERS = 60
+
+
+@pytest.fixture
+def run(settings, clean, processes, tmp_path):  # noqa: ARG001  (the API finds clean servers)
+    processes.worker()
+    profile = structs.replace(SHMOOCON_2016.scaled(BUYERS), tickets=TICKETS)
+    return Run(
+        url=processes.api(RATE_LIMITS="off").url,
+        settings=settings,
+        profile=profile,
+        name="small",
+        seconds=30,
+        folder=tmp_path,
+        report=tmp_path / "report",
+    )
+
+
+@pytest.mark.unbalanced
+async def test_a_small_sale_is_in_order_and_tampering_is_found(run, clean) -> None:
+    replayed = await replay(run)
+    evidence = replayed.evidence
+
+    figures = figures_of(evidence.answers, replayed.closing, tickets=TICKETS)
+    assert verify(evidence) == {name: [] for name in verify(evidence)}
+    assert evidence.sold == TICKETS
+    assert replayed.closing.ended == EVERYBODY_LEFT
+    assert figures.held_seconds is not None
+    assert {Outcome.ACCEPTED, Outcome.REFUSED, Outcome.LOGIN, Outcome.LOOK} <= figures.rates.keys()
+    assert (run.report / "small.html").exists()
+
+    tampered = await _tamper(run, clean, evidence)
+
+    found = {name for name, violations in verify(tampered).items() if violations}
+    assert found >= {"redis_and_rows_agree", "every_confirmed_booking_has_one_row", "the_api_and_rows_agree"}
+    assert "the_audit_agrees" in found
+
+
+async def _tamper(run, stores, evidence):
+    """Lose a booking in PostgreSQL and count a ticket too many in Redis, then gather anew."""
+    lost = next(row for row in evidence.rows if row.status == "confirmed")
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM bookings WHERE id = :id"), {"id": lost.id})
+    key = f"{{p{partition_of_event(evidence.event_id)}}}:counters:{evidence.event_id}"
+    async with Redis.from_url(run.settings.redis_url.get_secret_value()) as redis:
+        await redis.hincrby(key, "pool:main", 1)
+    return await gather(
+        run.settings,
+        url=run.url,
+        event_id=evidence.event_id,
+        accounts=[],
+        answers=[answer for answer in evidence.answers if answer.outcome is not Outcome.ACCEPTED],
+        ended=evidence.ended,
+    )
