@@ -164,7 +164,8 @@ class _Run:
     def _say_where(self) -> None:
         host, port = reachable_host(self._settings.host), self._settings.port
         seconds = time.monotonic() - self._began_at
-        self._say(f"ready after {seconds:.1f} s. Open http://{host}:{port}/ or http://{host}:{port}/api/v1/docs")
+        try_it = f" To log in and book, type: {os.path.relpath(sys.argv[0])} demo" if self._settings.embedded else ""
+        self._say(f"ready after {seconds:.1f} s. Open http://{host}:{port}/ or http://{host}:{port}/api/v1/docs.{try_it}")
 
     def _say(self, text: str) -> None:
         self._console.say("onsale", text)
