@@ -1,7 +1,80 @@
-"""x"""
+"""The account that calls: `/me`."""
 
-from litestar import Controller
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from litestar import Controller, Request, delete, get, patch
+from litestar.params import JSONBody
+from msgspec import UNSET, UnsetType
+
+from api.access import EVERYBODY, access
+from api.auth import Email, KnownPassword, NewPassword
+from api.bodies import Body, Broken, nfc
+from api.process import process
+from api.wire import NewRole, Profile
+from domain.identity import Role, broken_email_rule
+from domain.refusals import EmailTaken, LastAdmin, WrongPassword
+from domain.tokens import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ProfilePatch(Body):
+    """Changes of the caller's account; what is left out stays as it is."""
+
+    current_password: KnownPassword
+    email: Email | UnsetType = UNSET
+    password: NewPassword | UnsetType = UNSET
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """An address must be one."""
+        fault = broken_email_rule(nfc(self.email)) if self.email is not UNSET else None
+        if fault:
+            yield Broken("/email", fault)
+
+
+class OwnRole(Body):
+    """Another role for oneself."""
+
+    role: Literal["attendee", "organizer"]
+
+
+class Farewell(Body):
+    """The password, so that nobody else closes the account."""
+
+    current_password: KnownPassword
 
 
 class MeController(Controller):
+    """The caller."""
+
     path = "/me"
+    tags = ("Caller",)
+
+    @get("/", **access(EVERYBODY))
+    async def show(self, request: Request[Token, Any, Any]) -> Profile:
+        """The caller's account."""
+        return Profile.of(await process(request).stores.accounts.find(request.user.account_id))
+
+    @patch("/", **access(EVERYBODY, refuses=(WrongPassword, EmailTaken)))
+    async def change(self, request: Request[Token, Any, Any], data: JSONBody[ProfilePatch]) -> Profile:
+        """Change address or password. A new password ends every other session of the account."""
+        account = await process(request).membership.change(
+            request.user,
+            current_password=data.current_password,
+            email=nfc(data.email) if data.email is not UNSET else UNSET,
+            password=data.password,
+        )
+        return Profile.of(account)
+
+    @patch("/role", **access(EVERYBODY, refuses=(LastAdmin,)))
+    async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> NewRole:
+        """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones."""
+        return NewRole.of(await process(request).membership.switch_role(request.user, Role(data.role)))
+
+    @delete("/", status_code=204, **access(EVERYBODY, refuses=(WrongPassword, LastAdmin)))
+    async def leave(self, request: Request[Token, Any, Any], data: JSONBody[Farewell]) -> None:
+        """Close the account: its bookings are cancelled, what names a person is erased."""
+        await process(request).membership.leave(request.user, current_password=data.current_password)

@@ -147,6 +147,33 @@ class EventShown(Struct, frozen=True, kw_only=True):
         )
 
 
+class EventPlain(Struct, frozen=True, kw_only=True):
+    """An event without its sale."""
+
+    id: UUID
+    title: str
+    location: str
+    starts_at: datetime
+    capacity: int
+    paused: bool
+    cancelled_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, event: Event) -> EventPlain:
+        """An event as PostgreSQL has it."""
+        return cls(
+            id=event.id,
+            title=event.title,
+            location=event.location,
+            starts_at=event.starts_at,
+            capacity=event.capacity,
+            paused=event.paused,
+            cancelled_at=event.cancelled_at,
+            created_at=event.created_at,
+        )
+
+
 class BookingShown(Struct, frozen=True):
     """A booking; `pending` until it is in PostgreSQL. `reason` says why it was rejected or cancelled for its owner."""
 

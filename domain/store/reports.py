@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Row, Select, select
+from sqlalchemy import ColumnElement, Integer, Lateral, Row, Select, Subquery, case, cast, func, select, true
 
 from domain.bookings import BookingStatus
+from domain.events import Event
 from domain.identity import AccountStatus, Role
-from domain.store.schema import accounts, bookings
+from domain.store.schema import accounts, audit_log, bookings, events, pools
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from domain.store.postgres import Database
 
 SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
@@ -24,6 +27,13 @@ SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
 
 ACTIVE = bookings.c.status == BookingStatus.CONFIRMED
 """Bookings that hold places."""
+
+STORED_STATUSES = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED)
+"""What PostgreSQL can have; a pending booking is not there yet."""
+
+_NOT_CLOSED = (accounts.c.status != AccountStatus.CLOSED,)
+
+_EVENT_FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
 
 
 class Guest(Struct, frozen=True):
@@ -117,6 +127,140 @@ class Reports:
             Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5]) for row in await self._rows(statement)
         ]
 
+    async def attendees(self, *, limit: int, skip: int) -> list[AttendeeRow]:
+        """Attendees, oldest account first."""
+        return [AttendeeRow(*_account(row), row[5], row[6]) for row in await self._rows(_attendees(limit, skip))]
+
+    async def organizers(self, *, limit: int, skip: int) -> list[OrganizerRow]:
+        """Organizers, oldest account first."""
+        return [OrganizerRow(*_account(row), row[5], row[6]) for row in await self._rows(_organizers(limit, skip))]
+
+    async def count_accounts(self, role: Role) -> int:
+        """How many accounts have a role and are not closed."""
+        statement = select(func.count()).select_from(accounts).where(*_listed(role))
+        return int((await self._rows(statement))[0][0])
+
+    async def counts_of(self, account_id: UUID) -> UserCounts:
+        """What one account has done."""
+        booked = select(func.count(), _total(bookings.c.quantity)).where(bookings.c.user_id == account_id, ACTIVE)
+        organized = (
+            select(func.count(events.c.id.distinct()), _total(pools.c.taken))
+            .select_from(events.join(pools, pools.c.event_id == events.c.id))
+            .where(events.c.organizer_id == account_id)
+        )
+        (first,), (second,) = await self._rows(booked), await self._rows(organized)
+        return UserCounts(first[0], first[1], second[0], second[1])
+
+    async def events_of(self, organizer_id: UUID, *, limit: int) -> list[Event]:
+        """An organizer's events, those that start last first."""
+        statement = (
+            select(*_EVENT_FIELDS)
+            .where(events.c.organizer_id == organizer_id)
+            .order_by(events.c.starts_at.desc(), events.c.id)
+            .limit(limit)
+        )
+        return [Event(**row._mapping) for row in await self._rows(statement)]  # noqa: SLF001  (documented)
+
+    async def sold(self, event_ids: Collection[UUID]) -> dict[UUID, int]:
+        """Confirmed places of each event."""
+        statement = (
+            select(pools.c.event_id, _total(pools.c.taken))
+            .where(pools.c.event_id.in_(event_ids))
+            .group_by(pools.c.event_id)
+        )
+        return {row[0]: row[1] for row in await self._rows(statement)}
+
+    async def starts_of(self, event_ids: Collection[UUID]) -> dict[UUID, datetime]:
+        """When events start, those that are cancelled left out."""
+        statement = select(events.c.id, events.c.starts_at).where(
+            events.c.id.in_(event_ids), events.c.cancelled_at.is_(None)
+        )
+        return {row[0]: row[1] for row in await self._rows(statement)}
+
+    async def booking_statuses(self, account_id: UUID) -> dict[str, int]:
+        """How many bookings of an account there are in each status."""
+        statement = (
+            select(bookings.c.status, func.count()).where(bookings.c.user_id == account_id).group_by(bookings.c.status)
+        )
+        return {status: 0 for status in STORED_STATUSES} | dict(map(tuple, await self._rows(statement)))
+
+    async def totals(self) -> Totals:
+        """How many users by role, events by state and bookings by status there are."""
+        users = select(accounts.c.role, func.count()).where(*_NOT_CLOSED).group_by(accounts.c.role)
+        state = case(
+            (events.c.cancelled_at.is_not(None), "cancelled"),
+            (events.c.starts_at > func.now(), "upcoming"),
+            else_="past",
+        )
+        made = select(state, func.count()).group_by(state)
+        booked = select(bookings.c.status, func.count()).group_by(bookings.c.status)
+        return Totals(
+            users={role.value: 0 for role in Role} | dict(map(tuple, await self._rows(users))),
+            events={"upcoming": 0, "past": 0, "cancelled": 0} | dict(map(tuple, await self._rows(made))),
+            bookings={status: 0 for status in STORED_STATUSES} | dict(map(tuple, await self._rows(booked))),
+        )
+
+    async def audit_log(self, *, limit: int, before: int | None) -> list[AuditEntry]:
+        """Entries of the audit log, newest first."""
+        statement = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+        if before is not None:
+            statement = statement.where(audit_log.c.id < before)
+        return [AuditEntry(**row._mapping) for row in await self._rows(statement)]  # noqa: SLF001  (documented)
+
     async def _rows(self, statement: Select[Any]) -> list[Row[Any]]:
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).all())
+
+
+def _listed(role: Role) -> list[ColumnElement[bool]]:
+    return [accounts.c.role == role, *_NOT_CLOSED]
+
+
+def _page_of(role: Role, limit: int, skip: int) -> Subquery:
+    """A page of accounts, chosen before anything is counted for them."""
+    return (
+        select(accounts)
+        .where(*_listed(role))
+        .order_by(accounts.c.created_at, accounts.c.id)
+        .limit(limit)
+        .offset(skip)
+        .subquery()
+    )
+
+
+def _attendees(limit: int, skip: int) -> Select[Any]:
+    page = _page_of(Role.ATTENDEE, limit, skip)
+    booked = (
+        select(func.count().label("number"), _total(bookings.c.quantity).label("tickets"))
+        .where(bookings.c.user_id == page.c.id, ACTIVE)
+        .lateral()
+    )
+    return _with_counts(page, booked)
+
+
+def _organizers(limit: int, skip: int) -> Select[Any]:
+    page = _page_of(Role.ORGANIZER, limit, skip)
+    organized = (
+        select(func.count(events.c.id.distinct()).label("number"), _total(pools.c.taken).label("tickets"))
+        .select_from(events.join(pools, pools.c.event_id == events.c.id))
+        .where(events.c.organizer_id == page.c.id)
+        .lateral()
+    )
+    return _with_counts(page, organized)
+
+
+def _with_counts(page: Subquery, counted: Lateral) -> Select[Any]:
+    return (
+        select(page.c.id, page.c.email, page.c.role, page.c.status, page.c.created_at, *counted.c)
+        .select_from(page.join(counted, true()))
+        .order_by(page.c.created_at, page.c.id)
+    )
+
+
+def _total(column: ColumnElement[int]) -> ColumnElement[int]:
+    """The sum of a column, 0 of nothing."""
+    return cast(func.coalesce(func.sum(column), 0), Integer)
+
+
+def _account(row: Row[Any]) -> tuple[UUID, str, Role, AccountStatus, datetime]:
+    return row[0], row[1], Role(row[2]), AccountStatus(row[3]), row[4]

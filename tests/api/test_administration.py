@@ -1,0 +1,121 @@
+"""What admins see and do."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests.waiting import persist_all
+
+
+async def test_lists_count_active_bookings_and_sold_tickets(callers, stores):
+    admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event()
+    await organizer.make_event()
+    kept = (await buyer.book(event["id"], quantity=3)).json()
+    dropped = (await buyer.book(event["id"], quantity=2)).json()
+    await persist_all(stores)
+    await buyer.delete(f"/api/v1/bookings/{dropped['id']}")
+    await persist_all(stores)
+
+    attendees = (await admin.get("/api/v1/admin/users/attendees")).json()
+    organizers = (await admin.get("/api/v1/admin/users/organizers")).json()
+    details = (await admin.get(f"/api/v1/admin/users/details/{buyer.id}")).json()
+
+    assert attendees["total"] == 1
+    assert (attendees["items"][0]["booking_count"], attendees["items"][0]["tickets"]) == (1, 3)
+    assert (organizers["items"][0]["event_count"], organizers["items"][0]["tickets_sold"]) == (2, 3)
+    assert details["counts"] == {"booking_count": 1, "tickets": 3, "event_count": 0, "tickets_sold": 0}
+    assert {booking["id"] for booking in details["bookings"]} == {kept["id"], dropped["id"]}
+
+
+async def test_a_ban_pauses_the_organizers_events_and_ends_its_login(callers, client):
+    admin, organizer = await callers.admin(), await callers.organizer()
+    event = await organizer.make_event()
+
+    banned = await admin.delete(f"/api/v1/admin/users/{organizer.id}")
+
+    assert (banned.status_code, banned.json()) == (200, {"id": organizer.id, "status": "banned"})
+    assert (await client.get(f"/api/v1/events/{event['id']}")).json()["status"] == "paused"
+    body = {"email": organizer.email, "password": "a fine long password"}
+    refused = await client.post("/api/v1/auth/login", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+
+    assert (await admin.post(f"/api/v1/admin/users/{organizer.id}/unban")).json()["status"] == "active"
+    assert (await client.post("/api/v1/auth/login", json=body)).status_code == 200
+
+
+async def test_the_last_admin_stays_and_nobody_bans_itself(callers):
+    admin = await callers.admin()
+
+    demoted = await admin.patch(f"/api/v1/admin/users/role/{admin.id}", {"role": "attendee"})
+    banned = await admin.delete(f"/api/v1/admin/users/{admin.id}")
+    left = await admin.call("DELETE", "/api/v1/me", json={"current_password": "a fine long password"})
+
+    assert (demoted.status_code, demoted.json()["code"]) == (409, "last_admin")
+    assert (banned.status_code, banned.json()["code"]) == (409, "own_account")
+    assert (left.status_code, left.json()["code"]) == (409, "last_admin")
+
+
+async def test_every_action_leaves_an_audit_entry(callers):
+    admin, organizer = await callers.admin(), await callers.organizer()
+    event = await organizer.make_event()
+    await admin.patch(f"/api/v1/admin/users/role/{organizer.id}", {"role": "attendee"})
+    await admin.delete(f"/api/v1/admin/users/{organizer.id}")
+    await admin.post(f"/api/v1/admin/users/{organizer.id}/unban")
+    await admin.post(f"/api/v1/admin/events/{event['id']}/reconciliation")
+
+    first = (await admin.get("/api/v1/admin/audit-log?limit=3")).json()
+    second = (await admin.get(f"/api/v1/admin/audit-log?limit=3&cursor={first['next_cursor']}")).json()
+
+    entries = first["items"] + second["items"]
+    assert [entry["action"] for entry in entries[:4]] == [
+        "event.reconciled",
+        "account.unbanned",
+        "account.banned",
+        "account.role_changed",
+    ]
+    assert {entry["actor_id"] for entry in entries[:4]} == {admin.id}
+    assert entries[3]["detail"] == {"from": "organizer", "to": "attendee"}
+
+
+async def test_the_books_of_an_event_are_shown_side_by_side(callers, stores):
+    admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    await buyer.book(event["id"], quantity=2)
+    await persist_all(stores)
+    await buyer.book(event["id"], quantity=3)
+
+    books = (await admin.get(f"/api/v1/admin/events/{event['id']}/reconciliation")).json()
+
+    expected = {"capacity": 10, "remaining": 5, "pending": 3, "confirmed": 2, "drift": 0}
+    assert {name: books[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_there_are_no_books_of_an_event_that_is_not_there(callers, method):
+    admin = await callers.admin()
+
+    answer = await admin.call(method, f"/api/v1/admin/events/{uuid4()}/reconciliation")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "event_not_found")
+
+
+async def test_each_role_has_its_dashboard(callers, stores):
+    admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    await buyer.book(event["id"], quantity=2)
+    await persist_all(stores)
+    await buyer.book(event["id"], quantity=3)
+
+    of_buyer = (await buyer.get("/api/v1/dashboard")).json()
+    of_organizer = (await organizer.get("/api/v1/dashboard")).json()
+    of_admin = (await admin.get("/api/v1/dashboard")).json()
+
+    assert [booking["quantity"] for booking in of_buyer["upcoming"]] == [3, 2]
+    assert of_organizer["totals"] == {"events": 1, "sold": 2, "held": 3, "remaining": 5, "revenue": 0}
+    assert of_organizer["events"][0]["event"]["id"] == event["id"]
+    assert of_admin["users"] == {"attendee": 1, "organizer": 1, "admin": 1}
+    assert of_admin["queue"]["depth"] == 1
+    assert of_admin["drift"] == 0
