@@ -56,6 +56,7 @@ class Access(Struct, frozen=True, kw_only=True):
     token: TokenKind = TokenKind.ACCESS
     per_session: bool = False
     keyed: Callable[[bytes], str] | None = None
+    reads: tuple[str, ...] = ()
 
 
 OPTIONS_ACCESS = Access(roles=ANYONE, limit="default")
@@ -71,8 +72,12 @@ def access(  # noqa: PLR0913  (what there is to declare)
     per_session: bool = False,
     keyed: Callable[[bytes], str] | None = None,
     refuses: tuple[type[Refusal], ...] = (),
+    reads: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The arguments of a route decorator that declare who may call it, and what it may refuse."""
+    """The arguments of a route decorator that declare who may call it, how often, and what it may refuse.
+
+    `reads` names header fields that the handler looks at, for the documentation.
+    """
     declared = Access(
         roles=roles,
         limit=limit,
@@ -80,6 +85,7 @@ def access(  # noqa: PLR0913  (what there is to declare)
         token=token,
         per_session=per_session,
         keyed=keyed,
+        reads=reads,
     )
     guarded = (Unauthenticated, Forbidden) if roles else ()
     return {

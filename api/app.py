@@ -10,21 +10,15 @@ from litestar import Litestar, Router
 from litestar.exceptions import HTTPException, ValidationException
 
 from api.access import check_declared, rules_of
-from api.admin import AdminController
-from api.auth import AuthController
 from api.bodies import BODY_BYTES_MAX, JsonBody
-from api.bookings import BookingController
-from api.dashboard import DashboardController
 from api.docs import DocsController
 from api.door import Door
 from api.envelope import Envelope
-from api.events import EventController
 from api.guards import role_allows
 from api.landing import LandingController
-from api.me import MeController
 from api.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.process import STATE, open_process
-from api.service import ServiceController
+from api.routes import PREFIX, api_routes
 from domain.refusals import Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -35,17 +29,6 @@ if TYPE_CHECKING:
     from domain.settings import Settings
 
 log = structlog.get_logger()
-
-PREFIX = "/api/v1"
-
-CONTROLLERS = (
-    AuthController,
-    MeController,
-    DashboardController,
-    EventController,
-    BookingController,
-    AdminController,
-)
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -60,7 +43,7 @@ def create_app(settings: Settings) -> ASGIApp:
 def create_litestar(settings: Settings, **extra: Any) -> Litestar:
     """The application without its envelope."""
     app = Litestar(
-        [Router(PREFIX, route_handlers=[*CONTROLLERS, DocsController]), ServiceController, LandingController],
+        [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), LandingController],
         guards=[role_allows],
         middleware=[Door],
         exception_handlers={

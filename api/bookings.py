@@ -68,6 +68,7 @@ class BookingController(Controller):
             ATTENDEES,
             limit="booking_create",
             keyed=what_a_key_stands_for,
+            reads=("Idempotency-Key", "Prefer"),
             refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
         ),
     )
@@ -102,7 +103,9 @@ class BookingController(Controller):
             next_cursor=write_cursor((bookings[-1].created_at, bookings[-1].id)) if more else None,
         )
 
-    @get("/{booking_id:uuid}/status", **access(EVERYBODY, refuses=(BookingNotFound,)))
+    @get(
+        "/{booking_id:uuid}/status", **access(EVERYBODY, refuses=(BookingNotFound,), reads=("Prefer", "If-None-Match"))
+    )
     async def status(
         self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]
     ) -> Response[BookingShown] | Stream:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import msgspec
-from litestar import Controller, Litestar, Response, get
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, License, SecurityScheme, Tag
+from litestar import Controller, Response, get
 from litestar.params import FromPath
 
 from api.access import ANYONE, access
-from api.assets import Asset, asset
+from api.assets import asset
+from api.openapi import openapi_document
 from api.pages import page, problems_page
 
-TAGS = [
-    Tag("Authentication", "Accounts, sessions and tokens."),
-    Tag("Caller", "The account that calls."),
-    Tag("Events", "What is on, and how it is sold."),
-    Tag("Bookings", "Taking places, following a booking, giving places back."),
-    Tag("Administration", "For admins; each action is written into the audit log."),
-    Tag("Service", "For whoever runs it."),
-]
-
-DESCRIPTION = """
-A booking engine: every place sold once, no accepted booking lost.
-
-Sign up, log in, and send the access token as `Authorization: Bearer …`. A booking is accepted with 202 as
-soon as its places are taken, and `confirmed` once it is in the database, usually within a moment: follow its
-`Location`, or send `Prefer: wait=N`. Send an `Idempotency-Key` with each booking, so that a retry cannot book
-twice. Errors are problem details (RFC 9457); their `type` leads to [what they mean](/api/v1/docs/problems).
-"""
+_KEPT = {"Cache-Control": "public, max-age=3600"}
+"""What changes only with a new version."""
 
 
 class DocsController(Controller):
@@ -61,36 +42,5 @@ class DocsController(Controller):
     @get("/docs/assets/{name:str}", **access(ANYONE))
     async def assets(self, name: FromPath[str]) -> Response[bytes]:
         """A script or style of the pages above, from an installed package."""
-        found: Asset = asset(name)
+        found = asset(name)
         return Response(found.content, media_type=found.media_type, headers=_KEPT)
-
-
-_KEPT = {"Cache-Control": "public, max-age=3600"}
-
-
-@cache
-def openapi_document() -> bytes:
-    """The OpenAPI document of every controller."""
-    from litestar import Router
-
-    from api.app import CONTROLLERS, PREFIX
-    from api.bodies import JsonBody
-    from api.service import ServiceController
-
-    described = Litestar(
-        [Router(PREFIX, route_handlers=[*CONTROLLERS]), ServiceController],
-        dto=JsonBody,
-        return_dto=None,
-        openapi_config=OpenAPIConfig(
-            title="Onsale",
-            version="1",
-            description=DESCRIPTION.strip(),
-            license=License("MIT", identifier="MIT"),
-            tags=TAGS,
-            use_handler_docstrings=True,
-            components=Components(
-                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
-            ),
-        ),
-    )
-    return msgspec.json.encode(described.openapi_schema.to_schema())

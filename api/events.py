@@ -121,7 +121,7 @@ class EventController(Controller):
             total=await stores.catalog.count(starting_after=starting_after, search=_searched(search)),
         )
 
-    @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,)))
+    @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,), reads=("If-None-Match",)))
     async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """An event with the places that remain at this moment."""
         event = await process(request).stores.box_office.event(event_id)
@@ -137,7 +137,12 @@ class EventController(Controller):
 
     @patch(
         "/{event_id:uuid}",
-        **access(ORGANIZERS, limit="event_update", refuses=(EventNotFound, CapacityBelowSold, VersionMismatch)),
+        **access(
+            ORGANIZERS,
+            limit="event_update",
+            refuses=(EventNotFound, CapacityBelowSold, VersionMismatch),
+            reads=("If-Match",),
+        ),
     )
     async def change(
         self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[EventPatch]

@@ -1,0 +1,166 @@
+"""The OpenAPI 3.1 document: what the framework knows of the routes, and what only their declarations say."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, License, SecurityScheme, Tag
+from litestar.routes import HTTPRoute
+
+from api.access import declared_access
+from api.bodies import JsonBody
+from api.problems import PROBLEM_MEDIA_TYPE
+from api.routes import api_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from api.access import Access
+
+TAGS = [
+    Tag("Authentication", "Accounts, sessions and tokens."),
+    Tag("Caller", "The account that calls."),
+    Tag("Events", "What is on, and how it is sold."),
+    Tag("Bookings", "Taking places, following a booking, giving places back."),
+    Tag("Administration", "For admins; each action is written into the audit log."),
+    Tag("Service", "For whoever runs it."),
+]
+
+DESCRIPTION = """
+A booking engine: every place sold once, no accepted booking lost.
+
+Sign up, log in, and send the access token as `Authorization: Bearer …`. A booking is accepted with 202 as
+soon as its places are taken, and `confirmed` once it is in the database, usually within a moment: follow its
+`Location`, or send `Prefer: wait=N`. Send an `Idempotency-Key` with each booking, so that a retry cannot book
+twice. Errors are problem details (RFC 9457); their `type` leads to [what they mean](/api/v1/docs/problems).
+"""
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "The same key and body gives the same booking, for ever; another body is refused.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    "Prefer": {
+        "description": "`wait=N`: answer when something happened, after at most N seconds, up to 30 (RFC 7240).",
+        "schema": {"type": "string", "examples": ["wait=10"]},
+    },
+    "If-None-Match": {
+        "description": "The `ETag` of what the caller has: 304 while it is the same.",
+        "schema": {"type": "string"},
+    },
+    "If-Match": {
+        "description": "The `ETag` of what the caller means to change: 412 when somebody else was faster.",
+        "schema": {"type": "string"},
+    },
+}
+"""Request headers that routes say they read."""
+
+BODY_PROBLEMS = {400: "malformed_body", 413: "body_too_large", 415: "unsupported_media_type"}
+"""What any body can be refused for before its fields are looked at."""
+
+MORE_RESPONSES: dict[str, dict[str, Any]] = {
+    "ApiV1BookingsCreate": {
+        "201": {
+            "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
+        }
+    },
+    "ApiV1BookingsBooking_IdStatus": {
+        "200": {
+            "description": "The booking, or its changes as a stream.",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        },
+        "304": {"description": "The caller has it already."},
+    },
+    "ApiV1EventsEvent_IdShow": {"304": {"description": "The caller has it already."}},
+}
+"""Answers of routes that have several, by operation."""
+
+_PARAMETER = re.compile(r"{[^}]+}")
+
+
+@cache
+def openapi_document() -> bytes:
+    """The document, as JSON. Made by an application of its own, which serves nothing."""
+    described = Litestar(
+        api_routes(),
+        dto=JsonBody,
+        return_dto=None,
+        openapi_config=OpenAPIConfig(
+            title="Onsale",
+            version="1",
+            description=DESCRIPTION.strip(),
+            license=License("MIT", identifier="MIT"),
+            tags=TAGS,
+            use_handler_docstrings=True,
+            components=Components(
+                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            ),
+        ),
+    )
+    document: dict[str, Any] = described.openapi_schema.to_schema()
+    for operation, declared in _operations(described, document):
+        operation.setdefault("parameters", []).extend(_header(name) for name in declared.reads)
+        _correct_responses(operation)
+    document["paths"] = _merged(document["paths"])
+    return msgspec.json.encode(document)
+
+
+def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Access]]:
+    """Every operation of the document with what its route declares."""
+    for route in app.routes:
+        item = document["paths"].get(getattr(route, "path_format", ""), {})
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else []:
+            for method in handler.http_methods:
+                declared = declared_access(handler)
+                if declared and method.lower() in item:
+                    yield item[method.lower()], declared
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, **HEADERS[name]}
+
+
+def _correct_responses(operation: dict[str, Any]) -> None:
+    """Ours is 422 where the framework says 400; a body can be no JSON, too large or of another type."""
+    responses = operation["responses"]
+    responses.pop("400", None)
+    if "requestBody" in operation:
+        for status, code in BODY_PROBLEMS.items():
+            responses[str(status)] = {
+                "description": f"`{code}`",
+                "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+            }
+    for name, more in MORE_RESPONSES.get(operation["operationId"], {}).items():
+        responses[name] = more
+
+
+def _merged(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Paths that differ only in what they call their parameter are one path (OpenAPI 3.1, 4.8.8)."""
+    alike: dict[str, list[str]] = {}
+    for path in paths:
+        alike.setdefault(_PARAMETER.sub("{}", path), []).append(path)
+    merged = {}
+    for group in alike.values():
+        name = group[0] if len(group) == 1 else _PARAMETER.sub("{id}", group[0])
+        merged[name] = {}
+        for path in group:
+            merged[name] |= paths[path] if len(group) == 1 else _renamed(paths[path])
+    return merged
+
+
+def _renamed(item: dict[str, Any]) -> dict[str, Any]:
+    for operation in item.values():
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                parameter["description"] = f"The `{parameter['name']}`."
+                parameter["name"] = "id"
+    return item

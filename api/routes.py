@@ -1,0 +1,32 @@
+"""The route table: every controller that is part of the API."""
+
+from __future__ import annotations
+
+from litestar import Router
+
+from api.admin import AdminController
+from api.auth import AuthController
+from api.bookings import BookingController
+from api.dashboard import DashboardController
+from api.events import EventController
+from api.me import MeController
+from api.service import ServiceController
+
+PREFIX = "/api/v1"
+"""The version of the contract. Health and metrics stand outside it."""
+
+
+def api_routes() -> tuple[Router, type[ServiceController]]:
+    """The routes that the OpenAPI document describes."""
+    versioned = Router(
+        PREFIX,
+        route_handlers=[
+            AuthController,
+            MeController,
+            DashboardController,
+            EventController,
+            BookingController,
+            AdminController,
+        ],
+    )
+    return versioned, ServiceController
