@@ -70,11 +70,11 @@ class BoxOffice:
         new = NewBooking(booking_id, event_id, user_id, quantity)
         try:
             reserved = await self._reserve(new, looked_up=looked_up)
-        except LookupNeeded:
+        except LookupNeeded as needed:
             earlier = await self._ledger.find_by_key(booking_id)
             if earlier is not None:
                 return _replay(earlier, new)
-            reserved = await self._reserve(new, looked_up=True)
+            reserved = await self._reserve(new, looked_up=True, looked_up_in=needed.epoch)
         reach(Failpoint.RESERVED)
         await self._acknowledge(reserved)
         return Reservation(reserved.booking, reserved.replayed)
@@ -180,11 +180,11 @@ class BoxOffice:
             shown.append((event, remaining, event.terms.status(now_ms=now_ms, remaining=remaining)))
         return shown
 
-    async def _reserve(self, new: NewBooking, *, looked_up: bool) -> Reserved:
+    async def _reserve(self, new: NewBooking, *, looked_up: bool, looked_up_in: int | None = None) -> Reserved:
         terms = await self._cached_terms(new.event_id)
         for _ in range(ATTEMPTS_MAX):
             try:
-                return await self._inventory.reserve(new, terms, looked_up=looked_up)
+                return await self._inventory.reserve(new, terms, looked_up=looked_up, looked_up_in=looked_up_in)
             except TermsStale:
                 terms = await self._follow(terms)
         detail = "The event's terms are changing."
@@ -204,10 +204,10 @@ class BoxOffice:
     async def _release(self, booking_id: UUID, terms: Terms, *, deadline_ms: int = 0, reason: str = "") -> Booking:
         """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
         for _ in range(ATTEMPTS_MAX):
-            booking, read_ms = await self._find(booking_id)
+            booking, unknown = await self._find(booking_id)
             reach(Failpoint.CANCEL_FOUND)
-            if read_ms:
-                await self._inventory.restore(booking, terms, read_ms=read_ms)
+            if unknown:
+                await self._inventory.restore(booking, terms, read_ms=unknown.now_ms, read_in=unknown.epoch)
                 reach(Failpoint.CANCEL_RESTORED)
             try:
                 released = await self._inventory.release(
@@ -221,22 +221,22 @@ class BoxOffice:
         detail = "The booking is changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
-    async def _find(self, booking_id: UUID) -> tuple[Booking, int]:
-        """The booking, and Redis' clock before PostgreSQL was read, 0 when it was not."""
+    async def _find(self, booking_id: UUID) -> tuple[Booking, RecordUnknown | None]:
+        """The booking, and what Redis said when it had no record of it."""
         if partition_of_booking(booking_id) is None:
             raise _no_booking()
         try:
-            return await self._inventory.look(booking_id), 0
+            return await self._inventory.look(booking_id), None
         except RecordUnknown as unknown:
             booking = await self._ledger.find(booking_id)
             if booking is None:
                 raise _no_booking() from None
-            return booking, unknown.now_ms
+            return booking, unknown
         except InventoryUnavailable:
             booking = await self._ledger.find(booking_id)
             if booking is None:
                 raise
-            return booking, 0
+            return booking, None
 
     async def _wait(self, booking: Booking, *, until_final: bool, seconds: float) -> Booking:
         deadline = asyncio.get_running_loop().time() + seconds

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 HOLDING = ("pending", "confirmed")
 
-TERMS, SIZE_PREFIX = b"terms", b"size:"
-"""What stands beside an event's counters: the name of the terms in force, and the size of each pool."""
+COUNTER_PREFIXES = (b"pool:", b"user:")
+"""Other fields beside an event's counters are the terms in force, sizes, and how often counters were mended."""
 
 
 async def counters(stores: Stores, event: Event) -> dict[str, int]:
@@ -61,7 +61,7 @@ async def rows(stores: Stores, event: Event | None = None) -> Counter[str]:
     where, values = ("WHERE event_id = :id", {"id": event.id}) if event else ("", {})
     statement = text(f"SELECT status, count(*) AS number FROM bookings {where} GROUP BY status")
     async with stores.engine.connect() as connection:
-        return Counter({status: number for status, number in await connection.execute(statement, values)})
+        return Counter(dict((await connection.execute(statement, values)).all()))
 
 
 async def pool(stores: Stores, event: Event) -> tuple[int, int]:
@@ -106,7 +106,7 @@ _BOOKED = text("SELECT event_id, sum(quantity) FROM bookings WHERE status = 'con
 
 async def _counted(stores: Stores, event_id: UUID) -> dict[str, int]:
     fields = await stores.pipeline.redis.hgetall(f"{{p{partition_of_event(event_id)}}}:counters:{event_id}")
-    names = [name for name in fields if name != TERMS and not name.startswith(SIZE_PREFIX)]
+    names = [name for name in fields if name.startswith(COUNTER_PREFIXES)]
     return {name.decode(): int(fields[name]) for name in names if int(fields[name])}
 
 

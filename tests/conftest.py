@@ -100,7 +100,7 @@ def stores(clean: Stores) -> Stores:
 
 
 @pytest.fixture
-async def other_stores(clean: Stores, settings: Settings) -> AsyncIterator[Stores]:
+async def other_stores(clean: Stores, settings: Settings) -> AsyncIterator[Stores]:  # noqa: ARG001  (cleaned first)
     """The stores of a second process on the same servers, with caches and an idea of the epoch of its own."""
     async with open_stores(settings) as stores:
         await stores.scripts.refresh()
@@ -134,7 +134,7 @@ async def _empty_tables(stores: Stores) -> None:
         # Deleting few rows is ten times faster than truncating; the setting leaves out the foreign keys.
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         for table in tables:
-            await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608  (names quoted by PostgreSQL)
+            await connection.execute(text(f"DELETE FROM {table}"))
 
 
 @asynccontextmanager

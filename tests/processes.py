@@ -37,7 +37,7 @@ class Process:
     """One process of the system, with everything it said."""
 
     def __init__(self, program: list[str], environment: dict[str, str]) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by discard)
         self._popen = subprocess.Popen(
             [sys.executable, "-m", *program],
             cwd=ROOT,

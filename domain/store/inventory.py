@@ -56,15 +56,23 @@ class TermsStale(Exception):
 
 
 class LookupNeeded(Exception):
-    """The account has been at this event before: only PostgreSQL can tell whether this booking is known."""
+    """The account has been at this event before: only PostgreSQL can tell whether this booking is known.
+
+    What it tells holds in `epoch`.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
 
 
 class RecordUnknown(Exception):
-    """Redis has no record of this booking; `now_ms` is Redis' clock before PostgreSQL is read."""
+    """Redis has no record of this booking; `now_ms` is Redis' clock before PostgreSQL is read, in `epoch`."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, epoch: int) -> None:
         super().__init__()
         self.now_ms = now_ms
+        self.epoch = epoch
 
 
 class Reserved(Struct, frozen=True):
@@ -156,10 +164,13 @@ class Inventory:
         self._pipeline = scripts.pipeline
         self._unpersisted_max = unpersisted_max
 
-    async def reserve(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Reserved:
+    async def reserve(
+        self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None
+    ) -> Reserved:
         """Take every claim of a booking or none, and promise to persist it (reserve.lua).
 
-        `looked_up` says that PostgreSQL was asked for this id and had none, or that none can exist.
+        `looked_up` says that PostgreSQL was asked for this id and had none, in the epoch `looked_up_in`, or
+        that none can exist. In a later epoch the answer may be another: a rebuild persists what was pending.
 
         Raises:
             TermsStale, LookupNeeded: see there.
@@ -185,12 +196,14 @@ class Inventory:
             args += (claim.counter, claim.quantity, claim.size)
         epoch = self._scripts.epoch
         answer = await self._scripts.call(
-            "reserve", self._booking_keys(partition, new.id, new.event_id, new.user_id), args
+            "reserve", self._booking_keys(partition, new.id, new.event_id, new.user_id), args, epoch=looked_up_in
         )
         if answer[0] == b"reserved":
             return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
         if answer[0] == b"known":
             return Reserved(_read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
+        if answer[0] == b"lookup":
+            raise LookupNeeded(epoch)
         raise _reserve_refusal(answer, terms, claims[0].size)
 
     async def release(
@@ -223,7 +236,7 @@ class Inventory:
             case b"released" | b"known":
                 return Released(_read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
             case b"unknown":
-                raise RecordUnknown(0)
+                raise RecordUnknown(0, epoch)
             case b"changed":
                 raise TermsStale
             case _:
@@ -233,13 +246,20 @@ class Inventory:
     async def look(self, booking_id: UUID) -> Booking:
         """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
         partition = _partition(booking_id)
+        epoch = self._scripts.epoch
         answer = await self._scripts.call("look", [epoch_key(partition), record_key(booking_id)], [])
         if answer[0] == b"unknown":
-            raise RecordUnknown(answer[1])
+            raise RecordUnknown(answer[1], epoch)
         return _read_record(booking_id, answer[1])
 
-    async def restore(self, booking: Booking, terms: Terms, *, read_ms: int) -> None:
-        """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua)."""
+    async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
+        """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua).
+
+        Only in the epoch `read_in` that it was read in: a rebuild may have persisted a change since.
+
+        Raises:
+            InventoryUnavailable: that epoch is over.
+        """
         partition = _partition(booking.id)
         claims = terms.claims(user_id=booking.user_id, quantity=booking.quantity)
         fields: dict[str, Any] = {
@@ -258,7 +278,7 @@ class Inventory:
         if booking.reason:
             fields["reason"] = booking.reason
         args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, *(part for pair in fields.items() for part in pair)]
-        await self._scripts.call("restore", [epoch_key(partition), record_key(booking.id)], args)
+        await self._scripts.call("restore", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
 
     async def install(self, terms: Terms) -> int:
         """Put an event's terms in force (install.lua); answers Redis' clock in milliseconds.
@@ -410,13 +430,11 @@ def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     )
 
 
-def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Exception:  # noqa: PLR0911  (one per word)
+def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Exception:
     """What `reserve.lua` said when it took nothing, as the fact it names."""
     match answer[0]:
         case b"stale":
             return TermsStale()
-        case b"lookup":
-            return LookupNeeded()
         case b"mismatch":
             detail = "This idempotency key made another booking."
             return IdempotencyKeyReused(detail)

@@ -78,13 +78,17 @@ class Scripts:
         self.epoch = max(self.epoch, await self._read_epoch())
         return self.epoch
 
-    async def call(self, name: str, keys: list[str], args: list[Any]) -> list[Any]:
+    async def call(self, name: str, keys: list[str], args: list[Any], *, epoch: int | None = None) -> list[Any]:
         """Run a script; answers its words.
+
+        With `epoch` in that one only: what its arguments say was read in it, and a rebuild may know better.
 
         Raises:
             InventoryUnavailable: Redis does not sell in this epoch; retry after the rebuild.
             Unavailable: Redis cannot be reached.
         """
+        if epoch not in {None, self.epoch}:
+            raise _unavailable()
         epoch = self.epoch
         try:
             answer: list[Any] = await self.pipeline.call("EVALSHA", sha1(name, epoch), len(keys), *keys, *args)

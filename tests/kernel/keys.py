@@ -38,9 +38,7 @@ async def orphans(stores: Stores) -> list[str]:
     waiting = await unpersisted(stores)
     redis = stores.pipeline.redis
     names = [key.decode() async for key in redis.scan_iter(count=1_000)]
-    return [
-        name for name in names if await redis.pttl(name) == NO_EXPIRY and not _is_owned(name, events, waiting)
-    ]
+    return [name for name in names if await redis.pttl(name) == NO_EXPIRY and not _is_owned(name, events, waiting)]
 
 
 def _is_owned(key: str, events: set[UUID], waiting: set[UUID]) -> bool:

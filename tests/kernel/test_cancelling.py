@@ -63,15 +63,13 @@ async def test_cancelling_again_after_everything_retired_returns_nothing(stores)
     assert await pool(stores, event) == (10, 4)
 
 
-async def test_cancels_and_persists_at_once_return_the_places_once(stores, other_stores, worker):
+@pytest.mark.usefixtures("worker")
+async def test_cancels_and_persists_at_once_return_the_places_once(stores, other_stores):
     event = await make_event(stores, capacity=300)
     bookings = [await book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, 100)]
 
     await asyncio.gather(
-        *(
-            (stores, other_stores)[number % 2].box_office.cancel(booking)
-            for number, booking in enumerate(bookings * 2)
-        )
+        *((stores, other_stores)[number % 2].box_office.cancel(booking) for number, booking in enumerate(bookings * 2))
     )
 
     await eventually(lambda: unpersisted(stores), is_so=lambda waiting: not waiting)
@@ -122,7 +120,7 @@ async def test_a_record_read_before_its_cancellation_retired_is_not_brought_back
     read_early = await stores.ledger.find(booking.id)
     await stores.box_office.cancel(booking)
 
-    await stores.inventory.restore(read_early, event.terms, read_ms=unknown.value.now_ms)
+    await stores.inventory.restore(read_early, event.terms, read_ms=unknown.value.now_ms, read_in=stores.scripts.epoch)
 
     assert (await stores.inventory.look(booking.id)).status is BookingStatus.CANCELLED
     assert await taken(stores, event) == 0
@@ -136,7 +134,7 @@ async def test_what_was_read_too_long_ago_brings_no_record_back(stores):
     confirmed = await stores.ledger.find(booking.id)
     long_ago_ms = await stores.inventory.now_ms() - 10_001
 
-    await stores.inventory.restore(confirmed, event.terms, read_ms=long_ago_ms)
+    await stores.inventory.restore(confirmed, event.terms, read_ms=long_ago_ms, read_in=stores.scripts.epoch)
 
     with pytest.raises(RecordUnknown):
         await stores.inventory.look(booking.id)

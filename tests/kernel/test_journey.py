@@ -8,7 +8,7 @@ from domain.bookings import BookingStatus
 from domain.events import EventStatus, user_counter
 from domain.partitions import random_booking_id
 from domain.refusals import BookingNotFound, EventNotFound
-from tests.books import counters, pool, record, retire, row, taken, unpersisted
+from tests.books import counters, pool, record, retire, row, unpersisted
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually, persist_all
 
@@ -146,7 +146,8 @@ async def test_a_cancellation_is_listed_before_it_is_persisted(stores):
     assert listed.status is BookingStatus.CANCELLED
 
 
-async def test_waiting_ends_when_the_booking_is_confirmed(stores, worker):
+@pytest.mark.usefixtures("worker")
+async def test_waiting_ends_when_the_booking_is_confirmed(stores):
     booking = await book(stores, await make_event(stores))
 
     final = await stores.box_office.wait_until_final(booking, seconds=10)

@@ -160,9 +160,7 @@ async def test_a_rejected_booking_is_answered_after_it_retired_and_to_a_retry(st
     await stores.pipeline.redis.flushall()
     await rebuild(stores)
 
-    retried = await stores.box_office.reserve(
-        event_id=event.id, user_id=buyer, quantity=2, idempotency_key="order-7"
-    )
+    retried = await stores.box_office.reserve(event_id=event.id, user_id=buyer, quantity=2, idempotency_key="order-7")
 
     assert (retried.replayed, retried.booking.status) == (True, BookingStatus.REJECTED)
     assert await taken(stores, event) == 0

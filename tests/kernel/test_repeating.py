@@ -32,10 +32,7 @@ async def test_one_key_used_fifty_times_at_once_is_one_booking(stores, other_sto
     buyer = await make_account(stores)
 
     answers = await asyncio.gather(
-        *(
-            reserve((stores, other_stores)[number % 2], event, buyer, key="order-7", quantity=2)
-            for number in range(50)
-        )
+        *(reserve((stores, other_stores)[number % 2], event, buyer, key="order-7", quantity=2) for number in range(50))
     )
 
     assert sorted(answer.replayed for answer in answers) == [False] + [True] * 49
@@ -157,10 +154,7 @@ async def test_fifty_retries_at_once_after_a_wipe_are_one_booking(stores, other_
     await other_stores.scripts.refresh()
 
     answers = await asyncio.gather(
-        *(
-            reserve((stores, other_stores)[number % 2], event, buyer, key="order-7", quantity=2)
-            for number in range(50)
-        )
+        *(reserve((stores, other_stores)[number % 2], event, buyer, key="order-7", quantity=2) for number in range(50))
     )
     await persist_all(stores)
 
@@ -196,6 +190,4 @@ async def test_a_script_that_ran_twice_took_the_places_once(stores):
 
 
 async def reserve(stores, event, buyer, *, key, quantity=1):
-    return await stores.box_office.reserve(
-        event_id=event.id, user_id=buyer, quantity=quantity, idempotency_key=key
-    )
+    return await stores.box_office.reserve(event_id=event.id, user_id=buyer, quantity=quantity, idempotency_key=key)

@@ -43,7 +43,8 @@ async def test_the_last_seat_is_sold_once(stores, other_stores):
     assert await taken(stores, event) == 1
 
 
-async def test_five_hundred_buyers_get_a_hundred_places(stores, other_stores, worker):
+@pytest.mark.usefixtures("worker")
+async def test_five_hundred_buyers_get_a_hundred_places(stores, other_stores):
     event = await make_event(stores, capacity=100)
     buyers = await make_accounts(stores, 500)
 

@@ -1,0 +1,386 @@
+"""A Redis that may have forgotten something sells nothing until its counters were made anew from PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import text
+
+from domain.bookings import BookingStatus, NewBooking
+from domain.events import EventChanges
+from domain.partitions import partition_of_event
+from domain.persisting import persist_once, settlements, write
+from domain.rebuilding import rebuild, rebuild_if_needed
+from domain.refusals import InventoryUnavailable, SoldOut, Unavailable
+from domain.store.connect import open_stores
+from domain.store.ledger import EpochOver
+from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
+from tests.factories import book, make_account, make_accounts, make_event
+from tests.waiting import eventually, persist_all
+
+
+async def restart(stores, valkey):
+    """Kill Redis and start it on the file it kept."""
+    valkey.kill()
+    valkey.start()
+    await eventually(lambda: reachable(stores))
+
+
+async def forget_scripts(stores, _valkey):
+    """What a fail-over to a replica looks like: the data is there, the script cache is not."""
+    await stores.pipeline.redis.script_flush()
+
+
+async def wipe(stores, _valkey):
+    """Lose everything but the script cache."""
+    await stores.pipeline.redis.flushall()
+
+
+async def wipe_and_restart(stores, valkey):
+    """Lose everything: what a new Redis on a new disk looks like."""
+    await wipe(stores, valkey)
+    await restart(stores, valkey)
+
+
+FAULTS = [restart, forget_scripts, wipe, wipe_and_restart]
+KEEPING = [restart, forget_scripts]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_nothing_is_sold_between_a_fault_and_the_rebuild(stores, valkey, fault):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    await persist_all(stores)
+
+    await fault(stores, valkey)
+
+    with pytest.raises(InventoryUnavailable):
+        await book(stores, event)
+    with pytest.raises(InventoryUnavailable):
+        await stores.box_office.cancel(booking)
+    with pytest.raises(InventoryUnavailable):
+        await make_event(stores)
+    await rebuild(stores)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_confirmed_bookings_are_answered_between_a_fault_and_the_rebuild(stores, valkey, fault):
+    booking = await book(stores, await make_event(stores))
+    await persist_all(stores)
+
+    await fault(stores, valkey)
+
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+    await rebuild(stores)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_pending_booking_is_never_said_not_to_exist_between_a_fault_and_the_rebuild(stores, valkey, fault):
+    booking = await book(stores, await make_event(stores))
+
+    await fault(stores, valkey)
+
+    with pytest.raises(InventoryUnavailable):
+        await stores.box_office.booking(booking.id)
+    await rebuild(stores)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_after_the_rebuild_every_confirmed_place_is_taken_and_sales_go_on(stores, valkey, fault):
+    event = await make_event(stores, capacity=10)
+    kept, cancelled = await book(stores, event, quantity=4), await book(stores, event, quantity=3)
+    await stores.box_office.cancel(cancelled)
+    await persist_all(stores)
+    before = await counters(stores, event)
+
+    await fault(stores, valkey)
+    await rebuild(stores)
+
+    assert await counters(stores, event) == before
+    assert (await stores.box_office.booking(kept.id)).status is BookingStatus.CONFIRMED
+    assert (await book(stores, event, quantity=6)).status is BookingStatus.PENDING
+    with pytest.raises(SoldOut):
+        await book(stores, event)
+
+
+@pytest.mark.parametrize("fault", KEEPING)
+async def test_bookings_that_survived_in_redis_are_confirmed_by_the_rebuild(stores, valkey, fault):
+    event = await make_event(stores, capacity=10)
+    pending = [await book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, 5)]
+    confirmed = await book(stores, event, quantity=2)
+    await stores.box_office.cancel(pending[0])
+
+    await fault(stores, valkey)
+    rebuilt = await rebuild(stores)
+
+    assert rebuilt.drained == 6
+    assert await rows(stores, event) == {"confirmed": 5, "cancelled": 1}
+    assert await taken(stores, event) == 6
+    assert await pool(stores, event) == (10, 6)
+    assert (await stores.box_office.booking(confirmed.id)).status is BookingStatus.CONFIRMED
+    assert (await stores.box_office.booking(pending[0].id)).status is BookingStatus.CANCELLED
+
+
+async def test_more_bookings_than_one_batch_survive_a_restart(stores, valkey):
+    event = await make_event(stores, capacity=5_000)
+    buyers = await make_accounts(stores, 1_100)
+    await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in buyers))
+
+    await restart(stores, valkey)
+    await rebuild(stores)
+
+    assert await rows(stores, event) == {"confirmed": 1_100}
+    assert await unpersisted(stores) == set()
+
+
+async def test_a_wipe_loses_only_what_was_pending(stores, valkey):
+    event = await make_event(stores, capacity=10)
+    kept = await book(stores, event, quantity=4)
+    await persist_all(stores)
+    await book(stores, event, quantity=6)
+
+    await wipe(stores, valkey)
+    await rebuild(stores)
+
+    assert await taken(stores, event) == kept.quantity
+    assert await rows(stores, event) == {"confirmed": 1}
+
+
+async def test_a_booking_confirmed_before_a_rebuild_is_cancelled_after_it(stores, valkey):
+    event = await make_event(stores, capacity=10)
+    booking = await book(stores, event, quantity=4)
+    await persist_all(stores)
+    await restart(stores, valkey)
+    await rebuild(stores)
+
+    cancelled = await stores.box_office.cancel(booking)
+    await persist_all(stores)
+
+    assert cancelled.status is BookingStatus.CANCELLED
+    assert await taken(stores, event) == 0
+    assert await rows(stores, event) == {"cancelled": 1}
+
+
+async def test_an_account_keeps_its_limit_over_a_rebuild(stores, valkey):
+    event = await make_event(stores, max_per_user=3)
+    buyer = await make_account(stores)
+    await book(stores, event, user_id=buyer, quantity=2)
+    await persist_all(stores)
+
+    await wipe(stores, valkey)
+    await rebuild(stores)
+
+    assert await book(stores, event, user_id=buyer)
+    assert max(taken for name, taken in (await counters(stores, event)).items() if name.startswith("user:")) == 3
+
+
+async def test_a_counter_that_drifted_is_right_after_the_rebuild(stores):
+    event = await make_event(stores, capacity=10)
+    await book(stores, event, quantity=4)
+    await persist_all(stores)
+    await stores.pipeline.redis.hset(f"{{p{partition_of_event(event.id)}}}:counters:{event.id}", "pool:main", 9)
+    assert await differences(stores)
+
+    await rebuild(stores)
+
+    assert await taken(stores, event) == 4
+
+
+async def test_a_process_that_missed_the_rebuild_is_refused_once_and_then_sells(stores, other_stores):
+    event = await make_event(stores)
+    await book(other_stores, event)
+    await rebuild(stores)
+
+    with pytest.raises(InventoryUnavailable):
+        await book(other_stores, event)
+
+    assert await book(other_stores, event)
+
+
+async def test_a_new_process_sells_without_being_told_the_epoch(stores, settings):
+    event = await make_event(stores)
+
+    async with open_stores(settings) as fresh:
+        try:
+            booking = await book(fresh, event)
+        except InventoryUnavailable:
+            booking = await book(fresh, event)
+
+    assert booking.status is BookingStatus.PENDING
+
+
+async def test_what_was_read_in_an_older_epoch_is_not_written(stores, other_stores):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    partition = partition_of_event(event.id)
+    read = await other_stores.inventory.unpersisted(partition, limit=10)
+    epoch = other_stores.scripts.epoch
+    await stores.pipeline.redis.flushall()
+    await rebuild(stores)
+
+    with pytest.raises(EpochOver):
+        await write(other_stores, [entry.booking for entry in read], epoch=epoch)
+
+    assert booking.id in {entry.id for entry in read}
+    assert await rows(stores, event) == {}
+
+
+async def test_what_was_written_in_an_older_epoch_settles_nothing(stores, other_stores):
+    event = await make_event(stores)
+    await book(stores, event)
+    partition = partition_of_event(event.id)
+    read = await other_stores.inventory.unpersisted(partition, limit=10)
+    written, _ = await write(other_stores, [entry.booking for entry in read], epoch=other_stores.scripts.epoch)
+    await rebuild(stores)
+    later = await book(stores, event, quantity=2)
+
+    with pytest.raises(InventoryUnavailable):
+        await other_stores.inventory.settle(partition, settlements(read, written))
+
+    assert await unpersisted(stores) == {later.id}
+    assert await taken(stores, event) == 3
+
+
+async def test_a_worker_of_an_older_epoch_changes_nothing(stores, other_stores):
+    event = await make_event(stores)
+    await rebuild(stores)
+    booking = await book(stores, event)
+
+    with pytest.raises((EpochOver, InventoryUnavailable)):
+        await persist_once(other_stores, partition_of_event(event.id))
+
+    assert await unpersisted(stores) == {booking.id}
+    assert await rows(stores, event) == {}
+
+
+async def test_an_event_is_not_changed_by_a_process_of_an_older_epoch(stores, other_stores):
+    event = await make_event(stores, capacity=10)
+    await rebuild(stores)
+
+    with pytest.raises(InventoryUnavailable):
+        await other_stores.box_office.change_event(event.id, EventChanges(capacity=20), expected_version=None)
+
+    assert (await stores.box_office.event(event.id)).capacity == 10
+    with pytest.raises(SoldOut):
+        await book(stores, event, quantity=11)
+
+
+async def test_two_rebuilds_at_once_leave_one_inventory_in_order(stores, other_stores):
+    event = await make_event(stores, capacity=10)
+    await book(stores, event, quantity=4)
+    await persist_all(stores)
+    await stores.pipeline.redis.flushall()
+
+    await asyncio.gather(rebuild(stores), rebuild(other_stores), return_exceptions=True)
+
+    await stores.scripts.refresh()
+    assert await rebuild_if_needed(stores) is None
+    assert await book(stores, event, quantity=6)
+
+
+async def test_an_inventory_in_order_is_not_rebuilt(stores):
+    epoch = stores.scripts.epoch
+
+    rebuilt = await rebuild_if_needed(stores)
+
+    assert rebuilt is None
+    assert await stores.ledger.epoch() == epoch
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_is_noticed_and_mended(stores, valkey, fault):
+    event = await make_event(stores)
+    await fault(stores, valkey)
+
+    rebuilt = await eventually(lambda: mend(stores))
+
+    assert rebuilt.events == 1
+    assert await book(stores, event)
+
+
+async def test_an_epoch_counter_restored_from_a_backup_is_overtaken(stores):
+    """PostgreSQL came back with an older epoch than the one Redis sells in."""
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    await persist_all(stores)
+    sold_in = stores.scripts.epoch
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE inventory_epoch SET epoch = epoch - 5"))
+
+    rebuilt = await rebuild(stores)
+
+    assert rebuilt.epoch == sold_in + 1
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+    assert await book(stores, event)
+
+
+async def test_records_of_an_older_epoch_are_not_believed(stores):
+    """A Redis that came back with an older copy of its data has records PostgreSQL knows better."""
+    event = await make_event(stores, capacity=10)
+    booking = await book(stores, event, quantity=4)
+    await persist_all(stores)
+    key = f"{{p{partition_of_event(event.id)}}}:booking:{booking.id}"
+    old = await stores.pipeline.redis.dump(key)
+    await stores.box_office.cancel(booking)
+    await persist_all(stores)
+    await stores.pipeline.redis.restore(key, 60_000, old, replace=True)
+
+    await rebuild(stores)
+
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
+    assert (await stores.box_office.cancel(booking)).status is BookingStatus.CANCELLED
+    assert await taken(stores, event) == 0
+
+
+async def test_a_lookup_of_an_older_epoch_does_not_let_a_booking_be_made_twice(stores, other_stores):
+    """Asked for before the rebuild that confirmed it, a booking is not made again after it."""
+    event = await make_event(stores, capacity=10)
+    buyer = await make_account(stores)
+    booking = await book(stores, event, user_id=buyer, quantity=4, key="order-7")
+    looked_up_in = other_stores.scripts.epoch
+    assert await other_stores.ledger.find_by_key(booking.id) is None
+    await rebuild(stores)
+    await other_stores.scripts.refresh()
+
+    new = NewBooking(booking.id, event.id, buyer, 4)
+    with pytest.raises(Unavailable):
+        await other_stores.inventory.reserve(new, event.terms, looked_up=True, looked_up_in=looked_up_in)
+
+    assert await taken(stores, event) == 4
+
+
+async def test_a_record_read_in_an_older_epoch_is_not_brought_back(stores, other_stores):
+    event = await make_event(stores, capacity=10)
+    booking = await book(stores, event, quantity=4)
+    await persist_all(stores)
+    await retire(stores, booking)
+    read_ms = await other_stores.inventory.now_ms()
+    read_in = other_stores.scripts.epoch
+    confirmed = await other_stores.ledger.find(booking.id)
+    await stores.box_office.cancel(booking)
+    await rebuild(stores)
+    await other_stores.scripts.refresh()
+
+    with pytest.raises(Unavailable):
+        await other_stores.inventory.restore(confirmed, event.terms, read_ms=read_ms, read_in=read_in)
+
+    assert (await stores.box_office.cancel(booking)).status is BookingStatus.CANCELLED
+    assert await taken(stores, event) == 0
+
+
+async def reachable(stores):
+    """Whether a connection from before the restart was noticed to be dead."""
+    try:
+        return await stores.pipeline.redis.ping()
+    except RedisConnectionError:
+        return False
+
+
+async def mend(stores):
+    """One look of a worker at the inventory; None while the servers are away."""
+    try:
+        return await rebuild_if_needed(stores)
+    except Unavailable:
+        return None

@@ -1,0 +1,259 @@
+"""Planted drift of every kind is found and mended beside traffic, and nothing else is touched."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from domain.audit import audit
+from domain.events import POOL_MAIN, user_counter
+from domain.reconciliation import Fault
+from domain.reconciling import reconcile
+from domain.refusals import SoldOut
+from domain.store.inventory import counters_key, mine_key, record_key, unpersisted_key
+from domain.partitions import partition_of_event
+from tests.books import pool, row, taken, unpersisted
+from tests.factories import book, make_account, make_accounts, make_event
+from tests.waiting import persist_all
+
+
+async def sold(stores, event, number=3):
+    """Some confirmed bookings of an event."""
+    bookings = [await book(stores, event) for _ in range(number)]
+    await persist_all(stores)
+    return bookings
+
+
+async def move(stores, event, counter, by):
+    await stores.pipeline.redis.hincrby(counters_key(event.id), counter, by)
+
+
+async def sql(stores, statement, **values):
+    async with stores.engine.begin() as connection:
+        await connection.execute(text(statement), values)
+
+
+def faults(outcomes):
+    return {(outcome.difference.fault, outcome.difference.subject) for outcome in outcomes}
+
+
+async def test_books_in_order_are_left_alone(stores):
+    event = await make_event(stores)
+    (first, *_) = await sold(stores, event)
+    await stores.box_office.cancel(first)
+    await book(stores, event)
+
+    outcomes = await reconcile(stores)
+
+    assert outcomes == []
+
+
+@pytest.mark.parametrize(
+    ("by", "fault"), [(4, Fault.COUNTER_TOO_HIGH), (-2, Fault.COUNTER_TOO_LOW)], ids=["too_high", "too_low"]
+)
+async def test_a_pool_counter_that_is_wrong_is_mended(stores, by, fault):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await move(stores, event, POOL_MAIN, by)
+
+    outcomes = await reconcile(stores)
+
+    assert faults(outcomes) == {(fault, POOL_MAIN)}
+    assert all(outcome.repaired for outcome in outcomes)
+    assert await taken(stores, event) == 3
+
+
+async def test_a_lost_release_is_mended_in_the_pool_and_in_the_account(stores):
+    event = await make_event(stores)
+    user_id = await make_account(stores)
+    booking = await book(stores, event, user_id=user_id, quantity=2)
+    await persist_all(stores)
+    await stores.box_office.cancel(booking)
+    await move(stores, event, POOL_MAIN, 2)
+    await move(stores, event, user_counter(user_id), 2)
+
+    outcomes = await reconcile(stores)
+
+    assert faults(outcomes) == {
+        (Fault.COUNTER_TOO_HIGH, POOL_MAIN),
+        (Fault.COUNTER_TOO_HIGH, user_counter(user_id)),
+    }
+    assert await taken(stores, event) == 0
+
+
+async def test_a_counter_that_vanished_is_mended(stores):
+    event = await make_event(stores)
+    user_id = await make_account(stores)
+    await book(stores, event, user_id=user_id, quantity=2)
+    await persist_all(stores)
+    await stores.pipeline.redis.hdel(counters_key(event.id), user_counter(user_id))
+
+    outcomes = await reconcile(stores)
+
+    assert faults(outcomes) == {(Fault.COUNTER_TOO_LOW, user_counter(user_id))}
+
+
+async def test_a_row_without_a_record_takes_its_places(stores):
+    event = await make_event(stores)
+    user_id = await make_account(stores)
+    booking = await book(stores, event, user_id=user_id)
+    await persist_all(stores)
+    await stores.pipeline.redis.delete(record_key(booking.id))
+    await move(stores, event, POOL_MAIN, -1)
+    await move(stores, event, user_counter(user_id), -1)
+
+    await reconcile(stores)
+
+    assert await taken(stores, event) == 1
+
+
+async def test_an_orphan_record_is_listed_and_then_persisted(stores):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    partition = partition_of_event(event.id)
+    await stores.pipeline.redis.zrem(unpersisted_key(partition), str(booking.id))
+    await stores.pipeline.redis.srem(mine_key(partition, booking.user_id), str(booking.id))
+
+    outcomes = await reconcile(stores)
+    await persist_all(stores)
+
+    assert (Fault.ORPHAN_RECORD, str(booking.id)) in faults(outcomes)
+    assert (await row(stores, booking))["status"] == "confirmed"
+    assert await reconcile(stores) == []
+
+
+async def test_a_lost_settle_is_persisted_again_and_no_drift(stores):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    await persist_all(stores)
+    await stores.pipeline.redis.zadd(unpersisted_key(partition_of_event(event.id)), {str(booking.id): 1})
+
+    outcomes = await reconcile(stores)
+    await persist_all(stores)
+
+    assert outcomes == []
+    assert await unpersisted(stores) == set()
+
+
+async def test_a_capacity_changed_in_postgresql_alone_is_put_in_force(stores):
+    event = await make_event(stores, capacity=3)
+    await sold(stores, event)
+    with pytest.raises(SoldOut):
+        await book(stores, event)
+    await sql(stores, "UPDATE events SET capacity = 5 WHERE id = :id", id=event.id)
+
+    outcomes = await reconcile(stores)
+    await book(stores, event)
+    await book(stores, event)
+
+    assert (Fault.TERMS_DIFFER, "terms") in faults(outcomes)
+    assert await pool(stores, event) == (5, 3)
+    with pytest.raises(SoldOut):
+        await book(stores, event)
+
+
+async def test_a_capacity_below_what_is_taken_is_told_and_not_repaired(stores):
+    event = await make_event(stores, capacity=5)
+    await sold(stores, event)
+    await sql(stores, "UPDATE events SET capacity = 2 WHERE id = :id", id=event.id)
+
+    outcomes = await reconcile(stores)
+
+    assert {outcome.repaired for outcome in outcomes if outcome.difference.fault is Fault.TERMS_DIFFER} == {False}
+    await sql(stores, "UPDATE events SET capacity = 5 WHERE id = :id", id=event.id)
+    await reconcile(stores)
+
+
+async def test_a_pool_that_postgresql_miscounted_is_recounted(stores):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await sql(stores, "UPDATE pools SET taken = taken + 7 WHERE event_id = :id", id=event.id)
+
+    outcomes = await reconcile(stores)
+
+    assert faults(outcomes) == {(Fault.POOL_MISCOUNTED, POOL_MAIN)}
+    assert await pool(stores, event) == (100, 3)
+
+
+async def test_an_event_without_counters_gets_them_back(stores):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await stores.pipeline.redis.delete(counters_key(event.id))
+
+    outcomes = await reconcile(stores)
+
+    assert faults(outcomes) == {(Fault.UNINSTALLED, "terms")}
+    assert await taken(stores, event) == 3
+
+
+async def test_what_was_found_is_told_once_and_kept(stores):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await move(stores, event, POOL_MAIN, 1)
+
+    await reconcile(stores, event.id)
+    kept = await stores.books.repairs_of(event.id, limit=10)
+
+    assert [(each["fault"], each["found"], each["expected"], each["done"]) for each in kept] == [
+        ("counter_too_high", 4, 3, True)
+    ]
+
+
+async def test_looking_without_fixing_changes_nothing(stores):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await move(stores, event, POOL_MAIN, 1)
+
+    outcomes = await reconcile(stores, fix=False)
+
+    assert [outcome.repaired for outcome in outcomes] == [False]
+    assert await taken(stores, event) == 4
+    await reconcile(stores)
+
+
+async def test_two_passes_at_once_mend_a_counter_once(stores, other_stores):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await move(stores, event, POOL_MAIN, 5)
+
+    await asyncio.gather(reconcile(stores), reconcile(other_stores), reconcile(stores))
+
+    assert await taken(stores, event) == 3
+
+
+async def test_drift_is_mended_under_load_and_traffic_is_not_taken_for_drift(stores, worker):
+    busy = await make_event(stores, capacity=1000)
+    broken = await make_event(stores, capacity=1000)
+    await move(stores, broken, POOL_MAIN, 3)
+    users = await make_accounts(stores, 300)
+
+    async def come_and_go(user_id):
+        for event in (busy, broken):
+            booking = await book(stores, event, user_id=user_id)
+            await stores.box_office.cancel(booking)
+            await book(stores, event, user_id=user_id)
+
+    traffic = asyncio.gather(*map(come_and_go, users))
+    outcomes = []
+    while not traffic.done():
+        outcomes += await reconcile(stores)
+    await traffic
+
+    assert faults(outcomes) == {(Fault.COUNTER_TOO_HIGH, POOL_MAIN)}
+    assert {outcome.difference.event_id for outcome in outcomes} == {broken.id}
+    assert (await taken(stores, busy), await taken(stores, broken)) == (300, 300)
+
+
+async def test_the_audit_says_by_how_much(stores):
+    event = await make_event(stores)
+    await sold(stores, event)
+    await book(stores, event)
+    await move(stores, event, POOL_MAIN, 2)
+
+    (books,) = await audit(stores, event.id)
+
+    assert (books.size, books.remaining, books.pending, books.confirmed, books.drift) == (100, 94, 1, 3, 2)
+    assert not books.in_order
+    await reconcile(stores)
