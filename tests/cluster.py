@@ -65,4 +65,3 @@ class Cluster:
             await connection.execute(statement)
         finally:
             await connection.close()
-
