@@ -9,6 +9,7 @@ import structlog
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException, ValidationException
 
+from api import options
 from api.access import check_declared, rules_of
 from api.bodies import BODY_BYTES_MAX, JsonBody
 from api.docs import DocsController
@@ -62,6 +63,7 @@ def create_litestar(settings: Settings, **extra: Any) -> Litestar:
         **extra,
     )
     check_declared(app, rules_of(settings))
+    app.state[options.STATE] = options.methods_by_shape(app)
     return app
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request
 
 from api.access import OPTIONS_ACCESS, UNLIMITED, Access, declared_access
+from api.options import answer_options
 from api.process import STATE, Process
 from domain.refusals import Invalid, Refusal, Unauthenticated
 from domain.store.admission import UNCOUNTED, Admitted, Ask
@@ -45,6 +46,9 @@ class Door:
             admit = _admit_bearer if declared.roles else _admit_anyone
             admitted = await admit(Request(scope, receive), declared, at)
             _tell_limit(scope, admitted)
+            if scope["method"] == "OPTIONS":
+                await answer_options(scope, send)
+                return
         await self.app(scope, receive, send)
 
 

@@ -38,7 +38,7 @@ Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 
 Search = Annotated[
-    str | None, QueryParameter(name="q", max_length=SEARCH_CHARS_MAX, description="In title and location.")
+    str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location.")
 ]
 UpcomingOnly = Annotated[bool, QueryParameter(description="Leave out what has started.")]
 
@@ -100,7 +100,7 @@ class EventController(Controller):
     async def page(  # noqa: PLR0913  (what a list can be asked for)
         self,
         request: Request[Any, Any, Any],
-        search: Search = None,
+        q: Search = None,
         upcoming_only: UpcomingOnly = True,  # noqa: FBT002  (a query parameter)
         limit: Limit = LIMIT_DEFAULT,
         skip: Skip = 0,
@@ -111,14 +111,14 @@ class EventController(Controller):
         starting_after = utc_now() if upcoming_only else None
         after = read_cursor(cursor, tuple[datetime, UUID])
         found = await stores.catalog.page(
-            limit=limit + 1, skip=skip, after=after, starting_after=starting_after, search=_searched(search)
+            limit=limit + 1, skip=skip, after=after, starting_after=starting_after, search=_searched(q)
         )
         events, more = cut(found, limit)
         shown = [EventShown.of(*each) for each in await stores.box_office.on_show(events)]
         return CountedPage(
             items=shown,
             next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
-            total=await stores.catalog.count(starting_after=starting_after, search=_searched(search)),
+            total=await stores.catalog.count(starting_after=starting_after, search=_searched(q)),
         )
 
     @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,), reads=("If-None-Match",)))

@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 
 from api.access import declared_access
 from api.bodies import JsonBody
+from api.options import shape
 from api.problems import PROBLEM_MEDIA_TYPE
 from api.routes import api_routes
 
@@ -146,8 +147,8 @@ def _correct_responses(operation: dict[str, Any]) -> None:
 def _merged(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Paths that differ only in what they call their parameter are one path (OpenAPI 3.1, 4.8.8)."""
     alike: dict[str, list[str]] = {}
-    for path in paths:
-        alike.setdefault(_PARAMETER.sub("{}", path), []).append(path)
+    for path in sorted(paths):
+        alike.setdefault(shape(path), []).append(path)
     merged = {}
     for group in alike.values():
         name = group[0] if len(group) == 1 else _PARAMETER.sub("{id}", group[0])

@@ -1,0 +1,45 @@
+"""Answers to OPTIONS: the methods of a path.
+
+The framework answers it once for each group of handlers and knows only those; a path is one path, whatever
+its parameters are called.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from litestar.routes import HTTPRoute
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+    from litestar.types import Scope, Send
+
+STATE = "methods"
+"""Where the table stands in the application's state."""
+
+_PARAMETER = re.compile(r"{[^}]*}")
+
+
+def shape(path: str) -> str:
+    """A path without the names of its parameters."""
+    return _PARAMETER.sub("{}", path)
+
+
+def methods_by_shape(app: Litestar) -> dict[str, bytes]:
+    """What `Allow` says of each path; whoever answers GET answers HEAD."""
+    found: dict[str, set[str]] = {}
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            found.setdefault(shape(route.path_format), set()).update(route.methods)
+    return {
+        path: ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))).encode()
+        for path, methods in found.items()
+    }
+
+
+async def answer_options(scope: Scope, send: Send) -> None:
+    """Answer 204 with the methods of the path that was asked for."""
+    allowed = scope["litestar_app"].state[STATE][shape(scope["path_template"])]
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allowed)]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
