@@ -52,6 +52,7 @@ class BoxOffice:
         self._doorbell = doorbell
         self._intents = intents
         self._terms: OrderedDict[UUID, Terms] = OrderedDict()
+        self._loading: dict[UUID, asyncio.Task[Terms]] = {}
 
     async def reserve(
         self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None
@@ -104,8 +105,8 @@ class BoxOffice:
             EventStarted: it is too late.
             InventoryUnavailable: try again.
         """
-        terms = await self._current_terms(booking.event_id)
-        return await self._release(booking.id, terms, deadline_ms=terms.starts_ms)
+        terms = await self._cached_terms(booking.event_id)
+        return await self._release(booking.id, terms, before_start=True)
 
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
         """Cancel the next bookings of a cancelled event, in order of id.
@@ -201,7 +202,9 @@ class BoxOffice:
                 detail = "The inventory is being rebuilt."
                 raise InventoryUnavailable(detail, retry_after_seconds=1) from None
 
-    async def _release(self, booking_id: UUID, terms: Terms, *, deadline_ms: int = 0, reason: str = "") -> Booking:
+    async def _release(
+        self, booking_id: UUID, terms: Terms, *, before_start: bool = False, reason: str = ""
+    ) -> Booking:
         """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
         for _ in range(ATTEMPTS_MAX):
             booking, unknown = await self._find(booking_id)
@@ -211,9 +214,15 @@ class BoxOffice:
                 reach(Failpoint.CANCEL_RESTORED)
             try:
                 released = await self._inventory.release(
-                    booking, status=BookingStatus.CANCELLED, reason=reason, deadline_ms=deadline_ms
+                    booking,
+                    status=BookingStatus.CANCELLED,
+                    reason=reason,
+                    before_start=terms if before_start else None,
                 )
             except RecordUnknown:
+                continue
+            except TermsStale:
+                terms = await self._follow(terms)
                 continue
             reach(Failpoint.CANCEL_RELEASED)
             await self._acknowledge(released)
@@ -254,11 +263,16 @@ class BoxOffice:
     async def _cached_terms(self, event_id: UUID) -> Terms:
         return self._terms.get(event_id) or await self._load_terms(event_id)
 
-    async def _current_terms(self, event_id: UUID) -> Terms:
-        """Terms as PostgreSQL has them, for what the script does not verify."""
-        return await self._load_terms(event_id)
-
     async def _load_terms(self, event_id: UUID) -> Terms:
+        """Terms as PostgreSQL has them; a crowd that needs the same ones shares one read."""
+        loading = self._loading.get(event_id)
+        if loading is None:
+            loading = asyncio.create_task(self._read_terms(event_id))
+            self._loading[event_id] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(event_id, None))
+        return await asyncio.shield(loading)
+
+    async def _read_terms(self, event_id: UUID) -> Terms:
         terms = (await self._catalog.find(event_id)).terms
         self._remember(terms)
         return terms
@@ -267,7 +281,7 @@ class BoxOffice:
         """Newer terms than `stale`; when PostgreSQL has the same, Redis is what is behind, and is mended."""
         terms = await self._load_terms(stale.event_id)
         if terms.token == stale.token:
-            terms = (await self._catalog.renew_terms(stale.event_id)).terms
+            terms = (await self._catalog.renew_terms(stale.event_id, instead_of=stale.token)).terms
             self._remember(terms)
         return terms
 

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from domain.bookings import HOLDING, BookingStatus
 from domain.sabotage import Failpoint, reach
-from domain.store.inventory import RecordUnknown, Settlement, TermsStale
+from domain.store.inventory import RecordChanged, RecordUnknown, Settlement
 from domain.store.ledger import LedgerRefused, Written
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ async def reject(stores: Stores, booking: Booking, reason: str) -> None:
     log.error("booking_rejected", booking_id=str(booking.id), event_id=str(booking.event_id), reason=reason)
     try:
         await stores.inventory.release(booking, status=BookingStatus.REJECTED, reason=reason, version=booking.version)
-    except (TermsStale, RecordUnknown):
+    except (RecordChanged, RecordUnknown):
         # It was cancelled, or persisted by another worker, in between: nothing is left to reject.
         log.info("rejection_overtaken", booking_id=str(booking.id))
 

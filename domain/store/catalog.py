@@ -122,10 +122,12 @@ class Catalog:
             await self._write(connection, after)
             return after
 
-    async def renew_terms(self, event_id: UUID) -> Event:
+    async def renew_terms(self, event_id: UUID, *, instead_of: str | None = None) -> Event:
         """Put the terms that PostgreSQL has in force under a new name.
 
         For when Redis and PostgreSQL disagree: after a change that died half way, or one made by hand.
+        With `instead_of` only if the terms still have that name: a change under way holds the row until
+        both sides agree again, and a crowd that found them disagreeing renews them once.
 
         Raises:
             EventNotFound, InventoryUnavailable.
@@ -133,9 +135,12 @@ class Catalog:
         """
         async with self._database.begin() as connection:
             await self._hold_epoch(connection)
-            event = structs.replace(await self._hold(connection, event_id), terms_token=_token())
-            await self._write(connection, event)
-            return event
+            event = await self._hold(connection, event_id)
+            if instead_of not in {None, event.terms_token}:
+                return event
+            renewed = structs.replace(event, terms_token=_token())
+            await self._write(connection, renewed)
+            return renewed
 
     async def find(self, event_id: UUID) -> Event:
         """An event, cancelled or not; raises EventNotFound."""

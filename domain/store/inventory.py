@@ -55,6 +55,10 @@ class TermsStale(Exception):
     """The terms a request was computed from are not in force any more; load them and try again."""
 
 
+class RecordChanged(Exception):
+    """The record has another version than the one that was to be released."""
+
+
 class LookupNeeded(Exception):
     """The account has been at this event before: only PostgreSQL can tell whether this booking is known.
 
@@ -213,16 +217,18 @@ class Inventory:
         status: BookingStatus,
         reason: str = "",
         version: int | None = None,
-        deadline_ms: int = 0,
+        before_start: Terms | None = None,
     ) -> Released:
         """Give a booking's claims back, once (release.lua).
 
-        Only while the record has `version`, when one is given, and only before `deadline_ms`.
+        Only while the record has `version`, when one is given, and only until the event starts by the
+        terms of `before_start`, when they are given.
 
         Raises:
             RecordUnknown: the record has retired; restore it and try again.
-            TermsStale: the record has another version.
-            EventStarted: the deadline is over.
+            RecordChanged: the record has another version.
+            TermsStale: the terms are not in force any more.
+            EventStarted: it is too late.
             InventoryUnavailable.
         """
         partition = _partition(booking.id)
@@ -230,7 +236,15 @@ class Inventory:
         answer = await self._scripts.call(
             "release",
             self._booking_keys(partition, booking.id, booking.event_id, booking.user_id),
-            [str(booking.id), status, reason, "" if version is None else version, deadline_ms, DOORBELL_MS],
+            [
+                str(booking.id),
+                status,
+                reason,
+                "" if version is None else version,
+                before_start.token if before_start else "",
+                before_start.starts_ms if before_start else 0,
+                DOORBELL_MS,
+            ],
         )
         match answer[0]:
             case b"released" | b"known":
@@ -238,6 +252,8 @@ class Inventory:
             case b"unknown":
                 raise RecordUnknown(0, epoch)
             case b"changed":
+                raise RecordChanged
+            case b"stale":
                 raise TermsStale
             case _:
                 detail = "A booking can be cancelled until the event starts."

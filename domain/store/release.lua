@@ -4,9 +4,9 @@
 --
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
 -- ARGV  booking_id, to_status ('cancelled' or 'rejected'), reason ('' for none),
---       version ('' for any), deadline_ms (0 for none), doorbell_ms
--- RETURN {'released', ring, record…}, {'known', 0, record…}, {'unknown'}, {'changed'}, {'late'},
---        {'fenced'}
+--       version ('' for any), terms_token ('' for any), deadline_ms (0 for none), doorbell_ms
+-- RETURN {'released', ring, record…}, {'known', 0, record…}, {'unknown'}, {'changed'}, {'stale'},
+--        {'late'}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
 local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims')
@@ -14,10 +14,11 @@ if record[1] ~= EPOCH then return {'unknown'} end
 local holds = record[2] == 'pending' or record[2] == 'confirmed'
 if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end -- protection: release_once
 if ARGV[4] ~= '' and ARGV[4] ~= record[3] then return {'changed'} end
+if ARGV[5] ~= '' and ARGV[5] ~= redis.call('HGET', KEYS[2], 'terms') then return {'stale'} end
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-if ARGV[5] ~= '0' and now_ms >= tonumber(ARGV[5]) then return {'late'} end
+if ARGV[6] ~= '0' and now_ms >= tonumber(ARGV[6]) then return {'late'} end
 
 for counter, quantity in string.gmatch(record[4], '(%S+)=(%d+)') do
   redis.call('HINCRBY', KEYS[2], counter, -tonumber(quantity))
@@ -28,5 +29,5 @@ if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], 'reason', ARGV[3]) end
 redis.call('PERSIST', KEYS[3])
 redis.call('ZADD', KEYS[4], now_ms, ARGV[1])
 redis.call('SADD', KEYS[6], ARGV[1])
-local ring = redis.call('SET', KEYS[5], 1, 'NX', 'PX', ARGV[6]) and 1 or 0
+local ring = redis.call('SET', KEYS[5], 1, 'NX', 'PX', ARGV[7]) and 1 or 0
 return {'released', ring, redis.call('HGETALL', KEYS[3])}

@@ -14,7 +14,7 @@ from domain.partitions import partition_of_event
 from domain.persisting import settlements, write
 from domain.rebuilding import rebuild
 from domain.refusals import EventStarted, NotOnSale
-from domain.store.inventory import RecordUnknown, TermsStale
+from domain.store.inventory import RecordChanged, RecordUnknown
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
 from tests.factories import book, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -156,7 +156,7 @@ async def test_a_release_of_another_version_is_refused(stores):
     event = await make_event(stores)
     booking = await book(stores, event)
 
-    with pytest.raises(TermsStale):
+    with pytest.raises(RecordChanged):
         await stores.inventory.release(booking, status=BookingStatus.REJECTED, version=7)
 
     assert await counters(stores, event) == {POOL_MAIN: 1} | {
