@@ -131,8 +131,7 @@ async def _repair(stores: Stores, difference: Difference, *, mends: int) -> bool
         case Repair.REINSTALL_TERMS:
             return await _renew_terms(stores, difference.event_id)
         case Repair.RECOUNT_POOL | Repair.RESIZE_POOL:
-            await stores.books.recount_pool(difference.event_id)
-            return True
+            return await stores.books.recount_pool(difference.event_id)
         case Repair.RELIST:
             return await stores.books.relist(UUID(difference.subject))
         case Repair.REBUILD:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
 from domain.bookings import Booking, BookingStatus
@@ -96,11 +97,18 @@ class Books:
         answer = await self._scripts.call("mend", keys, [difference.subject, -difference.drift, mends])
         return bool(answer[0] == b"mended")
 
-    async def recount_pool(self, event_id: UUID) -> None:
-        """Make PostgreSQL's pool say what its bookings add up to, and have the event's size."""
-        async with self._database.begin() as connection:
-            await connection.execute(_LOCK_POOL, {"event_id": event_id})
-            await connection.execute(_RECOUNT_POOL, {"event_id": event_id, "counter": POOL_MAIN})
+    async def recount_pool(self, event_id: UUID) -> bool:
+        """Make PostgreSQL's pool say what its bookings add up to, and have the event's size.
+
+        False when the bookings hold more places than the event has.
+        """
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(_LOCK_POOL, {"event_id": event_id})
+                await connection.execute(_RECOUNT_POOL, {"event_id": event_id, "counter": POOL_MAIN})
+        except IntegrityError:
+            return False
+        return True
 
     async def orphans(self, cursor: int) -> OrphanPage:
         """Go through some of Redis' records for those that would never be persisted and never expire."""
@@ -164,16 +172,17 @@ _LOCK_POOL = text("SELECT 1 FROM pools WHERE event_id = :event_id FOR UPDATE").b
     bindparam("event_id", type_=Uuid)
 )
 
-_RECOUNT_POOL = (
-    update(pools)
-    .where(pools.c.event_id == bindparam("event_id"), pools.c.counter == bindparam("counter"))
-    .values(
-        taken=select(func.coalesce(func.sum(bookings.c.quantity), 0))
-        .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
-        .scalar_subquery(),
-        size=select(events.c.capacity).where(events.c.id == pools.c.event_id).scalar_subquery(),
-    )
-)
+_RECOUNT_POOL = text(
+    """
+    UPDATE pools SET
+        taken = (
+            SELECT coalesce(sum(quantity), 0) FROM bookings
+            WHERE bookings.event_id = pools.event_id AND status = 'confirmed'
+        ),
+        size = (SELECT capacity FROM events WHERE id = pools.event_id)
+    WHERE event_id = :event_id AND counter = :counter
+    """
+).bindparams(bindparam("event_id", type_=Uuid))
 
 
 async def _held(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, int]]:

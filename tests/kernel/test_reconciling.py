@@ -9,11 +9,11 @@ from sqlalchemy import text
 
 from domain.audit import audit
 from domain.events import POOL_MAIN, user_counter
+from domain.partitions import partition_of_event
 from domain.reconciliation import Fault
 from domain.reconciling import reconcile
 from domain.refusals import SoldOut
 from domain.store.inventory import counters_key, mine_key, record_key, unpersisted_key
-from domain.partitions import partition_of_event
 from tests.books import pool, row, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import persist_all
