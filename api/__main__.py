@@ -9,7 +9,8 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from domain.settings import Settings, SettingsRefused, load_settings
+from api.protocol import BoundedProtocol
+from domain.settings import SettingsRefused, load_settings
 
 BACKLOG = 2048
 """Connections that wait while every process is busy: a rush arrives within a second."""
@@ -27,7 +28,8 @@ def main() -> None:
     config = uvicorn.Config(
         create_app(settings),
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
+        ws="none",
         host=settings.host,
         port=settings.port,
         backlog=BACKLOG,
@@ -39,12 +41,11 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    uvicorn.Server(config).run(sockets=_inherited(settings))
+    uvicorn.Server(config).run(sockets=_inherited())
 
 
-def _inherited(settings: Settings) -> list[socket.socket] | None:
+def _inherited() -> list[socket.socket] | None:
     """The listening socket whose descriptor LISTEN_FD names, None when there is none."""
-    del settings
     number = os.environ.get("LISTEN_FD")
     return [socket.socket(fileno=int(number))] if number else None
 

@@ -51,6 +51,9 @@ STATUSES: dict[type[refusals.Refusal], int] = {
 }
 """The status of each refusal. A test compares it with the classes there are."""
 
+CALLER_LEFT = "client disconnected prematurely"
+"""What the framework says, as a fault of ours, of a body that never arrived whole."""
+
 FRAMEWORK: dict[int, tuple[str, str]] = {
     400: ("bad_request", "The request cannot be understood"),
     404: ("not_found", "No such page"),
@@ -160,9 +163,11 @@ def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Re
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses."""
     status = error.status_code if error.status_code in FRAMEWORK else _nearest(error.status_code)
-    code, title = FRAMEWORK[status]
+    if error.detail == CALLER_LEFT:
+        status = 408
     if status == 500:  # noqa: PLR2004
         return on_failure(request, error)
+    code, title = FRAMEWORK[status]
     return problem(request, status=status, code=code, title=title, detail=PARAGRAPHS[code], headers=error.headers or {})
 
 

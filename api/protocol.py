@@ -1,0 +1,147 @@
+"""HTTP on a connection, with the limits that uvicorn leaves out: size of the header, time for header and body."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
+
+if TYPE_CHECKING:
+    import asyncio
+
+HEADER_BYTES_MAX = 32_768
+HEADER_FIELDS_MAX = 100
+URL_BYTES_MAX = 8_192
+
+HEADER_S = 5.0
+"""From the connection, or the first byte of a request, to the end of its header."""
+
+BODY_S = 10.0
+"""From the end of the header to the end of the body: 64 KiB at the slowest mobile network."""
+
+
+class Phase(StrEnum):
+    """What a connection is waiting for."""
+
+    NEW = "new"
+    HEADER = "header"
+    BODY = "body"
+    COMPLETE = "complete"
+
+
+PATIENCE_S = {Phase.NEW: HEADER_S, Phase.HEADER: HEADER_S, Phase.BODY: BODY_S}
+
+
+class TooLarge(Exception):
+    """A header is over its limits; ends the parser."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Timers run only while a part of a request is missing, so a whole request costs none."""
+
+    _phase = Phase.NEW
+    _header_bytes = 0
+    _refused_with = 400
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and wait for what is still missing."""
+        phase = self._phase
+        super().data_received(data)
+        if self._phase is Phase.HEADER:
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADER_BYTES_MAX:
+                self._refuse(431)
+                return
+        if self._phase is not phase or self._phase is Phase.COMPLETE:
+            self._stop_waiting()
+        self._wait()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._phase, self._header_bytes = Phase.HEADER, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Check the header's size before anything is done with it."""
+        self._phase = Phase.BODY
+        size = sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.headers) > HEADER_FIELDS_MAX or size > HEADER_BYTES_MAX:
+            self._refused_with = 431
+            raise TooLarge
+        if len(self.url) > URL_BYTES_MAX:
+            self._refused_with = 414
+            raise TooLarge
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        self._phase = Phase.COMPLETE
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or over a limit, with a problem."""
+        del msg
+        self._refuse(self._refused_with)
+
+    def _wait(self) -> None:
+        patience_s = PATIENCE_S.get(self._phase)
+        if patience_s is not None and self._timer is None:
+            self._timer = self.loop.call_later(patience_s, self._run_out)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run_out(self) -> None:
+        """The caller took too long. One that sent nothing at all is not answered."""
+        if self._phase is Phase.NEW:
+            self.transport.close()
+        else:
+            self._refuse(408)
+
+    def _refuse(self, status: int) -> None:
+        """Answer, unless an answer has begun, and close."""
+        self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(_problem(status))
+        self.transport.close()
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+
+def _problem(status: int) -> bytes:
+    code, title = FRAMEWORK[status]
+    request_id = uuid4().hex
+    body = problem_body(
+        status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=request_id, facts={}
+    )
+    fields = {
+        "content-type": PROBLEM_MEDIA_TYPE,
+        "content-length": str(len(body)),
+        "x-request-id": request_id,
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+        "connection": "close",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return STATUS_LINE[status] + head.encode() + b"\r\n" + body
