@@ -62,8 +62,8 @@ class Figures(Struct, frozen=True, kw_only=True):
 def figures_of(answers: Sequence[Answer], closing: Closing, *, tickets: int) -> Figures:
     """Count a run. `requests` are those since the opening; logins and first looks come before."""
     groups: dict[str, list[Answer]] = {"requests": [answer for answer in answers if answer.sent_s >= closing.opened_s]}
-    for outcome in Outcome:
-        groups[outcome.value] = [answer for answer in answers if answer.outcome is outcome]
+    for answer in sorted(answers, key=_row_of):
+        groups.setdefault(_name_of(answer), []).append(answer)
     held_seconds = seconds_until_held(answers, tickets=tickets)
     return Figures(
         rates={name: rate_of(those) for name, those in groups.items() if those},
@@ -121,6 +121,14 @@ def table(figures: Figures, profile: Profile, *, run: str) -> str:
     for name, times in (("202 to confirmed, seen", figures.seen), ("202 to confirmed, server", figures.confirmed)):
         lines += [f"{name:26}{times.count:9}{'':18}{_times(times)}"] if times else []
     return "\n".join([*lines, _sale(figures, profile), _generator(figures)])
+
+
+def _name_of(answer: Answer) -> str:
+    return f"{answer.kind}: failed" if answer.outcome is Outcome.FAILED else answer.outcome.value
+
+
+def _row_of(answer: Answer) -> int:
+    return list(Outcome).index(answer.outcome)
 
 
 def _times(times: Times) -> str:

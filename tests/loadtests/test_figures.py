@@ -50,6 +50,14 @@ def test_logins_before_the_opening_are_no_requests_of_the_sale() -> None:
     assert (rates["requests"].times.count, rates["login"].times.count) == (1, 1)
 
 
+def test_what_failed_is_counted_apart_and_last() -> None:
+    failed = [answer(Kind.BOOK, BEN, second=0, status=503), answer(Kind.POLL, BEN, second=0, status=0)]
+
+    rates = figures_of([*failed, accepted(ANN, second=0)], CLOSING, tickets=1).rates
+
+    assert list(rates) == ["requests", "book: accepted", "book: failed", "poll: failed"]
+
+
 def test_confirmation_is_timed_to_the_first_answer_that_says_so() -> None:
     answers = [accepted(ANN, second=0), confirmed(ANN, second=1), confirmed(ANN, second=9)]
     answers[1] = structs.replace(answers[1], confirm_ms=40.0)
