@@ -1,0 +1,161 @@
+"""What goes wrong when: a seed and a mix make the same schedule, on every machine and every time."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+API_NAMES = ("api.1", "api.2")
+WORKER_NAMES = ("worker.1", "worker.2")
+PROCESS_NAMES = (*API_NAMES, *WORKER_NAMES)
+
+SERVER_NAMES = ("redis", "queue", "postgres")
+"""What each process has a link of its own to; `queue` is another database of the same Valkey."""
+
+LINK_NAMES = tuple(f"{process}:{server}" for process in PROCESS_NAMES for server in SERVER_NAMES)
+
+WARM_UP_SECONDS = 0.5
+"""Nothing goes wrong before the first bookings are made."""
+
+
+class FaultKind(StrEnum):
+    """What can go wrong from outside."""
+
+    API_KILL = "api killed"
+    API_STOP = "api stopped"
+    API_TERM = "api told to end"
+    WORKER_KILL = "worker killed"
+    WORKER_STOP = "worker stopped"
+    WORKER_TERM = "worker told to end"
+    REDIS_KILL = "redis killed"
+    REDIS_STOP = "redis stopped"
+    REDIS_FULL_MEMORY = "redis out of memory"
+    REDIS_FULL_DISK = "redis out of disk"
+    """A limit on the size of its files: Valkey's writes fail as on a full disk, and it ends."""
+    REDIS_WIPE = "redis wiped"
+    REDIS_EMPTY = "redis back empty"
+    REDIS_STALE = "redis back stale"
+    POSTGRES_KILL = "postgres killed"
+    POSTGRES_QUIT = "postgres ended at once"
+    POSTGRES_STOP = "postgres stopped"
+    POSTGRES_CROWDED = "postgres out of connections"
+    LINK_CUT = "connections cut"
+    LINK_REFUSED = "connections refused"
+    LINK_STALLED = "network stalled"
+    LINK_SLOW = "network slow"
+    LINK_HALF_OPEN = "network half open"
+    """What is sent on the connections there are goes nowhere, and neither end is told."""
+    LINK_ANSWERS_LOST = "answers lost"
+    """Requests arrive and are carried out; what is answered does not arrive."""
+
+
+class Shape(Struct, frozen=True):
+    """Whom a kind of fault can hit, and for how long, in seconds, at least and at most."""
+
+    targets: tuple[str, ...]
+    lasts_s: tuple[float, float] = (0.0, 0.0)
+
+
+SHAPES: dict[FaultKind, Shape] = {
+    FaultKind.API_KILL: Shape(API_NAMES),
+    FaultKind.API_STOP: Shape(API_NAMES, (0.2, 3.0)),
+    FaultKind.API_TERM: Shape(API_NAMES),
+    FaultKind.WORKER_KILL: Shape(WORKER_NAMES),
+    FaultKind.WORKER_STOP: Shape(WORKER_NAMES, (0.2, 4.0)),
+    FaultKind.WORKER_TERM: Shape(WORKER_NAMES),
+    FaultKind.REDIS_KILL: Shape(("redis",), (0.0, 1.0)),
+    FaultKind.REDIS_STOP: Shape(("redis",), (0.2, 3.0)),
+    FaultKind.REDIS_FULL_MEMORY: Shape(("redis",), (0.3, 2.0)),
+    FaultKind.REDIS_FULL_DISK: Shape(("redis",), (0.3, 1.0)),
+    FaultKind.REDIS_WIPE: Shape(("redis",)),
+    FaultKind.REDIS_EMPTY: Shape(("redis",), (0.0, 1.0)),
+    FaultKind.REDIS_STALE: Shape(("redis",), (0.0, 1.0)),
+    FaultKind.POSTGRES_KILL: Shape(("postgres",), (0.0, 1.0)),
+    FaultKind.POSTGRES_QUIT: Shape(("postgres",), (0.0, 1.0)),
+    FaultKind.POSTGRES_STOP: Shape(("postgres",), (0.2, 3.0)),
+    FaultKind.POSTGRES_CROWDED: Shape(("postgres",), (0.5, 2.0)),
+    FaultKind.LINK_CUT: Shape(LINK_NAMES),
+    FaultKind.LINK_REFUSED: Shape(LINK_NAMES, (0.2, 2.0)),
+    FaultKind.LINK_STALLED: Shape(LINK_NAMES, (0.2, 4.0)),
+    FaultKind.LINK_SLOW: Shape(LINK_NAMES, (1.0, 4.0)),
+    FaultKind.LINK_HALF_OPEN: Shape(LINK_NAMES),
+    FaultKind.LINK_ANSWERS_LOST: Shape(LINK_NAMES, (0.2, 1.5)),
+}
+
+REDIS_LOSSES = frozenset({FaultKind.REDIS_WIPE, FaultKind.REDIS_EMPTY, FaultKind.REDIS_STALE})
+"""After these Redis has forgotten what it acknowledged: DURABILITY=redis promises nothing then."""
+
+Mix = dict[FaultKind, int]
+"""How often each kind stands in the deck that faults are drawn from."""
+
+EVERYTHING: Mix = {
+    FaultKind.API_KILL: 4,
+    FaultKind.API_STOP: 2,
+    FaultKind.API_TERM: 2,
+    FaultKind.WORKER_KILL: 4,
+    FaultKind.WORKER_STOP: 4,
+    FaultKind.WORKER_TERM: 2,
+    FaultKind.REDIS_KILL: 2,
+    FaultKind.REDIS_STOP: 1,
+    FaultKind.REDIS_FULL_MEMORY: 1,
+    FaultKind.REDIS_FULL_DISK: 1,
+    FaultKind.REDIS_WIPE: 1,
+    FaultKind.REDIS_EMPTY: 1,
+    FaultKind.REDIS_STALE: 2,
+    FaultKind.POSTGRES_KILL: 1,
+    FaultKind.POSTGRES_QUIT: 1,
+    FaultKind.POSTGRES_STOP: 1,
+    FaultKind.POSTGRES_CROWDED: 1,
+    FaultKind.LINK_CUT: 3,
+    FaultKind.LINK_REFUSED: 2,
+    FaultKind.LINK_STALLED: 3,
+    FaultKind.LINK_SLOW: 3,
+    FaultKind.LINK_HALF_OPEN: 2,
+    FaultKind.LINK_ANSWERS_LOST: 3,
+}
+"""Every kind, the cheap ones more often: each loss of Redis stops sales for a rebuild."""
+
+NO_LOSS: Mix = {kind: times for kind, times in EVERYTHING.items() if kind not in REDIS_LOSSES}
+"""Everything that DURABILITY=redis promises to survive."""
+
+
+class Fault(Struct, frozen=True):
+    """One thing that goes wrong, at a second of the run, to one target, for a while."""
+
+    at_s: float
+    kind: FaultKind
+    target: str
+    lasts_s: float
+
+
+def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_second: float) -> list[Fault]:
+    """The faults of a run of `seconds`, in order of time.
+
+    Kinds are drawn from a deck without putting them back, so that each has its turn; moments are a
+    Poisson process, so that faults overlap.
+    """
+    dice = random.Random(seed)  # noqa: S311  (faults are no secret)
+    deck = [kind for kind, times in mix.items() for _ in range(times)]
+    faults: list[Fault] = []
+    at_s = WARM_UP_SECONDS
+    drawn: list[FaultKind] = []
+    while deck and (at_s := at_s + dice.expovariate(per_second)) < seconds:
+        drawn = drawn or dice.sample(deck, len(deck))
+        faults.append(_fault(dice, drawn.pop(), at_s=at_s))
+    return faults
+
+
+def redis_is_lost(faults: Sequence[Fault]) -> bool:
+    """Whether Redis forgets what it acknowledged in the course of these faults."""
+    return any(fault.kind in REDIS_LOSSES for fault in faults)
+
+
+def _fault(dice: random.Random, kind: FaultKind, *, at_s: float) -> Fault:
+    shape = SHAPES[kind]
+    return Fault(round(at_s, 3), kind, dice.choice(shape.targets), round(dice.uniform(*shape.lasts_s), 3))
