@@ -6,7 +6,10 @@ came back with older data. Until a rebuild is complete nothing is sold.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import structlog
 from msgspec import Struct
@@ -14,14 +17,13 @@ from msgspec import Struct
 from domain.events import POOL_MAIN, user_counter
 from domain.partitions import PARTITIONS, partition_of_event
 from domain.persisting import BATCH_MAX, settlements, write, write_off
-from domain.refusals import InventoryUnavailable
+from domain.refusals import InventoryUnavailable, Unavailable
 from domain.sabotage import Failpoint, reach
 from domain.store.inventory import counters_key, epoch_key
 from domain.store.ledger import EpochOver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from domain.bookings import Booking
     from domain.events import Event
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EVENTS_PER_PAGE = 500
+EVENTS_PER_PAGE = 200
 FIELDS_PER_CHUNK = 2_000
 """Fields one script call writes: its arguments stay below what Lua can unpack, its time below a millisecond or two."""
 
 DRAIN_ROUNDS_MAX = 10_000
+
+LEASE_S = 1.0
+"""How long others leave a rebuild to a worker that does not say it is alive."""
 
 
 class Rebuilt(Struct, frozen=True):
@@ -64,10 +69,22 @@ async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
     """
     if await in_order(stores):
         return None
-    async with stores.ledger.rebuilder() as chosen:
-        if not chosen or await in_order(stores):
-            return None
-        return await rebuild(stores)
+    holder = uuid4()
+    if not await stores.ledger.take_rebuild_lease(holder, seconds=LEASE_S):
+        return None
+    renewing = asyncio.create_task(_renew_lease(stores, holder))
+    try:
+        return None if await in_order(stores) else await rebuild(stores)
+    finally:
+        renewing.cancel()
+        await stores.ledger.leave_rebuild_lease(holder)
+
+
+async def _renew_lease(stores: Stores, holder: UUID) -> None:
+    """Keep the lease for as long as this process runs: one that is frozen loses it."""
+    with suppress(Unavailable):
+        while await stores.ledger.take_rebuild_lease(holder, seconds=LEASE_S):  # noqa: ASYNC110  (no event to wait for)
+            await asyncio.sleep(LEASE_S / 3)
 
 
 async def rebuild(stores: Stores) -> Rebuilt:
@@ -137,9 +154,8 @@ async def _refill_all(stores: Stores, epoch: int) -> int:
     while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
         last = page[-1].id
         users = await stores.ledger.taken_by_user([event.id for event in page])
-        for event in page:
-            reach(Failpoint.REBUILD_REFILLING)
-            await _refill(stores, event, users.get(event.id, {}), epoch)
+        reach(Failpoint.REBUILD_REFILLING)
+        await asyncio.gather(*(_refill(stores, event, users.get(event.id, {}), epoch) for event in page))
         filled += len(page)
         log.info("rebuild_progress", epoch=epoch, events=filled)
     return filled

@@ -8,7 +8,6 @@ written stays unpersisted in Redis and is written again.
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -26,7 +25,7 @@ from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.schema import bookings, inventory_epoch, pools
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -75,10 +74,29 @@ _SAME_KEY = text(
 ).bindparams(bindparam("key_part", type_=LargeBinary))
 """Spelled as the index is, or PostgreSQL would not use that."""
 
-_FENCE = text("SELECT epoch FROM inventory_epoch FOR SHARE")
+IDLE_MS_MAX = 700
+"""How long a transaction that holds the epoch may do nothing.
 
-_TRY_REBUILD_LOCK = text("SELECT pg_try_advisory_xact_lock(7074692)")
-"""An arbitrary number that names the rebuild among this database's advisory locks."""
+Its process stands still then; PostgreSQL ends it, so that it cannot stop the others.
+"""
+
+_FENCE = text(
+    "SELECT epoch, set_config('idle_in_transaction_session_timeout', :idle_ms, true) FROM inventory_epoch FOR SHARE"
+).bindparams(idle_ms=str(IDLE_MS_MAX))
+
+_TAKE_REBUILD_LEASE = text(
+    """
+    INSERT INTO rebuild_lease AS lease (holder, until)
+    VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
+    ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, until = excluded.until
+    WHERE lease.holder = excluded.holder OR lease.until < clock_timestamp()
+    RETURNING one
+    """
+).bindparams(bindparam("holder", type_=Uuid))
+
+_LEAVE_REBUILD_LEASE = text("DELETE FROM rebuild_lease WHERE holder = :holder").bindparams(
+    bindparam("holder", type_=Uuid)
+)
 
 _LOCK_POOLS = (
     select(pools.c.event_id)
@@ -176,14 +194,19 @@ class Ledger:
         async with self._database.begin() as connection:
             return int((await connection.execute(statement)).scalar_one())
 
-    @asynccontextmanager
-    async def rebuilder(self) -> AsyncIterator[bool]:
-        """Whether this process, and no other, may rebuild the inventory during the block.
+    async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
+        """Whether `holder`, and nobody else, may rebuild the inventory for so long from now.
 
-        For economy only: two rebuilds are safe, the later epoch wins. The lock goes with its connection.
+        For economy only: two rebuilds are safe, the later epoch wins.
         """
-        async with self._database.connect() as connection:
-            yield bool((await connection.execute(_TRY_REBUILD_LOCK)).scalar_one())
+        async with self._database.begin() as connection:
+            taken = await connection.execute(_TAKE_REBUILD_LEASE, {"holder": holder, "seconds": seconds})
+            return taken.one_or_none() is not None
+
+    async def leave_rebuild_lease(self, holder: UUID) -> None:
+        """Let the next one rebuild at once, should that be needed."""
+        async with self._database.begin() as connection:
+            await connection.execute(_LEAVE_REBUILD_LEASE, {"holder": holder})
 
     async def persist(self, batch: Sequence[Booking], *, epoch: int) -> dict[UUID, Written]:
         """Write bookings, `pending` ones as `confirmed`; only a newer version wins. All or none.

@@ -28,6 +28,9 @@ CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
 """No statement of the engine takes a second; one that takes ten is stuck behind something."""
 
+LOCK_TIMEOUT_MS = 4_000
+"""How long a statement waits for a lock before its request is answered 503."""
+
 RETRY_AFTER_SECONDS = 1
 
 
@@ -47,7 +50,11 @@ class Database:
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
                 "command_timeout": STATEMENT_TIMEOUT_S,
-                "server_settings": {"application_name": "onsale", "timezone": "UTC"},
+                "server_settings": {
+                    "application_name": "onsale",
+                    "timezone": "UTC",
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                },
             },
         )
 

@@ -1,4 +1,4 @@
-"""What reconciliation found and repaired, and intents that outlive Redis."""
+"""What reconciliation found and repaired, who rebuilds, and intents that outlive Redis."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ TABLES = (
     "COMMENT ON COLUMN repairs.done IS 'False when somebody else was faster, or it could not be repaired.'",
     "CREATE INDEX ix_repairs_event ON repairs (event_id, id)",
     """
+    CREATE TABLE rebuild_lease (
+        one boolean NOT NULL DEFAULT true,
+        holder uuid NOT NULL,
+        until timestamptz NOT NULL,
+        CONSTRAINT pk_rebuild_lease PRIMARY KEY (one),
+        CONSTRAINT ck_rebuild_lease_one_row CHECK (one)
+    )
+    """,
+    "COMMENT ON TABLE rebuild_lease IS 'Who rebuilds the inventory now; it is over when it was not renewed.'",
+    """
     CREATE TABLE intents (
         id uuid NOT NULL,
         version integer NOT NULL,
@@ -56,4 +66,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables, and everything in them."""
-    op.execute("DROP TABLE intents, repairs")
+    op.execute("DROP TABLE intents, rebuild_lease, repairs")
