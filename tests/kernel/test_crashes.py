@@ -1,0 +1,266 @@
+"""Real worker processes, killed, stopped and doubled where it hurts most: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+
+import asyncpg
+from redis.asyncio import Redis
+
+from domain.bookings import BookingStatus, NewBooking
+from domain.partitions import partition_of_event, random_booking_id
+from domain.persisting import persist, persist_once
+from domain.rebuilding import rebuild_if_needed
+from domain.refusals import Unavailable
+from tests.books import pool, rows, taken, unpersisted
+from tests.factories import book, make_account, make_accounts, make_event, make_neighbours
+from tests.waiting import eventually
+
+
+async def test_a_worker_killed_before_it_wrote_loses_nothing(stores, settings, processes):
+    event = await make_event(stores, capacity=50)
+    await rush(stores, event, buyers=50)
+
+    async with held(settings, event) as worker_waits:
+        worker = processes.worker()
+        await worker_waits()
+        worker.kill()
+    processes.worker()
+
+    await all_persisted(stores)
+    assert await rows(stores, event) == {"confirmed": 50}
+    assert await pool(stores, event) == (50, 50)
+
+
+async def test_a_worker_killed_between_commit_and_settle_doubles_nothing(stores, settings, processes):
+    event = await make_event(stores, capacity=50)
+    await rush(stores, event, buyers=50)
+
+    async with held(settings, event) as worker_waits:
+        worker = processes.worker()
+        await worker_waits()
+        await stores.pipeline.redis.client_pause(60_000, all=False)
+    await eventually(lambda: rows(stores, event), is_so=lambda found: found == {"confirmed": 50})
+    worker.kill()
+    await stores.pipeline.redis.client_unpause()
+    left = await unpersisted(stores)
+    processes.worker()
+
+    await all_persisted(stores)
+    assert len(left) == 50
+    assert await rows(stores, event) == {"confirmed": 50}
+    assert await pool(stores, event) == (50, 50)
+
+
+async def test_a_worker_stopped_in_the_middle_of_a_batch_does_not_stall_the_others(stores, settings, processes):
+    event = await make_event(stores, capacity=50)
+    await rush(stores, event, buyers=20)
+
+    async with held(settings, event) as worker_waits:
+        stalled = processes.worker()
+        await worker_waits()
+        stalled.signal(signal.SIGSTOP)
+    processes.worker()
+
+    await all_persisted(stores, seconds=8)
+    later = await book(stores, event)
+    await all_persisted(stores, seconds=2)
+    stalled.signal(signal.SIGCONT)
+    assert (await stores.box_office.booking(later.id)).status is BookingStatus.CONFIRMED
+    assert await pool(stores, event) == (50, 21)
+
+
+async def test_a_stopped_worker_does_not_keep_the_inventory_from_being_rebuilt(stores, settings, processes):
+    event = await make_event(stores, capacity=50)
+    await rush(stores, event, buyers=20)
+    async with held(settings, event) as worker_waits:
+        stalled = processes.worker()
+        await worker_waits()
+        stalled.signal(signal.SIGSTOP)
+    await stores.pipeline.redis.script_flush()
+
+    async def mended():
+        try:
+            return await asyncio.wait_for(rebuild_if_needed(stores), 2)
+        except (Unavailable, TimeoutError):
+            return None
+
+    rebuilt = await eventually(mended)
+
+    assert rebuilt.drained == 20
+    assert await rows(stores, event) == {"confirmed": 20}
+
+
+async def test_a_worker_stopped_in_the_middle_of_a_rebuild_leaves_it_to_another(stores, settings, processes):
+    event = await make_event(stores, capacity=50)
+    await rush(stores, event, buyers=20)
+    async with held(settings, event) as worker_waits:
+        await stores.pipeline.redis.script_flush()
+        stalled = processes.worker()
+        await worker_waits()
+        stalled.signal(signal.SIGSTOP)
+
+    processes.worker()
+
+    assert await eventually(lambda: book_or_none(stores, event), seconds=12)
+    assert await rows(stores, event) == {"confirmed": 20}
+
+
+async def test_two_workers_on_one_partition_persist_each_booking_once(stores, processes):
+    event = await make_event(stores, capacity=600)
+    processes.worker()
+    processes.worker()
+
+    await rush(stores, event, buyers=600)
+
+    await all_persisted(stores)
+    assert await rows(stores, event) == {"confirmed": 600}
+    assert await pool(stores, event) == (600, 600)
+
+
+async def test_persisting_one_batch_eight_times_at_once_counts_it_once(stores, other_stores):
+    event, neighbour = await make_neighbours(stores, 2, capacity=500)
+    await asyncio.gather(rush(stores, event, buyers=150), rush(stores, neighbour, buyers=150))
+    partition = partition_of_event(event.id)
+
+    await asyncio.gather(*(persist_once(each, partition) for each in [stores, other_stores] * 4))
+
+    assert await unpersisted(stores) == set()
+    assert await pool(stores, event) == (500, 150)
+    assert await pool(stores, neighbour) == (500, 150)
+
+
+async def test_a_booking_whose_doorbell_was_lost_is_found_by_the_sweep(stores, processes):
+    """As when an API process is killed after the script and before it rings."""
+    event = await make_event(stores)
+    new = NewBooking(random_booking_id(event.id), event.id, await make_account(stores), 2)
+    processes.worker()
+
+    await stores.inventory.reserve(new, event.terms, looked_up=True)
+
+    await all_persisted(stores, seconds=5)
+    assert (await stores.box_office.booking(new.id)).status is BookingStatus.CONFIRMED
+
+
+async def test_bookings_made_while_no_worker_runs_wait_for_one(stores, processes):
+    event = await make_event(stores, capacity=100)
+    await rush(stores, event, buyers=100)
+
+    processes.worker()
+
+    await all_persisted(stores)
+    assert await rows(stores, event) == {"confirmed": 100}
+
+
+async def test_a_rush_rings_few_doorbells(stores, settings):
+    event = await make_event(stores, capacity=500)
+    await rush(stores, event, buyers=500)
+
+    async with Redis.from_url(settings.queue_url.get_secret_value()) as queue:
+        rung = await eventually(lambda: queue.zcard("onsale:jobs"))
+
+    assert rung <= 5
+
+
+async def test_a_worker_told_to_stop_finishes_its_batch_and_loses_nothing(stores, processes):
+    event = await make_event(stores, capacity=300)
+    worker = processes.worker()
+    await rush(stores, event, buyers=300)
+
+    code = worker.stop()
+    processes.worker()
+
+    assert code == 0
+    await all_persisted(stores)
+    assert await rows(stores, event) == {"confirmed": 300}
+
+
+async def test_a_worker_rebuilds_an_inventory_that_was_lost_and_sales_go_on(stores, processes):
+    event = await make_event(stores, capacity=10)
+    await book(stores, event, quantity=4)
+    processes.worker()
+    await all_persisted(stores)
+
+    await stores.pipeline.redis.flushall()
+
+    booking = await eventually(lambda: book_or_none(stores, event, quantity=6), seconds=5)
+    assert await taken(stores, event) == 10
+    await all_persisted(stores)
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+
+
+async def test_nothing_is_lost_when_redis_is_killed_under_a_worker_and_both_start_again(stores, processes, valkey):
+    event = await make_event(stores, capacity=1_000)
+    await rush(stores, event, buyers=200)
+    processes.worker()
+
+    valkey.kill()
+    valkey.start()
+    processes.worker()
+
+    booking = await eventually(lambda: book_or_none(stores, event))
+    await all_persisted(stores)
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+    assert await rows(stores, event) == {"confirmed": 201}
+
+
+async def test_a_partition_that_somebody_persists_is_left_to_them(stores, other_stores):
+    event = await make_event(stores)
+    await book(stores, event)
+    partition = partition_of_event(event.id)
+    await stores.inventory.take_lease(partition, holder="somebody", lease_ms=60_000)
+
+    written = await persist(other_stores, partition)
+
+    assert written == 0
+    assert len(await unpersisted(stores)) == 1
+
+
+async def test_the_lease_of_a_worker_that_died_is_over_after_a_second(stores, other_stores):
+    event = await make_event(stores)
+    await book(stores, event)
+    partition = partition_of_event(event.id)
+    await stores.inventory.take_lease(partition, holder="somebody who died", lease_ms=200)
+
+    written = await eventually(lambda: persist(other_stores, partition), seconds=2)
+
+    assert written == 1
+
+
+async def rush(stores, event, *, buyers):
+    """Each of so many accounts books a place, all at once."""
+    await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, buyers)))
+
+
+async def book_or_none(stores, event, *, quantity=1):
+    try:
+        return await book(stores, event, quantity=quantity)
+    except Unavailable:
+        return None
+
+
+async def all_persisted(stores, *, seconds=15.0):
+    await eventually(lambda: unpersisted(stores), is_so=lambda waiting: not waiting, seconds=seconds)
+
+
+@asynccontextmanager
+async def held(settings, event):
+    """Holds the event's pool in PostgreSQL, so that a worker gets stuck in the middle of its batch.
+
+    What it yields waits until one is.
+    """
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+
+    async def stuck():
+        return await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM pools WHERE event_id = $1 FOR UPDATE", event.id)
+            yield lambda: eventually(stuck)
+    finally:
+        await connection.close()
