@@ -96,7 +96,8 @@ def _place(url: str | None, folder: Path) -> Iterator[Place]:
     # Each buyer has a connection, and the API inherits how many files this process may open.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with Stack(folder, _say) as stack:
+    REPORT.mkdir(exist_ok=True)
+    with Stack(folder, log=REPORT / "stack.log", say=_say) as stack:
         yield Place(stack.url, stack.settings())
 
 

@@ -37,12 +37,15 @@ class StackFailed(Exception):
 
 
 class Stack:
-    """`onsale up` with limits off, as long as the block lasts."""
+    """`onsale up` with limits off, as long as the block lasts.
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    Its data is in `folder`; what it says goes to `log`, which outlives it.
+    """
+
+    def __init__(self, folder: Path, *, log: Path, say: Callable[[str], None]) -> None:
         self._folder = folder
         self._say = say
-        self._log = folder / "stack.log"
+        self._log = log
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 

@@ -49,7 +49,7 @@ def test_more_buyers_than_the_maximum_are_refused(monkeypatch, capsys) -> None:
 def test_a_stack_that_does_not_start_says_why(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("API_PROCESSES", "0")
 
-    with pytest.raises(StackFailed, match="API_PROCESSES"), Stack(tmp_path, print):
+    with pytest.raises(StackFailed, match="API_PROCESSES"), Stack(tmp_path, log=tmp_path / "log", say=print):
         pytest.fail("it started")
 
 
