@@ -77,7 +77,10 @@ _hits: list[Path] = []
 
 
 def arm(failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection], hits: Path | None) -> None:
-    """Arm failpoints with their probabilities and take protections away; each hit adds a line to `hits`."""
+    """Arm failpoints with their probabilities and take protections away.
+
+    Each hit adds a line to `hits`; without that file none kills any more, which is how a storm ends.
+    """
     _armed.clear()
     _armed.update(failpoints)
     _off.clear()
@@ -88,6 +91,8 @@ def arm(failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection], hi
 def reach(point: Failpoint) -> None:
     """Kill this process here, if the point is armed and the dice say so."""
     if _armed and random.random() < _armed.get(point, 0.0):  # noqa: S311  (dice, no secret)
+        if not all(path.exists() for path in _hits):
+            return
         for path in _hits:
             with path.open("a") as file:
                 file.write(f"{point}\n")

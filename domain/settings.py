@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."
     )
-    failpoint_hits: Path | None = Field(None, description="File that each failpoint adds a line to.")
+    failpoint_hits: Path | None = Field(None, description="File that each failpoint adds a line to; none kills without it.")
     protections_off: frozenset[Protection] = Field(
         default=frozenset(), description="JSON: protections that a negative control takes away."
     )
