@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> ASGIApp:
     return Envelope(create_litestar(settings))
 
 
-def create_litestar(settings: Settings, **extra: Any) -> Litestar:
+def create_litestar(settings: Settings) -> Litestar:
     """The application without its envelope."""
     app = Litestar(
         [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), LandingController],
@@ -60,7 +60,6 @@ def create_litestar(settings: Settings, **extra: Any) -> Litestar:
         openapi_config=None,
         logging_config=None,
         debug=False,
-        **extra,
     )
     check_declared(app, rules_of(settings))
     app.state[options.STATE] = options.methods_by_shape(app)

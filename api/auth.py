@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from litestar import Controller, Request, get, post
 from litestar.params import JSONBody
@@ -17,6 +16,9 @@ from domain.identity import EMAIL_CHARACTERS_MAX, Role, broken_email_rule, email
 from domain.passwords import CHARACTERS_MAX, CHARACTERS_MIN, broken_rule
 from domain.refusals import EmailTaken, InvalidCredentials
 from domain.tokens import Token, TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Email = Annotated[str, Meta(max_length=EMAIL_CHARACTERS_MAX, description="Compared without regard to case.")]
 NewPassword = Annotated[str, Meta(min_length=CHARACTERS_MIN, max_length=CHARACTERS_MAX)]
@@ -33,6 +35,7 @@ class Signup(Body):
     confirm_password: str | None = None
 
     def broken_rules(self) -> Iterable[Broken]:
+        """An address must be one, a password hard to guess."""
         email_fault = broken_email_rule(nfc(self.email))
         if email_fault:
             yield Broken("/email", email_fault)

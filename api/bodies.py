@@ -68,7 +68,7 @@ class JsonBody(AbstractDTO[Model]):
 
     @classmethod
     def create_for_field_definition(
-        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: object = None
     ) -> None:
         """Prepare the decoder of a route's body."""
         del backend_cls
@@ -94,10 +94,11 @@ class JsonBody(AbstractDTO[Model]):
         del field_definition
         return False
 
-    def decode_bytes(self, value: bytes) -> Any:
+    def decode_bytes(self, value: bytes) -> Body:
         """A route's body."""
         check_media_type(self.asgi_connection.headers.get("content-type"))
-        return decode(value, self._decoders[self.asgi_connection.route_handler.handler_id])
+        decoder: msgspec.json.Decoder[Body] = self._decoders[self.asgi_connection.route_handler.handler_id]
+        return decode(value, decoder)
 
 
 def check_media_type(media_type: str | None) -> None:
@@ -107,7 +108,7 @@ def check_media_type(media_type: str | None) -> None:
         raise UnsupportedMediaType(detail)
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+def decode(body: bytes, decoder: msgspec.json.Decoder[Model]) -> Model:
     """A body of the decoder's type; raises MalformedBody, Invalid."""
     try:
         decoded = decoder.decode(body)
@@ -157,16 +158,21 @@ def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
             yield Broken(f"/{_escaped(name)}", "unknown_field: there is no such field")
 
 
-def _message(error: msgspec.ValidationError, expected: Any) -> str:
+def _message(error: msgspec.ValidationError, expected: object) -> str:
     """The decoder's message, without what was sent."""
     message = str(error).split(" - at `", 1)[0]
     if message.startswith("Invalid enum value"):
-        accepted = msgspec.json.schema(expected)
-        values = accepted.get("enum") or next(iter(accepted.get("$defs", {}).values()), {}).get("enum", [])
-        return f"Expected one of {', '.join(map(str, values))}"
+        return f"Expected one of {', '.join(_choices(expected))}"
     if "matching regex" in message:
         return "holds characters that are not accepted here, or none that can be seen"
     return message
+
+
+def _choices(expected: object) -> list[str]:
+    """The words that a type accepts."""
+    schema: dict[str, Any] = msgspec.json.schema(expected)
+    definitions = [schema, *schema.get("$defs", {}).values()]
+    return [str(word) for definition in definitions for word in definition.get("enum", [])]
 
 
 def _escaped(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -149,8 +149,10 @@ class BookingController(Controller):
         if accepts(request, CSV_MEDIA_TYPE):
             return Stream(
                 csv_lines(process(request).reports, event_id),
-                media_type=f"{CSV_MEDIA_TYPE}; charset=utf-8",
-                headers={"Content-Disposition": f'attachment; filename="guests-{event_id}.csv"'},
+                headers={
+                    "Content-Type": f"{CSV_MEDIA_TYPE}; charset=utf-8",
+                    "Content-Disposition": f'attachment; filename="guests-{event_id}.csv"',
+                },
             )
         return await guest_page(process(request).reports, event_id, limit=limit, cursor=cursor)
 
@@ -182,7 +184,7 @@ async def _current(request: Request[Token, Any, Any], booking: Booking) -> Respo
         booking = await process(request).stores.box_office.wait_for_change(booking, seconds=seconds)
     headers = booking_headers(booking) | applied(seconds)
     if matches(request, booking_etag(booking)):
-        return Response(None, status_code=304, headers=headers)
+        return Response(cast("Any", None), status_code=304, headers=headers)
     return Response(BookingShown.of(booking), headers=headers)
 
 

@@ -26,7 +26,7 @@ Cursor = Annotated[
 ]
 
 
-def write_cursor(place: Any) -> str:
+def write_cursor(place: object) -> str:
     """A cursor for a place in a list: a tuple of what the list is sorted by."""
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
 

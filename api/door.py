@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request
+from litestar.enums import ScopeType
 
 from api.access import OPTIONS_ACCESS, UNLIMITED, Access, declared_access
 from api.options import answer_options
@@ -39,7 +40,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit the request, or raise."""
-        if scope["type"] == "http":
+        if scope["type"] == ScopeType.HTTP:
             declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
             at: Process = scope["litestar_app"].state[STATE]
             scope["user"] = scope["auth"] = None
@@ -115,12 +116,12 @@ async def _count_address(request: Request[Any, Any, Any], limit: str, at: Proces
 def bearer(request: Request[Any, Any, Any]) -> str | None:
     """The token in the one Authorization header, None when there is no such thing."""
     values = request.headers.getall("authorization", [])
-    if len(values) != 1 or not values[0][: len(SCHEME)].lower() == SCHEME:
+    if len(values) != 1 or values[0][: len(SCHEME)].lower() != SCHEME:
         return None
     return values[0][len(SCHEME) :].strip() or None
 
 
-def _tell_limit(scope: Scope, admitted: Admitted) -> None:
+def _tell_limit(scope: Any, admitted: Admitted) -> None:  # noqa: ANN401  (a scope with a key of the envelope's)
     """Say what is left of the limit (draft-ietf-httpapi-ratelimit-headers)."""
     rule = admitted.rule
     if rule is not None:

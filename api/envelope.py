@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import structlog
+from litestar.enums import ScopeType
 
+from api.metrics import NO_ROUTE, requests
 from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+    from litestar.types import ASGIApp, Message, Receive, Send
 
 log = structlog.get_logger()
 
@@ -42,9 +45,9 @@ class Envelope:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  (gets keys of ours)
         """Serve one request, or the lifespan."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
         envelope = _Reply(scope, send)
@@ -58,8 +61,10 @@ class Envelope:
 class _Reply:
     """One answer on its way out."""
 
-    def __init__(self, scope: Any, send: Send) -> None:
+    def __init__(self, scope: dict[str, Any], send: Send) -> None:
+        self._scope = scope
         self._send = send
+        self._began_s = time.perf_counter()
         self._bodiless = scope["method"] == "HEAD"
         self._headers: list[tuple[bytes, bytes]] = []
         self._started = False
@@ -76,6 +81,7 @@ class _Reply:
         """Pass a message on, with the envelope's header fields."""
         if message["type"] == "http.response.start":
             self._started = True
+            self._count(message["status"])
             headers = [*message["headers"], *self._headers]
             names = {name for name, _ in headers}
             headers += [default for default in (NO_STORE, CSP) if default[0] not in names]
@@ -83,6 +89,14 @@ class _Reply:
         elif self._bodiless and message["type"] == "http.response.body":
             message["body"] = b""
         await self._send(message)
+
+    def _count(self, status: int) -> None:
+        requests.count(
+            method=self._scope["method"],
+            route=self._scope.get("path_template", NO_ROUTE),
+            status=status,
+            seconds=time.perf_counter() - self._began_s,
+        )
 
     async def apologize(self) -> None:
         """Answer a fault, if nothing was answered yet."""
@@ -97,7 +111,7 @@ class _Reply:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _request_id(scope: Any) -> bytes:
+def _request_id(scope: dict[str, Any]) -> bytes:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SANE_REQUEST_ID.fullmatch(value):
             return bytes(value)

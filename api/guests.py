@@ -10,12 +10,11 @@ from uuid import UUID
 
 from api.cursors import cut, read_cursor, write_cursor
 from api.wire import Page
-from domain.store.reports import Guest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from domain.store.reports import Reports
+    from domain.store.reports import Guest, Reports
 
 CSV_MEDIA_TYPE = "text/csv"
 

@@ -149,7 +149,7 @@ def _merged(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     alike: dict[str, list[str]] = {}
     for path in sorted(paths):
         alike.setdefault(shape(path), []).append(path)
-    merged = {}
+    merged: dict[str, dict[str, Any]] = {}
     for group in alike.values():
         name = group[0] if len(group) == 1 else _PARAMETER.sub("{id}", group[0])
         merged[name] = {}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 from litestar import Response
-from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
 from domain import membership, refusals
@@ -18,6 +17,7 @@ from domain import membership, refusals
 if TYPE_CHECKING:
     from litestar import Request
     from litestar.connection import ASGIConnection
+    from litestar.exceptions import HTTPException, ValidationException
 
 log = structlog.get_logger()
 

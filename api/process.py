@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -62,7 +62,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
         passwords.close()
 
 
-def process(connection: ASGIConnection) -> Process:
+def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
     """The process that serves this request."""
     found: Process = connection.scope["litestar_app"].state[STATE]
     return found

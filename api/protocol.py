@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
@@ -120,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         if self.transport.is_closing():
             return
-        cycle = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_problem(status))
         self.transport.close()
@@ -132,9 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
 def _problem(status: int) -> bytes:
     code, title = FRAMEWORK[status]
     request_id = uuid4().hex
-    body = problem_body(
-        status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=request_id, facts={}
-    )
+    body = problem_body(status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=request_id, facts={})
     fields = {
         "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Controller, Request, Response, get
 
 from api.access import ANYONE, UNLIMITED, access
+from api.metrics import MEDIA_TYPE, exposition
 from api.process import process
 from api.readiness import Readiness, check
 
@@ -26,3 +27,8 @@ class ServiceController(Controller):
         """Whether bookings can be taken now, and if not, what is missing: 503."""
         readiness = await check(process(request).stores)
         return Response(readiness, status_code=200 if readiness.ready else 503)
+
+    @get("/metrics", **access(ANYONE, limit=UNLIMITED))
+    async def metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+        """What this process and the inventory count, for Prometheus."""
+        return Response(await exposition(process(request).stores), headers={"Content-Type": MEDIA_TYPE})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -11,7 +11,9 @@ from msgspec import Struct
 from domain.bookings import Booking, BookingStatus
 from domain.events import Event, EventStatus
 from domain.identity import Account, AccountStatus, Role
-from domain.membership import LoggedIn
+
+if TYPE_CHECKING:
+    from domain.membership import LoggedIn
 
 Item = TypeVar("Item")
 
@@ -41,6 +43,7 @@ class Profile(Struct, frozen=True):
 
     @classmethod
     def of(cls, account: Account) -> Profile:
+        """What an account shows of itself."""
         return cls(account.id, account.email, account.role, account.created_at)
 
 
@@ -63,6 +66,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, logged_in: LoggedIn) -> Session:
+        """The session that a login or a refresh made."""
         account = logged_in.account
         return cls(
             access_token=logged_in.access_token,
@@ -86,6 +90,7 @@ class NewRole(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, logged_in: LoggedIn) -> NewRole:
+        """The account of a session that another role made."""
         account = logged_in.account
         return cls(
             id=account.id,
@@ -127,6 +132,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, event: Event, remaining: int, status: EventStatus) -> EventShown:
+        """An event as the box office shows it."""
         return cls(
             id=event.id,
             organizer_id=event.organizer_id,
@@ -189,6 +195,7 @@ class BookingShown(Struct, frozen=True):
 
     @classmethod
     def of(cls, booking: Booking) -> BookingShown:
+        """A booking, without what only the engine needs."""
         return cls(
             booking.id,
             booking.event_id,

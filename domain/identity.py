@@ -13,6 +13,9 @@ EMAIL_CHARACTERS_MAX = 254
 EMAIL_LOCAL_CHARACTERS_MAX = 64
 """RFC 5321, 4.5.3.1: the longest address a mail server accepts, and the part before its @."""
 
+DOMAIN_LABELS_MIN = 2
+"""No top-level domain takes mail from strangers."""
+
 
 class Role(StrEnum):
     """What an account may do."""
@@ -70,7 +73,7 @@ def broken_email_rule(email: str) -> str | None:
     local, at, domain = email.rpartition("@")
     labels = domain.split(".")
     plain = all(character.isprintable() and not character.isspace() for character in email)
-    if not at or not local or not plain or "@" in local or len(labels) < 2 or not all(labels):
+    if not at or not local or not plain or "@" in local or len(labels) < DOMAIN_LABELS_MIN or not all(labels):
         return "must be an e-mail address"
     if len(email) > EMAIL_CHARACTERS_MAX or len(local) > EMAIL_LOCAL_CHARACTERS_MAX:
         return "is longer than an e-mail address can be"

@@ -123,7 +123,7 @@ class Accounts:
                 await _change(connection, account.id, {"password_hash": password_hash})
             return await _end_oldest(connection, account.id, now)
 
-    async def rotate_session(
+    async def rotate_session(  # noqa: PLR0913  (what a single use is conditional on)
         self,
         session_id: UUID,
         *,
@@ -266,7 +266,9 @@ class Accounts:
             await _audit(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
         return after
 
-    async def note(self, *, actor_id: UUID, action: str, target_id: UUID | None, now: datetime, **detail: Any) -> None:
+    async def note(
+        self, *, actor_id: UUID, action: str, target_id: UUID | None, now: datetime, **detail: object
+    ) -> None:
         """An audit entry for what an admin did without changing an account."""
         async with self._database.begin() as connection:
             await _audit(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
@@ -353,7 +355,7 @@ async def _audit(
     actor_id: UUID,
     action: str,
     target_id: UUID | None = None,
-    **detail: Any,
+    **detail: object,
 ) -> None:
     await connection.execute(
         insert(audit_log).values(at=now, actor_id=actor_id, action=action, target_id=target_id, detail=detail)

@@ -65,10 +65,12 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     @property
     def period_us(self) -> int:
+        """How much may come at once, as the time in which it is given back."""
         return self.period_s * 1_000_000
 
     @property
     def interval_us(self) -> int:
+        """How long one request takes to be given back."""
         return max(1, self.period_us // self.quota)
 
     @classmethod

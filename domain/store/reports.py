@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Integer, Lateral, Row, Select, Subquery, case, cast, func, select, true
+from sqlalchemy import ColumnElement, Integer, Select, Subquery, case, cast, func, select, true
 
 from domain.bookings import BookingStatus
 from domain.events import Event
@@ -18,7 +18,9 @@ from domain.identity import AccountStatus, Role
 from domain.store.schema import accounts, audit_log, bookings, events, pools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Sequence
+
+    from sqlalchemy.sql.selectable import LateralFromClause
 
     from domain.store.postgres import Database
 
@@ -27,6 +29,8 @@ SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
 
 ACTIVE = bookings.c.status == BookingStatus.CONFIRMED
 """Bookings that hold places."""
+
+EVENT_STATES = ("upcoming", "past", "cancelled")
 
 STORED_STATUSES = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED)
 """What PostgreSQL can have; a pending booking is not there yet."""
@@ -182,7 +186,7 @@ class Reports:
         statement = (
             select(bookings.c.status, func.count()).where(bookings.c.user_id == account_id).group_by(bookings.c.status)
         )
-        return {status: 0 for status in STORED_STATUSES} | dict(map(tuple, await self._rows(statement)))
+        return _counted(STORED_STATUSES, await self._rows(statement))
 
     async def totals(self) -> Totals:
         """How many users by role, events by state and bookings by status there are."""
@@ -195,9 +199,9 @@ class Reports:
         made = select(state, func.count()).group_by(state)
         booked = select(bookings.c.status, func.count()).group_by(bookings.c.status)
         return Totals(
-            users={role.value: 0 for role in Role} | dict(map(tuple, await self._rows(users))),
-            events={"upcoming": 0, "past": 0, "cancelled": 0} | dict(map(tuple, await self._rows(made))),
-            bookings={status: 0 for status in STORED_STATUSES} | dict(map(tuple, await self._rows(booked))),
+            users=_counted(Role, await self._rows(users)),
+            events=_counted(EVENT_STATES, await self._rows(made)),
+            bookings=_counted(STORED_STATUSES, await self._rows(booked)),
         )
 
     async def audit_log(self, *, limit: int, before: int | None) -> list[AuditEntry]:
@@ -207,7 +211,7 @@ class Reports:
             statement = statement.where(audit_log.c.id < before)
         return [AuditEntry(**row._mapping) for row in await self._rows(statement)]  # noqa: SLF001  (documented)
 
-    async def _rows(self, statement: Select[Any]) -> list[Row[Any]]:
+    async def _rows(self, statement: Select[*tuple[Any, ...]]) -> list[Any]:
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).all())
 
@@ -228,7 +232,7 @@ def _page_of(role: Role, limit: int, skip: int) -> Subquery:
     )
 
 
-def _attendees(limit: int, skip: int) -> Select[Any]:
+def _attendees(limit: int, skip: int) -> Select[*tuple[Any, ...]]:
     page = _page_of(Role.ATTENDEE, limit, skip)
     booked = (
         select(func.count().label("number"), _total(bookings.c.quantity).label("tickets"))
@@ -238,7 +242,7 @@ def _attendees(limit: int, skip: int) -> Select[Any]:
     return _with_counts(page, booked)
 
 
-def _organizers(limit: int, skip: int) -> Select[Any]:
+def _organizers(limit: int, skip: int) -> Select[*tuple[Any, ...]]:
     page = _page_of(Role.ORGANIZER, limit, skip)
     organized = (
         select(func.count(events.c.id.distinct()).label("number"), _total(pools.c.taken).label("tickets"))
@@ -249,7 +253,7 @@ def _organizers(limit: int, skip: int) -> Select[Any]:
     return _with_counts(page, organized)
 
 
-def _with_counts(page: Subquery, counted: Lateral) -> Select[Any]:
+def _with_counts(page: Subquery, counted: LateralFromClause) -> Select[*tuple[Any, ...]]:
     return (
         select(page.c.id, page.c.email, page.c.role, page.c.status, page.c.created_at, *counted.c)
         .select_from(page.join(counted, true()))
@@ -257,10 +261,15 @@ def _with_counts(page: Subquery, counted: Lateral) -> Select[Any]:
     )
 
 
+def _counted(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> dict[str, int]:
+    """A count for each name, 0 where there is no row."""
+    return {str(name): 0 for name in names} | {row[0]: row[1] for row in rows}
+
+
 def _total(column: ColumnElement[int]) -> ColumnElement[int]:
     """The sum of a column, 0 of nothing."""
     return cast(func.coalesce(func.sum(column), 0), Integer)
 
 
-def _account(row: Row[Any]) -> tuple[UUID, str, Role, AccountStatus, datetime]:
+def _account(row: Sequence[Any]) -> tuple[UUID, str, Role, AccountStatus, datetime]:
     return row[0], row[1], Role(row[2]), AccountStatus(row[3]), row[4]

@@ -56,21 +56,21 @@ def unlimited(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def client(clean, unlimited):
+async def client(clean, unlimited):  # noqa: ARG001  (clean servers)
     """A client of one API process."""
     async with serving(unlimited) as client:
         yield client
 
 
 @pytest.fixture
-async def other_client(clean, unlimited):
+async def other_client(clean, unlimited):  # noqa: ARG001  (clean servers)
     """A client of a second API process on the same servers."""
     async with serving(unlimited) as client:
         yield client
 
 
 @pytest.fixture
-async def limited_client(clean, settings):
+async def limited_client(clean, settings):  # noqa: ARG001  (clean servers)
     """A client of an API process with the limits that deployments have."""
     async with serving(settings) as client:
         yield client

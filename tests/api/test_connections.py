@@ -10,6 +10,8 @@ import time
 import httpx
 import pytest
 
+from tests.waiting import eventually
+
 HOST = "127.0.0.1"
 
 
@@ -61,7 +63,7 @@ async def test_callers_who_do_not_finish_are_sent_away(api):
         _exchange(api.url, b"GET / HTTP/1.1\r\nHost"),
         _exchange(
             api.url,
-            b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+            b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
         ),
     )
 
@@ -87,7 +89,7 @@ async def test_sigterm_answers_what_is_under_way(api, callers):
     async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
         there = buyer.through(client)
         waiting = asyncio.create_task(there.book(event["id"], Prefer="wait=2"))
-        await _until_booked(buyer)
+        await eventually(lambda: _bookings(buyer))
 
         api.signal(signal.SIGTERM)
         answer = await waiting
@@ -96,6 +98,5 @@ async def test_sigterm_answers_what_is_under_way(api, callers):
     assert (await buyer.get(answer.headers["Location"])).json()["status"] == "pending"
 
 
-async def _until_booked(buyer):
-    while not (await buyer.get("/api/v1/bookings/my-bookings")).json()["items"]:
-        await asyncio.sleep(0.01)
+async def _bookings(buyer):
+    return (await buyer.get("/api/v1/bookings/my-bookings")).json()["items"]

@@ -33,7 +33,7 @@ async def test_a_booking_is_accepted_confirmed_seen_and_cancelled(callers, clien
     assert (shown["remaining"], shown["booked"]) == (10, 0)
 
 
-async def test_a_caller_who_would_wait_gets_the_confirmed_booking(callers, worker):
+async def test_a_caller_who_would_wait_gets_the_confirmed_booking(callers, worker):  # noqa: ARG001
     event = await (await callers.organizer()).make_event()
 
     answer = await (await callers.attendee()).book(event["id"], Prefer="wait=10")

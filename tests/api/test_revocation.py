@@ -65,7 +65,9 @@ FATES = [_nothing, _wipe, _restart, _down]
 
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.__name__.strip("_"))
 @pytest.mark.parametrize("end", ENDINGS, ids=lambda end: end.__name__.strip("_"))
-async def test_an_ended_token_is_dead_everywhere(callers, client, other_client, stores, valkey, end, fate):
+async def test_an_ended_token_is_dead_everywhere(  # noqa: PLR0913, PLR0917  (what ends it, and what happens then)
+    callers, other_client, stores, valkey, end, fate
+):
     admin, caller = await callers.admin(), await callers.attendee()
     there = caller.through(other_client)
     assert (await there.get("/api/v1/me")).status_code == 200
@@ -102,7 +104,7 @@ async def test_a_living_token_works_after_redis_was_wiped(callers, stores):
     assert (await caller.get("/api/v1/me")).status_code == 200
 
 
-async def test_a_new_password_ends_every_other_session(callers, client):
+async def test_a_new_password_ends_every_other_session(callers):
     here = await callers.attendee()
     there = await callers.log_in(here.email)
 
@@ -153,7 +155,7 @@ async def test_the_twenty_first_session_ends_the_first(callers):
     assert (await second.get("/api/v1/me")).status_code == 200
 
 
-async def test_a_closed_account_is_erased_its_bookings_cancelled_and_its_address_free(callers, client, stores):
+async def test_a_closed_account_is_erased_its_bookings_cancelled_and_its_address_free(callers, client):
     organizer, caller = await callers.organizer(), await callers.attendee()
     event = await organizer.make_event(capacity=10)
     booking = (await caller.book(event["id"], quantity=4)).json()

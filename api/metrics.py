@@ -1,0 +1,114 @@
+"""What a process counts of itself, for Prometheus. No label names a person, an event or a path that was made up.
+
+Each process has numbers of its own: scrape every process, not the address that they share.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from domain.refusals import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.core import Metric
+
+    from domain.store.connect import Stores
+    from domain.store.inventory import Pulse
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""From a read in Redis to the longest wait that a caller may ask for."""
+
+METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "OPTIONS"})
+
+NO_ROUTE = "none"
+"""The route of a request that no handler has, and the method of one that no route has."""
+
+
+class Requests(Collector):
+    """Counts answers by route, in plain numbers: one answer costs a microsecond, sums are made when asked for."""
+
+    def __init__(self) -> None:
+        self._statuses: Counter[tuple[str, str, int]] = Counter()
+        self._buckets: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * (len(BUCKETS_S) + 1))
+        self._sums_s: Counter[tuple[str, str]] = Counter()
+
+    def count(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer and the time until it began."""
+        method = method if method in METHODS else NO_ROUTE
+        self._statuses[method, route, status] += 1
+        self._buckets[method, route][bisect_left(BUCKETS_S, seconds)] += 1
+        self._sums_s[method, route] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
+
+    def collect(self) -> Iterable[Metric]:
+        """What was counted."""
+        requests = CounterMetricFamily("onsale_requests", "Requests answered.", labels=("method", "route", "status"))
+        for (method, route, status), number in self._statuses.items():
+            requests.add_metric((method, route, str(status)), number)
+        seconds = HistogramMetricFamily(
+            "onsale_request_seconds", "Time to the start of the answer.", labels=("method", "route")
+        )
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
+        for (method, route), numbers in self._buckets.items():
+            buckets = list(zip(bounds, accumulate(numbers), strict=True))
+            seconds.add_metric((method, route), buckets, self._sums_s[method, route])
+        return [requests, seconds]
+
+
+class Inventory(Collector):
+    """What the inventory says of itself at one moment; no pulses: it does not sell."""
+
+    def __init__(self, pulses: list[Pulse] | None) -> None:
+        self._pulses = pulses
+
+    def collect(self) -> Iterable[Metric]:
+        """Whether it sells, and what waits to be persisted."""
+        up = GaugeMetricFamily("onsale_inventory_up", "1 while the inventory sells, 0 while it is rebuilt.")
+        up.add_metric((), self._pulses is not None)
+        waiting = GaugeMetricFamily(
+            "onsale_unpersisted_bookings", "Changes of bookings not yet in PostgreSQL.", labels=("partition",)
+        )
+        lag_ms = GaugeMetricFamily(
+            "onsale_persist_lag_ms", "How long the oldest of them has waited.", labels=("partition",)
+        )
+        for partition, pulse in enumerate(self._pulses or []):
+            waiting.add_metric((str(partition),), pulse.unpersisted_count)
+            lag_ms.add_metric((str(partition),), pulse.oldest_age_ms)
+        return [up, waiting, lag_ms]
+
+
+class ThisProcess(Collector):
+    """Which process this is."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Its id, so that two processes behind one address can be told apart."""
+        info = GaugeMetricFamily("onsale_api_process", "1, for the process that was asked.", labels=("pid",))
+        info.add_metric((str(os.getpid()),), 1)
+        return [info]
+
+
+requests = Requests()
+"""This process' count."""
+
+
+async def exposition(stores: Stores) -> bytes:
+    """This process' numbers and the inventory's, in Prometheus' text format."""
+    try:
+        pulses = await stores.inventory.pulses()
+    except Unavailable:
+        pulses = None
+    registry = CollectorRegistry()
+    for collector in (requests, Inventory(pulses), ThisProcess()):
+        registry.register(collector)
+    return generate_latest(registry)

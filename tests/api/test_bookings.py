@@ -1,0 +1,222 @@
+"""Bookings over HTTP: keys, polling, cancelling, lists."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+
+import pytest
+
+from tests.waiting import persist_all
+
+NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
+
+
+async def _sale(callers, **fields):
+    organizer = await callers.organizer()
+    return organizer, await organizer.make_event(**fields), await callers.attendee()
+
+
+async def test_one_key_makes_one_booking(callers, other_client):
+    _, event, buyer = await _sale(callers)
+    there = buyer.through(other_client)
+
+    answers = await asyncio.gather(*((buyer, there)[n % 2].book(event["id"], key="k") for n in range(20)))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == [""] + ["true"] * 19
+
+
+async def test_a_key_with_another_body_is_refused(callers):
+    organizer, event, buyer = await _sale(callers)
+    others = [await organizer.make_event() for _ in range(3)]
+    assert (await buyer.book(event["id"], key="k")).status_code == 202
+
+    more = await buyer.book(event["id"], key="k", quantity=2)
+    elsewhere = [await buyer.book(other["id"], key="k") for other in others]
+
+    for answer in (more, *elsewhere):
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_key_is_each_accounts_own(callers):
+    _, event, buyer = await _sale(callers)
+    other = await callers.attendee()
+
+    first, second = await buyer.book(event["id"], key="k"), await other.book(event["id"], key="k")
+
+    assert first.json()["id"] != second.json()["id"]
+
+
+async def test_a_body_spelled_differently_is_the_same(callers):
+    _, event, buyer = await _sale(callers)
+    spelled = ({"event_id": event["id"]}, {"quantity": 1, "event_id": event["id"].upper()})
+
+    answers = [await buyer.post("/api/v1/bookings", body, headers={"Idempotency-Key": "k"}) for body in spelled]
+
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "with space", "ä"], ids=["empty", "long", "space", "not-ascii"])
+async def test_an_odd_key_is_refused(callers, key):
+    _, event, buyer = await _sale(callers)
+
+    answer = await buyer.post("/api/v1/bookings", {"event_id": event["id"]}, headers={"Idempotency-Key": key.encode()})
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/Idempotency-Key")
+
+
+async def test_refusals_carry_their_facts(callers):
+    organizer, event, buyer = await _sale(callers, capacity=5, max_per_user=4)
+    scheduled = await organizer.make_event(sales_open_at="2099-01-01T00:00:00Z", starts_at="2099-02-01T00:00:00Z")
+
+    await buyer.book(event["id"], quantity=3)
+    limit = await buyer.book(event["id"], quantity=2)
+    sold_out = await (await callers.attendee()).book(event["id"], quantity=3)
+    too_early = await buyer.book(scheduled["id"])
+    missing = await buyer.book(NOBODYS_ID)
+
+    assert (limit.status_code, limit.json()["code"]) == (409, "per_user_limit")
+    assert (limit.json()["limit"], limit.json()["already_booked"]) == (4, 3)
+    assert (sold_out.status_code, sold_out.json()["code"], sold_out.json()["remaining"]) == (409, "sold_out", 2)
+    assert (too_early.status_code, too_early.json()["status"]) == (409, "scheduled") or too_early.json()[
+        "code"
+    ] == "not_on_sale"
+    assert too_early.json()["sales_open_at"] == "2099-01-01T00:00:00Z"
+    assert (missing.status_code, missing.json()["code"]) == (404, "event_not_found")
+
+
+async def test_a_status_that_is_known_is_not_sent_again(callers, stores):
+    _, event, buyer = await _sale(callers)
+    path = (await buyer.book(event["id"])).headers["Location"]
+    etag = (await buyer.get(path)).headers["ETag"]
+
+    same = await buyer.get(path, headers={"If-None-Match": etag})
+    await persist_all(stores)
+    changed = await buyer.get(path, headers={"If-None-Match": etag})
+
+    assert (same.status_code, same.content) == (304, b"")
+    assert (changed.status_code, changed.json()["status"]) == (200, "confirmed")
+
+
+async def test_a_long_poll_answers_when_the_booking_is_confirmed(callers, worker):  # noqa: ARG001
+    _, event, buyer = await _sale(callers)
+    path = (await buyer.book(event["id"])).headers["Location"]
+
+    answer = await buyer.get(path, headers={"Prefer": "wait=20"})
+
+    assert answer.json()["status"] == "confirmed"
+
+
+@pytest.mark.parametrize("prefer", ["wait=", "wait=-1", "wait=1e9", "wait=x", "respond-async", "wait=0", ";;,,="])
+async def test_an_odd_preference_is_ignored(callers, prefer):
+    _, event, buyer = await _sale(callers)
+
+    answer = await buyer.book(event["id"], Prefer=prefer)
+
+    assert answer.status_code == 202
+    assert "Preference-Applied" not in answer.headers
+
+
+async def test_a_stream_tells_each_change_until_it_is_final(callers, worker):  # noqa: ARG001
+    _, event, buyer = await _sale(callers)
+    path = (await buyer.book(event["id"])).headers["Location"]
+
+    answer = await buyer.get(path, headers={"Accept": "text/event-stream"})
+
+    told = [json.loads(line[6:])["status"] for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert told[-1] == "confirmed"
+    assert told in (["confirmed"], ["pending", "confirmed"])
+
+
+async def test_a_booking_is_seen_by_its_owner_the_organizer_and_admins_only(callers):
+    organizer, event, buyer = await _sale(callers)
+    path = (await buyer.book(event["id"])).headers["Location"]
+    strangers = [await callers.attendee(), await callers.organizer()]
+
+    seen = [(await caller.get(path)).status_code for caller in (buyer, organizer, await callers.admin())]
+    unseen = [await caller.get(path) for caller in strangers]
+
+    assert seen == [200, 200, 200]
+    assert [(answer.status_code, answer.json()["code"]) for answer in unseen] == [(404, "booking_not_found")] * 2
+    assert (await strangers[0].delete(path.removesuffix("/status"))).status_code == 404
+
+
+async def test_cancelling_again_is_the_same_answer(callers, client, stores):
+    _, event, buyer = await _sale(callers, capacity=3)
+    booking = (await buyer.book(event["id"], quantity=3)).json()
+    await persist_all(stores)
+
+    answers = await asyncio.gather(*(buyer.delete(f"/api/v1/bookings/{booking['id']}") for _ in range(10)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["cancelled_at"] for answer in answers}) == 1
+    assert (await client.get(f"/api/v1/events/{event['id']}")).json()["remaining"] == 3
+
+
+async def test_own_bookings_are_listed_page_by_page_newest_first(callers, stores):
+    _, event, buyer = await _sale(callers)
+    made = [(await buyer.book(event["id"])).json()["id"] for _ in range(5)]
+    await persist_all(stores)
+    made += [(await buyer.book(event["id"])).json()["id"] for _ in range(2)]
+
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = (await buyer.get(f"/api/v1/bookings/my-bookings?limit=3{cursor and '&cursor='}{cursor}")).json()
+        seen += [booking["id"] for booking in page["items"]]
+        cursor = page["next_cursor"]
+
+    assert set(seen) == set(made)
+    assert len(seen) == 7
+
+
+async def test_a_guest_list_is_for_the_events_owner_and_admins(callers, stores):
+    organizer, event, buyer = await _sale(callers)
+    booking = (await buyer.book(event["id"], quantity=2)).json()
+    await persist_all(stores)
+    path = f"/api/v1/bookings/{event['id']}"
+
+    guests = (await organizer.get(path)).json()
+    others = [(await caller.get(path)).status_code for caller in (buyer, await callers.organizer())]
+
+    assert guests["items"] == [
+        {
+            "booking_id": booking["id"],
+            "user_id": buyer.id,
+            "email": buyer.email,
+            "quantity": 2,
+            "status": "confirmed",
+            "created_at": guests["items"][0]["created_at"],
+        }
+    ]
+    assert others == [403, 403]
+    assert (await (await callers.admin()).get(path)).status_code == 200
+
+
+async def test_no_cell_of_a_guest_file_is_a_formula(callers, client, stores):
+    organizer, event, _ = await _sale(callers)
+    body = {"email": '=HYPERLINK("x")@example.org'.replace(" ", ""), "password": "a fine long password"}
+    assert (await client.post("/api/v1/auth/signup", json=body)).status_code == 201
+    guest = await callers.log_in(body["email"])
+    await guest.book(event["id"])
+    await persist_all(stores)
+
+    answer = await organizer.get(f"/api/v1/bookings/{event['id']}", headers={"Accept": "text/csv"})
+
+    header, row = csv.reader(io.StringIO(answer.text))
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert header == ["booking_id", "user_id", "email", "quantity", "status", "created_at"]
+    assert row[2].startswith("'=HYPERLINK")
+
+
+async def test_an_accepted_booking_is_read_at_once_on_every_process(callers, other_client):
+    _, event, buyer = await _sale(callers)
+
+    path = (await buyer.book(event["id"])).headers["Location"]
+
+    assert (await buyer.through(other_client).get(path)).status_code == 200

@@ -1,0 +1,126 @@
+"""Limits count exactly, over all processes, and are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from domain.settings import Limit
+from tests.api.callers import PASSWORD, event_draft
+from tests.api.conftest import serving
+
+FREQUENT = Limit.parse("10/3600")
+
+
+@pytest.fixture
+def strict(settings):
+    """Settings whose limits no test waits out."""
+    return settings.model_copy(update={"limit_booking_create": FREQUENT, "limit_event_create": Limit.parse("2/3600")})
+
+
+async def test_a_limit_counts_over_two_processes_at_once(callers, strict):
+    caller = await callers.attendee()
+    async with serving(strict) as here, serving(strict) as there:
+        both = (caller.through(here), caller.through(there))
+
+        answers = await asyncio.gather(
+            *(both[number % 2].book("0a0a0a0a-0000-4000-8000-00000000aaaa") for number in range(40))
+        )
+
+    assert Counter(answer.status_code for answer in answers) == {404: 10, 429: 30}
+
+
+async def test_limits_are_told_on_success_and_on_refusal(callers, strict):
+    organizer = await callers.organizer()
+    async with serving(strict) as client:
+        caller = organizer.through(client)
+
+        first = await caller.post("/api/v1/events", event_draft())
+        await caller.post("/api/v1/events", event_draft())
+        refused = await caller.post("/api/v1/events", event_draft())
+
+    assert first.headers["RateLimit-Policy"] == '"event_create";q=2;w=3600'
+    assert first.headers["RateLimit"] == '"event_create";r=1;t=1800'
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "rate_limited"
+    assert 1790 <= int(refused.headers["Retry-After"]) <= 1800
+    assert refused.json()["retry_after_seconds"] == int(refused.headers["Retry-After"])
+    assert refused.headers["RateLimit"].startswith('"event_create";r=0;t=')
+
+
+async def test_one_account_does_not_use_up_anothers_limit(callers, strict):
+    one, other = await callers.organizer(), await callers.organizer()
+    async with serving(strict) as client:
+        for _ in range(3):
+            last = await one.through(client).post("/api/v1/events", event_draft())
+
+        answer = await other.through(client).post("/api/v1/events", event_draft())
+
+    assert (last.status_code, answer.status_code) == (429, 201)
+
+
+async def test_logins_are_counted_by_address_and_account(callers, limited_client):
+    caller, other = await callers.attendee(), await callers.attendee()
+
+    wrong = [
+        await limited_client.post("/api/v1/auth/login", json={"email": caller.email, "password": "not this one"})
+        for _ in range(6)
+    ]
+    right = await limited_client.post("/api/v1/auth/login", json={"email": other.email, "password": PASSWORD})
+
+    assert [answer.status_code for answer in wrong] == [401] * 5 + [429]
+    assert right.status_code == 200
+
+
+async def test_signups_are_counted_by_address(limited_client):
+    answers = [
+        await limited_client.post("/api/v1/auth/signup", json={"email": f"{n}@example.org", "password": PASSWORD})
+        for n in range(6)
+    ]
+
+    assert [answer.status_code for answer in answers] == [201] * 5 + [429]
+
+
+async def test_addresses_have_limits_of_their_own(clean, settings):  # noqa: ARG001
+    few = settings.model_copy(update={"limit_default": Limit.parse("1/3600")})
+    async with (
+        serving(few, client=("2001:db8::1", 1)) as one,
+        serving(few, client=("2001:db8::2", 1)) as neighbour,
+        serving(few, client=("2001:db8:0:1::1", 1)) as other,
+    ):
+        statuses = [(await client.get("/api/v1/events")).status_code for client in (one, neighbour, other)]
+
+    assert statuses == [200, 429, 200]
+
+
+async def test_a_header_does_not_change_the_address_unless_a_trusted_proxy_sent_it(clean, settings):  # noqa: ARG001
+    few = settings.model_copy(update={"limit_default": Limit.parse("1/3600")})
+    async with serving(few) as client:
+        first = await client.get("/api/v1/events", headers={"X-Forwarded-For": "192.0.2.1"})
+        second = await client.get("/api/v1/events", headers={"X-Forwarded-For": "192.0.2.2"})
+
+    assert (first.status_code, second.status_code) == (200, 429)
+
+
+async def test_without_redis_reads_pass_and_logins_are_refused(limited_client, callers, valkey):
+    caller = await callers.attendee()
+    valkey.stop()
+
+    read = await caller.through(limited_client).get("/api/v1/me")
+    login = await limited_client.post("/api/v1/auth/login", json={"email": caller.email, "password": PASSWORD})
+
+    assert read.status_code == 200
+    assert (login.status_code, login.json()["code"]) == (503, "unavailable")
+
+
+async def test_health_is_answered_without_redis_and_without_limit(limited_client, valkey):
+    valkey.stop()
+
+    answers = [await limited_client.get("/health/live") for _ in range(400)]
+    ready = await limited_client.get("/health/ready")
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert ready.status_code == 503
+    assert ready.json()["redis"] == "does not answer"

@@ -1,0 +1,113 @@
+"""Who may call what. A route without a row here fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.app import create_app
+
+NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
+
+ANYONE = frozenset({"anonymous", "attendee", "organizer", "admin", "banned"})
+MEMBERS = frozenset({"attendee", "organizer", "admin"})
+BUYERS = frozenset({"attendee", "admin"})
+SELLERS = frozenset({"organizer", "admin"})
+ADMINS = frozenset({"admin"})
+
+MAY = {
+    "POST /api/v1/auth/signup": ANYONE,
+    "POST /api/v1/auth/login": ANYONE,
+    "GET /api/v1/auth/refresh_token": MEMBERS,
+    "POST /api/v1/auth/refresh_token": MEMBERS,
+    "GET /api/v1/auth/logout": MEMBERS,
+    "POST /api/v1/auth/logout": MEMBERS,
+    "GET /api/v1/me": MEMBERS,
+    "PATCH /api/v1/me": MEMBERS,
+    "DELETE /api/v1/me": MEMBERS,
+    "PATCH /api/v1/me/role": MEMBERS,
+    "GET /api/v1/dashboard": MEMBERS,
+    "GET /api/v1/events": ANYONE,
+    "GET /api/v1/events/{event_id}": ANYONE,
+    "POST /api/v1/events": SELLERS,
+    "PATCH /api/v1/events/{event_id}": SELLERS,
+    "DELETE /api/v1/events/{event_id}": SELLERS,
+    "POST /api/v1/bookings": BUYERS,
+    "GET /api/v1/bookings/my-bookings": BUYERS,
+    "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
+    "DELETE /api/v1/bookings/{booking_id}": BUYERS,
+    "GET /api/v1/bookings/{event_id}": SELLERS,
+    "POST /api/v1/admin/auth/login": ANYONE,
+    "GET /api/v1/admin/users/attendees": ADMINS,
+    "GET /api/v1/admin/users/organizers": ADMINS,
+    "GET /api/v1/admin/users/details/{user_id}": ADMINS,
+    "PATCH /api/v1/admin/users/role/{user_id}": ADMINS,
+    "DELETE /api/v1/admin/users/{user_id}": ADMINS,
+    "POST /api/v1/admin/users/{user_id}/unban": ADMINS,
+    "GET /api/v1/admin/audit-log": ADMINS,
+    "GET /api/v1/admin/events/{event_id}/reconciliation": ADMINS,
+    "POST /api/v1/admin/events/{event_id}/reconciliation": ADMINS,
+    "GET /health/live": ANYONE,
+    "GET /health/ready": ANYONE,
+    "GET /metrics": ANYONE,
+    "GET /api/v1/docs": ANYONE,
+    "GET /api/v1/docs/assets/{name}": ANYONE,
+    "GET /api/v1/docs/problems": ANYONE,
+    "GET /api/v1/openapi.json": ANYONE,
+    "GET /api/v1/redoc": ANYONE,
+    "GET /": ANYONE,
+}
+
+CREDENTIALS = ("/auth/login", "/auth/signup")
+"""Whatever is answered here is about the body, not about who calls."""
+
+
+def test_every_route_has_a_row(settings):
+    routes = {
+        f"{method} {route.path_format}"
+        for route in create_app(settings).app.routes
+        for method in set(route.methods) - {"OPTIONS"}
+    }
+
+    assert routes == set(MAY)
+
+
+@pytest.mark.parametrize("who", sorted(ANYONE))
+async def test_a_caller_may_what_its_role_may_and_nothing_else(callers, client, who):
+    wrong = {}
+    caller = await _caller(callers, who)
+    for row in sorted(MAY, key=lambda row: ("logout" in row, "refresh" in row, row)):
+        status = await _status(client, caller, row)
+        if status not in _expected(row, who, status):
+            wrong[row] = status
+        if caller and status < 300 and ("logout" in row or "refresh" in row):
+            caller = await _caller(callers, who)
+
+    assert wrong == {}
+
+
+def _expected(row, who, status):
+    if who in MAY[row]:
+        return {status} - ({401, 403, 500} if not row.endswith(CREDENTIALS) else {500})
+    return {403} if who in MEMBERS else {401}
+
+
+async def _caller(callers, who):
+    if who == "anonymous":
+        return None
+    if who != "banned":
+        return await getattr(callers, who)()
+    caller = await callers.attendee()
+    await (await callers.admin()).delete(f"/api/v1/admin/users/{caller.id}")
+    return caller
+
+
+async def _status(client, caller, row):
+    method, path = row.split(" ")
+    path = path.replace("{name}", "swagger-ui.css")
+    for name in ("event_id", "booking_id", "user_id"):
+        path = path.replace(f"{{{name}}}", NOBODYS_ID)
+    body = {} if method in {"POST", "PATCH", "DELETE"} else None
+    if caller is None:
+        return (await client.request(method, path, json=body)).status_code
+    token = caller.refresh_token if "refresh_token" in path else None
+    return (await caller.call(method, path, json=body, token=token)).status_code

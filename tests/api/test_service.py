@@ -1,0 +1,52 @@
+"""What whoever runs the service can see."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+
+from domain.store.doorbell import QUEUE_NAME
+
+
+@pytest.fixture
+async def seen_worker(stores):
+    """What a worker leaves while it hears its queue."""
+    await stores.queue.set(QUEUE_NAME + ":health-check", "seen", ex=60)
+
+
+async def test_ready_is_what_can_sell(client, seen_worker):  # noqa: ARG001
+    answer = await client.get("/health/ready")
+
+    assert (answer.status_code, set(answer.json().values())) == (200, {"ready", "ok"})
+
+
+async def test_without_workers_nothing_is_ready(client):
+    answer = await client.get("/health/ready")
+
+    assert (answer.status_code, answer.json()["worker"]) == (503, "no worker was seen lately")
+
+
+async def test_without_inventory_nothing_is_ready(client, seen_worker, valkey):  # noqa: ARG001
+    async with Redis.from_url(valkey.url()) as redis:
+        await redis.script_flush()
+
+    answer = await client.get("/health/ready")
+
+    assert (answer.status_code, answer.json()["inventory"]) == (503, "does not answer")
+
+
+async def test_metrics_count_answers_by_route_and_name_nobody(callers, client):
+    buyer = await callers.attendee()
+    await buyer.get("/api/v1/me")
+    await client.get("/api/v1/events/0b0b0b0b-0000-4000-8000-000000000002")
+    await client.get("/made/up/path")
+
+    text = (await client.get("/metrics")).text
+
+    assert 'onsale_requests_total{method="GET",route="/api/v1/me",status="200"}' in text
+    assert 'route="/api/v1/events/{event_id}",status="404"' in text
+    assert "onsale_inventory_up 1.0" in text
+    assert "made/up" not in text
+    assert "0b0b0b0b" not in text
+    assert buyer.id not in text
+    assert "example.org" not in text
