@@ -7,11 +7,13 @@ import csv
 import io
 import json
 
-import pytest
-
 from tests.waiting import persist_all
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
+
+ODD_KEYS = ["", "x" * 256, "with space", "ä"]
+
+ODD_PREFERENCES = ["wait=", "wait=-1", "wait=1e9", "wait=x", "respond-async", "wait=0", ";;,,="]
 
 
 async def _sale(callers, **fields):
@@ -60,13 +62,15 @@ async def test_a_body_spelled_differently_is_the_same(callers):
     assert answers[0].json()["id"] == answers[1].json()["id"]
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "with space", "ä"], ids=["empty", "long", "space", "not-ascii"])
-async def test_an_odd_key_is_refused(callers, key):
+async def test_an_odd_key_is_refused(callers):
     _, event, buyer = await _sale(callers)
 
-    answer = await buyer.post("/api/v1/bookings", {"event_id": event["id"]}, headers={"Idempotency-Key": key.encode()})
+    for key in ODD_KEYS:
+        answer = await buyer.post(
+            "/api/v1/bookings", {"event_id": event["id"]}, headers={"Idempotency-Key": key.encode()}
+        )
 
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/Idempotency-Key")
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/Idempotency-Key")
 
 
 async def test_refusals_carry_their_facts(callers):
@@ -111,14 +115,14 @@ async def test_a_long_poll_answers_when_the_booking_is_confirmed(callers, worker
     assert answer.json()["status"] == "confirmed"
 
 
-@pytest.mark.parametrize("prefer", ["wait=", "wait=-1", "wait=1e9", "wait=x", "respond-async", "wait=0", ";;,,="])
-async def test_an_odd_preference_is_ignored(callers, prefer):
+async def test_an_odd_preference_is_ignored(callers):
     _, event, buyer = await _sale(callers)
 
-    answer = await buyer.book(event["id"], Prefer=prefer)
+    for prefer in ODD_PREFERENCES:
+        answer = await buyer.book(event["id"], Prefer=prefer)
 
-    assert answer.status_code == 202
-    assert "Preference-Applied" not in answer.headers
+        assert answer.status_code == 202
+        assert "Preference-Applied" not in answer.headers
 
 
 async def test_a_stream_tells_each_change_until_it_is_final(callers, worker):  # noqa: ARG001
