@@ -10,6 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from api.protocol import BoundedProtocol
+from domain.logs import configure_logs
 from domain.settings import SettingsRefused, load_settings
 
 BACKLOG = 2048
@@ -25,6 +26,7 @@ DRAIN_S = 35
 def main() -> None:
     """Serve on the socket that was handed down, or on HOST and PORT, until SIGTERM; then answer what is under way."""
     settings = load_settings()
+    configure_logs(settings)
     config = uvicorn.Config(
         create_app(settings),
         loop="uvloop",
@@ -36,7 +38,7 @@ def main() -> None:
         lifespan="on",
         server_header=False,
         access_log=False,
-        log_level="warning",
+        log_config=None,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,

@@ -148,7 +148,7 @@ def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Re
     """Answer a refusal with its facts."""
     status = status_of(type(refusal))
     if status == 503:  # noqa: PLR2004
-        log.warning("unavailable", code=refusal.code, detail=refusal.detail, cause=repr(refusal.__cause__))
+        log.warning("unavailable", code=refusal.code, detail=refusal.detail, cause=type(refusal.__cause__).__name__)
     return problem(
         request,
         status=status,

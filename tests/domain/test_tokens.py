@@ -1,0 +1,149 @@
+"""A token says who calls only if this deployment signed it, for this use, not too long ago."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import jwt
+import pytest
+
+from domain.identity import Account, AccountStatus, Role
+from domain.refusals import Unauthenticated
+from domain.tokens import AUDIENCE, ISSUER, VERDICTS_MAX, KeyRing, TokenKind, Tokens
+
+SECRET = "0123456789abcdef0123456789abcdef"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LIFETIMES = {TokenKind.ACCESS: 1800, TokenKind.REFRESH: 604_800}
+SESSION = uuid4()
+ACCOUNT = Account(
+    id=uuid4(),
+    email="somebody@example.org",
+    password_hash="",
+    role=Role.ATTENDEE,
+    status=AccountStatus.ACTIVE,
+    token_epoch=3,
+    created_at=NOW,
+)
+
+
+def _tokens(*secrets):
+    return Tokens(KeyRing(secrets or (SECRET,)), LIFETIMES)
+
+
+def _issued(tokens, kind=TokenKind.ACCESS):
+    return tokens.issue(kind, ACCOUNT, session_id=SESSION, now=NOW)
+
+
+def _forged(*, key=SECRET, algorithm="HS256", headers=None, **claims):
+    """A token like ours, but for what is said here; None leaves a claim out."""
+    ours = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(ACCOUNT.id),
+        "sid": str(SESSION),
+        "jti": str(uuid4()),
+        "role": "attendee",
+        "epoch": 3,
+        "iat": int(NOW.timestamp()),
+        "exp": int(NOW.timestamp()) + 1800,
+    }
+    given = {name: value for name, value in (ours | claims).items() if value is not None}
+    kid = KeyRing([SECRET]).signing_kid
+    return jwt.encode(given, key, algorithm=algorithm, headers={"kid": kid, "typ": "at+jwt"} | (headers or {}))
+
+
+def test_what_was_issued_is_read():
+    tokens = _tokens()
+
+    token = tokens.read(_issued(tokens), TokenKind.ACCESS, now=NOW)
+
+    assert (token.account_id, token.session_id, token.role, token.epoch) == (ACCOUNT.id, SESSION, Role.ATTENDEE, 3)
+
+
+def test_a_token_like_ours_is_read():
+    assert _tokens().read(_forged(), TokenKind.ACCESS, now=NOW).account_id == ACCOUNT.id
+
+
+FORGERIES = {
+    "another key": _forged(key="x" * 32),
+    "another algorithm": _forged(key="x" * 64, algorithm="HS512"),
+    "no signature": _forged(key=None, algorithm="none"),
+    "another type": _forged(headers={"typ": "JWT"}),
+    "an unknown key name": _forged(headers={"kid": "nobody's"}),
+    "an empty key name": _forged(headers={"kid": ""}),
+    "another issuer": _forged(iss="somebody"),
+    "another audience": _forged(aud="somebody"),
+    "no audience": _forged(aud=None),
+    "no subject": _forged(sub=None),
+    "a subject that is no id": _forged(sub="admin"),
+    "no session": _forged(sid=None),
+    "no id": _forged(jti=None),
+    "no expiry": _forged(exp=None),
+    "no time of issue": _forged(iat=None),
+    "no epoch": _forged(epoch=None),
+    "an epoch of another type": _forged(epoch="3"),
+    "an unknown role": _forged(role="root"),
+    "too long": _forged(more="x" * 4096),
+    "not ascii": "ä.ö.ü",
+    "no token": "abc",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_token_is_refused_like_any_other(forgery):
+    with pytest.raises(Unauthenticated) as refused:
+        _tokens().read(FORGERIES[forgery], TokenKind.ACCESS, now=NOW)
+
+    assert refused.value.detail == "A valid access token is needed."
+
+
+def test_a_changed_payload_is_refused():
+    tokens = _tokens()
+    header, payload, signature = _issued(tokens).split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "==")) | {"role": "admin"}
+    changed = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+
+    with pytest.raises(Unauthenticated):
+        tokens.read(f"{header}.{changed}.{signature}", TokenKind.ACCESS, now=NOW)
+
+
+def test_neither_kind_passes_for_the_other():
+    tokens = _tokens()
+
+    for kind, other in ((TokenKind.ACCESS, TokenKind.REFRESH), (TokenKind.REFRESH, TokenKind.ACCESS)):
+        with pytest.raises(Unauthenticated):
+            tokens.read(_issued(tokens, kind), other, now=NOW)
+
+
+def test_expiry_is_asked_each_time_with_ten_seconds_for_the_clocks():
+    tokens = _tokens()
+    text = _issued(tokens)
+
+    tokens.read(text, TokenKind.ACCESS, now=NOW + timedelta(seconds=1809))
+    tokens.read(text, TokenKind.ACCESS, now=NOW - timedelta(seconds=10))
+
+    for moment in (NOW + timedelta(seconds=1810), NOW - timedelta(seconds=11)):
+        with pytest.raises(Unauthenticated):
+            tokens.read(text, TokenKind.ACCESS, now=moment)
+
+
+def test_an_older_key_of_the_ring_still_verifies_and_a_retired_one_does_not():
+    old, new = "o" * 32, "n" * 32
+    text = _issued(_tokens(old))
+
+    assert _tokens(new, old).read(text, TokenKind.ACCESS, now=NOW)
+    with pytest.raises(Unauthenticated):
+        _tokens(new).read(text, TokenKind.ACCESS, now=NOW)
+
+
+def test_the_verdicts_a_process_remembers_are_bounded():
+    tokens = _tokens()
+    tokens._verified = dict.fromkeys(map(str, range(VERDICTS_MAX)), None)
+
+    tokens.read(_issued(tokens), TokenKind.ACCESS, now=NOW)
+
+    assert len(tokens._verified) == VERDICTS_MAX
