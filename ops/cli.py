@@ -134,11 +134,11 @@ def demo() -> None:
     Passwords are random, made once, and kept in DATA_DIR/demo.json; later runs print the same.
     """
     from ops.demo import describe, make_demo
-    from ops.readiness import reachable_host
+    from ops.readiness import base_url
 
     made = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
     settings = load_settings()
-    click.echo(describe(made, base_url=f"http://{reachable_host(settings.host)}:{settings.port}/api/v1"))
+    click.echo(describe(made, base_url=f"{base_url(settings.host, settings.port)}/api/v1"))
 
 
 @main.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import select
 import sys
 import threading
 from itertools import cycle
@@ -31,6 +33,10 @@ class Console:
         self._width = max(map(len, names), default=0)
         colours = cycle(COLOURS) if self._stream.isatty() else cycle([""])
         self._colours = dict(zip(names, colours, strict=False))
+        self._terminal = select.poll()
+        if self._stream.isatty():
+            # No event but the hang-up, which is always told.
+            self._terminal.register(os.dup(self._stream.fileno()), 0)
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
         self._writer = threading.Thread(target=self._write, name="console", daemon=True)
         self._writer.start()
@@ -44,6 +50,10 @@ class Console:
         for line in text.splitlines():
             self._put(f"{prefix} {line}\n")
 
+    def hung_up(self) -> bool:
+        """Tell whether the terminal was closed. Only its session's leader gets a signal, and that may be make."""
+        return bool(self._terminal.poll(0))
+
     def close(self) -> None:
         """Print what is waiting, as far as a reader takes it in time."""
         self._put(None)
@@ -56,13 +66,17 @@ class Console:
             return
 
     def _write(self) -> None:
-        reader_gone = False
         while (line := self._lines.get()) is not None:
-            if reader_gone:
-                continue
             try:
                 self._stream.write(line)
                 self._stream.flush()
-            except (OSError, ValueError):
-                # The terminal or the pipe was closed; selling goes on until somebody says stop.
-                reader_gone = True
+            except OSError:
+                # Nobody reads any more; whether to go on is not decided here.
+                _silence(self._stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let everything written to `stream`, and what it still holds, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

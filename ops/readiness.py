@@ -51,3 +51,9 @@ class Readiness(threading.Thread):
 def reachable_host(host: str) -> str:
     """Return an address that reaches a server listening on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not listened on.
+
+
+def base_url(host: str, port: int) -> str:
+    """Return the URL of a server listening on `host` and `port`, without a slash at its end."""
+    reachable = reachable_host(host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

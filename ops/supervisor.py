@@ -74,7 +74,7 @@ class Supervisor:
     def turn(self) -> None:
         """Supervise for one tick; raises Stopped."""
         self._relay(TICK_SECONDS)
-        if self._asked_to_stop:
+        if self._asked_to_stop or self._console.hung_up():
             raise Stopped
         now = time.monotonic()
         for keeper in self._keepers:

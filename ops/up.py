@@ -20,7 +20,7 @@ from ops.holder import held
 from ops.launch import PR_SET_PDEATHSIG
 from ops.listening import listen
 from ops.procfile import read_procfile
-from ops.readiness import Readiness, reachable_host
+from ops.readiness import Readiness, base_url, reachable_host
 from ops.server import wait_until_ready
 from ops.supervisor import Stopped, Supervisor
 
@@ -98,6 +98,8 @@ class _Run:
                 self._supervisor.wait(lambda: False)
             finally:
                 self._say("stopping")
+                # Who comes now is refused at once, instead of waiting for nobody.
+                listener.close()
                 self._supervisor.stop()
 
     @contextlib.contextmanager
@@ -162,10 +164,10 @@ class _Run:
         return child
 
     def _say_where(self) -> None:
-        host, port = reachable_host(self._settings.host), self._settings.port
+        url = base_url(self._settings.host, self._settings.port)
         seconds = time.monotonic() - self._began_at
         try_it = f" To log in and book, type: {os.path.relpath(sys.argv[0])} demo" if self._settings.embedded else ""
-        self._say(f"ready after {seconds:.1f} s. Open http://{host}:{port}/ or http://{host}:{port}/api/v1/docs.{try_it}")
+        self._say(f"ready after {seconds:.1f} s. Open {url}/ or {url}/api/v1/docs.{try_it}")
 
     def _say(self, text: str) -> None:
         self._console.say("onsale", text)

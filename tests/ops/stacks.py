@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -80,7 +81,8 @@ class Stack(Process):
         """Kill whatever is left of it."""
         super().discard()
         for process in self.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def _owns(self, process: psutil.Process) -> bool:
         # Servers run in a folder of the stack's; everything else has it on its command line.

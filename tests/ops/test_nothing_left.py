@@ -64,8 +64,9 @@ def test_a_stack_that_was_killed_starts_again_at_once_on_the_same_port_and_data(
 
     second = start(embedded=True, PORT=str(first.port))
     second.wait_until_ready()
+    second.wait_until(lambda: bool(second.worker_pids()))
 
-    assert second.worker_pids()
+    assert second.port == first.port
 
 
 def test_it_ends_when_the_process_that_started_it_is_killed():
