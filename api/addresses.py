@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from api.fields import fields
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network
 
@@ -57,7 +59,7 @@ class Proxies:
 
 
 def _forwarded(scope: Scope) -> list[str]:
-    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    values = fields(scope, b"x-forwarded-for")
     return ",".join(values).split(",")[-HOPS_MAX:] if values else []
 
 

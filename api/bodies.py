@@ -9,6 +9,7 @@ import msgspec
 from litestar.dto import AbstractDTO
 from msgspec import Struct
 
+from api.fields import field as header_field
 from api.problems import MalformedBody, UnsupportedMediaType
 from domain.refusals import Invalid
 
@@ -96,7 +97,7 @@ class JsonBody(AbstractDTO[Model]):
 
     def decode_bytes(self, value: bytes) -> Body:
         """A route's body."""
-        check_media_type(self.asgi_connection.headers.get("content-type"))
+        check_media_type(header_field(self.asgi_connection.scope, b"content-type"))
         decoder: msgspec.json.Decoder[Body] = self._decoders[self.asgi_connection.route_handler.handler_id]
         return decode(value, decoder)
 

@@ -83,7 +83,7 @@ class BookingController(Controller):
             event_id=data.event_id,
             user_id=request.user.account_id,
             quantity=data.quantity,
-            idempotency_key=idempotency_key(request),
+            idempotency_key=idempotency_key(request.scope),
         )
         seconds = wait_s(request)
         booking = await box_office.wait_until_final(reservation.booking, seconds=seconds)

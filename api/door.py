@@ -11,6 +11,7 @@ from litestar import Request
 from litestar.enums import ScopeType
 
 from api.access import OPTIONS_ACCESS, UNLIMITED, Access, declared_access
+from api.fields import fields
 from api.options import answer_options
 from api.process import STATE, Process
 from domain.refusals import Invalid, Refusal, Unauthenticated
@@ -18,7 +19,7 @@ from domain.store.admission import UNCOUNTED, Admitted, Ask
 from domain.tokens import unauthenticated, utc_now
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
     from domain.tokens import Token
 
@@ -41,25 +42,85 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit the request, or raise."""
         if scope["type"] == ScopeType.HTTP:
-            declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
-            at: Process = scope["litestar_app"].state[STATE]
             scope["user"] = scope["auth"] = None
-            admit = _admit_bearer if declared.roles else _admit_anyone
-            admitted = await admit(Request(scope, receive), declared, at)
-            _tell_limit(scope, admitted)
+            declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
+            if declared.limit != UNLIMITED:
+                admitted = await _Caller(scope, receive, declared).admit()
+                _tell_limit(scope, admitted)
             if scope["method"] == "OPTIONS":
                 await answer_options(scope, send)
                 return
         await self.app(scope, receive, send)
 
 
-def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+class _Caller:
+    """One request before the door."""
+
+    def __init__(self, scope: HTTPScope, receive: Receive, declared: Access) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._declared = declared
+        self._process: Process = scope["litestar_app"].state[STATE]
+
+    async def admit(self) -> Admitted:
+        """Admit by account where one is needed or told, else by address; some routes always by address."""
+        declared = self._declared
+        if declared.roles:
+            return await self._admit_account()
+        if declared.limit_address:
+            return await self._admit_address(declared.limit_address)
+        try:
+            return await self._admit_account()
+        except Unauthenticated:
+            return await self._admit_address(declared.limit)
+
+    async def _admit_account(self) -> Admitted:
+        at, declared = self._process, self._declared
+        text = bearer(self._scope)
+        token = at.tokens.read(text, declared.token, now=utc_now())
+        if declared.limit_address:
+            await self._admit_address(declared.limit_address)
+        admitted = await at.stores.admission.admit(token, await self._ask(token))
+        self._scope["user"], self._scope["auth"] = token, text
+        return admitted
+
+    async def _admit_address(self, limit: str) -> Admitted:
+        rule = self._process.rule(limit)
+        if rule is None:
+            return UNCOUNTED
+        address = self._process.proxies.client_of(self._scope)
+        return await self._process.stores.admission.admit_address(address, rule)
+
+    async def _ask(self, token: Token) -> Ask:
+        declared = self._declared
+        rule = self._process.rule(declared.limit)
+        subject = token.session_id.hex if declared.per_session else ""
+        key = idempotency_key(self._scope) if declared.keyed else None
+        if declared.keyed is None or key is None:
+            return Ask(rule, subject)
+        try:
+            # The framework keeps the body it read for whoever reads it next.
+            return Ask(rule, subject, key, declared.keyed(await Request(self._scope, self._receive).body()))
+        except Refusal:
+            # The body asks for nothing: it is counted here, and refused where bodies are.
+            return Ask(rule, subject)
+
+
+def bearer(scope: Scope) -> str:
+    """The token in the one Authorization field; raises Unauthenticated when there is no such thing."""
+    values = fields(scope, b"authorization")
+    if len(values) != 1 or values[0][: len(SCHEME)].lower() != SCHEME:
+        raise unauthenticated()
+    return values[0][len(SCHEME) :].strip()
+
+
+def idempotency_key(scope: Scope) -> str | None:
     """The caller's key for this request, None without one.
 
     Raises:
         Invalid: it is not 1 to 255 visible ASCII characters, or there are several.
     """
-    keys = request.headers.getall("idempotency-key", [])
+    keys = fields(scope, b"idempotency-key")
     if not keys:
         return None
     key = keys[0]
@@ -68,57 +129,6 @@ def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
         message = f"must be one header of 1 to {KEY_CHARS_MAX} visible ASCII characters"
         raise Invalid.at(pointer, message)
     return key
-
-
-async def _admit_bearer(request: Request[Any, Any, Any], declared: Access, at: Process) -> Admitted:
-    text = bearer(request)
-    if text is None:
-        raise unauthenticated()
-    token = at.tokens.read(text, declared.token, now=utc_now())
-    if declared.limit_address:
-        await _count_address(request, declared.limit_address, at)
-    admitted = await at.stores.admission.admit(token, await _ask(request, declared, token, at))
-    request.scope["user"], request.scope["auth"] = token, text
-    return admitted
-
-
-async def _admit_anyone(request: Request[Any, Any, Any], declared: Access, at: Process) -> Admitted:
-    """Count by account if a usable token came along, else by address; some routes always by address."""
-    if declared.limit == UNLIMITED:
-        return UNCOUNTED
-    if declared.limit_address:
-        return await _count_address(request, declared.limit_address, at)
-    try:
-        return await _admit_bearer(request, declared, at)
-    except Unauthenticated:
-        return await _count_address(request, declared.limit, at)
-
-
-async def _ask(request: Request[Any, Any, Any], declared: Access, token: Token, at: Process) -> Ask:
-    subject = token.session_id.hex if declared.per_session else ""
-    key = idempotency_key(request) if declared.keyed else None
-    if declared.keyed is None or key is None:
-        return Ask(at.rule(declared.limit), subject)
-    try:
-        return Ask(at.rule(declared.limit), subject, key, declared.keyed(await request.body()))
-    except Refusal:
-        # The body makes no booking: it is counted, and refused where bodies are.
-        return Ask(at.rule(declared.limit), subject)
-
-
-async def _count_address(request: Request[Any, Any, Any], limit: str, at: Process) -> Admitted:
-    rule = at.rule(limit)
-    if rule is None:
-        return UNCOUNTED
-    return await at.stores.admission.admit_address(at.proxies.client_of(request.scope), rule)
-
-
-def bearer(request: Request[Any, Any, Any]) -> str | None:
-    """The token in the one Authorization header, None when there is no such thing."""
-    values = request.headers.getall("authorization", [])
-    if len(values) != 1 or values[0][: len(SCHEME)].lower() != SCHEME:
-        return None
-    return values[0][len(SCHEME) :].strip() or None
 
 
 def _tell_limit(scope: Any, admitted: Admitted) -> None:  # noqa: ANN401  (a scope with a key of the envelope's)

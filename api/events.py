@@ -17,12 +17,14 @@ from api.guards import check_owns_event
 from api.preferences import event_etag, expected_version, matches
 from api.process import process
 from api.wire import CountedPage, EventShown
-from domain.events import Event, EventChanges, NewEvent
+from domain.events import EventChanges, NewEvent
 from domain.refusals import CapacityBelowSold, EventNotFound, VersionMismatch
 from domain.tokens import Token, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from api.showing import Shown
 
 TITLE_CHARS_MIN = 3
 LOCATION_CHARS_MIN = 3
@@ -126,8 +128,7 @@ class EventController(Controller):
     @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,), reads=("If-None-Match",)))
     async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """An event with the places that remain at this moment."""
-        event = await process(request).stores.box_office.event(event_id)
-        return await _response(request, event)
+        return _response(request, await process(request).showing.of(event_id))
 
     @post("/", status_code=201, **access(ORGANIZERS, limit="event_create"))
     async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
@@ -135,7 +136,7 @@ class EventController(Controller):
         event = await process(request).stores.box_office.create_event(
             data.event(), organizer_id=request.user.account_id
         )
-        return await _response(request, event, status_code=201)
+        return _response(request, await process(request).showing.of(event.id), status_code=201)
 
     @patch(
         "/{event_id:uuid}",
@@ -152,20 +153,21 @@ class EventController(Controller):
         """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
         box_office = process(request).stores.box_office
         check_owns_event(request, await box_office.event(event_id))
-        event = await box_office.change_event(event_id, data.changes(), expected_version=expected_version(request))
-        return await _response(request, event)
+        await box_office.change_event(event_id, data.changes(), expected_version=expected_version(request))
+        return _response(request, await process(request).showing.of(event_id))
 
     @delete("/{event_id:uuid}", status_code=200, **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound,)))
     async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """Cancel an event: sales stop at once, its bookings are cancelled in the background."""
         box_office = process(request).stores.box_office
         check_owns_event(request, await box_office.event(event_id))
-        return await _response(request, await box_office.cancel_event(event_id))
+        await box_office.cancel_event(event_id)
+        return _response(request, await process(request).showing.of(event_id))
 
 
-async def _response(request: Request[Any, Any, Any], event: Event, *, status_code: int = 200) -> Response[EventShown]:
+def _response(request: Request[Any, Any, Any], shown: Shown, *, status_code: int = 200) -> Response[EventShown]:
     """An event as it stands, or 304 for whoever has it already."""
-    ((event, remaining, status),) = await process(request).stores.box_office.on_show([event])
+    event, remaining, status = shown
     etag = event_etag(event.version, remaining, status)
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if status_code == 201:  # noqa: PLR2004

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from api.fields import field
+
 if TYPE_CHECKING:
     from litestar import Request
 
@@ -23,7 +25,7 @@ RETRY_AFTER_S = 1
 
 def wait_s(request: Request[Any, Any, Any]) -> int:
     """For how many seconds the caller would wait (RFC 7240); 0 for no or an odd preference."""
-    for part in request.headers.get("prefer", "").split(","):
+    for part in (field(request.scope, b"prefer") or "").split(","):
         match = _WAIT.fullmatch(part.split(";", 1)[0].strip())
         if match:
             return min(int(match[1]), WAIT_S_MAX)
@@ -53,7 +55,9 @@ def event_etag(version: int, *parts: object) -> str:
 
 def matches(request: Request[Any, Any, Any], etag: str) -> bool:
     """Whether the caller has this version already (`If-None-Match`)."""
-    wanted = request.headers.get("if-none-match", "")
+    wanted = field(request.scope, b"if-none-match")
+    if wanted is None:
+        return False
     return wanted.strip() == "*" or etag in _ETAG.findall(wanted)
 
 
@@ -63,7 +67,7 @@ def expected_version(request: Request[Any, Any, Any]) -> int | None:
     Only the version of an event counts: what was sold since it was read is no change of it. A tag that
     none of ours could be stands for version 0, which no event has.
     """
-    wanted = request.headers.get("if-match", "*").strip()
+    wanted = (field(request.scope, b"if-match") or "*").strip()
     if wanted == "*":
         return None
     match = _VERSION.match(wanted)
@@ -72,5 +76,5 @@ def expected_version(request: Request[Any, Any, Any]) -> int | None:
 
 def accepts(request: Request[Any, Any, Any], media_type: str) -> bool:
     """Whether the caller asks for this media type by its name."""
-    offered = request.headers.get("accept", "").lower().split(",")
+    offered = (field(request.scope, b"accept") or "").lower().split(",")
     return media_type in {each.split(";", 1)[0].strip() for each in offered}

@@ -5,6 +5,8 @@ The one place where the engine's refusals meet HTTP statuses.
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,6 +52,8 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.PersistenceLagging: 503,
 }
 """The status of each refusal. A test compares it with the classes there are."""
+
+LOG_UNAVAILABLE_EVERY_S = 1.0
 
 CALLER_LEFT = "client disconnected prematurely"
 """What the framework says, as a fault of ours, of a body that never arrived whole."""
@@ -148,7 +152,7 @@ def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Re
     """Answer a refusal with its facts."""
     status = status_of(type(refusal))
     if status == 503:  # noqa: PLR2004
-        log.warning("unavailable", code=refusal.code, detail=refusal.detail, cause=type(refusal.__cause__).__name__)
+        _log_unavailable(refusal)
     return problem(
         request,
         status=status,
@@ -222,6 +226,19 @@ def problem_body(  # noqa: PLR0913  (the members of a problem)
 def request_id(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """The id of this request, as the envelope chose it."""
     return str(connection.scope.get("request_id", ""))
+
+
+_logged_unavailable_s = -math.inf
+
+
+def _log_unavailable(refusal: refusals.Refusal) -> None:
+    """Log that something is away, once a second: while it is, thousands of requests find out."""
+    global _logged_unavailable_s  # noqa: PLW0603  (one clock for the process)
+    now_s = time.monotonic()
+    if now_s - _logged_unavailable_s >= LOG_UNAVAILABLE_EVERY_S:
+        _logged_unavailable_s = now_s
+        cause = type(refusal.__cause__).__name__ if refusal.__cause__ else None
+        log.warning("unavailable", code=refusal.code, detail=refusal.detail, cause=cause)
 
 
 def _headers(refusal: refusals.Refusal) -> dict[str, str]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from api.access import rules_of
 from api.addresses import Proxies
+from api.showing import Showing
 from domain.membership import Membership
 from domain.passwords import Passwords
 from domain.settings import Settings
@@ -34,6 +35,7 @@ class Process(Struct, frozen=True):
     reports: Reports
     tokens: Tokens
     membership: Membership
+    showing: Showing
     rules: dict[str, Rule] | None
     proxies: Proxies
 
@@ -55,6 +57,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                 reports=Reports(stores.engine),
                 tokens=tokens,
                 membership=Membership(stores.accounts, stores.admission, stores.box_office, passwords, tokens),
+                showing=Showing(stores.box_office),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
             )
