@@ -88,10 +88,11 @@ def access(  # noqa: PLR0913  (what there is to declare)
         reads=reads,
     )
     guarded = (Unauthenticated, Forbidden) if roles else ()
+    counted = () if limit == UNLIMITED else (Invalid, RateLimited, Unavailable)
     return {
         "opt": {OPT: declared},
         "security": [{"bearer": []}] if roles else [],
-        "responses": _responses((*refuses, *guarded, Invalid, RateLimited, Unavailable)),
+        "responses": _responses((*refuses, *guarded, *counted)),
     }
 
 

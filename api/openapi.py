@@ -19,7 +19,9 @@ from api.problems import PROBLEM_MEDIA_TYPE
 from api.routes import api_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from litestar.handlers import HTTPRouteHandler
 
     from api.access import Access
 
@@ -64,14 +66,16 @@ HEADERS: dict[str, dict[str, Any]] = {
 BODY_PROBLEMS = {400: "malformed_body", 413: "body_too_large", 415: "unsupported_media_type"}
 """What any body can be refused for before its fields are looked at."""
 
+_KNOWN_ALREADY = {"description": "The caller has it already."}
+
 MORE_RESPONSES: dict[str, dict[str, Any]] = {
-    "ApiV1BookingsCreate": {
+    "bookings_create": {
         "201": {
             "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
         }
     },
-    "ApiV1BookingsBooking_IdStatus": {
+    "bookings_status": {
         "200": {
             "description": "The booking, or its changes as a stream.",
             "content": {
@@ -79,11 +83,32 @@ MORE_RESPONSES: dict[str, dict[str, Any]] = {
                 "text/event-stream": {"schema": {"type": "string"}},
             },
         },
-        "304": {"description": "The caller has it already."},
+        "304": _KNOWN_ALREADY,
     },
-    "ApiV1EventsEvent_IdShow": {"304": {"description": "The caller has it already."}},
+    "bookings_guests": {
+        "200": {
+            "description": "A page of the guest list, or all of it as a file.",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/GuestPage"}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        }
+    },
+    "events_show": {"304": _KNOWN_ALREADY},
+    "service_ready": {
+        "503": {
+            "description": "Something is missing.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Readiness"}}},
+        }
+    },
+    "service_metrics": {
+        "200": {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
 }
 """Answers of routes that have several, by operation."""
+
+_GENERIC = re.compile(rb'(?:Counted)?Page_(?:\w+\.)*(\w+)_(?=")')
+"""What the framework calls a page of things, after the module the things are from."""
 
 _PARAMETER = re.compile(r"{[^}]+}")
 
@@ -102,6 +127,7 @@ def openapi_document() -> bytes:
             license=License("MIT", identifier="MIT"),
             tags=TAGS,
             use_handler_docstrings=True,
+            operation_id_creator=_operation_id,
             components=Components(
                 security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
             ),
@@ -110,9 +136,10 @@ def openapi_document() -> bytes:
     document: dict[str, Any] = described.openapi_schema.to_schema()
     for operation, declared in _operations(described, document):
         operation.setdefault("parameters", []).extend(_header(name) for name in declared.reads)
+        operation["summary"], _, _ = operation["description"].partition(".")
         _correct_responses(operation)
     document["paths"] = _merged(document["paths"])
-    return msgspec.json.encode(document)
+    return _GENERIC.sub(rb"\1Page", msgspec.json.encode(document))
 
 
 def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Access]]:
@@ -124,6 +151,11 @@ def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[dict[
                 declared = declared_access(handler)
                 if declared and method.lower() in item:
                     yield item[method.lower()], declared
+
+
+def _operation_id(handler: HTTPRouteHandler, _method: str, _path: Sequence[object]) -> str:
+    """The resource and what is done with it, e.g. `bookings_create`."""
+    return f"{handler.fn.__module__.rpartition('.')[2]}_{handler.handler_name}"
 
 
 def _header(name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import re
 from api.access import declared_access
 from api.app import create_app
 from api.assets import FILES
-from api.openapi import openapi_document
+from api.openapi import MORE_RESPONSES, openapi_document
 from api.pages import statuses_by_code
 from api.problems import PARAGRAPHS, STATUSES
 from domain.refusals import Refusal
@@ -76,8 +76,22 @@ def test_every_operation_is_described():
 def test_every_error_of_the_document_is_a_problem():
     for name, operation in _operations().items():
         for status, response in operation["responses"].items():
-            if status >= "400" and not name.endswith("/health/ready"):
+            if status >= "400" and "/health/" not in name:
                 assert list(response["content"]) == ["application/problem+json"], (name, status)
+
+
+def test_operations_are_named_after_what_they_do():
+    names = {operation["operationId"] for operation in _operations().values()}
+
+    assert {"bookings_create", "events_show", "auth_log_in"} <= names
+    assert len(names) == len(_operations())
+    assert set(MORE_RESPONSES) <= names
+
+
+def test_every_schema_that_is_named_is_there():
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(DOCUMENT)))
+
+    assert named <= set(DOCUMENT["components"]["schemas"])
 
 
 def test_no_two_paths_of_the_document_are_the_same_path():
