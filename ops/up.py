@@ -150,7 +150,8 @@ class _Run:
             self._supervisor.turn()
             if time.monotonic() > next_progress_at:
                 next_progress_at += PROGRESS_SECONDS
-                self._say(f"waiting until it is ready: {readiness.last_answer}")
+                waiting_for = "demo data" if readiness.ready.is_set() else f"readiness: {readiness.last_answer}"
+                self._say(f"waiting for {waiting_for}")
         self._say_where()
 
     def _start_demo(self, environment: Mapping[str, str]) -> Child | None:
