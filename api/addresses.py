@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
 from api.fields import fields
@@ -33,7 +33,7 @@ class Proxies:
     @classmethod
     def of(cls, settings: Settings) -> Proxies:
         """The proxies a deployment trusts: none, unless it says so."""
-        return cls([ip_network(network) for network in getattr(settings, "trusted_proxies", ())])
+        return cls(list(settings.trusted_proxies))
 
     def client_of(self, scope: Scope) -> str:
         """The caller's address, or the network it stands for.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException, ValidationException
 
 from api import options
@@ -17,6 +18,7 @@ from api.door import Door
 from api.envelope import Envelope
 from api.guards import role_allows
 from api.landing import LandingController
+from api.openapi import HEADERS
 from api.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.process import STATE, open_process
 from api.routes import PREFIX, api_routes
@@ -31,6 +33,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+EXPOSED_HEADERS = [
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+]
+"""What pages of other origins may read of an answer, besides what browsers always let them read."""
+
 
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application. Its lifespan opens the stores; opening asks no server, so it starts without any.
@@ -38,7 +52,7 @@ def create_app(settings: Settings) -> ASGIApp:
     Raises:
         Undeclared: a route does not say who may call it, and how often.
     """
-    return Envelope(create_litestar(settings))
+    return Envelope(create_litestar(settings), hosts=settings.allowed_hosts)
 
 
 def create_litestar(settings: Settings) -> Litestar:
@@ -53,6 +67,7 @@ def create_litestar(settings: Settings) -> Litestar:
             HTTPException: on_http_exception,
             Exception: on_failure,
         },
+        cors_config=_cors(settings),
         dto=JsonBody,
         return_dto=None,
         lifespan=[_serving(settings)],
@@ -64,6 +79,20 @@ def create_litestar(settings: Settings) -> Litestar:
     check_declared(app, rules_of(settings))
     app.state[options.STATE] = options.methods_by_shape(app)
     return app
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Which pages of other origins may call: those that are named. Tokens travel in a header, never in cookies."""
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", *HEADERS, "X-Request-Id"],
+        allow_credentials=False,
+        expose_headers=EXPOSED_HEADERS,
+        max_age=3600,
+    )
 
 
 def _serving(settings: Settings) -> Callable[[Litestar], Any]:

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 """What of a caller's id may stand in our logs and answers."""
 
+_PORT = re.compile(rb":\d+$")
+
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -42,8 +44,9 @@ class Envelope:
     answers adds header fields.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...] = ()) -> None:
         self.app = app
+        self._hosts = frozenset(host.lower().encode() for host in hosts)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  (gets keys of ours)
         """Serve one request, or the lifespan."""
@@ -51,11 +54,14 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         envelope = _Reply(scope, send)
+        if self._hosts and _host(scope) not in self._hosts:
+            await envelope.refuse(400)
+            return
         try:
             await self.app(scope, receive, envelope.send)
         except Exception:
             log.exception("request_failed", request_id=scope["request_id"])
-            await envelope.apologize()
+            await envelope.refuse(500)
 
 
 class _Reply:
@@ -98,17 +104,23 @@ class _Reply:
             seconds=time.perf_counter() - self._began_s,
         )
 
-    async def apologize(self) -> None:
-        """Answer a fault, if nothing was answered yet."""
+    async def refuse(self, status: int) -> None:
+        """Answer a problem of this status, if nothing was answered yet."""
         if self._started:
             return
-        code, title = FRAMEWORK[500]
+        code, title = FRAMEWORK[status]
         body = problem_body(
-            status=500, code=code, title=title, detail=PARAGRAPHS[code], instance=self._request_id, facts={}
+            status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=self._request_id, facts={}
         )
         headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _host(scope: dict[str, Any]) -> bytes | None:
+    """The name that was asked for, without its port."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), None)
+    return host and _PORT.sub(b"", host.lower())
 
 
 def _request_id(scope: dict[str, Any]) -> bytes:

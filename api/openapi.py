@@ -120,6 +120,7 @@ def openapi_document() -> bytes:
         api_routes(),
         dto=JsonBody,
         return_dto=None,
+        logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Onsale",
             version="1",

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.sabotage import Failpoint, Protection
 
@@ -42,6 +51,25 @@ class Limit:
         """Write it as it is set."""
         return f"{self.count}/{'min' if self.period_s == 60 else self.period_s}"
 
+
+def _words(text: object) -> object:
+    """What stands between the commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip()) if isinstance(text, str) else text
+
+
+def _is_origin(text: str) -> str:
+    if not ORIGIN.fullmatch(text):
+        message = "expected origins like https://shop.example.org, without a path, and never *"
+        raise ValueError(message)
+    return text
+
+
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
+"""An origin as browsers send it; `*` would let any page on the internet act for its readers."""
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_is_origin)], ...], NoDecode, BeforeValidator(_words)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_words)]
 
 RateLimit = Annotated[Limit, BeforeValidator(Limit.parse)]
 
@@ -95,6 +123,16 @@ class Settings(BaseSettings):
     limit_admin_write: RateLimit = _limit("10/min", "Admin actions that change something, per account.")
     limit_admin_read: RateLimit = _limit("60/min", "Admin actions that read, per account.")
     limit_default: RateLimit = _limit("300/min", "Everything else, per account or address.")
+    trusted_proxies: Networks = Field(
+        default=(), description="Networks of proxies whose `X-Forwarded-For` is believed, with commas between."
+    )
+    cors_origins: Origins = Field(
+        default=(),
+        description="Origins whose pages may call the API, exactly as browsers send them, with commas between.",
+    )
+    allowed_hosts: Words = Field(
+        default=(), description="Names the API answers to, with commas between; any, when unset."
+    )
     durability: Literal["redis", "postgres"] = Field(
         "redis",
         description="What an accepted booking survives: every process and power loss, or the loss of Redis too.",
@@ -103,7 +141,9 @@ class Settings(BaseSettings):
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."
     )
-    failpoint_hits: Path | None = Field(None, description="File that each failpoint adds a line to; none kills without it.")
+    failpoint_hits: Path | None = Field(
+        None, description="File that each failpoint adds a line to; none kills without it."
+    )
     protections_off: frozenset[Protection] = Field(
         default=frozenset(), description="JSON: protections that a negative control takes away."
     )

@@ -1,0 +1,64 @@
+"""What browsers and proxies in front are told and believed."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from domain.settings import Limit, Settings
+from tests.api.conftest import serving
+
+SHOP = "https://shop.example.org"
+
+
+async def _preflight(client, origin):
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, idempotency-key",
+    }
+    return await client.options("/api/v1/bookings", headers=headers)
+
+
+async def test_only_named_origins_may_call(clean, unlimited):  # noqa: ARG001
+    async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
+        named, other = await _preflight(client, SHOP), await _preflight(client, "https://shop.example.org.evil.example")
+        read = await client.get("/api/v1/events", headers={"Origin": SHOP})
+
+    assert named.headers["Access-Control-Allow-Origin"] == SHOP
+    assert "Access-Control-Allow-Origin" not in other.headers
+    assert read.headers["Access-Control-Allow-Origin"] == SHOP
+    assert "Access-Control-Allow-Credentials" not in read.headers
+
+
+async def test_without_named_origins_none_may_call(client):
+    answer = await client.get("/api/v1/events", headers={"Origin": SHOP})
+
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_only_named_hosts_are_answered(clean, unlimited):  # noqa: ARG001
+    async with serving(unlimited.model_copy(update={"allowed_hosts": ("onsale.test",)})) as client:
+        ours = await client.get("/health/live")
+        other = await client.get("/health/live", headers={"Host": "evil.example"})
+
+    assert ours.status_code == 200
+    assert (other.status_code, other.json()["code"]) == (400, "bad_request")
+
+
+async def test_a_trusted_proxy_is_believed_up_to_the_first_hop_nobody_vouches_for(settings, clean):  # noqa: ARG001
+    proxies = Settings.model_validate({"trusted_proxies": "127.0.0.0/8, 10.0.0.0/8"}).trusted_proxies
+    few = settings.model_copy(update={"trusted_proxies": proxies, "limit_default": Limit.parse("1/3600")})
+    async with serving(few) as client:
+        chains = ["192.0.2.1", "192.0.2.2", "198.51.100.9, 192.0.2.1", "192.0.2.3, 10.1.2.3", "nonsense"]
+        statuses = [
+            (await client.get("/api/v1/events", headers={"X-Forwarded-For": chain})).status_code for chain in chains
+        ]
+
+    assert statuses == [200, 200, 429, 200, 200]
+
+
+@pytest.mark.parametrize("origins", ["*", "https://a.example/path", "null", "https://*.example.org"])
+def test_origins_are_exact(origins):
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"cors_origins": origins})
