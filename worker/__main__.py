@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 from arq import cron
 from arq.worker import Worker, func
+from redis.exceptions import RedisError
 
 from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
@@ -16,6 +19,9 @@ from domain.store.connect import Stores, open_stores
 from domain.store.doorbell import PERSIST_JOB, QUEUE_NAME, deserialize, serialize
 from worker.jobs import persist_partition, reconcile_all
 from worker.sweep import keep_in_order, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = structlog.get_logger()
 
@@ -31,50 +37,90 @@ RECONCILE_SECONDS = set(range(0, 60, 5))
 
 RECONCILE_TIMEOUT_S = 120
 
+SEEN_S = 5
+"""How often a worker says in the queue that it lives; readiness misses it a second later than that."""
 
-async def serve(stores: Stores, worker: Worker) -> None:
+CANCEL_AGAIN_S = 2.0
+"""How long a cancelled pass may take to finish what is under way before it is cancelled again."""
+
+HEAR_AGAIN_S = 0.25
+"""How soon a queue that went away is listened to again."""
+
+
+async def serve(stores: Stores, stop: asyncio.Event) -> None:
     """Hear doorbells, sweep and keep the inventory in order, until told to stop."""
-    background = [
-        asyncio.create_task(keep_in_order(stores)),
-        asyncio.create_task(sweep(stores)),
-    ]
-    hearing = asyncio.create_task(worker.async_run())
-    done, _ = await asyncio.wait([*background, hearing], return_when=asyncio.FIRST_COMPLETED)
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, return_exceptions=True)
+    stopping = asyncio.create_task(stop.wait())
+    passes = [asyncio.create_task(work) for work in (keep_in_order(stores), sweep(stores), hear(stores))]
+    done, _ = await asyncio.wait([*passes, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await end(passes)
     for task in done:
-        if not task.cancelled():
-            # A pass that ended by itself is a fault: end the process, the supervisor starts another.
-            task.result()
+        # A pass that ended by itself is a fault: end the process, the supervisor starts another.
+        task.result()
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: a cancellation that arrives while a connection of redis-py is being handed out is
+    sometimes lost, and arq's loop then runs on.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+
+
+async def hear(stores: Stores) -> None:
+    """Answer doorbells until cancelled; then finish the jobs that are under way.
+
+    A queue that goes away is heard again when it is back. The process must not end with it: its other
+    passes rebuild the inventory, which cannot wait for a new process.
+    """
+    while True:
+        worker = _queue_worker(stores)
+        try:
+            await worker.async_run()
+        except (RedisError, OSError) as error:
+            log.warning("queue_lost", cause=str(error))
+        except asyncio.CancelledError:
+            if worker.tasks:
+                await asyncio.wait(worker.tasks.values(), timeout=JOB_TIMEOUT_S)
+            raise
+        await asyncio.sleep(HEAR_AGAIN_S)
+
+
+def _queue_worker(stores: Stores) -> Worker:
+    return Worker(
+        [func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0)],
+        cron_jobs=[cron(reconcile_all, second=RECONCILE_SECONDS, timeout=RECONCILE_TIMEOUT_S, keep_result=0)],
+        queue_name=QUEUE_NAME,
+        redis_pool=stores.queue,
+        ctx={"stores": stores},
+        # A worker that lost its queue would take the signals with it.
+        handle_signals=False,
+        poll_delay=POLL_DELAY_S,
+        max_jobs=JOBS_MAX,
+        job_timeout=JOB_TIMEOUT_S,
+        keep_result=0,
+        health_check_interval=SEEN_S,
+        job_serializer=serialize,
+        job_deserializer=deserialize,
+        log_results=False,
+    )
 
 
 async def main() -> None:
-    """Open the stores and serve."""
+    """Open the stores and serve until SIGTERM or SIGINT."""
     settings = load_settings()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_stores(settings) as stores:
-        worker = Worker(
-            [func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0)],
-            cron_jobs=[cron(reconcile_all, second=RECONCILE_SECONDS, timeout=RECONCILE_TIMEOUT_S, keep_result=0)],
-            queue_name=QUEUE_NAME,
-            redis_pool=stores.queue,
-            ctx={"stores": stores},
-            poll_delay=POLL_DELAY_S,
-            max_jobs=JOBS_MAX,
-            job_timeout=JOB_TIMEOUT_S,
-            keep_result=0,
-            job_completion_wait=JOB_TIMEOUT_S,
-            job_serializer=serialize,
-            job_deserializer=deserialize,
-            log_results=False,
-        )
-        try:
-            await serve(stores, worker)
-        except asyncio.CancelledError:
-            log.info("worker_stopped")
-        finally:
-            reach(Failpoint.SHUTTING_DOWN)
-            await worker.close()
+        await serve(stores, stop)
+        log.info("worker_stopped")
+        reach(Failpoint.SHUTTING_DOWN)
 
 
 if __name__ == "__main__":
