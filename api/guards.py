@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.access import declared_access
 from domain.identity import Role
-from domain.refusals import BookingNotFound, Forbidden
+from domain.refusals import Forbidden
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -35,8 +35,8 @@ def check_owns_event(request: Request[Token, Any, Any], event: Event) -> None:
 
 
 def check_owns_booking(request: Request[Token, Any, Any], booking: Booking) -> None:
-    """Raise BookingNotFound, as if it were not there, for whoever is neither its owner nor an admin."""
+    """Raise Forbidden for whoever is neither the booking's owner nor an admin."""
     caller = request.user
     if caller.account_id != booking.user_id and caller.role is not Role.ADMIN:
-        detail = "There is no booking with this id."
-        raise BookingNotFound(detail)
+        detail = "This is somebody else's booking."
+        raise Forbidden(detail)

@@ -55,6 +55,9 @@ STATUSES: dict[type[refusals.Refusal], int] = {
 
 LOG_UNAVAILABLE_EVERY_S = 1.0
 
+RETRY_AFTER_S = 1
+"""When to come back after an unavailability that does not know better."""
+
 CALLER_LEFT = "client disconnected prematurely"
 """What the framework says, as a fault of ours, of a body that never arrived whole."""
 
@@ -246,7 +249,8 @@ def _headers(refusal: refusals.Refusal) -> dict[str, str]:
     headers = {}
     if isinstance(refusal, (refusals.Unauthenticated, refusals.InvalidCredentials)):
         headers["WWW-Authenticate"] = "Bearer"
-    retry_s = refusal.facts.get("retry_after_seconds")
+    unavailable = isinstance(refusal, refusals.Unavailable)
+    retry_s = refusal.facts.get("retry_after_seconds", RETRY_AFTER_S if unavailable else None)
     if retry_s is not None:
         headers["Retry-After"] = str(retry_s)
     if isinstance(refusal, refusals.RateLimited) and "limit" in refusal.facts:

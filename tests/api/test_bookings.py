@@ -147,7 +147,18 @@ async def test_a_booking_is_seen_by_its_owner_the_organizer_and_admins_only(call
 
     assert seen == [200, 200, 200]
     assert [(answer.status_code, answer.json()["code"]) for answer in unseen] == [(404, "booking_not_found")] * 2
-    assert (await strangers[0].delete(path.removesuffix("/status"))).status_code == 404
+    cancelling = [(await caller.delete(path.removesuffix("/status"))).status_code for caller in (*strangers, organizer)]
+    assert cancelling == [404, 404, 403]
+
+
+async def test_whoever_became_an_organizer_still_cancels_what_it_booked(callers):
+    _, event, buyer = await _sale(callers)
+    booking = (await buyer.book(event["id"])).json()
+    buyer.access_token = (await buyer.patch("/api/v1/me/role", {"role": "organizer"})).json()["access_token"]
+
+    cancelled = await buyer.delete(f"/api/v1/bookings/{booking['id']}")
+
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
 
 
 async def test_cancelling_again_is_the_same_answer(callers, client, stores):

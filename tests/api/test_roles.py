@@ -34,7 +34,7 @@ MAY = {
     "POST /api/v1/bookings": BUYERS,
     "GET /api/v1/bookings/my-bookings": BUYERS,
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
-    "DELETE /api/v1/bookings/{booking_id}": BUYERS,
+    "DELETE /api/v1/bookings/{booking_id}": MEMBERS,
     "GET /api/v1/bookings/{event_id}": SELLERS,
     "POST /api/v1/admin/auth/login": ANYONE,
     "GET /api/v1/admin/users/attendees": ADMINS,
