@@ -13,14 +13,14 @@ PACKAGE = "drf_spectacular_sidecar"
 """Published for a Django application; only its files are read, nothing of it is imported."""
 
 FILES = {
-    "swagger-ui-bundle.js": ("swagger-ui-dist/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    "swagger-ui-bundle.js": ("swagger-ui-dist/swagger-ui-bundle.js", "text/javascript"),
     "swagger-ui-standalone-preset.js": (
         "swagger-ui-dist/swagger-ui-standalone-preset.js",
-        "text/javascript; charset=utf-8",
+        "text/javascript",
     ),
-    "swagger-ui.css": ("swagger-ui-dist/swagger-ui.css", "text/css; charset=utf-8"),
+    "swagger-ui.css": ("swagger-ui-dist/swagger-ui.css", "text/css"),
     "favicon-32x32.png": ("swagger-ui-dist/favicon-32x32.png", "image/png"),
-    "redoc.standalone.js": ("redoc/bundles/redoc.standalone.js", "text/javascript; charset=utf-8"),
+    "redoc.standalone.js": ("redoc/bundles/redoc.standalone.js", "text/javascript"),
 }
 """The only names that are served: a path is never made from what a caller sent."""
 

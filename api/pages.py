@@ -28,7 +28,7 @@ class Page(Struct, frozen=True):
         """The page as an answer."""
         return Response(
             self.content,
-            media_type="text/html; charset=utf-8",
+            media_type="text/html",
             headers={"Content-Security-Policy": self.policy, "Cache-Control": "no-cache"},
         )
 
