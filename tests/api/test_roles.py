@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from litestar import Litestar, get
 
+from api.access import Undeclared, access, check_declared, rules_of
 from api.app import create_app
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
@@ -111,3 +113,21 @@ async def _status(client, caller, row):
         return (await client.request(method, path, json=body)).status_code
     token = caller.refresh_token if "refresh_token" in path else None
     return (await caller.call(method, path, json=body, token=token)).status_code
+
+
+def test_a_route_that_declares_nothing_does_not_start(settings):
+    @get("/undeclared")
+    async def undeclared() -> None:
+        """Says not who may call it."""
+
+    with pytest.raises(Undeclared, match="/undeclared"):
+        check_declared(Litestar([undeclared], logging_config=None), rules_of(settings))
+
+
+def test_a_limit_that_there_is_not_does_not_start(settings):
+    @get("/", **access(frozenset(), limit="nothing"))
+    async def mistyped() -> None:
+        """Names a limit nobody configured."""
+
+    with pytest.raises(Undeclared):
+        check_declared(Litestar([mistyped], logging_config=None), rules_of(settings))
