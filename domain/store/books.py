@@ -21,7 +21,7 @@ from domain.events import POOL_MAIN, from_ms
 from domain.partitions import partition_of_booking, partition_of_event
 from domain.reconciliation import Counted, CounterBooks, StoredBooks
 from domain.store.inventory import counters_key, epoch_key, mine_key, record_key, unpersisted_key
-from domain.store.ledger import read_booking
+from domain.store.ledger import IDLE_MS_MAX, read_booking
 from domain.store.schema import bookings, events, pools, repairs
 
 if TYPE_CHECKING:
@@ -168,9 +168,12 @@ class Books:
             return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
 
 
-_LOCK_POOL = text("SELECT 1 FROM pools WHERE event_id = :event_id FOR UPDATE").bindparams(
-    bindparam("event_id", type_=Uuid)
-)
+_LOCK_POOL = text(
+    """
+    SELECT set_config('idle_in_transaction_session_timeout', :idle_ms, true) FROM pools
+    WHERE event_id = :event_id FOR UPDATE
+    """
+).bindparams(bindparam("event_id", type_=Uuid), idle_ms=str(IDLE_MS_MAX))
 
 _RECOUNT_POOL = text(
     """

@@ -200,7 +200,7 @@ class Catalog:
 
     async def mark_cleared(self, event_id: UUID, *, now: datetime) -> None:
         """Record that no booking of a cancelled event holds places any more."""
-        async with self._database.begin() as connection:
+        async with self._database.statement() as connection:
             await connection.execute(update(events).where(events.c.id == event_id).values(cleared_at=now))
 
     async def _hold_epoch(self, connection: AsyncConnection) -> None:

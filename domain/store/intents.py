@@ -74,7 +74,7 @@ class Intents:
     async def forget_kept(self) -> int:
         """Delete the intents whose change is in `bookings`; answers how many."""
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
-        async with self._database.begin() as connection:
+        async with self._database.statement() as connection:
             return (await connection.execute(delete(intents).where(done))).rowcount
 
     def _launch(self) -> None:

@@ -75,7 +75,7 @@ _SAME_KEY = text(
 """Spelled as the index is, or PostgreSQL would not use that."""
 
 IDLE_MS_MAX = 700
-"""How long a transaction that holds the epoch may do nothing.
+"""How long a transaction that holds the epoch or a pool may do nothing.
 
 Its process stands still then; PostgreSQL ends it, so that it cannot stop the others.
 """
@@ -191,7 +191,7 @@ class Ledger:
             .values(epoch=func.greatest(inventory_epoch.c.epoch, above) + 1)
             .returning(inventory_epoch.c.epoch)
         )
-        async with self._database.begin() as connection:
+        async with self._database.statement() as connection:
             return int((await connection.execute(statement)).scalar_one())
 
     async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
@@ -199,13 +199,13 @@ class Ledger:
 
         For economy only: two rebuilds are safe, the later epoch wins.
         """
-        async with self._database.begin() as connection:
+        async with self._database.statement() as connection:
             taken = await connection.execute(_TAKE_REBUILD_LEASE, {"holder": holder, "seconds": seconds})
             return taken.one_or_none() is not None
 
     async def leave_rebuild_lease(self, holder: UUID) -> None:
         """Let the next one rebuild at once, should that be needed."""
-        async with self._database.begin() as connection:
+        async with self._database.statement() as connection:
             await connection.execute(_LEAVE_REBUILD_LEASE, {"holder": holder})
 
     async def persist(self, batch: Sequence[Booking], *, epoch: int) -> dict[UUID, Written]:

@@ -70,6 +70,16 @@ class Database:
         async with self._translated(self.engine.begin()) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement is a transaction of its own.
+
+        For what locks rows that everybody needs: PostgreSQL commits it by itself, so a process that
+        freezes before it hears the answer holds nothing.
+        """
+        async with self.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()

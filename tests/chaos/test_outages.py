@@ -1,0 +1,107 @@
+"""Workers outlive the servers they need."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from domain.rebuilding import in_order
+from domain.store.connect import open_stores
+from ops.chaos.proxy import Proxy
+from tests.factories import book, make_event
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from domain.settings import Settings
+    from domain.store.connect import Stores
+    from ops.valkey import EmbeddedValkey
+    from tests.processes import Processes
+
+AWAY_SECONDS = 1.0
+"""Longer than a worker takes to notice."""
+
+AT_ONCE_SECONDS = 3.0
+"""On a busy machine; a lock that is in the way stays there for longer."""
+
+
+async def test_a_worker_outlives_a_redis_that_comes_back(
+    stores: Stores, processes: Processes, valkey: EmbeddedValkey
+) -> None:
+    worker = processes.worker()
+    event = await make_event(stores)
+
+    valkey.kill()
+    await asyncio.sleep(AWAY_SECONDS)
+    valkey.start()
+
+    await eventually(lambda: in_order(stores))
+    booking = await book(stores, event)
+    await eventually(lambda: stores.ledger.find(booking.id))
+    assert worker.stop() == 0
+
+
+async def test_a_worker_is_told_to_end_while_redis_is_away(
+    stores: Stores, processes: Processes, valkey: EmbeddedValkey
+) -> None:
+    worker = processes.worker()
+    assert await in_order(stores)
+
+    valkey.kill()
+    await asyncio.sleep(AWAY_SECONDS)
+
+    assert worker.stop() in {0, -signal.SIGTERM}
+
+
+async def test_a_process_that_freezes_while_it_begins_an_epoch_keeps_nobody_from_it(
+    stores: Stores, settings: Settings, tmp_path: Path
+) -> None:
+    async with frozen(settings, tmp_path, "inventory_epoch", lambda other: other.ledger.begin_epoch(above=0)):
+        epoch = await asyncio.wait_for(stores.ledger.begin_epoch(above=0), AT_ONCE_SECONDS)
+
+    assert epoch > 1
+
+
+async def test_a_process_that_freezes_while_it_leases_the_rebuild_keeps_nobody_from_it(
+    stores: Stores, settings: Settings, tmp_path: Path
+) -> None:
+    await take_lease(stores)
+    async with frozen(settings, tmp_path, "rebuild_lease", take_lease):
+        taken = await asyncio.wait_for(take_lease(stores), AT_ONCE_SECONDS)
+
+    assert taken
+
+
+def take_lease(stores: Stores) -> Awaitable[bool]:
+    return stores.ledger.take_rebuild_lease(uuid4(), seconds=0)
+
+
+@asynccontextmanager
+async def frozen(
+    settings: Settings, folder: Path, table: str, work: Callable[[Stores], Awaitable[object]]
+) -> AsyncIterator[None]:
+    """A process that sent a statement to `table`, and stands still since before it was answered."""
+    url = make_url(settings.database_url.get_secret_value())
+    link = Proxy(folder / ".s.PGSQL.5432", Path(url.query["host"]) / ".s.PGSQL.5432")
+    await link.open()
+    through = SecretStr(url.set(query={"host": str(folder)}).render_as_string())
+    async with open_stores(settings.model_copy(update={"database_url": through})) as other:
+        holder = await asyncpg.connect(url.render_as_string())
+        async with holder.transaction():
+            await holder.execute(f"SELECT FROM {table} FOR UPDATE")
+            working = asyncio.create_task(work(other))
+            await eventually(lambda: holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+            link.silence()
+        await holder.close()
+        yield
+        await link.close()
+        await asyncio.gather(working, return_exceptions=True)
