@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
-from domain.store.doorbell import PERSIST_JOB, QUEUE_NAME, deserialize, serialize
-from worker.jobs import persist_partition, reconcile_all
+from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
+from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
 from worker.sweep import keep_in_order, sweep
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ JOB_TIMEOUT_S = 10
 RECONCILE_SECONDS = set(range(0, 60, 5))
 """When reconciliation begins in each minute; arq starts it once over all workers."""
 
-RECONCILE_TIMEOUT_S = 120
+RECONCILE_TIMEOUT_S = 20
+"""arq takes the longest timeout of all jobs for how long a killed worker's jobs are left alone."""
 
 SEEN_S = 5
 """How often a worker says in the queue that it lives; readiness misses it a second later than that."""
@@ -93,7 +94,10 @@ async def hear(stores: Stores) -> None:
 
 def _queue_worker(stores: Stores) -> Worker:
     return Worker(
-        [func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0)],
+        [
+            func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0),
+            func(clear_cancelled_event, name=CLEAR_JOB, timeout=JOB_TIMEOUT_S, keep_result=0),
+        ],
         cron_jobs=[cron(reconcile_all, second=RECONCILE_SECONDS, timeout=RECONCILE_TIMEOUT_S, keep_result=0)],
         queue_name=QUEUE_NAME,
         redis_pool=stores.queue,
