@@ -117,10 +117,24 @@ class BoxOffice:
             The last booking's id, None at the end of the round, and the places still taken: 0 when done.
         """
         terms = await self._load_terms(event_id)
+        read_in, read_ms = self._inventory.epoch, await self._inventory.now_ms()
         batch = await self._ledger.holding(event_id, after=after, limit=CLEAR_BATCH_MAX)
-        await asyncio.gather(*(self._release(booking.id, terms, reason="event_cancelled") for booking in batch))
+        await asyncio.gather(*(self._clear(each, terms, read_ms=read_ms, read_in=read_in) for each in batch))
         (taken,) = await self._inventory.taken([event_id])
-        return (batch[-1].id if batch else None), taken or 0
+        if taken is None:
+            detail = "The inventory is being rebuilt."
+            raise InventoryUnavailable(detail, retry_after_seconds=1)
+        return (batch[-1].id if batch else None), taken
+
+    async def _clear(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
+        """Cancel a booking of a cancelled event, as PostgreSQL had it a moment ago."""
+        await self._inventory.restore(booking, terms, read_ms=read_ms, read_in=read_in)
+        try:
+            released = await self._inventory.release(booking, status=BookingStatus.CANCELLED, reason="event_cancelled")
+        except RecordUnknown:
+            # PostgreSQL was read too long ago; the next round reads it again.
+            return
+        await self._acknowledge(released)
 
     async def bookings_of(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
         """The account's bookings, newest first by (created_at, id), pending ones included.
@@ -160,7 +174,15 @@ class BoxOffice:
         """Stop sales at once; every booking is cancelled in the background. Again: the same event."""
         event = await self._catalog.cancel(event_id, now=await self._now())
         self._remember(event.terms)
+        self._doorbell.ring_to_clear(event_id)
         return event
+
+    async def go_on_clearing(self, *, limit: int) -> int:
+        """Have cancelled events cleared whose job was lost or is not done; answers how many there are."""
+        uncleared = await self._catalog.uncleared(limit=limit)
+        for event_id in uncleared:
+            self._doorbell.ring_to_clear(event_id)
+        return len(uncleared)
 
     async def on_show(self, events: Sequence[Event]) -> list[tuple[Event, int, EventStatus]]:
         """Each event with the places remaining and its status, as the inventory has them now.

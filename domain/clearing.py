@@ -15,23 +15,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-EVENTS_MAX = 10
-"""Cancelled events one pass works on."""
-
-BATCHES_MAX = 50
-"""Batches of one event in one pass; the next pass goes on."""
+BATCHES_MAX = 20
+"""Batches of one call: 4,000 bookings, well within the time a job may take; the next call goes on."""
 
 
-async def clear_once(stores: Stores) -> int:
-    """Go on with every cancelled event that still holds places; answers how many are done now."""
-    done = 0
-    for event_id in await stores.catalog.uncleared(limit=EVENTS_MAX):
-        done += await clear_event_once(stores, event_id)
-    return done
+async def clear_event(stores: Stores, event_id: UUID) -> bool:
+    """A round over an event's bookings; True when none of them holds places any more.
 
+    Safe to be killed anywhere and to run twice. `booked` of the event counts down meanwhile.
 
-async def clear_event_once(stores: Stores, event_id: UUID) -> bool:
-    """One round over an event's bookings; True when none of them holds places any more."""
+    Raises:
+        Unavailable: a server is away; the next call goes on.
+    """
     last: UUID | None = None
     for _ in range(BATCHES_MAX):
         last, taken = await stores.box_office.clear_event(event_id, after=last)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from domain.clearing import clear_once
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
 from domain.refusals import InventoryUnavailable, Unavailable
@@ -23,6 +22,9 @@ SWEEP_INTERVAL_S = 1.0
 PULSE_INTERVAL_S = 0.25
 """How soon a worker notices that the inventory has to be rebuilt."""
 
+CLEARING_MAX = 100
+"""Cancelled events whose clearing is asked for in one sweep."""
+
 OVERDUE_MS = 500
 """A booking unpersisted for longer than this was announced by a doorbell that nobody heard."""
 
@@ -32,7 +34,7 @@ async def sweep(stores: Stores) -> None:
     while True:
         try:
             await sweep_once(stores)
-            await clear_once(stores)
+            await stores.box_office.go_on_clearing(limit=CLEARING_MAX)
         except (Unavailable, EpochOver) as error:
             log.warning("sweep_put_off", cause=str(error))
         await asyncio.sleep(SWEEP_INTERVAL_S)

@@ -7,6 +7,7 @@ fails open: a queue that cannot be reached delays nobody's booking by more than 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -16,9 +17,14 @@ from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
 QUEUE_NAME = "onsale:jobs"
 PERSIST_JOB = "persist_partition"
+CLEAR_JOB = "clear_event"
+
+CLEAR_SLOT_S = 4
+"""How soon the clearing of an event is begun again after its worker was killed; longer than a job takes."""
 
 SOCKET_TIMEOUT_S = 2.0
 CONNECTIONS_MAX = 4
@@ -63,11 +69,22 @@ class Doorbell:
         self._rings: set[asyncio.Task[None]] = set()
 
     def ring(self, partition: int) -> None:
-        """Tell a worker, soon."""
+        """Tell a worker, soon, that a partition has unpersisted bookings."""
+        self._start(PERSIST_JOB, partition, job_id=None)
+
+    def ring_to_clear(self, event_id: UUID) -> None:
+        """Tell a worker, soon, that an event's bookings are to be cancelled: one job for each event and slot of time.
+
+        arq holds the id of a job whose worker was killed for half a minute; the next slot has another id.
+        """
+        slot = int(time.time() // CLEAR_SLOT_S)
+        self._start(CLEAR_JOB, str(event_id), job_id=f"{CLEAR_JOB}:{event_id}:{slot}")
+
+    def _start(self, job: str, argument: int | str, *, job_id: str | None) -> None:
         if len(self._rings) >= RINGS_MAX:
             self._on_lost()
             return
-        ring = asyncio.create_task(self._ring(partition))
+        ring = asyncio.create_task(self._enqueue(job, argument, job_id=job_id))
         self._rings.add(ring)
         ring.add_done_callback(self._rings.discard)
 
@@ -76,8 +93,8 @@ class Doorbell:
         await asyncio.gather(*self._rings, return_exceptions=True)
         await self._queue.aclose(close_connection_pool=True)
 
-    async def _ring(self, partition: int) -> None:
+    async def _enqueue(self, job: str, argument: int | str, *, job_id: str | None) -> None:
         try:
-            await self._queue.enqueue_job(PERSIST_JOB, partition)
+            await self._queue.enqueue_job(job, argument, _job_id=job_id)
         except (RedisError, OSError):
             self._on_lost()

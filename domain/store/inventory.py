@@ -168,6 +168,11 @@ class Inventory:
         self._pipeline = scripts.pipeline
         self._unpersisted_max = unpersisted_max
 
+    @property
+    def epoch(self) -> int:
+        """The epoch this process believes in."""
+        return self._scripts.epoch
+
     async def reserve(
         self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None
     ) -> Reserved:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.bookings import BookingStatus
-from domain.clearing import clear_once
+from domain.clearing import clear_event
 from domain.events import POOL_MAIN, EventChanges
 from domain.partitions import partition_of_event
 from domain.persisting import settlements, write
@@ -239,8 +239,7 @@ async def test_an_open_sale_is_not_cleared(stores):
     booking = await book(stores, event)
     await stores.box_office.change_event(event.id, EventChanges(paused=True), expected_version=None)
 
-    await clear_once(stores)
-
+    assert await stores.catalog.uncleared(limit=10) == []
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.PENDING
 
 
@@ -248,7 +247,8 @@ async def cleared(stores):
     """Clear, and persist what that changed, until no cancelled event holds places."""
 
     async def round_and_look():
-        await clear_once(stores)
+        for event_id in await stores.catalog.uncleared(limit=10):
+            await clear_event(stores, event_id)
         await persist_all(stores)
         return await stores.catalog.uncleared(limit=10)
 

@@ -16,7 +16,7 @@ from domain.rebuilding import rebuild_if_needed
 from domain.refusals import Unavailable
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event, make_neighbours
-from tests.waiting import eventually
+from tests.waiting import eventually, persist_all
 
 
 async def test_a_worker_killed_before_it_wrote_loses_nothing(stores, settings, processes):
@@ -264,3 +264,19 @@ async def held(settings, event):
             yield lambda: eventually(stuck)
     finally:
         await connection.close()
+
+
+async def test_a_worker_killed_while_it_clears_a_cancelled_event_is_gone_on_from(stores, processes):
+    event = await make_event(stores, capacity=3_000)
+    await rush(stores, event, buyers=1_500)
+    await persist_all(stores)
+    first = processes.worker()
+    await stores.box_office.cancel_event(event.id)
+    await eventually(lambda: taken(stores, event), is_so=lambda places: 0 < places < 1_500)
+    first.signal(signal.SIGKILL)
+
+    processes.worker()
+
+    await eventually(lambda: stores.catalog.uncleared(limit=10), is_so=lambda left: not left, seconds=40)
+    await all_persisted(stores)
+    assert await rows(stores, event) == {"cancelled": 1_500}
