@@ -19,9 +19,9 @@ PASSWORD_BYTES = 12
 ROLES = {
     "admin@demo.example": "admin",
     "organizer@demo.example": "organizer",
-    "ada@demo.example": "attendee",
-    "grace@demo.example": "attendee",
-    "linus@demo.example": "attendee",
+    "attendee-1@demo.example": "attendee",
+    "attendee-2@demo.example": "attendee",
+    "attendee-3@demo.example": "attendee",
 }
 """Who is in the demo."""
 
