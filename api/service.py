@@ -9,7 +9,7 @@ from litestar import Controller, Request, Response, get
 from api.access import ANYONE, UNLIMITED, access
 from api.metrics import MEDIA_TYPE, exposition
 from api.process import process
-from api.readiness import Readiness, check
+from domain.store.readiness import Readiness, check
 
 
 class ServiceController(Controller):
