@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
 
 from domain.bookings import HOLDING, Booking, BookingStatus
+from domain.events import USER_PREFIX
 from domain.partitions import PARTITIONS
+from domain.reconciling import reconcile_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +76,11 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
     pending = await _pending(stores)
     taken = await stores.inventory.taken(ids)
     stored = await stores.ledger.taken(ids)
+    wrong_accounts = Counter(
+        outcome.difference.event_id
+        for outcome in await reconcile_page(stores, ids, fix=False)
+        if outcome.difference.subject.startswith(USER_PREFIX)
+    )
     books = []
     for event, places in zip(page, taken, strict=True):
         row, waiting = stored[event.id], pending.get(event.id, Pending())
@@ -88,6 +96,7 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
                 confirmed=confirmed,
                 drift=event.capacity - remaining - waiting.reserved - confirmed,
                 pool_drift=row.pool - row.booked,
+                user_drift=wrong_accounts[event.id],
             )
         )
     return books

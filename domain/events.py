@@ -146,9 +146,12 @@ class Availability(Struct, frozen=True):
     now_ms: int
 
 
+USER_PREFIX = "user:"
+
+
 def user_counter(user_id: UUID) -> str:
     """The counter of the tickets one account may still take."""
-    return f"user:{user_id.hex}"
+    return f"{USER_PREFIX}{user_id.hex}"
 
 
 def to_ms(moment: datetime) -> int:

@@ -58,16 +58,17 @@ async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool =
         EventNotFound, Unavailable: what was repaired until then stays repaired.
     """
     if event_id is not None:
-        return await _reconcile_page(stores, [event_id], fix=fix)
+        return await reconcile_page(stores, [event_id], fix=fix)
     outcomes: list[Outcome] = await _relist_orphans(stores, fix=fix)
     last = None
     while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
         last = page[-1].id
-        outcomes += await _reconcile_page(stores, [event.id for event in page], fix=fix)
+        outcomes += await reconcile_page(stores, [event.id for event in page], fix=fix)
     return outcomes
 
 
-async def _reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+    """Compare the books of these events; what two readings agree on is repaired, or with `fix` off only told."""
     first = await _read(stores, event_ids)
     suspects = [event_id for event_id, reading in first.items() if reading.differences]
     if not suspects:

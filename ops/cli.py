@@ -20,8 +20,10 @@ from ops.server import ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     from domain.audit import EventBooks
+    from domain.reconciling import Outcome
     from domain.settings import Settings
     from domain.store.connect import Stores
 
@@ -142,12 +144,18 @@ def demo() -> None:
 
 
 @main.command()
+@click.option("--event", "event_id", type=click.UUID, metavar="ID", help="This event only.")
+@click.option("--fix", is_flag=True, help="Repair what is wrong first, and say what was repaired.")
 @_plainly
-def audit() -> None:
+def audit(*, event_id: UUID | None, fix: bool) -> None:
     """Compare every event's books, in the inventory and in PostgreSQL; exit code 1 if any place is unaccounted for."""
     from domain.audit import audit as run_audit
+    from domain.reconciling import reconcile
 
-    books = _with_stores(lambda stores, _: run_audit(stores))
+    if fix:
+        for outcome in _with_stores(lambda stores, _: reconcile(stores, event_id)):
+            click.echo(_repair_line(outcome))
+    books = _with_stores(lambda stores, _: run_audit(stores, event_id))
     click.echo(_audit_table(books))
     if not all(event.in_order for event in books):
         sys.exit(FAILED_EXIT_CODE)
@@ -187,6 +195,12 @@ def _database_url(settings: Settings) -> str:
         message = "DATABASE_URL: is not set"
         raise SettingsRefused(message)
     return settings.database_url.get_secret_value()
+
+
+def _repair_line(outcome: Outcome) -> str:
+    wrong = outcome.difference
+    done = wrong.repair if outcome.repaired else "not repaired"
+    return f"{wrong.event_id}  {wrong.fault} {wrong.subject}: {wrong.found} instead of {wrong.expected}: {done}"
 
 
 def _audit_table(books: list[EventBooks]) -> str:
