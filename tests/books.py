@@ -24,7 +24,7 @@ COUNTER_PREFIXES = (b"pool:", b"user:")
 
 async def counters(stores: Stores, event: Event) -> dict[str, int]:
     """How much is taken of each counter of an event, those that were given back left out."""
-    return await _counted(stores, event.id)
+    return await counters_of(stores, event.id)
 
 
 async def taken(stores: Stores, event: Event) -> int:
@@ -90,7 +90,7 @@ async def differences(stores: Stores) -> list[str]:
         pools = (await connection.execute(text("SELECT event_id, size, taken FROM pools"))).all()
         booked = dict((await connection.execute(_BOOKED)).all())
     for event_id, size, pool_taken in pools:
-        counted = await _counted(stores, event_id)
+        counted = await counters_of(stores, event_id)
         expected = held.get(event_id, Counter())
         if counted != dict(expected):
             found.append(f"{event_id}: Redis counts {counted}, its bookings hold {dict(expected)}")
@@ -104,7 +104,8 @@ async def differences(stores: Stores) -> list[str]:
 _BOOKED = text("SELECT event_id, sum(quantity) FROM bookings WHERE status = 'confirmed' GROUP BY event_id")
 
 
-async def _counted(stores: Stores, event_id: UUID) -> dict[str, int]:
+async def counters_of(stores: Stores, event_id: UUID) -> dict[str, int]:
+    """`counters` of the event with this id."""
     fields = await stores.pipeline.redis.hgetall(f"{{p{partition_of_event(event_id)}}}:counters:{event_id}")
     names = [name for name in fields if name.startswith(COUNTER_PREFIXES)]
     return {name.decode(): int(fields[name]) for name in names if int(fields[name])}

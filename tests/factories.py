@@ -7,12 +7,16 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from msgspec import structs
+from sqlalchemy import insert, text
 
-from domain.events import NewEvent
+from domain.events import POOL_MAIN, NewEvent
 from domain.partitions import partition_of_event
+from domain.store.schema import events, pools
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from domain.bookings import Booking
     from domain.events import Event
     from domain.store.connect import Stores
@@ -42,8 +46,13 @@ def tomorrow() -> datetime:
 async def make_accounts(stores: Stores, number: int) -> list[UUID]:
     """Attendees that hold nothing yet."""
     ids = [uuid4() for _ in range(number)]
-    await _insert_accounts(stores, ids, role="attendee")
+    await place_accounts(stores, ids)
     return ids
+
+
+async def place_accounts(stores: Stores, ids: Sequence[UUID]) -> None:
+    """Attendees with these ids."""
+    await _insert_accounts(stores, ids, role="attendee")
 
 
 async def make_account(stores: Stores) -> UUID:
@@ -67,6 +76,25 @@ async def make_event(stores: Stores, **fields: Any) -> Event:
     """`new_event`, on sale."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
     return await stores.box_office.create_event(new_event(**fields), organizer_id=ORGANIZER)
+
+
+async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
+    """`make_event` with an id of the test's choice, put in force as a change made by hand would be."""
+    await _insert_accounts(stores, [ORGANIZER], role="organizer")
+    new = new_event(**fields)
+    values = structs.asdict(new) | {
+        "id": event_id,
+        "organizer_id": ORGANIZER,
+        "partition": partition_of_event(event_id),
+        "paused": False,
+        "version": 1,
+        "terms_token": "by hand",
+        "created_at": datetime.now(UTC),
+    }
+    async with stores.engine.begin() as connection:
+        await connection.execute(insert(events).values(values))
+        await connection.execute(insert(pools).values(event_id=event_id, counter=POOL_MAIN, size=new.capacity, taken=0))
+    await stores.catalog.renew_terms(event_id)
 
 
 async def make_neighbours(stores: Stores, number: int, **fields: Any) -> list[Event]:
@@ -102,6 +130,6 @@ async def book(
     return reservation.booking
 
 
-async def _insert_accounts(stores: Stores, ids: list[UUID], *, role: str) -> None:
+async def _insert_accounts(stores: Stores, ids: Sequence[UUID], *, role: str) -> None:
     async with stores.engine.begin() as connection:
-        await connection.execute(_INSERT_ACCOUNTS, {"ids": ids, "role": role, "password_hash": NO_PASSWORD})
+        await connection.execute(_INSERT_ACCOUNTS, {"ids": list(ids), "role": role, "password_hash": NO_PASSWORD})
