@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from litestar import Controller, Request, get
@@ -10,7 +12,6 @@ from msgspec import Struct
 from api.access import EVERYBODY, access
 from api.process import Process, process
 from api.wire import BookingShown, EventShown
-from domain.audit import audit
 from domain.bookings import HOLDING
 from domain.identity import Role
 from domain.tokens import Token, utc_now
@@ -31,13 +32,16 @@ class AttendeeDashboard(Struct, frozen=True):
 
 
 class EventSales(Struct, frozen=True):
-    """How an event sells: `sold` places are confirmed, `held` ones pending. Places have no price yet."""
+    """How an event sells: `sold` places are confirmed, `held` ones pending.
+
+    `refused` are the requests of the last hour that got none, by the problem's code.
+    """
 
     event: EventShown
     sold: int
     held: int
     remaining: int
-    revenue: int
+    refused: dict[str, int]
 
 
 class SalesTotals(Struct, frozen=True):
@@ -47,7 +51,7 @@ class SalesTotals(Struct, frozen=True):
     sold: int
     held: int
     remaining: int
-    revenue: int
+    refused: dict[str, int]
 
 
 class OrganizerDashboard(Struct, frozen=True):
@@ -65,7 +69,10 @@ class QueueState(Struct, frozen=True):
 
 
 class AdminDashboard(Struct, frozen=True):
-    """How much there is of everything; `drift` is by how many places Redis and PostgreSQL differ."""
+    """How much there is of everything.
+
+    `drift` is by how many places the books were found wrong in the last minute and could not be mended.
+    """
 
     users: dict[str, int]
     events: dict[str, int]
@@ -73,6 +80,9 @@ class AdminDashboard(Struct, frozen=True):
     queue: QueueState
     drift: int
 
+
+DRIFT_SHOWN_FOR = timedelta(minutes=1)
+"""Reconciliation finds what is still wrong every few seconds."""
 
 Dashboard = AttendeeDashboard | OrganizerDashboard | AdminDashboard
 
@@ -104,11 +114,14 @@ async def _of_attendee(at: Process, account_id: UUID) -> AttendeeDashboard:
 async def _of_organizer(at: Process, account_id: UUID) -> OrganizerDashboard:
     events = await at.reports.events_of(account_id, limit=SHOWN_MAX)
     sold = await at.reports.sold([event.id for event in events])
+    refused = await at.stores.turnstile.last_hour([event.id for event in events])
     sales = []
     for event, remaining, status in await at.stores.box_office.on_show(events):
         held = max(0, event.capacity - remaining - sold.get(event.id, 0))
         shown = EventShown.of(event, remaining, status)
-        sales.append(EventSales(shown, sold=sold.get(event.id, 0), held=held, remaining=remaining, revenue=0))
+        sales.append(
+            EventSales(shown, sold=sold.get(event.id, 0), held=held, remaining=remaining, refused=refused[event.id])
+        )
     return OrganizerDashboard(sales, _totals(sales))
 
 
@@ -118,7 +131,7 @@ def _totals(sales: list[EventSales]) -> SalesTotals:
         sold=sum(each.sold for each in sales),
         held=sum(each.held for each in sales),
         remaining=sum(each.remaining for each in sales),
-        revenue=sum(each.revenue for each in sales),
+        refused=dict(sum((Counter(each.refused) for each in sales), Counter())),
     )
 
 
@@ -134,7 +147,7 @@ async def _of_admin(at: Process, account_id: UUID) -> AdminDashboard:
             persist_lag_ms=max(pulse.oldest_age_ms for pulse in pulses),
             depth=sum(pulse.unpersisted_count for pulse in pulses),
         ),
-        drift=sum(abs(books.drift) for books in await audit(at.stores)),
+        drift=await at.stores.books.open_drift(since=utc_now() - DRIFT_SHOWN_FOR),
     )
 
 

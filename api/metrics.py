@@ -88,6 +88,22 @@ class Inventory(Collector):
         return [up, waiting, lag_ms]
 
 
+class Repairs(Collector):
+    """What reconciliation found; None when PostgreSQL could not be asked."""
+
+    def __init__(self, found: dict[tuple[str, bool], int] | None) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[Metric]:
+        """Faults by kind, and whether they were mended."""
+        drift = CounterMetricFamily(
+            "onsale_drift", "Differences between Redis and PostgreSQL that were found.", labels=("fault", "repaired")
+        )
+        for (fault, done), number in (self._found or {}).items():
+            drift.add_metric((fault, "yes" if done else "no"), number)
+        return [drift]
+
+
 class ThisProcess(Collector):
     """Which process this is."""
 
@@ -108,7 +124,11 @@ async def exposition(stores: Stores) -> bytes:
         pulses = await stores.inventory.pulses()
     except Unavailable:
         pulses = None
+    try:
+        found = await stores.books.repairs_by_fault()
+    except Unavailable:
+        found = None
     registry = CollectorRegistry()
-    for collector in (requests, Inventory(pulses), ThisProcess()):
+    for collector in (requests, Inventory(pulses), Repairs(found), ThisProcess()):
         registry.register(collector)
     return generate_latest(registry)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from domain.bookings import Booking, BookingStatus, NewBooking, Reservation
 from domain.events import EventStatus, from_ms
 from domain.partitions import booking_id_for_key, partition_of_booking, partition_of_event, random_booking_id
-from domain.refusals import BookingNotFound, IdempotencyKeyReused, InventoryUnavailable
+from domain.refusals import (
+    BookingNotFound,
+    IdempotencyKeyReused,
+    InventoryUnavailable,
+    NotOnSale,
+    PerUserLimit,
+    SoldOut,
+)
 from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.inventory import LookupNeeded, RecordUnknown, TermsStale
 from domain.store.ledger import EpochOver
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from domain.store.intents import Intents
     from domain.store.inventory import Inventory, Released, Reserved
     from domain.store.ledger import Ledger
+    from domain.store.turnstile import Turnstile
 
 TERMS_CACHED_MAX = 10_000
 """Events whose terms a process remembers; the script verifies them, so forgetting costs one read."""
@@ -43,14 +51,22 @@ CLEAR_BATCH_MAX = 200
 class BoxOffice:
     """Sells, shows and takes back places. One per process."""
 
-    def __init__(
-        self, *, catalog: Catalog, inventory: Inventory, ledger: Ledger, doorbell: Doorbell, intents: Intents | None
+    def __init__(  # noqa: PLR0913  (one per store)
+        self,
+        *,
+        catalog: Catalog,
+        inventory: Inventory,
+        ledger: Ledger,
+        doorbell: Doorbell,
+        intents: Intents | None,
+        turnstile: Turnstile,
     ) -> None:
         self._catalog = catalog
         self._inventory = inventory
         self._ledger = ledger
         self._doorbell = doorbell
         self._intents = intents
+        self._turnstile = turnstile
         self._terms: OrderedDict[UUID, Terms] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[Terms]] = {}
 
@@ -68,11 +84,17 @@ class BoxOffice:
         else:
             booking_id = booking_id_for_key(account_id=user_id, idempotency_key=idempotency_key, event_id=event_id)
             looked_up = False
-        new = NewBooking(booking_id, event_id, user_id, quantity)
+        try:
+            return await self._book(NewBooking(booking_id, event_id, user_id, quantity), looked_up=looked_up)
+        except (SoldOut, PerUserLimit, NotOnSale) as refusal:
+            self._turnstile.count(event_id, refusal.code)
+            raise
+
+    async def _book(self, new: NewBooking, *, looked_up: bool) -> Reservation:
         try:
             reserved = await self._reserve(new, looked_up=looked_up)
         except LookupNeeded as needed:
-            earlier = await self._ledger.find_by_key(booking_id)
+            earlier = await self._ledger.find_by_key(new.id)
             if earlier is not None:
                 return _replay(earlier, new)
             reserved = await self._reserve(new, looked_up=True, looked_up_in=needed.epoch)

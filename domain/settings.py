@@ -31,6 +31,9 @@ JWT_SECRET_BYTES_MIN = 32
 _LIMIT_PATTERN = re.compile(r"([1-9]\d{0,5})/(min|[1-9]\d{0,4})", re.ASCII)
 
 
+MINUTE_S = 60
+
+
 @dataclass(frozen=True)
 class Limit:
     """A rate limit: `count` requests in `period_s` seconds."""
@@ -45,11 +48,11 @@ class Limit:
         if not match:
             message = "expected <count>/<seconds> or <count>/min, for example 30/min"
             raise ValueError(message)
-        return cls(int(match[1]), 60 if match[2] == "min" else int(match[2]))
+        return cls(int(match[1]), MINUTE_S if match[2] == "min" else int(match[2]))
 
     def __str__(self) -> str:
         """Write it as it is set."""
-        return f"{self.count}/{'min' if self.period_s == 60 else self.period_s}"
+        return f"{self.count}/{'min' if self.period_s == MINUTE_S else self.period_s}"
 
 
 def _words(text: object) -> object:

@@ -13,6 +13,7 @@ from arq import cron
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from domain.logs import configure_logs
 from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
@@ -118,6 +119,7 @@ def _queue_worker(stores: Stores) -> Worker:
 async def main() -> None:
     """Open the stores and serve until SIGTERM or SIGINT."""
     settings = load_settings()
+    configure_logs(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -161,6 +161,24 @@ class Books:
         async with self._database.begin() as connection:
             await connection.execute(insert(repairs).values(row))
 
+    async def open_drift(self, *, since: datetime) -> int:
+        """By how many places the books were found wrong since then and could not be mended."""
+        places = func.abs(repairs.c.found - repairs.c.expected)
+        latest = (
+            select(repairs.c.event_id, repairs.c.subject, func.max(places).label("places"))
+            .where(repairs.c.at >= since, ~repairs.c.done)
+            .group_by(repairs.c.event_id, repairs.c.subject)
+            .subquery()
+        )
+        async with self._database.connect() as connection:
+            return int((await connection.execute(select(func.coalesce(func.sum(latest.c.places), 0)))).scalar_one())
+
+    async def repairs_by_fault(self) -> dict[tuple[str, bool], int]:
+        """How many faults of each kind were ever found, and whether they were mended."""
+        statement = select(repairs.c.fault, repairs.c.done, func.count()).group_by(repairs.c.fault, repairs.c.done)
+        async with self._database.connect() as connection:
+            return {(fault, done): int(number) for fault, done, number in await connection.execute(statement)}
+
     async def repairs_of(self, event_id: UUID, *, limit: int) -> list[dict[str, Any]]:
         """The latest repairs of an event, newest first."""
         statement = select(repairs).where(repairs.c.event_id == event_id).order_by(repairs.c.id.desc()).limit(limit)

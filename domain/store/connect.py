@@ -22,6 +22,7 @@ from domain.store.ledger import Ledger
 from domain.store.pipeline import Pipeline
 from domain.store.postgres import Database
 from domain.store.scripts import Scripts
+from domain.store.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,6 +46,7 @@ class Stores(Struct, frozen=True):
     catalog: Catalog
     inventory: Inventory
     ledger: Ledger
+    turnstile: Turnstile
     intents: Intents
     books: Books
     box_office: BoxOffice
@@ -61,6 +63,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     intents = Intents(database)
     keeps_intents = settings.durability == "postgres"
     ledger = Ledger(database, keeps_intents=keeps_intents)
+    turnstile = Turnstile(pipeline)
     scripts = Scripts(pipeline, ledger.epoch)
     inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
     catalog = Catalog(database, inventory, scripts)
@@ -76,6 +79,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             catalog=catalog,
             inventory=inventory,
             ledger=ledger,
+            turnstile=turnstile,
             intents=intents,
             books=Books(database, scripts),
             box_office=BoxOffice(
@@ -84,10 +88,12 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
                 ledger=ledger,
                 doorbell=doorbell,
                 intents=intents if keeps_intents else None,
+                turnstile=turnstile,
             ),
         )
     finally:
         await doorbell.close()
+        await turnstile.close()
         await pipeline.close()
         await database.close()
 

@@ -370,7 +370,13 @@ class Inventory:
 
     async def pulses(self) -> list[Pulse]:
         """What waits in each partition; raises InventoryUnavailable when one of them does not sell."""
-        return await asyncio.gather(*(self.pulse(partition) for partition in range(PARTITIONS)))
+        asked = (self.pulse(partition) for partition in range(PARTITIONS))
+        # All of them end before the first failure is raised: none is left behind at work.
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Pulse)]
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
         """Whether `holder` may persist this partition now. For economy only: two holders do no harm."""

@@ -47,6 +47,8 @@ class Database:
             max_overflow=0,
             pool_timeout=CONNECTION_WAIT_S,
             pool_use_lifo=True,
+            # An error's text goes to the log; what was to be written does not.
+            hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
                 "command_timeout": STATEMENT_TIMEOUT_S,
