@@ -136,7 +136,7 @@ async def gather(  # noqa: PLR0913  (what a run knows of itself)
     `accounts` end with the patient ones, each with a token.
 
     Raises:
-        httpx.HTTPError, OSError: one of them cannot be asked.
+        httpx.HTTPError, OSError, RedisError, asyncpg.PostgresError, Unavailable: one of them cannot be asked.
     """
     counters = await _read_counters(settings, event_id)
     event = await _ask_event(url, event_id)
@@ -220,6 +220,7 @@ async def _ask_bookings(url: str, accounts: list[Account], accepted: dict[UUID, 
 
 async def _audit(settings: Settings, event_id: UUID) -> Books:
     async with open_stores(settings) as stores:
+        await stores.scripts.refresh()
         (books,) = await audit(stores, event_id)
     return Books(remaining=books.remaining, pending=books.pending, confirmed=books.confirmed, in_order=books.in_order)
 

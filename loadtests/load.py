@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
+import httpx
 from msgspec import Struct
+from redis.exceptions import RedisError
 
+from domain.refusals import Unavailable
 from domain.settings import Settings, SettingsRefused, load_settings
 from loadtests.box_office import SetupRefused
 from loadtests.figures import figures_of, table
@@ -36,6 +40,12 @@ RUNS_MAX = 50
 
 EXIT_VIOLATED, EXIT_NOT_RUN = 1, 2
 
+NOT_RUN = (
+    *(TargetRefused, SettingsRefused, SetupRefused, StackFailed, ReplayFailed, ValueError),
+    *(httpx.HTTPError, OSError, RedisError, asyncpg.PostgresError, Unavailable),
+)
+"""A run that could not be had, or whose books could not be read: then nothing is known of it."""
+
 
 class Place(Struct, frozen=True):
     """Where sales are held: the API, and the settings that lead to the servers behind it."""
@@ -49,8 +59,8 @@ def main() -> None:
     options = _options()
     try:
         all_well = _all_runs(options)
-    except (TargetRefused, SettingsRefused, SetupRefused, StackFailed, ReplayFailed, ValueError) as error:
-        _say(str(error))
+    except NOT_RUN as error:
+        _say(f"{type(error).__name__}: {error}")
         sys.exit(EXIT_NOT_RUN)
     sys.exit(0 if all_well else EXIT_VIOLATED)
 
