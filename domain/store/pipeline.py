@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis.asyncio.client import Pipeline as RedisPipeline
+    from redis.asyncio.connection import AbstractConnection
 
 BATCH_COMMANDS_MAX = 128
 """Commands of one round trip; more only make the first of them wait for the last."""
@@ -47,7 +49,7 @@ class Pipeline:
             socket_connect_timeout=SOCKET_TIMEOUT_S,
         )
         self._redis = Redis(connection_pool=pool)
-        self._waiting: deque[tuple[Sequence[Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = deque()
         self._flights: set[asyncio.Task[None]] = set()
 
     @property
@@ -106,10 +108,7 @@ class Pipeline:
         if not batch:
             return
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for command, _ in batch:
-                pipeline.execute_command(*command)
-            answers = await pipeline.execute(raise_on_error=False)
+            answers = await self._exchange([command for command, _ in batch])
         except (RedisError, OSError) as error:
             for _, future in batch:
                 _fail(future, error)
@@ -123,6 +122,30 @@ class Pipeline:
                 _fail(future, answer)
             elif not future.done():
                 future.set_result(answer)
+
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands on one connection and read their answers, errors of Redis among them.
+
+        A pipeline of redis-py does the same for three times the processor time, most of it packing.
+        """
+        pool = self._redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(b"".join(map(pack_command, commands)), check_health=False)
+            return [await _answer(connection) for _ in commands]
+        except BaseException:
+            # What is still on its way would be read as the answer to somebody else's command.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+
+
+async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401  (whatever Redis answers)
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:

@@ -111,7 +111,7 @@ class Scripts:
     async def load(self, names: tuple[str, ...] = FENCED_SCRIPTS) -> None:
         """Make this epoch's scripts known to Redis: with all of them, it sells."""
         for name in names:
-            await self.pipeline.call("SCRIPT LOAD", source(name, self.epoch))
+            await self.pipeline.call("SCRIPT", "LOAD", source(name, self.epoch))
 
     async def run_text(self, name: str, epoch: int, keys: list[str], args: list[Any]) -> bool:
         """Run a script of a rebuild by its text; False when a later epoch has begun."""
