@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from domain.refusals import Unavailable
 
@@ -31,6 +38,12 @@ SOCKET_TIMEOUT_S = 2.0
 """A Redis that has not answered by then is treated as away."""
 
 RETRY_AFTER_SECONDS = 1
+
+NOT_NOW = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
+"""What a Redis answers that is there but takes no writes: its memory is full, or it is a replica by now."""
+
+NOT_NOW_PREFIX = "MISCONF"
+"""The same of a disk that is full; the client has no type for it."""
 
 
 class Pipeline:
@@ -61,7 +74,7 @@ class Pipeline:
         """Run one command.
 
         Raises:
-            Unavailable: Redis cannot be reached, or too many calls wait for it.
+            Unavailable: Redis cannot be reached or takes no writes, or too many calls wait for it.
             ResponseError: Redis refused the command.
         """
         if len(self._waiting) >= WAITING_MAX:
@@ -152,10 +165,13 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     """Answer with an error of the caller's own: shared ones would share a traceback."""
     if future.done():
         return
-    if isinstance(error, ResponseError):
-        future.set_exception(error)
-        return
-    future.set_exception(_away(error))
+    wrong = isinstance(error, ResponseError) and not _is_for_now(error)
+    future.set_exception(error if wrong else _away(error))
+
+
+def _is_for_now(error: ResponseError) -> bool:
+    """Whether the command may be carried out later as it is."""
+    return isinstance(error, NOT_NOW) or str(error).startswith(NOT_NOW_PREFIX)
 
 
 def _away(error: Exception) -> Unavailable:

@@ -62,6 +62,22 @@ async def test_a_worker_is_told_to_end_while_redis_is_away(
     assert worker.stop() in {0, -signal.SIGTERM}
 
 
+async def test_a_worker_outlives_a_redis_that_has_no_memory_left(stores: Stores, processes: Processes) -> None:
+    worker = processes.worker()
+    worker.signal(signal.SIGSTOP)
+    booking = await book(stores, await make_event(stores))
+
+    await stores.pipeline.redis.config_set("maxmemory", 1)
+    try:
+        worker.signal(signal.SIGCONT)
+        await asyncio.sleep(AWAY_SECONDS)
+    finally:
+        await stores.pipeline.redis.config_set("maxmemory", 0)
+
+    await eventually(lambda: stores.ledger.find(booking.id))
+    assert worker.stop() == 0
+
+
 async def test_a_process_that_freezes_while_it_begins_an_epoch_keeps_nobody_from_it(
     stores: Stores, settings: Settings, tmp_path: Path
 ) -> None:
