@@ -12,6 +12,8 @@ from domain.events import POOL_MAIN, user_counter
 from domain.partitions import PARTITIONS, partition_of_booking, partition_of_event
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from domain.bookings import Booking
     from domain.events import Event
     from domain.store.connect import Stores
@@ -40,11 +42,20 @@ async def record(stores: Stores, booking: Booking) -> dict[str, str] | None:
 
 async def unpersisted(stores: Stores) -> set[UUID]:
     """The bookings that PostgreSQL has not heard the last of."""
-    found: set[UUID] = set()
+    pipeline = stores.pipeline.redis.pipeline(transaction=False)
     for partition in range(PARTITIONS):
-        ids = await stores.pipeline.redis.zrange(f"{{p{partition}}}:unpersisted", 0, -1)
-        found.update(UUID(booking_id.decode()) for booking_id in ids)
-    return found
+        pipeline.zrange(f"{{p{partition}}}:unpersisted", 0, -1)
+    return {UUID(booking_id.decode()) for ids in await pipeline.execute() for booking_id in ids}
+
+
+async def records_of(stores: Stores, booking_ids: Collection[UUID]) -> dict[UUID, tuple[str, int]]:
+    """Status and version of those of the bookings that have a record of this epoch."""
+    pipeline = stores.pipeline.redis.pipeline(transaction=False)
+    for booking_id in booking_ids:
+        pipeline.hmget(_record_key(booking_id), "epoch", "status", "version")
+    answers = zip(booking_ids, await pipeline.execute(), strict=True)
+    epoch = str(stores.scripts.epoch).encode()
+    return {each: (status.decode(), int(version)) for each, (found, status, version) in answers if found == epoch}
 
 
 async def row(stores: Stores, booking: Booking) -> dict[str, object] | None:

@@ -14,6 +14,8 @@ from domain.partitions import partition_of_event
 from domain.persisting import settlements, write
 from domain.rebuilding import rebuild
 from domain.refusals import EventStarted, NotOnSale
+from domain.sabotage import Protection
+from domain.store.connect import open_stores
 from domain.store.inventory import RecordChanged, RecordUnknown
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
 from tests.factories import book, make_accounts, make_event
@@ -92,6 +94,24 @@ async def test_a_cancel_between_read_and_settle_is_not_settled_away(stores):
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
     await persist_all(stores)
     assert (await row(stores, booking))["status"] == "cancelled"
+
+
+@pytest.mark.unbalanced
+async def test_settling_without_comparing_versions_would_lose_that_cancel(settings):
+    unprotected = {"chaos": "on", "protections_off": frozenset({Protection.SETTLE_VERSION})}
+    async with open_stores(settings.model_copy(update=unprotected)) as careless:
+        await rebuild(careless)
+        event = await make_event(careless)
+        booking = await book(careless, event)
+        partition = partition_of_event(event.id)
+        read = await careless.inventory.unpersisted(partition, limit=10)
+        written, _ = await write(careless, [entry.booking for entry in read], epoch=careless.scripts.epoch)
+        await careless.box_office.cancel(booking)
+
+        left = await careless.inventory.settle(partition, settlements(read, written))
+
+        assert left == 0
+        assert (await careless.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
 
 
 async def test_a_booking_read_before_and_written_after_its_cancellation_stays_cancelled(stores):
