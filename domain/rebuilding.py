@@ -42,6 +42,10 @@ LEASE_S = 1.0
 """How long others leave a rebuild to a worker that does not say it is alive."""
 
 
+ENSURED_S_MAX = 20.0
+"""A worker that is rebuilding an inventory of thousands of events is done in a second or two."""
+
+
 class Rebuilt(Struct, frozen=True):
     """What a rebuild did."""
 
@@ -78,6 +82,17 @@ async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
     finally:
         renewing.cancel()
         await stores.ledger.leave_rebuild_lease(holder)
+
+
+async def ensure_in_order(stores: Stores) -> None:
+    """Rebuild if that is needed, or wait for whoever does: for a command that may be alone with the servers.
+
+    Raises:
+        TimeoutError: it takes too long.
+    """
+    async with asyncio.timeout(ENSURED_S_MAX):
+        while await rebuild_if_needed(stores) is None and not await in_order(stores):  # noqa: ASYNC110
+            await asyncio.sleep(LEASE_S / 10)
 
 
 async def _renew_lease(stores: Stores, holder: UUID) -> None:

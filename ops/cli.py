@@ -163,12 +163,16 @@ def audit(*, event_id: UUID | None, fix: bool) -> None:
 
 def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answer:
     """Run `work` on the stores; the embedded database is migrated first, others are their operator's."""
+    from domain.rebuilding import ensure_in_order
     from domain.store.connect import open_stores
     from ops.reach import reached
     from ops.schema import migrate as run_migrations
 
     async def run(settings: Settings) -> Answer:
         async with open_stores(settings) as stores:
+            if given.embedded:
+                # Valkey may have been started just for this, and no worker with it.
+                await ensure_in_order(stores)
             return await work(stores, settings)
 
     _log_warnings_only()

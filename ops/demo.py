@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 from domain.events import NewEvent
 from domain.identity import Role
 from domain.passwords import Passwords
-from domain.rebuilding import in_order, rebuild_if_needed
+from domain.rebuilding import ensure_in_order
 from ops.credentials import DEMO_FILE, ROLES, demo_passwords, set_demo_complete
 
 if TYPE_CHECKING:
@@ -20,12 +18,6 @@ if TYPE_CHECKING:
 
     from domain.identity import Account
     from domain.store.connect import Stores
-
-INVENTORY_DEADLINE_SECONDS = 30.0
-"""A worker that is rebuilding an empty inventory is done in a second or two."""
-
-INVENTORY_POLL_SECONDS = 0.1
-"""Between two looks at whether it is."""
 
 EVENTS_LOOKED_AT_MAX = 100
 """The demo organizer has far fewer."""
@@ -78,7 +70,7 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
     path = data_dir / DEMO_FILE
     passwords = demo_passwords(path)
     accounts = await _accounts(stores, passwords)
-    await _open_inventory(stores)
+    await ensure_in_order(stores)
     event_ids = await _events(stores, next(account for account in accounts if account.role is Role.ORGANIZER))
     set_demo_complete(path)
     return Demo(passwords, event_ids[0])
@@ -119,16 +111,6 @@ async def _account(stores: Stores, hasher: Passwords, email: str, password: str)
         role=Role(ROLES[email]),
         now=datetime.now(UTC),
     )
-
-
-async def _open_inventory(stores: Stores) -> None:
-    """Events are put on sale as they are made, so the inventory has to be of this epoch; workers see to it too."""
-    deadline = time.monotonic() + INVENTORY_DEADLINE_SECONDS
-    while await rebuild_if_needed(stores) is None and not await in_order(stores):
-        if time.monotonic() > deadline:
-            message = f"the inventory was not rebuilt within {INVENTORY_DEADLINE_SECONDS:.0f} s"
-            raise TimeoutError(message)
-        await asyncio.sleep(INVENTORY_POLL_SECONDS)
 
 
 async def _events(stores: Stores, organizer: Account) -> list[UUID]:

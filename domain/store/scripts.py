@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FENCED = b"fenced"
 """The word with which every script answers outside its epoch."""
 
+UNKNOWN_EPOCH = 0
+"""Below any epoch: what a process believes in before it has asked PostgreSQL."""
+
 FENCED_SCRIPTS = (
     "reserve",
     "release",
@@ -71,7 +74,7 @@ class Scripts:
     def __init__(self, pipeline: Pipeline, read_epoch: Callable[[], Awaitable[int]]) -> None:
         self.pipeline = pipeline
         self._read_epoch = read_epoch
-        self.epoch = 0
+        self.epoch = UNKNOWN_EPOCH
 
     async def refresh(self) -> int:
         """Learn the current epoch from PostgreSQL."""
@@ -87,6 +90,8 @@ class Scripts:
             InventoryUnavailable: Redis does not sell in this epoch; retry after the rebuild.
             Unavailable: Redis cannot be reached.
         """
+        if self.epoch == UNKNOWN_EPOCH:
+            await self.refresh()
         if epoch not in {None, self.epoch}:
             raise _unavailable()
         epoch = self.epoch

@@ -86,10 +86,12 @@ def test_a_password_is_never_taken_from_the_command_line():
 def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_after_it(folder):
     settings = environment(folder, embedded=True)
 
+    made = onsale(["demo"], settings)
     audit = onsale(["audit"], settings)
 
+    assert made.returncode == 0, made.stderr
     assert audit.returncode == 0, audit.stderr
-    assert "0 events, 0 with drift" in audit.stdout
+    assert "5 events, 0 with drift" in audit.stdout
     assert not list((folder / "data" / "run").glob("*.sock"))
 
 
