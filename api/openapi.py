@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 
-from api.access import declared_access
+from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, declared_access
 from api.bodies import JsonBody
+from api.examples import EXAMPLES
 from api.options import shape
 from api.problems import PROBLEM_MEDIA_TYPE
 from api.routes import api_routes
@@ -32,7 +34,12 @@ TAGS = [
     Tag("Bookings", "Taking places, following a booking, giving places back."),
     Tag("Administration", "For admins; each action is written into the audit log."),
     Tag("Service", "For whoever runs it."),
+    Tag("For attendees", "What attendees may and organizers may not."),
+    Tag("For organizers", "What organizers may and attendees may not."),
 ]
+
+ROLE_TAGS = {ATTENDEES: "For attendees", ORGANIZERS: "For organizers"}
+"""What admins alone may is administration."""
 
 DESCRIPTION = """
 A booking engine: every place sold once, no accepted booking lost.
@@ -110,6 +117,8 @@ MORE_RESPONSES: dict[str, dict[str, Any]] = {
 _GENERIC = re.compile(rb'(?:Counted)?Page_(?:\w+\.)*(\w+)_(?=")')
 """What the framework calls a page of things, after the module the things are from."""
 
+_SCHEMA = re.compile(r"#/components/schemas/(\w+)")
+
 _PARAMETER = re.compile(r"{[^}]+}")
 
 
@@ -139,6 +148,12 @@ def openapi_document() -> bytes:
         operation.setdefault("parameters", []).extend(_header(name) for name in declared.reads)
         operation["summary"], _, _ = operation["description"].partition(".")
         _correct_responses(operation)
+        _say_who(operation, declared)
+    schemas = document["components"]["schemas"]
+    for name in _body_schemas(document):
+        schemas[name]["additionalProperties"] = False
+    for name, example in EXAMPLES.items():
+        schemas[name]["examples"] = [example]
     document["paths"] = _merged(document["paths"])
     return _GENERIC.sub(rb"\1Page", msgspec.json.encode(document))
 
@@ -175,6 +190,21 @@ def _correct_responses(operation: dict[str, Any]) -> None:
             }
     for name, more in MORE_RESPONSES.get(operation["operationId"], {}).items():
         responses[name] = more
+
+
+def _say_who(operation: dict[str, Any], declared: Access) -> None:
+    """Who may call it, in its description; what only some roles may, under the tag of that role too."""
+    who = ", ".join(sorted(declared.roles)) if declared.roles and declared.roles != EVERYBODY else ""
+    operation["description"] += f"\n\nFor: {who or ('every role' if declared.roles else 'anyone')}."
+    if declared.roles in ROLE_TAGS:
+        operation["tags"].append(ROLE_TAGS[declared.roles])
+
+
+def _body_schemas(document: dict[str, Any]) -> set[str]:
+    """What requests send: an unknown field is refused."""
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    bodies = [operation["requestBody"] for operation in operations if "requestBody" in operation]
+    return set(_SCHEMA.findall(json.dumps(bodies)))
 
 
 def _merged(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

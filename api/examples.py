@@ -1,0 +1,120 @@
+"""Examples in the OpenAPI document: one evening at the Tempodrom, told by the schemas that have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EVENT_ID = "6f1f0a5e-2b9c-4f57-9c1d-0d6a3f2b7e10"
+BOOKING_ID = "b3b8f3c2-7a41-4c0e-8f0a-5d1c2e9a4f77"
+BUYER_ID = "2c9d1e44-51b6-4a0f-b6a3-9f0e8c7d6b5a"
+ORGANIZER_ID = "9a7e6d5c-4b3a-4210-8fed-cba987654321"
+
+_LONG_AGO = "2026-01-10T09:00:00Z"
+_PASSWORD = "a fine long passphrase"  # noqa: S105  (of nobody)
+_TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIyYzlkMWU0NCJ9.c2lnbmF0dXJl"  # noqa: S105  (of nobody)
+
+_PROFILE = {"id": BUYER_ID, "email": "ada@example.org", "role": "attendee", "created_at": _LONG_AGO}
+_TOKENS = {"access_token": _TOKEN, "refresh_token": _TOKEN, "token_type": "Bearer", "expires_in": 1800}
+
+_EVENT_DRAFT = {
+    "title": "An evening of counters",
+    "location": "Tempodrom, Berlin",
+    "description": "Two hours, one interval.",
+    "starts_at": "2099-06-01T19:00:00+02:00",
+    "capacity": 600,
+    "max_per_user": 4,
+}
+_EVENT = _EVENT_DRAFT | {
+    "id": EVENT_ID,
+    "organizer_id": ORGANIZER_ID,
+    "starts_at": "2099-06-01T17:00:00Z",
+    "ends_at": None,
+    "remaining": 598,
+    "booked": 2,
+    "sales_open_at": None,
+    "sales_close_at": None,
+    "status": "on_sale",
+    "version": 1,
+    "created_at": _LONG_AGO,
+}
+_BOOKING = {
+    "id": BOOKING_ID,
+    "event_id": EVENT_ID,
+    "user_id": BUYER_ID,
+    "quantity": 2,
+    "status": "confirmed",
+    "created_at": "2026-01-12T10:00:00.120Z",
+    "confirmed_at": "2026-01-12T10:00:00.164Z",
+    "cancelled_at": None,
+    "reason": None,
+}
+_BOOKS = {
+    "event_id": EVENT_ID,
+    "capacity": 600,
+    "remaining": 598,
+    "pending": 0,
+    "confirmed": 2,
+    "drift": 0,
+    "pool_drift": 0,
+}
+_TOTALS = {"sold": 2, "held": 0, "remaining": 598, "refused": {"sold_out": 3}}
+_COUNTS = {"booking_count": 1, "tickets": 2, "event_count": 0, "tickets_sold": 0}
+_STATE = {"id": BUYER_ID, "status": "banned"}
+_ACCOUNT = {"id": BUYER_ID, "email": "ada@example.org", "role": "attendee", "status": "active", "created_at": _LONG_AGO}
+
+EXAMPLES: dict[str, Any] = {
+    "Signup": {"email": "ada@example.org", "password": _PASSWORD, "role": "attendee"},
+    "Credentials": {"email": "ada@example.org", "password": _PASSWORD},
+    "ProfilePatch": {"current_password": _PASSWORD, "email": "ada.lovelace@example.org"},
+    "OwnRole": {"role": "organizer"},
+    "Farewell": {"current_password": _PASSWORD},
+    "RoleChange": {"role": "organizer"},
+    "EventDraft": _EVENT_DRAFT,
+    "EventPatch": {"capacity": 650},
+    "BookingOrder": {"event_id": EVENT_ID, "quantity": 2},
+    "Profile": _PROFILE,
+    "Session": _TOKENS | {"user": {"id": BUYER_ID, "email": "ada@example.org", "role": "attendee"}},
+    "NewRole": _PROFILE | _TOKENS | {"role": "organizer"},
+    "AccountState": _STATE,
+    "EventShown": _EVENT,
+    "BookingShown": _BOOKING,
+    "Guest": {
+        "booking_id": BOOKING_ID,
+        "user_id": BUYER_ID,
+        "email": "ada@example.org",
+        "quantity": 2,
+        "status": "confirmed",
+        "created_at": _BOOKING["created_at"],
+    },
+    "AttendeeDashboard": {"upcoming": [_BOOKING], "counts": {"confirmed": 1}},
+    "OrganizerDashboard": {"events": [{"event": _EVENT} | _TOTALS], "totals": {"events": 1} | _TOTALS},
+    "AdminDashboard": {
+        "users": {"attendee": 1, "organizer": 1, "admin": 1},
+        "events": {"on_sale": 1},
+        "bookings": {"confirmed": 1},
+        "queue": {"persist_lag_ms": 0, "depth": 0},
+        "drift": 0,
+    },
+    "AttendeeRow": _ACCOUNT | {"booking_count": 1, "tickets": 2},
+    "OrganizerRow": _ACCOUNT | {"id": ORGANIZER_ID, "role": "organizer", "event_count": 1, "tickets_sold": 2},
+    "UserDetails": {"profile": _PROFILE, "status": "active", "counts": _COUNTS, "bookings": [_BOOKING], "events": []},
+    "AuditEntry": {
+        "id": 1,
+        "at": _LONG_AGO,
+        "actor_id": ORGANIZER_ID,
+        "action": "account.banned",
+        "target_id": BUYER_ID,
+        "detail": {},
+    },
+    "Reconciliation": _BOOKS,
+    "ReconciliationDone": {"repairs": [], "after": _BOOKS},
+    "ProblemDetails": {
+        "type": "/api/v1/docs/problems#sold_out",
+        "title": "Sold out",
+        "status": 409,
+        "detail": "There are fewer places than asked for.",
+        "instance": "0af7651916cd43dd8448eb211c80319c",
+        "code": "sold_out",
+    },
+}
+"""By the name of the schema in the document. A test holds each against it."""
