@@ -1,7 +1,7 @@
 # What a developer does here. It needs a Python of 3.11 or newer, make and git; everything else is locked.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint load lock clean
+.PHONY: help run test fuzz lint load lock clean
 
 ONSALE := .venv/bin/onsale
 PYTEST_PROCESSES ?= 2
@@ -16,6 +16,10 @@ run: ## Start everything, with its own PostgreSQL and Valkey: http://127.0.0.1:8
 test: ## Run the tests
 	@ops/install dev
 	.venv/bin/python -m pytest -n $(PYTEST_PROCESSES) $(ARGS)
+
+fuzz: ## Hold 24,000 requests made from the OpenAPI document against it; CASES=n for n of each role
+	@ops/install dev
+	FUZZ_CASES=$(or $(CASES),6000) .venv/bin/python -m pytest -n $(PYTEST_PROCESSES) tests/contract/test_schema_fuzzing.py $(ARGS)
 
 lint: ## Check style, types and who may import whom
 	@ops/install dev
