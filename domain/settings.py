@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from domain.sabotage import Failpoint, Protection
 
@@ -74,7 +74,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_is_origin)], ...], NoDecode, BeforeValidator(_words)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_words)]
 
-RateLimit = Annotated[Limit, BeforeValidator(Limit.parse)]
+RateLimit = Annotated[Limit, NoDecode, BeforeValidator(Limit.parse)]
 
 
 def _limit(text: str, description: str) -> Limit:
@@ -215,6 +215,13 @@ def load_settings() -> Settings:
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
         raise SettingsRefused("\n".join(_line(fault["loc"], fault["msg"]) for fault in faults)) from None
+    except SettingsError as error:
+        # Raised for the first value that is not the JSON it should be; it names the field and shows no value.
+        name = _QUOTED.search(str(error))
+        raise SettingsRefused(_line((name[1] if name else "",), "is not JSON")) from None
+
+
+_QUOTED = re.compile(r'"(\w+)"', re.ASCII)
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:
