@@ -110,6 +110,14 @@ repairs = Table(
     Column("done", Boolean, nullable=False),
 )
 
+rebuild_lease = Table(
+    "rebuild_lease",
+    metadata,
+    Column("one", Boolean, primary_key=True),
+    Column("holder", Uuid, nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+
 intents = Table(
     "intents",
     metadata,
