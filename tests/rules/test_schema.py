@@ -1,0 +1,54 @@
+"""The tables that the migrations make are the tables that the code reads, named and explained."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from domain.store.schema import metadata
+
+
+async def rows(stores, statement):
+    async with stores.engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(text(statement))]
+
+
+async def test_the_code_knows_every_table_and_column_there_is(stores):
+    there = await rows(
+        stores,
+        """
+        SELECT table_name, column_name, is_nullable = 'YES' FROM information_schema.columns
+        WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+        """,
+    )
+
+    assert set(there) == {
+        (table.name, column.name, bool(column.nullable)) for table in metadata.sorted_tables for column in table.columns
+    }
+
+
+async def test_every_column_that_may_be_null_says_when(stores):
+    unexplained = await rows(
+        stores,
+        """
+        SELECT attrelid::regclass::text, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
+        AND NOT attnotnull AND col_description(attrelid, attnum) IS NULL
+        """,
+    )
+
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("kind", ["p", "u", "f", "c"])
+async def test_every_constraint_has_a_name_of_ours(stores, kind):
+    prefixes = {"p": "pk_", "u": "uq_", "f": "fk_", "c": "ck_"}
+    names = await rows(
+        stores,
+        f"""
+        SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype = '{kind}'
+        AND conrelid <> 'alembic_version'::regclass
+        """,
+    )
+
+    assert [name for (name,) in names if not name.startswith(prefixes[kind])] == []

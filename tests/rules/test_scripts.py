@@ -1,0 +1,267 @@
+"""Every Lua script says what it takes and answers, and says the truth; Python calls it as it says."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from domain.identity import Session
+from domain.rebuilding import rebuild
+from domain.reconciling import reconcile
+from domain.refusals import IdempotencyKeyReused
+from domain.settings import Limit
+from domain.store.admission import Ask, Rule
+from domain.store.inventory import counters_key, mine_key, unpersisted_key
+from domain.store.scripts import FENCED_SCRIPTS, REBUILD_SCRIPTS, sha1, source
+from domain.tokens import Token, TokenKind
+from tests.books import retire
+from tests.factories import book, make_account, make_event
+from tests.processes import ROOT
+from tests.waiting import eventually, persist_all
+
+STORE = ROOT / "domain" / "store"
+SCRIPTS = sorted(FENCED_SCRIPTS + REBUILD_SCRIPTS)
+
+KEY_SHAPES = {
+    "epoch": r"\{p\d+\}:epoch",
+    "counters": r"\{p\d+\}:counters:.+",
+    "record": r"\{p\d+\}:booking:.+",
+    "unpersisted": r"\{p\d+\}:unpersisted",
+    "doorbell": r"\{p\d+\}:doorbell",
+    "mine": r"\{p\d+\}:mine:.+",
+}
+"""What a key is called in the headers, and what it looks like."""
+
+LINES_MAX = 60
+
+UNASKED = {"restore", "know"}
+"""Scripts whose answer changes nothing: whoever called looks again."""
+
+
+@dataclass
+class Header:
+    """What a script's first lines say. `more` are the names that come again and again."""
+
+    promise: str
+    keys: list[str]
+    more_keys: list[str]
+    args: list[str]
+    more_args: list[str]
+    words: set[str]
+
+    @classmethod
+    def of(cls, name: str) -> Header:
+        lines = []
+        for line in (STORE / f"{name}.lua").read_text().splitlines()[1:]:
+            if not line.startswith("--"):
+                break
+            lines.append(line[2:].strip())
+        text = " ".join(lines)
+        promise, keys, args, answers = re.fullmatch(r"(.+) KEYS (.+) ARGV (.+) RETURN (.+)", text).groups()
+        return cls(promise.strip(), *_names(keys), *_names(args), set(re.findall(r"\{'(\w+)'", answers)))
+
+
+def _names(text: str) -> tuple[list[str], list[str]]:
+    """Names that come once, and names that come again and again: after `then`, or with `…`, or `of each`."""
+    plain = re.sub(r"\([^()]*\)", "", text).strip()
+    if plain == "none":
+        return [], []
+    once, _, again = plain.partition("then ")
+    if not again and ("…" in once or "of each" in once):
+        once, again = "", once
+    again = re.sub(r"of each \w+: ", "", again)
+    again = re.sub(r" of (each|a|the) .*", "", again.replace("…", "")).replace(" and ", ", ")
+    return _split(once), _split(again)
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@pytest.fixture(params=SCRIPTS)
+def name(request):
+    return request.param
+
+
+def test_every_script_in_the_folder_is_named():
+    assert {path.stem for path in STORE.glob("*.lua")} == set(SCRIPTS)
+
+
+def test_a_script_is_refused_whole_when_memory_is_full(name):
+    assert (STORE / f"{name}.lua").read_text().startswith("#!lua")
+
+
+def test_a_script_promises_something_in_a_sentence(name):
+    assert re.match(r"[A-Z].{15,}\.", Header.of(name).promise)
+
+
+def test_a_script_can_be_read_at_a_glance(name):
+    assert len((STORE / f"{name}.lua").read_text().splitlines()) <= LINES_MAX
+
+
+def test_a_script_answers_the_words_of_its_header(name):
+    body = source(name, 1)
+    code = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
+    returned = set(re.findall(r"return \{'(\w+)'", code))
+    named = {word for variable, word in re.findall(r"local (\w+) = \{'(\w+)'", code) if f"return {variable} " in code}
+
+    assert returned | named == Header.of(name).words
+
+
+def test_a_script_takes_the_keys_of_its_header(name):
+    header, code = Header.of(name), _code(name)
+    highest = max((int(index) for index in re.findall(r"KEYS\[(\d+)\]", code)), default=0)
+
+    assert highest == len(header.keys)
+    if header.more_keys and header.keys:
+        assert _constant("FIRST_KEY", code) == len(header.keys) + 1
+
+
+def test_a_script_takes_the_arguments_of_its_header(name):
+    header, code = Header.of(name), _code(name)
+    highest = max((int(index) for index in re.findall(r"ARGV\[(\d+)\]", code)), default=0)
+    firsts = [value for constant, value in _constants(code).items() if constant != "FIRST_KEY"]
+
+    assert highest <= len(header.args)
+    if header.more_args and header.args:
+        assert firsts == [len(header.args) + 1]
+
+
+def test_a_script_writes_only_after_it_decided(name):
+    """What is refused was not half done: after the first write there is no refusal."""
+    code = _code(name)
+    writes = [found.start() for found in re.finditer(r"redis\.call\('(HINCRBY|HSET|HSETNX|SADD|ZADD|DEL|SET)'", code)]
+    refusals = [found.start() for found in re.finditer(r"return \{'(short|closed|late|stale|lagging|fenced)'", code)]
+
+    assert not writes or not refusals or max(refusals) < min(writes)
+
+
+def test_a_script_has_a_method_that_names_it(name):
+    if name in REBUILD_SCRIPTS:
+        return
+
+    assert f"({name}.lua)" in _python()
+
+
+@pytest.mark.parametrize("name", sorted(set(FENCED_SCRIPTS) - UNASKED))
+def test_python_knows_the_words_a_script_answers(name):
+    """All but one: what is left is the answer nobody has to ask for."""
+    known = set(re.findall(r'b"(\w+)"', _python()))
+
+    assert len(Header.of(name).words - known - {"fenced"}) <= 1
+
+
+async def test_python_calls_every_script_as_its_header_says(stores):
+    async with monitored(stores) as calls:
+        await call_every_script(stores)
+
+    assert set(calls) == set(SCRIPTS)
+    for name, seen in calls.items():
+        header = Header.of(name)
+        for keys, args in seen:
+            _fits(f"KEYS of {name}", keys, header.keys, header.more_keys)
+            _fits(f"ARGV of {name}", args, header.args, header.more_args)
+            for key, called in zip(keys, header.keys, strict=False):
+                assert re.fullmatch(KEY_SHAPES.get(called, ".+"), key), (name, called, key)
+
+
+def _fits(what, given, names, more):
+    beyond = len(given) - len(names)
+    optional = len(names) - len(given) == 1 and names[-1] == "key"
+    assert beyond == 0 or optional or (more and beyond > 0 and beyond % len(more) == 0), (what, given, names, more)
+
+
+def _code(name):
+    return "\n".join(line for line in source(name, 1).splitlines() if not line.startswith("--"))
+
+
+def _constants(code):
+    found = {}
+    for left, right in re.findall(r"^local ([A-Z_, ]+) = ([\d, ]+)$", code, re.MULTILINE):
+        found.update(zip(_split(left), map(int, _split(right)), strict=True))
+    return {name: value for name, value in found.items() if name.startswith("FIRST_")}
+
+
+def _constant(name, code):
+    return _constants(code)[name]
+
+
+def _python():
+    return "\n".join(path.read_text() for path in [*STORE.glob("*.py"), ROOT / "domain" / "rebuilding.py"])
+
+
+@asynccontextmanager
+async def monitored(stores):
+    """What Redis is told to run during the block: of each script, the keys and arguments of each call."""
+    calls = defaultdict(list)
+    async with stores.pipeline.redis.monitor() as monitor:
+        yield calls
+        await stores.pipeline.redis.echo("the end")
+        while (words := _words(await monitor.connection.read_response()))[0] != "ECHO":
+            if words[0] in {"EVALSHA", "EVAL"}:
+                keys_end = 3 + int(words[2])
+                calls[_script(words[1], stores.scripts.epoch)].append((words[3:keys_end], words[keys_end:]))
+
+
+def _words(line):
+    """The words of a line such as `1795420800.123456 [0 unix:/run/valkey.sock] "GET" "key"`."""
+    quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', line.decode())
+    return [word.encode("latin-1").decode("unicode_escape") for word in quoted]
+
+
+def _script(called, last_epoch):
+    """The script that is called by this SHA-1, or by this text."""
+    (name,) = {
+        name
+        for name in SCRIPTS
+        for epoch in (last_epoch - 1, last_epoch)
+        if called in (sha1(name, epoch), source(name, epoch))
+    }
+    return name
+
+
+async def call_every_script(stores):
+    event = await make_event(stores)
+    buyer = await make_account(stores)
+    booking = await book(stores, event, user_id=buyer, key="order-7")
+    await book(stores, event, user_id=buyer, quantity=2, key="order-8")
+    await persist_all(stores)
+    await retire(stores, booking)
+    await stores.box_office.cancel(booking)
+    await stores.inventory.pulse(0)
+    await stores.pipeline.redis.hincrby(counters_key(event.id), "pool:main", 5)
+    partition = booking.id.bytes[15]
+    await stores.pipeline.redis.zrem(unpersisted_key(partition), str(booking.id))
+    await stores.pipeline.redis.srem(mine_key(partition, buyer), str(booking.id))
+    await eventually(lambda: reconcile(stores), is_so=lambda outcomes: not outcomes)
+    await ask_for_admission(stores, buyer)
+    await rebuild(stores)
+
+
+async def ask_for_admission(stores, account_id):
+    rule = Rule.of("bookings", Limit.parse("100/min"), fails_open=False)
+    now = datetime.now(UTC)
+    session = Session(id=uuid4(), account_id=account_id, expires_at=now + timedelta(hours=1))
+    account = await stores.accounts.find(account_id)
+    await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    token = Token(
+        kind=TokenKind.ACCESS,
+        id=uuid4(),
+        account_id=account_id,
+        session_id=session.id,
+        role=account.role,
+        epoch=account.token_epoch,
+        issued_s=int(now.timestamp()),
+        expires_s=int(now.timestamp()) + 60,
+    )
+    await stores.admission.admit(token, Ask(rule))
+    await stores.admission.admit(token, Ask(rule, key="order-7", body="one"))
+    with pytest.raises(IdempotencyKeyReused):
+        await stores.admission.admit(token, Ask(rule, key="order-7", body="other"))
+    await stores.admission.admit_address("192.0.2.7", rule)

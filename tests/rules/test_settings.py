@@ -1,0 +1,117 @@
+"""Every setting is in the README as the code has it, and is refused by its name when it is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from domain.settings import Limit, Settings, SettingsRefused, load_settings
+from tests.processes import ROOT
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+NOTHING = "\N{EN DASH}"
+
+ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (.*?) \| (.*) \|$", re.MULTILINE)
+
+
+def test_every_setting_has_its_line_in_the_readme():
+    documented = {name: meaning for name, _, meaning in ROW.findall((ROOT / "README.md").read_text())}
+
+    assert documented == {name.upper(): field.description for name, field in Settings.model_fields.items()}
+
+
+def test_the_readme_tells_the_defaults_there_are():
+    told = {name: default.strip("`") for name, default, _ in ROW.findall((ROOT / "README.md").read_text())}
+
+    assert told == {name.upper(): _shown(field) for name, field in Settings.model_fields.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.startswith("limit_")])
+def test_a_limit_is_set_as_the_readme_writes_it(monkeypatch, name):
+    monkeypatch.setenv(name.upper(), "7/min")
+
+    assert getattr(load_settings(), name) == Limit(7, 60)
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.startswith("limit_")])
+def test_a_limit_that_is_none_is_refused_by_its_name(monkeypatch, name):
+    monkeypatch.setenv(name.upper(), "30 per minute")
+
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith(f"{name.upper()}: ")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["e698218fbf1d9d46b06a6c1aa41b3124", "changeme", "CHANGEME", "0123456789abcdef0123456789abcde"],
+    ids=["published", "changeme", "in capitals", "one byte short"],
+)
+def test_a_secret_that_is_none_is_refused_and_not_shown(monkeypatch, secret):
+    monkeypatch.setenv("JWT_SECRET", secret)
+
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith("JWT_SECRET: ")
+    assert secret not in str(refused.value)
+
+
+def test_all_faults_are_told_at_once(monkeypatch):
+    monkeypatch.setenv("PORT", "0")
+    monkeypatch.setenv("LOG_FORMAT", "xml")
+    monkeypatch.setenv("JWT_SECRET", "short")
+
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+
+    assert sorted(line.partition(":")[0] for line in str(refused.value).splitlines()) == [
+        "JWT_SECRET",
+        "LOG_FORMAT",
+        "PORT",
+    ]
+
+
+def test_one_server_of_ones_own_is_not_enough(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://onsale@db/onsale")
+
+    with pytest.raises(SettingsRefused, match="REDIS_URL and QUEUE_URL"):
+        load_settings()
+
+
+def test_protections_cannot_be_taken_away_from_servers_elsewhere(monkeypatch):
+    monkeypatch.setenv("CHAOS", "on")
+    monkeypatch.setenv("PROTECTIONS_OFF", '["size_check"]')
+    monkeypatch.setenv("JWT_SECRET", "a secret of thirty-two bytes or more")
+    for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_URL"):
+        monkeypatch.setenv(name, "redis://elsewhere.example/0")
+
+    with pytest.raises(SettingsRefused):
+        load_settings()
+
+
+def test_protections_cannot_be_taken_away_without_chaos(monkeypatch):
+    monkeypatch.setenv("PROTECTIONS_OFF", '["size_check"]')
+
+    with pytest.raises(SettingsRefused):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["FAILPOINTS", "PROTECTIONS_OFF"])
+def test_what_should_be_json_and_is_not_is_refused_by_its_name(monkeypatch, name):
+    monkeypatch.setenv(name, "size_check")
+
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+
+    assert str(refused.value) == f"{name}: is not JSON"
+
+
+def _shown(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    return str(default) if default else NOTHING
