@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import httpx
-from msgspec import Struct
+
+from ops.minting import Minted
 
 if TYPE_CHECKING:
     from loadtests.profiles import Profile
@@ -18,15 +19,6 @@ ANSWER_SECONDS_MAX = 30.0
 
 EVENT_DAYS_AHEAD = 90
 """The event starts long after the run: nothing of a run is refused for the date."""
-
-
-class Account(Struct, frozen=True, kw_only=True):
-    """Somebody who can sign in, or is signed in already: `token` is then set."""
-
-    id: UUID
-    email: str
-    password: str
-    token: str = ""
 
 
 class SetupRefused(Exception):
@@ -50,7 +42,7 @@ def create_event(url: str, *, token: str, profile: Profile) -> UUID:
     return UUID(_post(url, "/events", event, token=token)["id"])
 
 
-def sign_up(url: str, *, role: str) -> Account:
+def sign_up(url: str, *, role: str) -> Minted:
     """Make a new account and sign it in.
 
     Raises:
@@ -59,7 +51,7 @@ def sign_up(url: str, *, role: str) -> Account:
     email, password = f"load-{secrets.token_hex(8)}@example.org", secrets.token_urlsafe(16)
     made = _post(url, "/auth/signup", {"email": email, "password": password, "role": role})
     login = _post(url, "/auth/login", {"email": email, "password": password})
-    return Account(id=UUID(made["id"]), email=email, password=password, token=login["access_token"])
+    return Minted(id=UUID(made["id"]), email=email, password=password, token=login["access_token"])
 
 
 def _post(url: str, path: str, body: dict[str, object], *, token: str = "") -> dict[str, str]:

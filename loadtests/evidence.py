@@ -17,7 +17,7 @@ from domain.events import POOL_MAIN
 from domain.partitions import partition_of_event
 from domain.store.connect import open_stores
 from loadtests.answers import Answer, Outcome
-from loadtests.box_office import ANSWER_SECONDS_MAX, Account
+from loadtests.box_office import ANSWER_SECONDS_MAX
 from loadtests.profiles import PATIENT_BUYERS
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from domain.settings import Settings
+    from ops.minting import Minted
 
 SETTLED_SECONDS_MAX = 10.0
 """How long accepted bookings may take to be persisted once nobody asks any more; the engine promises 5."""
@@ -129,7 +130,7 @@ def accepted_of(answers: Iterable[Answer]) -> dict[UUID, Answer]:
 
 
 async def gather(  # noqa: PLR0913  (what a run knows of itself)
-    settings: Settings, *, url: str, event_id: UUID, accounts: list[Account], answers: list[Answer], ended: str
+    settings: Settings, *, url: str, event_id: UUID, accounts: list[Minted], answers: list[Answer], ended: str
 ) -> Evidence:
     """Wait until everything is persisted, or for too long, then ask everybody.
 
@@ -198,7 +199,7 @@ async def _ask_event(url: str, event_id: UUID) -> dict[str, Any]:
         return dict(answer.raise_for_status().json())
 
 
-async def _ask_bookings(url: str, accounts: list[Account], accepted: dict[UUID, Answer]) -> dict[UUID, Told]:
+async def _ask_bookings(url: str, accounts: list[Minted], accepted: dict[UUID, Answer]) -> dict[UUID, Told]:
     """What each buyer is told of each of their bookings."""
     tokens = {account.id: account.token for account in accounts}
     slots = asyncio.Semaphore(QUESTIONS_AT_ONCE)

@@ -14,14 +14,14 @@ from domain.identity import Role
 from domain.settings import Settings
 from loadtests.answers import Closing, read_answers, read_closing
 from loadtests.box_office import create_event
-from loadtests.buyers import mint
 from loadtests.evidence import Evidence, gather
 from loadtests.profiles import PATIENT_BUYERS, Profile
+from ops.minting import mint
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from loadtests.box_office import Account
+    from ops.minting import Minted
 
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 
@@ -85,7 +85,7 @@ async def replay(run: Run) -> Replayed:
     return Replayed(evidence, closing)
 
 
-def _write_buyers(folder: Path, accounts: list[Account]) -> Path:
+def _write_buyers(folder: Path, accounts: list[Minted]) -> Path:
     buyers = [structs.replace(account, token="") for account in accounts[:LOGINS]] + accounts[LOGINS:]
     path = folder / "buyers.json"
     path.touch(mode=0o600)

@@ -11,8 +11,9 @@ import msgspec
 from gevent.event import Event
 
 from loadtests.answers import EVERYBODY_LEFT, AnswerLog, Closing, write_closing
-from loadtests.box_office import Account, create_event, sign_up
+from loadtests.box_office import create_event, sign_up
 from loadtests.profiles import PATIENT_BUYERS, PROFILES, Profile
+from ops.minting import Minted
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -30,7 +31,7 @@ class Visit(msgspec.Struct, frozen=True):
     `arrival_seconds` is None for the patient, who come when everybody else has left.
     """
 
-    account: Account
+    account: Minted
     arrival_seconds: float | None
 
 
@@ -103,10 +104,10 @@ def _buyers(options: Namespace) -> int:
     return PROFILES[options.on_sale].buyers if options.buyers_file else SIGN_UP_BUYERS
 
 
-def _accounts(options: Namespace, *, url: str, count: int) -> list[Account]:
+def _accounts(options: Namespace, *, url: str, count: int) -> list[Minted]:
     if not options.buyers_file:
         return [sign_up(url, role="attendee") for _ in range(count)]
-    accounts = msgspec.json.decode(Path(options.buyers_file).read_bytes(), type=list[Account])
+    accounts = msgspec.json.decode(Path(options.buyers_file).read_bytes(), type=list[Minted])
     if len(accounts) < count:
         message = f"{options.buyers_file} has {len(accounts)} accounts for {count} buyers"
         raise ValueError(message)
