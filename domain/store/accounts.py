@@ -75,6 +75,8 @@ class Accounts:
 
     async def find_by_email(self, email: str) -> Account | None:
         """The account of an address, or None."""
+        if "\x00" in email:
+            return None  # PostgreSQL's text cannot hold it, so no account has it, and the question would fail.
         statement = select(*_FIELDS).where(accounts.c.email_key == email_key(email))
         async with self._database.connect() as connection:
             row = (await connection.execute(statement)).one_or_none()
