@@ -223,7 +223,8 @@ async def test_two_passes_at_once_mend_a_counter_once(stores, other_stores):
     assert await taken(stores, event) == 3
 
 
-async def test_drift_is_mended_under_load_and_traffic_is_not_taken_for_drift(stores, worker):
+@pytest.mark.usefixtures("worker")
+async def test_drift_is_mended_under_load_and_traffic_is_not_taken_for_drift(stores):
     busy = await make_event(stores, capacity=1000)
     broken = await make_event(stores, capacity=1000)
     await move(stores, broken, POOL_MAIN, 3)

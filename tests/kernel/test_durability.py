@@ -1,0 +1,200 @@
+"""With `DURABILITY=postgres`, what was acknowledged survives the loss of Redis and all its data."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from domain.bookings import BookingStatus, NewBooking
+from domain.partitions import random_booking_id
+from domain.rebuilding import rebuild
+from domain.refusals import InventoryUnavailable, Unavailable
+from domain.sabotage import Protection
+from domain.store.connect import open_stores
+from tests.books import pool, rows, taken, unpersisted
+from tests.factories import book, make_account, make_accounts, make_event
+from tests.waiting import persist_all
+
+DURABLE = {"durability": "postgres"}
+
+
+@pytest.fixture
+async def durable(stores, settings):
+    """The stores of a process with `DURABILITY=postgres`."""
+    async with open_stores(settings.model_copy(update=DURABLE)) as durable:
+        await durable.scripts.refresh()
+        yield durable
+    await stores.scripts.refresh()
+
+
+async def lose_redis(stores):
+    """Lose everything in Redis, and begin again."""
+    await stores.pipeline.redis.flushall()
+    return await rebuild(stores)
+
+
+async def intents(stores):
+    async with stores.engine.connect() as connection:
+        return (await connection.execute(text("SELECT count(*) FROM intents"))).scalar_one()
+
+
+async def test_acknowledged_bookings_are_confirmed_after_redis_was_lost(durable):
+    event = await make_event(durable, capacity=100)
+    buyers = await make_accounts(durable, 60)
+    bookings = await asyncio.gather(*(book(durable, event, user_id=buyer) for buyer in buyers))
+
+    rebuilt = await lose_redis(durable)
+
+    assert rebuilt.drained == 60
+    assert {(await durable.box_office.booking(booking.id)).status for booking in bookings} == {BookingStatus.CONFIRMED}
+    assert await taken(durable, event) == 60
+    assert await pool(durable, event) == (100, 60)
+
+
+async def test_without_it_a_loss_of_redis_loses_what_was_pending(stores):
+    event = await make_event(stores)
+    await book(stores, event)
+
+    await lose_redis(stores)
+
+    assert await rows(stores, event) == {}
+
+
+async def test_without_its_protection_it_would_lose_what_was_pending(stores, settings):
+    careless = settings.model_copy(update=DURABLE | {"chaos": "on", "protections_off": frozenset({Protection.INTENT})})
+    async with open_stores(careless) as durable:
+        await durable.scripts.refresh()
+        event = await make_event(durable)
+        await book(durable, event)
+
+        await lose_redis(durable)
+
+    await stores.scripts.refresh()
+    assert await rows(stores, event) == {}
+
+
+async def test_an_acknowledged_cancellation_stays_one_after_redis_was_lost(durable):
+    event = await make_event(durable, capacity=10)
+    kept, cancelled = await book(durable, event, quantity=4), await book(durable, event, quantity=3)
+    await persist_all(durable)
+    await durable.box_office.cancel(cancelled)
+
+    await lose_redis(durable)
+
+    assert (await durable.box_office.booking(cancelled.id)).status is BookingStatus.CANCELLED
+    assert (await durable.box_office.booking(kept.id)).status is BookingStatus.CONFIRMED
+    assert await taken(durable, event) == 4
+    assert await rows(durable, event) == {"confirmed": 1, "cancelled": 1}
+
+
+async def test_a_booking_made_and_cancelled_while_pending_is_cancelled_after_redis_was_lost(durable):
+    event = await make_event(durable)
+    booking = await book(durable, event)
+    await durable.box_office.cancel(booking)
+
+    await lose_redis(durable)
+
+    assert (await durable.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
+    assert await taken(durable, event) == 0
+
+
+async def test_a_retry_after_redis_was_lost_answers_the_booking_made_before(durable):
+    event = await make_event(durable, capacity=2)
+    buyer = await make_account(durable)
+    booking = await book(durable, event, user_id=buyer, quantity=2, key="order-7")
+    await lose_redis(durable)
+
+    again = await durable.box_office.reserve(event_id=event.id, user_id=buyer, quantity=2, idempotency_key="order-7")
+
+    assert (again.replayed, again.booking.id) == (True, booking.id)
+    assert await taken(durable, event) == 2
+
+
+async def test_redis_lost_twice_loses_nothing(durable):
+    event = await make_event(durable)
+    first = await book(durable, event)
+    await lose_redis(durable)
+    second = await book(durable, event)
+
+    await lose_redis(durable)
+
+    assert {(await durable.box_office.booking(each.id)).status for each in (first, second)} == {BookingStatus.CONFIRMED}
+    assert await rows(durable, event) == {"confirmed": 2}
+
+
+async def test_intents_are_forgotten_once_bookings_has_them(durable):
+    event = await make_event(durable)
+    await book(durable, event)
+    before = await intents(durable)
+
+    await persist_all(durable)
+
+    assert (before, await intents(durable)) == (1, 0)
+
+
+async def test_an_intent_that_came_after_its_booking_was_persisted_is_forgotten_later(durable):
+    event = await make_event(durable)
+    booking = await book(durable, event)
+    await persist_all(durable)
+    await durable.intents.append(booking, epoch=durable.scripts.epoch)
+
+    forgotten = await durable.intents.forget_kept()
+
+    assert (forgotten, await intents(durable)) == (1, 0)
+
+
+async def test_intents_that_bookings_does_not_have_are_kept(durable):
+    event = await make_event(durable)
+    booking = await book(durable, event)
+    await persist_all(durable)
+    await durable.box_office.cancel(booking)
+
+    await durable.intents.forget_kept()
+
+    assert await intents(durable) == 1
+
+
+async def test_nothing_is_acknowledged_whose_epoch_ended_in_between(durable, stores):
+    event = await make_event(durable)
+    booking = await book(stores, event)
+    epoch = stores.scripts.epoch
+    await rebuild(stores)
+    await durable.scripts.refresh()
+
+    reserved = await durable.inventory.reserve(fresh(booking, event), event.terms, looked_up=True)
+
+    with pytest.raises(InventoryUnavailable):
+        await durable.box_office._acknowledge(type(reserved)(reserved.booking, epoch, replayed=False, ring=False))
+    assert await intents(durable) == 0
+
+
+async def test_nothing_is_acknowledged_while_postgresql_keeps_no_intents(durable):
+    event = await make_event(durable)
+    async with durable.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE intents RENAME TO away"))
+
+    try:
+        with pytest.raises(Unavailable):
+            await book(durable, event)
+    finally:
+        async with durable.engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE away RENAME TO intents"))
+    assert len(await unpersisted(durable)) == 1
+
+
+async def test_a_retry_of_what_was_not_acknowledged_is_acknowledged(durable, stores):
+    event = await make_event(durable)
+    buyer = await make_account(durable)
+    made = await book(stores, event, user_id=buyer, key="order-7")
+
+    again = await book(durable, event, user_id=buyer, key="order-7")
+    await lose_redis(durable)
+
+    assert again.id == made.id
+    assert await rows(durable, event) == {"confirmed": 1}
+
+
+def fresh(booking, event):
+    return NewBooking(random_booking_id(event.id), event.id, booking.user_id, 1)
