@@ -1,0 +1,105 @@
+"""Every route of the contract is there, nothing else is, and each has a test that says what it does."""
+
+from __future__ import annotations
+
+import ast
+
+from api.app import create_app
+from tests.processes import ROOT
+
+BOOKINGS = "tests/api/test_bookings.py"
+ADMINISTRATION = "tests/api/test_administration.py"
+DOCUMENTATION = "tests/api/test_documentation.py"
+EVENTS = "tests/api/test_events.py"
+JOURNEY = "tests/api/test_journey.py"
+MISTAKES = "tests/contract/test_past_mistakes.py"
+REVOCATION = "tests/api/test_revocation.py"
+SERVICE = "tests/api/test_service.py"
+
+ROWS = {
+    "POST /api/v1/auth/signup": f"{MISTAKES}::test_a_validation_error_never_echoes_the_password",
+    "POST /api/v1/auth/login": "tests/api/test_problems.py::test_wrong_password_and_unknown_address_are_answered_alike",
+    "GET /api/v1/auth/refresh_token": (
+        f"{REVOCATION}::test_a_refresh_token_works_once_and_its_second_use_ends_the_session"
+    ),
+    "POST /api/v1/auth/refresh_token": f"{MISTAKES}::test_a_banned_accounts_refresh_token_mints_nothing",
+    "GET /api/v1/auth/logout": "tests/contract/test_contract_rows.py::test_a_session_ends_by_get_as_by_post",
+    "POST /api/v1/auth/logout": f"{REVOCATION}::test_an_ended_token_is_dead_everywhere",
+    "GET /api/v1/me": f"{REVOCATION}::test_a_living_token_works_after_redis_was_wiped",
+    "PATCH /api/v1/me": f"{MISTAKES}::test_a_new_password_asks_for_the_current_one",
+    "DELETE /api/v1/me": f"{MISTAKES}::test_closing_an_account_returns_the_seats_of_future_bookings_only",
+    "PATCH /api/v1/me/role": f"{REVOCATION}::test_a_switched_role_comes_with_tokens_that_have_it",
+    "GET /api/v1/dashboard": f"{ADMINISTRATION}::test_each_role_has_its_dashboard",
+    "GET /api/v1/events": f"{EVENTS}::test_events_are_listed_soonest_first_by_cursor_and_by_skip",
+    "GET /api/v1/events/{event_id}": f"{EVENTS}::test_a_known_event_is_not_sent_again",
+    "POST /api/v1/events": f"{EVENTS}::test_an_event_is_made_where_its_location_says",
+    "PATCH /api/v1/events/{event_id}": f"{EVENTS}::test_capacity_does_not_fall_below_what_is_sold",
+    "DELETE /api/v1/events/{event_id}": f"{EVENTS}::test_a_cancelled_event_leaves_the_list_and_keeps_its_record",
+    "POST /api/v1/bookings": f"{BOOKINGS}::test_one_key_makes_one_booking",
+    "GET /api/v1/bookings/{booking_id}/status": (
+        f"{BOOKINGS}::test_an_accepted_booking_is_read_at_once_on_every_process"
+    ),
+    "GET /api/v1/bookings/my-bookings": f"{BOOKINGS}::test_own_bookings_are_listed_page_by_page_newest_first",
+    "DELETE /api/v1/bookings/{booking_id}": (
+        f"{MISTAKES}::test_a_booking_cancelled_32_times_at_once_returns_its_seats_once"
+    ),
+    "GET /api/v1/bookings/{event_id}": f"{BOOKINGS}::test_a_guest_list_is_for_the_events_owner_and_admins",
+    "POST /api/v1/admin/auth/login": (
+        f"{MISTAKES}::test_the_admins_login_refuses_wrong_passwords_and_whoever_is_no_admin"
+    ),
+    "GET /api/v1/admin/users/attendees": f"{ADMINISTRATION}::test_lists_count_active_bookings_and_sold_tickets",
+    "GET /api/v1/admin/users/organizers": f"{ADMINISTRATION}::test_lists_count_active_bookings_and_sold_tickets",
+    "GET /api/v1/admin/users/details/{user_id}": f"{MISTAKES}::test_no_answer_carries_a_password_hash",
+    "PATCH /api/v1/admin/users/role/{user_id}": f"{ADMINISTRATION}::test_the_last_admin_stays_and_nobody_bans_itself",
+    "DELETE /api/v1/admin/users/{user_id}": (
+        f"{ADMINISTRATION}::test_a_ban_pauses_the_organizers_events_and_ends_its_login"
+    ),
+    "POST /api/v1/admin/users/{user_id}/unban": f"{MISTAKES}::test_unbanning_does_not_revive_the_tokens_of_before",
+    "GET /api/v1/admin/audit-log": f"{ADMINISTRATION}::test_every_action_leaves_an_audit_entry",
+    "GET /api/v1/admin/events/{event_id}/reconciliation": (
+        f"{ADMINISTRATION}::test_the_books_of_an_event_are_shown_side_by_side"
+    ),
+    "POST /api/v1/admin/events/{event_id}/reconciliation": f"{ADMINISTRATION}::test_every_action_leaves_an_audit_entry",
+    "GET /health/live": "tests/api/test_limits.py::test_health_is_answered_without_redis_and_without_limit",
+    "GET /health/ready": f"{SERVICE}::test_ready_is_what_can_sell",
+    "GET /metrics": f"{SERVICE}::test_metrics_count_answers_by_route_and_name_nobody",
+    "GET /api/v1/docs": f"{DOCUMENTATION}::test_pages_load_nothing_from_elsewhere",
+    "GET /api/v1/redoc": f"{DOCUMENTATION}::test_pages_load_nothing_from_elsewhere",
+    "GET /api/v1/openapi.json": f"{DOCUMENTATION}::test_the_document_is_openapi_3_1",
+    # Not of the contract, but of its pages.
+    "GET /": f"{DOCUMENTATION}::test_pages_load_nothing_from_elsewhere",
+    "GET /api/v1/docs/assets/{name}": f"{DOCUMENTATION}::test_assets_come_from_the_installed_package",
+    "GET /api/v1/docs/problems": f"{DOCUMENTATION}::test_the_type_of_a_problem_leads_to_its_paragraph",
+}
+"""The contract's routes, each with a test that says what it is for."""
+
+
+def test_the_routes_are_those_of_the_contract(settings):
+    routes = {
+        f"{method} {route.path_format}"
+        for route in create_app(settings).app.routes
+        for method in set(route.methods) - {"OPTIONS"}
+    }
+
+    assert routes == set(ROWS)
+
+
+def test_every_row_names_a_test_that_there_is():
+    missing = [named for named in ROWS.values() if not _is_there(*named.split("::"))]
+
+    assert missing == []
+
+
+async def test_a_session_ends_by_get_as_by_post(callers):
+    caller = await callers.attendee()
+
+    left = await caller.get("/api/v1/auth/logout")
+
+    assert (left.status_code, left.content) == (204, b"")
+    assert (await caller.get("/api/v1/me")).status_code == 401
+    assert (await caller.post("/api/v1/auth/refresh_token", token=caller.refresh_token)).status_code == 401
+
+
+def _is_there(path, name):
+    tree = ast.parse((ROOT / path).read_text())
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name for node in tree.body)
