@@ -19,7 +19,7 @@ test: ## Run the tests
 
 fuzz: ## Hold 24,000 requests made from the OpenAPI document against it; CASES=n for n of each role
 	@ops/install dev
-	FUZZ_CASES=$(or $(CASES),6000) .venv/bin/python -m pytest -n $(PYTEST_PROCESSES) tests/contract/test_schema_fuzzing.py $(ARGS)
+	FUZZ_CASES=$(or $(CASES),6000) .venv/bin/python -m pytest tests/contract/test_schema_fuzzing.py $(ARGS)
 
 lint: ## Check style, types and who may import whom
 	@ops/install dev

@@ -1,0 +1,81 @@
+"""However many users there are, an admin's list costs the same few statements."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Engine, event
+
+from domain.identity import Role
+from tests.factories import book, make_accounts, make_event
+from tests.waiting import persist_all
+
+STATEMENTS_MAX = 6
+"""A list, its length, and what a dashboard adds up."""
+
+PATHS = [
+    "/api/v1/admin/users/attendees?limit=100",
+    "/api/v1/admin/users/organizers?limit=100",
+    "/api/v1/admin/users/details/{user_id}",
+    "/api/v1/admin/audit-log?limit=100",
+    "/api/v1/dashboard",
+    "/api/v1/events?limit=100",
+]
+
+
+@contextmanager
+def _counted():
+    statements = []
+
+    def note(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def _crowd(stores, number):
+    for user_id in await make_accounts(stores, number):
+        await book(stores, await make_event(stores), user_id=user_id)
+    await persist_all(stores)
+    return user_id
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_list_costs_the_same_statements_however_many_users_there_are(callers, stores, path):
+    admin = await callers.admin()
+    counts = []
+    for number in (1, 30):
+        path_now = path.format(user_id=await _crowd(stores, number))
+        await admin.get(path_now)  # What a process remembers is remembered now.
+        with _counted() as statements:
+            answer = await admin.get(path_now)
+        assert answer.status_code == 200
+        counts.append(len(statements))
+
+    few, many = counts
+    assert few == many <= STATEMENTS_MAX
+
+
+@pytest.mark.parametrize("role", [Role.ATTENDEE, Role.ORGANIZER])
+async def test_a_dashboard_costs_the_same_statements_however_much_it_shows(callers, stores, role):
+    caller = await (callers.organizer() if role is Role.ORGANIZER else callers.attendee())
+    counts = []
+    for number in (1, 30):
+        for _ in range(number):
+            if role is Role.ORGANIZER:
+                await caller.make_event()
+            else:
+                await caller.book(str((await make_event(stores)).id))
+        await persist_all(stores)
+        await caller.get("/api/v1/dashboard")
+        with _counted() as statements:
+            await caller.get("/api/v1/dashboard")
+        counts.append(len(statements))
+
+    few, many = counts
+    assert few == many <= STATEMENTS_MAX
