@@ -174,19 +174,23 @@ def redis_and_rows_agree(evidence: Evidence) -> list[str]:
         held = evidence.held[books.event_id]
         if books.redis_taken != held.total():
             found.append(f"Redis counts {books.redis_taken} places, the rows {held.total()}")
-        for buyer in held.keys() | books.redis_users.keys():
-            if books.redis_users.get(buyer, 0) != held[buyer]:
-                found.append(f"Redis counts {books.redis_users.get(buyer, 0)} places of {buyer}, the rows {held[buyer]}")
+        counted = {buyer: books.redis_users.get(buyer, 0) for buyer in held.keys() | books.redis_users.keys()}
+        found += [
+            f"Redis counts {places} places of {buyer}, the rows {held[buyer]}"
+            for buyer, places in counted.items()
+            if places != held[buyer]
+        ]
     return found
 
 
 def pools_and_rows_agree(evidence: Evidence) -> list[str]:
     """PostgreSQL's own count of taken places, and their number, are the rows' and the event's."""
-    found = []
-    for books in evidence.books:
-        if (books.pool_taken, books.pool_size) != (evidence.held[books.event_id].total(), books.capacity):
-            found.append(f"the pool says {books.pool_taken} of {books.pool_size}, the rows {books.capacity}")
-    return found
+    held = evidence.held
+    return [
+        f"the pool says {books.pool_taken} of {books.pool_size}, the rows {held[books.event_id].total()}"
+        for books in evidence.books
+        if (books.pool_taken, books.pool_size) != (held[books.event_id].total(), books.capacity)
+    ]
 
 
 def nothing_is_left_to_persist(evidence: Evidence) -> list[str]:

@@ -19,6 +19,7 @@ from domain.refusals import Unavailable
 from domain.store.connect import open_stores
 from domain.store.inventory import counters_key, unpersisted_key
 from ops.chaos.answers import Answer, Order
+from ops.chaos.servers import hash_of
 from ops.chaos.watch import Sight
 
 if TYPE_CHECKING:
@@ -150,10 +151,10 @@ async def read_books(stack: Stack, events: Sequence[Event], sights: dict[UUID, S
     finally:
         connection.terminate()
     async with stack.valkey.connect() as redis:
-        return [
-            _books(event, pools[event.id], await redis.hgetall(counters_key(event.id)), sights[event.id])
-            for event in events
-        ]
+        counters = [await hash_of(redis, counters_key(event.id)) for event in events]
+    return [
+        _books(event, pools[event.id], fields, sights[event.id]) for event, fields in zip(events, counters, strict=True)
+    ]
 
 
 async def read_repairs(stack: Stack) -> list[Repaired]:
@@ -182,7 +183,7 @@ async def ask_api(stack: Stack, accounts: Sequence[Minted], rows: dict[UUID, Row
     """What the API says of some of the bookings, asked of one process after the other."""
     tokens = {account.id: account.token for account in accounts}
     slots = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-    drawn = random.sample(sorted(rows), min(QUESTIONS_MAX, len(rows)))  # noqa: S311  (a sample, no secret)
+    drawn = random.sample(sorted(rows), min(QUESTIONS_MAX, len(rows)))
     async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
 
         async def ask(number: int, booking: UUID) -> str:
@@ -197,9 +198,7 @@ async def ask_api(stack: Stack, accounts: Sequence[Minted], rows: dict[UUID, Row
 
 
 def _books(event: Event, pool: dict[str, int], fields: dict[bytes, bytes], sight: Sight) -> Books:
-    taken = {
-        name.decode(): int(text) for name, text in fields.items() if name.startswith((b"pool:", b"user:"))
-    }
+    taken = {name.decode(): int(text) for name, text in fields.items() if name.startswith((b"pool:", b"user:"))}
     return Books(
         event_id=event.id,
         capacity=event.capacity,

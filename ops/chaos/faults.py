@@ -6,11 +6,12 @@ import asyncio
 import signal
 import time
 from collections import Counter, defaultdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.chaos.processes import STOP_SECONDS_MAX
 from ops.chaos.schedule import Fault, FaultKind
-from ops.chaos.servers import kill, start, stopped, wait_until_ready
+from ops.chaos.servers import kill, start, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,13 +56,20 @@ class Storm:
     async def strike(self, fault: Fault) -> None:
         """One fault, from its beginning to its end; counted when it hit something."""
         async with self._busy[fault.target]:
+            began = datetime.now(UTC)
             if await self._strike(fault):
                 self.done[fault.kind] += 1
+                self._note(f"{began:%H:%M:%S.%f} {datetime.now(UTC):%H:%M:%S.%f} {fault.target:<18} {fault.kind}")
 
     def calm(self) -> None:
         """Mend the network; servers and processes are back when their faults are over."""
         for link in self._stack.links.values():
             link.heal()
+
+    def _note(self, line: str) -> None:
+        """Say what was done from when to when, to whoever compares the logs afterwards."""
+        with (self._stack.folder / "storm.log").open("a") as log:
+            log.write(line + "\n")
 
     async def _strike(self, fault: Fault) -> bool:
         if ":" in fault.target:
@@ -89,6 +97,7 @@ class Storm:
 
     async def _tell_to_end(self, process: Process) -> None:
         births = process.births
+        self._stack.nursery.forgive(process.name)
         process.signal(signal.SIGTERM)
         for _ in range(round(STOP_SECONDS_MAX / LOOK_SECONDS)):
             if process.births > births:

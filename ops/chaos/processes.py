@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.launch import launcher
@@ -85,6 +86,7 @@ class Nursery:
         self._log = log
         self._keepers: dict[str, Keeper] = {}
         self._nursery: subprocess.Popen[bytes] | None = None
+        self._listening: asyncio.ReadTransport | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Event()
         for process in processes:
@@ -94,7 +96,8 @@ class Nursery:
         """Start the nursery, which takes some seconds, and then every process."""
         command = launcher([sys.executable, "-m", "ops.chaos.nursery"], death_signal=signal.SIGKILL)
         with self._log.open("ab") as log:
-            self._nursery = subprocess.Popen(
+            # The loop's own way to start a process would watch for its end; it only has to be started.
+            self._nursery = subprocess.Popen(  # noqa: ASYNC220
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
         self._tasks.append(asyncio.create_task(self._listen()))
@@ -109,8 +112,11 @@ class Nursery:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._nursery:
+        if self._listening:
+            self._listening.close()
+        if self._nursery and self._nursery.stdin:
             self._nursery.kill()
+            self._nursery.stdin.close()
             await asyncio.to_thread(self._nursery.wait)
 
     def tell(self, request: Mapping[str, Any]) -> None:
@@ -118,14 +124,6 @@ class Nursery:
         if self._nursery and self._nursery.stdin:
             self._nursery.stdin.write(json.dumps(request).encode() + b"\n")
             self._nursery.stdin.flush()
-
-    async def restart_all(self) -> None:
-        """Kill every process at once; returns when each was started again."""
-        births = {process.name: process.births for process in self.processes.values()}
-        for process in self.processes.values():
-            process.signal(signal.SIGKILL)
-        while any(process.births == births[name] or not process.alive for name, process in self.processes.items()):
-            await asyncio.sleep(TICK_SECONDS)
 
     def forgive(self, name: str) -> None:
         """Start it again without delay when it dies: it is killed from outside, not by itself."""
@@ -135,13 +133,15 @@ class Nursery:
         if self._nursery is None or self._nursery.stdout is None:
             return
         reader = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
+        self._listening, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), self._nursery.stdout
         )
         async for line in reader:
             self._heard(json.loads(line))
 
     def _heard(self, news: dict[str, Any]) -> None:
+        with self._log.open("a") as log:
+            log.write(f"{datetime.now(UTC):%H:%M:%S.%f} {json.dumps(news)}\n")
         process = self.processes.get(news["name"])
         if process is None:
             self._ready.set()

@@ -32,15 +32,15 @@ class Proxy:
         """Listen; the server need not be there yet."""
         loop = asyncio.get_running_loop()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._server = await loop.create_unix_server(
-            lambda: _Link(self).client, path=str(self.path), backlog=BACKLOG
-        )
+        self._server = await loop.create_unix_server(lambda: _Link(self).client, path=str(self.path), backlog=BACKLOG)
 
     async def close(self) -> None:
         """Cut everything and listen no more."""
         if self._server:
             self._server.close()
         self.cut()
+        # Reset connections are closed in the next turn of the loop.
+        await asyncio.sleep(0)
 
     @property
     def connections(self) -> int:
@@ -133,7 +133,7 @@ class _Link:
             if not self.proxy.admits(self):
                 self.cut()
                 return
-            end.read(False)
+            end.read(wanted=False)
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
         else:
             self.adjust()
@@ -163,7 +163,7 @@ class _Link:
     def adjust(self) -> None:
         """Read from both ends, unless bytes are to wait or the other end takes no more."""
         for end in self._ends():
-            end.read(not self.proxy.stalled and not self._other(end).full and self.server.connected)
+            end.read(wanted=not self.proxy.stalled and not self._other(end).full and self.server.connected)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -221,7 +221,7 @@ class _End(asyncio.Protocol):
         self.full = False
         self._link.adjust()
 
-    def read(self, wanted: bool) -> None:  # noqa: FBT001  (what it says)
+    def read(self, *, wanted: bool) -> None:
         """Read from this end, or leave its bytes where they are."""
         if self.connected and wanted is not self._reading:
             self._reading = wanted

@@ -9,20 +9,20 @@ import shutil
 import signal
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ops.postgres import EmbeddedPostgres
 from ops.server import START_DEADLINE_SECONDS, STOP_DEADLINE_SECONDS, ServerFailed
-from ops.valkey import EmbeddedValkey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ops.postgres import EmbeddedPostgres
     from ops.server import EmbeddedServer
+    from ops.valkey import EmbeddedValkey
 
 LOOK_SECONDS = 0.01
 
@@ -37,6 +37,13 @@ COPY_SECONDS = 2.0
 
 CROWD_MAX = 120
 """More connections than PostgreSQL takes."""
+
+
+async def hash_of(redis: Redis, key: str) -> dict[bytes, bytes]:
+    """A hash of Redis', field by field."""
+    # The client's types leave open whether it is the asynchronous one.
+    found: Any = redis.hgetall(key)
+    return dict(await found)
 
 
 async def wait_until_ready(server: EmbeddedServer) -> None:
@@ -175,8 +182,8 @@ class Postgres:
         """Have no connection left during the block."""
         crowd: list[asyncpg.Connection] = []
         try:
-            for _ in range(CROWD_MAX):
-                crowd.append(await self.connect())
+            while len(crowd) < CROWD_MAX:
+                crowd += [await self.connect()]
         except (OSError, TimeoutError, asyncpg.PostgresError):
             # It is full, or gone.
             pass

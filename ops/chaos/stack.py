@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,9 @@ class Stack:
         self._embedded = EmbeddedStack(folder / "data")
         self.valkey = Valkey(self._embedded.valkey, folder / "copies")
         self.postgres = Postgres(self._embedded.postgres)
-        self.links = {f"{process}:{server}": self._link(process, server) for process in PROCESS_NAMES for server in SERVER_NAMES}
+        self.links = {
+            f"{process}:{server}": self._link(process, server) for process in PROCESS_NAMES for server in SERVER_NAMES
+        }
         self.ports = {name: _free_port() for name in API_NAMES}
         self.processes = {name: self._process(name) for name in PROCESS_NAMES}
         self.nursery = Nursery(list(self.processes.values()), folder / "nursery.log")
@@ -66,7 +69,8 @@ class Stack:
         return Settings.model_validate({**environment, "durability": self.durability, **more})
 
     def arm(self, failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection] = frozenset()) -> None:
-        """Have processes started from now on kill themselves at failpoints, and lack protections."""
+        """Have processes kill themselves at failpoints until `disarm`, and lack protections; before they start."""
+        self.hits.touch()
         for process in self.processes.values():
             process.environment |= {
                 "CHAOS": "on",
@@ -74,6 +78,10 @@ class Stack:
                 "FAILPOINT_HITS": str(self.hits),
                 "PROTECTIONS_OFF": msgspec.json.encode(sorted(off)).decode(),
             }
+
+    def disarm(self) -> None:
+        """Let no failpoint kill any more."""
+        self.hits.rename(self.hits.with_suffix(".done"))
 
     @asynccontextmanager
     async def servers(self) -> AsyncIterator[None]:
@@ -85,8 +93,10 @@ class Stack:
             for link in self.links.values():
                 await link.open()
             copying = asyncio.create_task(self.valkey.keep_copies())
-            yield
-            copying.cancel()
+            try:
+                yield
+            finally:
+                copying.cancel()
         finally:
             for link in self.links.values():
                 await link.close()
@@ -110,11 +120,11 @@ class Stack:
 
     def hits_by_failpoint(self) -> dict[str, int]:
         """How often processes killed themselves at each failpoint."""
-        counts: dict[str, int] = {}
-        with suppress(FileNotFoundError):
-            for point in self.hits.read_text().split():
-                counts[point] = counts.get(point, 0) + 1
-        return counts
+        counts: Counter[str] = Counter()
+        for path in (self.hits, self.hits.with_suffix(".done")):
+            with suppress(FileNotFoundError):
+                counts.update(path.read_text().split())
+        return dict(counts)
 
     async def _wait_until_ready(self) -> None:
         deadline = asyncio.get_running_loop().time() + READY_SECONDS_MAX
@@ -135,7 +145,7 @@ class Stack:
         return "\n".join(f"{log.name}: {log.read_text()[-1000:]}" for log in logs if log.exists())
 
     def _process(self, name: str) -> Process:
-        kind = name.split(".")[0]
+        kind = name.split(".", maxsplit=1)[0]
         environment = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ}
         environment |= self._embedded.environment() | {
             "DATABASE_URL": f"postgresql://{ROLE}@/{ROLE}?host={self.links[f'{name}:postgres'].path.parent}",

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from domain.events import POOL_MAIN
 from domain.store.inventory import counters_key
+from ops.chaos.servers import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +58,8 @@ class Watch:
     async def _look_at_redis(self) -> None:
         async with self._stack.valkey.connect() as redis:
             for event in self._events:
-                found = await redis.hget(counters_key(event.id), POOL_MAIN)
-                self._saw_redis(event.id, int(found or 0))
+                counters = await hash_of(redis, counters_key(event.id))
+                self._saw_redis(event.id, int(counters.get(POOL_MAIN.encode(), 0)))
 
     def _saw_redis(self, event_id: UUID, taken: int) -> None:
         sight = self.sights[event_id]

@@ -1,0 +1,120 @@
+"""Many trials one after the other, each with a seed and a stack of its own, and their report."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from ops.chaos import report
+from ops.chaos.recovery import measure
+from ops.chaos.recovery import table as recovery_table
+from ops.chaos.schedule import EVERYTHING, NO_LOSS
+from ops.chaos.trial import Plan, Result, run_trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ops.chaos.recovery import Recovered
+
+KEPT_OF_A_BROKEN_TRIAL = ("*.log", "*.jsonl")
+
+LOSSY_SEEDS = 5
+"""With DURABILITY=redis each fifth seed loses Redis' memory too: what was only acknowledged may then be lost, and
+the other promises hold all the same."""
+
+
+def plans(*, seeds: range, seconds: float, durability: str) -> list[Plan]:
+    """A plan for each seed. What a durability does not promise to survive happens to some seeds only."""
+    return [
+        Plan(
+            seed=seed,
+            durability=durability,
+            seconds=seconds,
+            mix=dict(EVERYTHING if durability == "postgres" or seed % LOSSY_SEEDS == 0 else NO_LOSS),
+        )
+        for seed in seeds
+    ]
+
+
+def run_campaign(  # noqa: PLR0913  (what the command line asks for)
+    folder: Path,
+    *,
+    seeds: range,
+    seconds: float,
+    durabilities: Sequence[str],
+    recovery: bool,
+    say: Callable[[str], None],
+) -> bool:
+    """Run the trials of each durability, print what they add up to; whether every promise was kept."""
+    hush()
+    todo = [plan for durability in durabilities for plan in plans(seeds=seeds, seconds=seconds, durability=durability)]
+    results = campaign(todo, folder, say)
+    measured = measure_recovery(folder, say) if recovery else []
+    say("\n" + report.table(results) + "\n\n" + report.breakdown(results))
+    if measured:
+        say("\n" + recovery_table(measured))
+    say(f"\n{folder / 'report.json'}")
+    return not any(result.broken for result in results) and all(each.kept for each in measured)
+
+
+def hush() -> None:
+    """Keep what the engine logs in this process to itself: the trials' findings are told in their own words."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def measure_recovery(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
+    """Measure how soon there are sales again, on a stack of its own."""
+    with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
+        measured = asyncio.run(measure(Path(scratch), say))
+    (folder / "recovery.json").write_bytes(msgspec.json.format(msgspec.json.encode(measured)))
+    return measured
+
+
+def campaign(todo: Sequence[Plan], folder: Path, say: Callable[[str], None]) -> list[Result]:
+    """Run every trial; leaves `report.json` in `folder`, and the logs and answers of trials that broke."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = []
+    for plan in todo:
+        say(f"seed {plan.seed}, DURABILITY={plan.durability}: {plan.seconds:.0f} s, {len(plan.faults)} faults planned")
+        result = try_plan(plan, folder, say)
+        results.append(result)
+        say(report.line(result))
+        if result.broken:
+            say(report.violations(result))
+        write_report(folder / "report.json", results)
+    return results
+
+
+def try_plan(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
+    """Run one trial in a folder that is gone afterwards; what tells why it broke is kept."""
+    with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
+        try:
+            result = asyncio.run(run_trial(plan, Path(scratch), say))
+        except BaseException:
+            keep(Path(scratch), folder / f"{plan.durability}-{plan.seed}")
+            raise
+        if result.broken:
+            keep(Path(scratch), folder / f"{plan.durability}-{plan.seed}")
+    return result
+
+
+def keep(scratch: Path, folder: Path) -> None:
+    """Copy what a trial said of itself."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for pattern in KEPT_OF_A_BROKEN_TRIAL:
+        for path in [*scratch.glob(pattern), *(scratch / "data" / "log").glob(pattern)]:
+            shutil.copy(path, folder)
+
+
+def write_report(path: Path, results: Sequence[Result]) -> None:
+    """The results as JSON, after each trial: a run that is cut short has said what it knew."""
+    facts = {**report.as_facts(results), "trials": results}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(facts)))

@@ -1,0 +1,185 @@
+"""Negative controls: with a protection taken away the checker must turn red, or it proves nothing.
+
+Each control is a trial that provokes what the protection is there for. It is run with the protection,
+where the checks that watch it must find nothing, and without, where one of them must find something
+within SEEDS_MAX seeds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
+
+from domain.sabotage import Failpoint, Protection
+from ops.chaos.buyers import Habits
+from ops.chaos.campaign import hush, try_plan
+from ops.chaos.schedule import API_NAMES, WORKER_NAMES, FaultKind
+from ops.chaos.trial import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+SEEDS_MAX = 3
+SECONDS = 8.0
+
+API_TO_POSTGRES = tuple(f"{name}:postgres" for name in API_NAMES)
+API_TO_QUEUE = tuple(f"{name}:queue" for name in API_NAMES)
+WORKER_TO_POSTGRES = tuple(f"{name}:postgres" for name in WORKER_NAMES)
+
+QUIET = Plan(seed=1, seconds=SECONDS, mix={}, failpoints={}, faults_per_second=0.5, final_seconds_max=10.0)
+"""A crowd and no fault."""
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """A guard taken away: `without` it one of `watched` must find something, `with_it` none may."""
+
+    name: str
+    without: Plan
+    with_it: Plan
+    watched: frozenset[str]
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a control showed. `red` are the watched checks that turned red, after `seeds` seeds."""
+
+    name: str
+    seeds: int
+    red: list[str]
+    red_with_it: list[str]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the checker noticed, and noticed nothing where there was nothing."""
+        return bool(self.red) and not self.red_with_it
+
+
+def _control(protection: Protection, plan: Plan, *watched: str) -> Control:
+    return Control(
+        name=protection.value,
+        without=structs.replace(plan, off=plan.off | {protection}),
+        with_it=plan,
+        watched=frozenset(watched),
+    )
+
+
+CONTROLS: tuple[Control, ...] = (
+    _control(Protection.SIZE_CHECK, QUIET, "nothing_is_oversold_in_redis"),
+    _control(
+        Protection.CAPACITY_CHECK,
+        structs.replace(QUIET, off=frozenset({Protection.SIZE_CHECK})),
+        "nothing_is_oversold_in_postgresql",
+    ),
+    _control(
+        Protection.RELEASE_ONCE,
+        structs.replace(QUIET, habits=Habits(cancel=0.4, twice=0.4)),
+        "the_books_never_drifted",
+        "redis_and_rows_agree",
+        "nothing_is_oversold_in_redis",
+    ),
+    _control(
+        Protection.SETTLE_VERSION,
+        structs.replace(QUIET, habits=Habits(regret=0.8), slow_links=WORKER_TO_POSTGRES),
+        "no_cancellation_is_lost",
+        "no_status_goes_back",
+    ),
+    _control(
+        Protection.EPOCH_IN_REDIS,
+        structs.replace(QUIET, seconds=12.0, durability="postgres", mix={FaultKind.REDIS_STALE: 1}),
+        "no_accepted_booking_is_lost",
+        "the_books_never_drifted",
+        "redis_and_rows_agree",
+    ),
+    _control(
+        Protection.EPOCH_IN_POSTGRES,
+        structs.replace(QUIET, durability="postgres", mix={FaultKind.REDIS_WIPE: 1}, slow_links=API_TO_POSTGRES),
+        "no_accepted_booking_is_lost",
+        "nothing_is_left_to_persist",
+    ),
+    _control(
+        Protection.STABLE_ID,
+        structs.replace(QUIET, failpoints={Failpoint.RESERVED: 0.03}, habits=Habits(hang_up=0.3)),
+        "one_booking_per_key",
+        "every_row_was_asked_for",
+    ),
+    _control(
+        Protection.LOOKUP,
+        structs.replace(QUIET, durability="postgres", mix={FaultKind.REDIS_WIPE: 1}, habits=Habits(replay=0.5)),
+        "no_retry_is_refused",
+        "the_books_never_drifted",
+        "redis_and_rows_agree",
+    ),
+    _control(
+        Protection.SWEEP,
+        structs.replace(QUIET, dead_links=API_TO_QUEUE),
+        "no_accepted_booking_is_lost",
+        "nothing_is_left_to_persist",
+        "everything_was_final_in_time",
+    ),
+    _control(
+        Protection.INTENT,
+        structs.replace(QUIET, durability="postgres", mix={FaultKind.REDIS_WIPE: 1}, slow_links=WORKER_TO_POSTGRES),
+        "no_accepted_booking_is_lost",
+    ),
+    Control(
+        name="DURABILITY=postgres",
+        without=structs.replace(QUIET, mix={FaultKind.REDIS_WIPE: 1}, slow_links=WORKER_TO_POSTGRES, excuses=False),
+        with_it=structs.replace(
+            QUIET, durability="postgres", mix={FaultKind.REDIS_WIPE: 1}, slow_links=WORKER_TO_POSTGRES
+        ),
+        watched=frozenset({"no_accepted_booking_is_lost"}),
+    ),
+)
+"""One for each protection of the engine, and one for the durability that survives the loss of Redis."""
+
+
+def run_all(controls: Sequence[Control], folder: Path, *, say: Callable[[str], None]) -> bool:
+    """Run them, print a table, and answer whether each turned red without its guard, and only then."""
+    hush()
+    outcomes = run_controls(controls, folder, say)
+    say("\n" + table(outcomes))
+    return all(outcome.holds for outcome in outcomes)
+
+
+def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str], None]) -> list[Outcome]:
+    """Run each of them; says how it went after each."""
+    outcomes = []
+    for control in controls:
+        outcome = run_control(control, folder, say)
+        say(_line(outcome))
+        outcomes.append(outcome)
+    return outcomes
+
+
+def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> Outcome:
+    """With the protection once, without it until a check turns red."""
+    say(f"{control.name}: with it")
+    red_with_it = _red(control, control.with_it, folder / control.name / "with", say)
+    red: list[str] = []
+    seed = 0
+    while not red and seed < SEEDS_MAX:
+        seed += 1
+        say(f"{control.name}: without it, seed {seed}")
+        red = _red(control, structs.replace(control.without, seed=seed), folder / control.name / "without", say)
+    return Outcome(name=control.name, seeds=seed, red=red, red_with_it=red_with_it)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Every control in Markdown."""
+    rows = ["| without | turned red | after seeds | with it |", "| --- | --- | ---: | --- |"]
+    for outcome in outcomes:
+        red = ", ".join(name.replace("_", " ") for name in outcome.red) or "**nothing**"
+        red_with_it = ", ".join(name.replace("_", " ") for name in outcome.red_with_it) or "green"
+        rows.append(f"| `{outcome.name}` | {red} | {outcome.seeds} | {red_with_it} |")
+    return "\n".join(rows)
+
+
+def _red(control: Control, plan: Plan, folder: Path, say: Callable[[str], None]) -> list[str]:
+    broken = try_plan(plan, folder, say).broken
+    return sorted(control.watched & set(broken))
+
+
+def _line(outcome: Outcome) -> str:
+    verdict = "ok" if outcome.holds else "FAIL"
+    return f"{verdict:4} {outcome.name}: red {outcome.red} after {outcome.seeds} seeds, with it {outcome.red_with_it}"
