@@ -32,6 +32,14 @@ load: ## Run the load scenarios and verify the books afterwards
 	@ops/install dev
 	.venv/bin/python -m loadtests.load $(ARGS)
 
+chaos: ## Break a stack on purpose for an hour, and check every promise
+	@ops/install dev
+	$(ONSALE) chaos --seeds 20 --recovery $(ARGS)
+
+controls: ## Take each protection away and show that the chaos checks notice
+	@ops/install dev
+	$(ONSALE) controls $(ARGS)
+
 lock: ## Bring the locked packages up to date with pyproject.toml; UPGRADE=--upgrade for newer ones
 	@ops/install dev
 	ops/lock $(UPGRADE)

@@ -161,6 +161,51 @@ def audit(*, event_id: UUID | None, fix: bool) -> None:
         sys.exit(FAILED_EXIT_CODE)
 
 
+@main.command()
+@click.option("--seconds", default=60.0, show_default=True, help="How long each storm lasts.")
+@click.option("--seed", default=1, show_default=True, help="The first seed; the same seed makes the same faults.")
+@click.option("--seeds", default=1, show_default=True, help="How many seeds, one after the other.")
+@click.option("--durability", type=click.Choice(["redis", "postgres"]), multiple=True, help="Default: both.")
+@click.option("--recovery", is_flag=True, help="Also measure how soon there are sales again.")
+@_plainly
+def chaos(*, seconds: float, seed: int, seeds: int, durability: tuple[str, ...], recovery: bool) -> None:
+    """Break a throw-away stack on purpose, under buyers, and check what they were told.
+
+    Needs the dev packages. Leaves report.json, and the logs of what broke, in DATA_DIR/chaos. Exit code 1 if any
+    promise was broken.
+    """
+    from ops.chaos.campaign import run_campaign
+
+    kept = run_campaign(
+        load_settings().data_dir / "chaos",
+        seeds=range(seed, seed + seeds),
+        seconds=seconds,
+        durabilities=durability or ("redis", "postgres"),
+        recovery=recovery,
+        say=click.echo,
+    )
+    if not kept:
+        sys.exit(FAILED_EXIT_CODE)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@_plainly
+def controls(*, names: tuple[str, ...]) -> None:
+    """Take each protection of the engine away, and show that `onsale chaos` notices; exit code 1 if one stays green.
+
+    NAMES are of protections; without any, all of them are taken away, one after the other.
+    """
+    from ops.chaos.controls import CONTROLS, run_all
+
+    chosen = [control for control in CONTROLS if not names or control.name in names]
+    if len(chosen) < len(set(names)):
+        message = f"the controls are {', '.join(control.name for control in CONTROLS)}"
+        raise click.BadParameter(message)
+    if not run_all(chosen, load_settings().data_dir / "chaos" / "controls", say=click.echo):
+        sys.exit(FAILED_EXIT_CODE)
+
+
 def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answer:
     """Run `work` on the stores; the embedded database is migrated first, others are their operator's."""
     from domain.rebuilding import ensure_in_order
