@@ -31,6 +31,17 @@ JWT_SECRET = secrets.token_hex(32)
 KEPT_TABLES = ("alembic_version", "inventory_epoch")
 """What `clean` leaves: the schema's version, and the epoch, which only ever grows."""
 
+_EMPTY_TABLES = text(
+    f"""
+    DO $$ DECLARE name text; BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN {KEPT_TABLES}
+        LOOP EXECUTE format('DELETE FROM %I', name); END LOOP;
+    END $$
+    """
+)
+"""Deleting few rows is ten times faster than truncating; as a replica, tables go in any order."""
+
 _cluster = pytest.StashKey[Cluster]()
 
 
@@ -128,13 +139,8 @@ async def _flush(valkey: EmbeddedValkey) -> None:
 
 
 async def _empty_tables(stores: Stores) -> None:
-    names = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename != ALL(:kept)"
     async with stores.engine.begin() as connection:
-        tables = (await connection.execute(text(names), {"kept": list(KEPT_TABLES)})).scalars()
-        # Deleting few rows is ten times faster than truncating; the setting leaves out the foreign keys.
-        await connection.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in tables:
-            await connection.execute(text(f"DELETE FROM {table}"))
+        await connection.execute(_EMPTY_TABLES)
 
 
 @asynccontextmanager

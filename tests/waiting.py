@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-WAIT_SECONDS_MAX = 15.0
+WAIT_SECONDS_MAX = 30.0
 """What takes this long on a busy machine does not happen."""
 
 LOOK_EVERY_SECONDS = 0.01

@@ -61,8 +61,8 @@ WORDS = {
 }
 """What the engine raises, in the model's words."""
 
-EXAMPLES, RULES = 20, 40
-"""Some 15 seconds; a night's worth is a matter of these two."""
+EXAMPLES, RULES = 12, 40
+"""Some 10 seconds; a night's worth is a matter of these two."""
 
 EVENTS = tuple(UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "1c2")
 USERS = tuple(UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "789")
@@ -392,7 +392,7 @@ def test_the_model_notices_a_protection_that_is_missing(settings, protection):
     unprotected = settings.model_copy(update={"chaos": "on", "protections_off": frozenset({protection})})
 
     with pytest.raises((AssertionError, Refusal)):
-        run(unprotected, EXAMPLES * 5, [Phase.generate])
+        run(unprotected, EXAMPLES * 10, [Phase.generate])
 
 
 def run(settings: Settings, examples: int, phases: list[Phase]) -> None:
