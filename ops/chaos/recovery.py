@@ -44,6 +44,9 @@ CAPACITY = 10_000
 BOOKED_AT_ONCE = 250
 """Requests under way together while the pending bookings are made: they must be made before they are too old."""
 
+WARMED_AT_ONCE = 50
+"""The same while terms are read from PostgreSQL for the first time."""
+
 SALE_SECONDS_MAX = 3.0
 """P11: from Redis back until a booking is accepted."""
 
@@ -128,10 +131,13 @@ class _Office:
         """Kill a full Redis, bring it back; seconds from its first answer to the first sale."""
         valkey = self._stack.valkey
         await self._until_in_order(stores)
+        # Once for each event, so that this process knows its terms.
+        await self._fill(stores, EVENTS, at_once=WARMED_AT_ONCE)
         await self._until_persisted()
         await asyncio.sleep(STALE_SECONDS)
         self._signal_workers(signal.SIGSTOP)
-        await self._fill(stores)
+        await self._fill(stores, PENDING)
+        pending = (await read_left(self._stack)).unpersisted
         await kill(valkey.server)
         if kind is FaultKind.REDIS_EMPTY:
             valkey.empty()
@@ -143,12 +149,13 @@ class _Office:
         await self._until_sold()
         seconds = time.monotonic() - began_s
         await self._until_persisted()
-        what = f"{kind}, with {EVENTS:,} events and {PENDING:,} pending bookings: until a sale"
+        what = f"{kind}, with {EVENTS:,} events and {pending:,} pending bookings: until a sale"
         return Recovered(what=what, seconds=round(seconds, 3), most=SALE_SECONDS_MAX)
 
     async def lose_a_worker(self, stores: Stores, number: signal.Signals) -> Recovered:
         """Kill or stop a worker in the middle of its work, again and again; the longest that a new booking waited."""
         events = {partition_of_event(event.id): event for event in self._events}
+        await self._until_in_order(stores)
         longest_s = 0.0
         for _ in range(WORKER_ROUNDS):
             worker = self._stack.processes[WORKER_NAMES[0]]
@@ -166,10 +173,10 @@ class _Office:
         what = f"worker {how} in the middle of its work: until new bookings are confirmed, longest of {WORKER_ROUNDS}"
         return Recovered(what=what, seconds=round(longest_s, 3), most=PERSISTED_SECONDS_MAX)
 
-    async def _fill(self, stores: Stores) -> None:
-        """Have PENDING bookings accepted, spread over the events."""
-        for first in range(0, PENDING, BOOKED_AT_ONCE):
-            await self._book(stores, [self._events[number % EVENTS] for number in range(first, first + BOOKED_AT_ONCE)])
+    async def _fill(self, stores: Stores, count: int, *, at_once: int = BOOKED_AT_ONCE) -> None:
+        """Have so many bookings accepted, spread over the events."""
+        for first in range(0, count, at_once):
+            await self._book(stores, [self._events[number % EVENTS] for number in range(first, first + at_once)])
 
     async def _book(self, stores: Stores, events: Sequence[Event]) -> None:
         await asyncio.gather(
@@ -178,7 +185,7 @@ class _Office:
                     event_id=event.id,
                     user_id=self._buyers[number % BUYERS].id,
                     quantity=1,
-                    idempotency_key=uuid4().hex,
+                    idempotency_key=None,
                 )
                 for number, event in enumerate(events)
             )
