@@ -115,14 +115,14 @@ async def rebuild(stores: Stores) -> Rebuilt:
         if not await stores.scripts.run_text("open", epoch, [epoch_key(partition)], []):
             raise EpochOver
     stores.scripts.begin(epoch)
-    await stores.scripts.load(("settle",))
+    await stores.scripts.load(epoch, ("settle",))
     drained = 0
     for partition in range(PARTITIONS):
         drained += await _drain(stores, partition, epoch)
     drained += await _drain_intents(stores, epoch)
     filled = await _refill_all(stores, epoch)
     reach(Failpoint.REBUILD_UNPUBLISHED)
-    await stores.scripts.load()
+    await stores.scripts.load(epoch)
     log.info("rebuild_finished", epoch=epoch, drained=drained, events=filled)
     return Rebuilt(epoch, drained, filled)
 

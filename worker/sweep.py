@@ -46,7 +46,8 @@ async def sweep_once(stores: Stores) -> int:
     if not protected(Protection.SWEEP):
         return written
     for partition, pulse in enumerate(await stores.inventory.pulses()):
-        if pulse.oldest_age_ms > OVERDUE_MS:
+        # Below 0, the clock was set back since, and doorbells that rang before it are heard of no more.
+        if not 0 <= pulse.oldest_age_ms <= OVERDUE_MS:
             written += await persist(stores, partition)
     return written
 

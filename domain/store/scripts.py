@@ -36,15 +36,19 @@ FENCED_SCRIPTS = (
     "restore",
     "look",
     "install",
-    "pulse",
     "count",
     "mend",
     "relist",
     "admit",
     "limit",
     "know",
+    "pulse",
 )
-"""The scripts of an epoch, loaded when its rebuild is complete."""
+"""The scripts of an epoch, loaded in this order when its rebuild is complete.
+
+`pulse` is the last: it tells whether an inventory is in order, so that a rebuild killed in between is
+done again.
+"""
 
 REBUILD_SCRIPTS = ("open", "refill")
 """Run by their text while an epoch is being built; never loaded."""
@@ -100,7 +104,7 @@ class Scripts:
         except NoScriptError:
             answer = [FENCED]
             if not protected(Protection.EPOCH_IN_REDIS):
-                await self.load()
+                await self.load(epoch)
         except ResponseError as error:
             raise _unavailable() from error
         if answer[0] == FENCED:
@@ -113,10 +117,10 @@ class Scripts:
         """Believe in a new epoch, as the rebuilder that began it."""
         self.epoch = epoch
 
-    async def load(self, names: tuple[str, ...] = FENCED_SCRIPTS) -> None:
-        """Make this epoch's scripts known to Redis: with all of them, it sells."""
+    async def load(self, epoch: int, names: tuple[str, ...] = FENCED_SCRIPTS) -> None:
+        """Make an epoch's scripts known to Redis: with all of them, it sells in it, unless a later one has begun."""
         for name in names:
-            await self.pipeline.call("SCRIPT", "LOAD", source(name, self.epoch))
+            await self.pipeline.call("SCRIPT", "LOAD", source(name, epoch))
 
     async def run_text(self, name: str, epoch: int, keys: list[str], args: list[Any]) -> bool:
         """Run a script of a rebuild by its text; False when a later epoch has begun."""

@@ -17,6 +17,7 @@ from domain.refusals import Unavailable
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event, make_neighbours
 from tests.waiting import eventually, persist_all
+from worker.sweep import sweep_once
 
 
 async def test_a_worker_killed_before_it_wrote_loses_nothing(stores, settings, processes):
@@ -142,6 +143,19 @@ async def test_a_booking_whose_doorbell_was_lost_is_found_by_the_sweep(stores, p
 
     await all_persisted(stores, seconds=5)
     assert (await stores.box_office.booking(new.id)).status is BookingStatus.CONFIRMED
+
+
+async def test_the_sweep_finds_what_was_booked_before_a_clock_was_set_back(stores):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    an_hour_ahead_ms = await stores.inventory.now_ms() + 3_600_000
+    await stores.pipeline.redis.zadd(
+        f"{{p{partition_of_event(event.id)}}}:unpersisted", {str(booking.id): an_hour_ahead_ms}
+    )
+
+    written = await sweep_once(stores)
+
+    assert written == 1
 
 
 async def test_bookings_made_while_no_worker_runs_wait_for_one(stores, processes):

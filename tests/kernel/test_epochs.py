@@ -10,12 +10,13 @@ from sqlalchemy import text
 
 from domain.bookings import BookingStatus, NewBooking
 from domain.events import EventChanges
-from domain.partitions import partition_of_event
+from domain.partitions import PARTITIONS, partition_of_event
 from domain.persisting import persist_once, settlements, write
-from domain.rebuilding import rebuild, rebuild_if_needed
+from domain.rebuilding import in_order, rebuild, rebuild_if_needed
 from domain.refusals import InventoryUnavailable, SoldOut, Unavailable
 from domain.store.connect import open_stores
 from domain.store.ledger import EpochOver
+from domain.store.scripts import FENCED_SCRIPTS, source
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -368,6 +369,33 @@ async def test_a_record_read_in_an_older_epoch_is_not_brought_back(stores, other
 
     assert (await stores.box_office.cancel(booking)).status is BookingStatus.CANCELLED
     assert await taken(stores, event) == 0
+
+
+async def test_an_inventory_is_in_order_only_when_every_script_is_there(stores):
+    """A rebuild may be killed between any two of the scripts that it publishes."""
+    for number in range(len(FENCED_SCRIPTS)):
+        await stores.pipeline.redis.script_flush()
+        for name in FENCED_SCRIPTS[:number]:
+            await stores.pipeline.redis.script_load(source(name, stores.scripts.epoch))
+
+        assert not await in_order(stores), FENCED_SCRIPTS[number:]
+
+    await rebuild(stores)
+
+
+async def test_a_rebuild_that_was_overtaken_does_not_publish_the_one_that_overtook_it(stores, other_stores):
+    event = await make_event(stores)
+    overtaken = other_stores.scripts.epoch
+    epoch = await stores.ledger.begin_epoch(above=0)
+    for partition in range(PARTITIONS):
+        await stores.scripts.run_text("open", epoch, [f"{{p{partition}}}:epoch"], [])
+    await other_stores.scripts.refresh()
+
+    await other_stores.scripts.load(overtaken)
+
+    with pytest.raises(InventoryUnavailable):
+        await book(other_stores, event)
+    await rebuild(stores)
 
 
 async def reachable(stores):
