@@ -286,10 +286,18 @@ class BoxOffice:
                 raise _no_booking() from None
             return booking, unknown
         except InventoryUnavailable:
+            changed_to = await self._latest_version(booking_id)
             booking = await self._ledger.find(booking_id)
-            if booking is None:
+            if booking is None or booking.version < changed_to:
+                # Told once that it is cancelled, nobody shall be told that it is confirmed.
                 raise
             return booking, None
+
+    async def _latest_version(self, booking_id: UUID) -> int:
+        """The newest version of a booking that is known outside the ledger, of whatever epoch; 0 for none."""
+        record = await self._inventory.record(booking_id)
+        intended = await self._intents.latest_version(booking_id) if self._intents else 0
+        return max(record.version if record else 0, intended)
 
     async def _wait(self, booking: Booking, *, until_final: bool, seconds: float) -> Booking:
         deadline = asyncio.get_running_loop().time() + seconds

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, exists, select
+from sqlalchemy import and_, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from domain.refusals import Unavailable
@@ -19,6 +19,7 @@ from domain.store.schema import bookings, intents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from domain.bookings import Booking
     from domain.store.postgres import Database
@@ -70,6 +71,12 @@ class Intents:
         )
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
+
+    async def latest_version(self, booking_id: UUID) -> int:
+        """The newest version of a booking that was acknowledged and is not yet in `bookings`; 0 for none."""
+        statement = select(func.coalesce(func.max(intents.c.version), 0)).where(intents.c.id == booking_id)
+        async with self._database.connect() as connection:
+            return int((await connection.execute(statement)).scalar_one())
 
     async def forget_kept(self) -> int:
         """Delete the intents whose change is in `bookings`; answers how many."""

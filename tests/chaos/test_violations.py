@@ -1,0 +1,56 @@
+"""What storms have found, each made as small as it can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from domain.bookings import BookingStatus
+from domain.rebuilding import rebuild
+from domain.refusals import InventoryUnavailable
+from domain.store.connect import open_stores
+from tests.factories import book, make_event
+from tests.waiting import persist_all
+
+if TYPE_CHECKING:
+    from domain.settings import Settings
+    from domain.store.connect import Stores
+
+
+async def test_a_cancelled_booking_is_not_told_confirmed_while_the_inventory_is_rebuilt(stores: Stores) -> None:
+    booking = await book(stores, await make_event(stores))
+    await persist_all(stores)
+    await stores.box_office.cancel(booking)
+
+    await stores.pipeline.redis.script_flush()
+
+    with pytest.raises(InventoryUnavailable):
+        await stores.box_office.booking(booking.id)
+    await rebuild(stores)
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
+
+
+async def test_nor_when_redis_lost_it_and_only_the_intent_is_left(stores: Stores, settings: Settings) -> None:
+    async with open_stores(settings.model_copy(update={"durability": "postgres"})) as keeping:
+        await keeping.scripts.refresh()
+        booking = await book(keeping, await make_event(stores))
+        await persist_all(keeping)
+        await keeping.box_office.cancel(booking)
+
+        await keeping.pipeline.redis.flushall()
+
+        with pytest.raises(InventoryUnavailable):
+            await keeping.box_office.booking(booking.id)
+        await rebuild(keeping)
+        assert (await keeping.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
+
+
+async def test_what_is_over_is_told_while_the_inventory_is_rebuilt(stores: Stores) -> None:
+    booking = await book(stores, await make_event(stores))
+    await stores.box_office.cancel(booking)
+    await persist_all(stores)
+
+    await stores.pipeline.redis.script_flush()
+
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
