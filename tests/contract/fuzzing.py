@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
+CHECK_LEFT_OUT = "use_after_free"
+"""DELETE cancels an event or a booking and bans a user; the record stays, and whoever could see it still can."""
+
 ANONYMOUS = "anonymous"
 
 THINGS = 4
@@ -108,7 +111,7 @@ def fuzz(api: str, *, folder: Path, world: World, environment: dict[str, str], m
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
-            *("run", f"{api}/api/v1/openapi.json", "--no-color", "--checks", "all"),
+            *("run", f"{api}/api/v1/openapi.json", "--no-color", "--checks", "all", "--exclude-checks", CHECK_LEFT_OUT),
             *("--max-examples", str(max_examples), "--report", "json", "--report-json-path", str(report)),
         ],
         cwd=folder,
@@ -118,7 +121,8 @@ def fuzz(api: str, *, folder: Path, world: World, environment: dict[str, str], m
         text=True,
         check=False,
     )
-    summary = json.loads(report.read_text()) if report.exists() else {}
+    # It is there from the beginning, and empty until the end.
+    summary = json.loads(report.read_text() or "{}")
     return Fuzzed(done.stdout, done.returncode, summary)
 
 
