@@ -222,6 +222,11 @@ def everybody_was_answered(evidence: Evidence) -> list[str]:
     return found + ([f"{evidence.unanswered} requests were never answered"] if evidence.unanswered else [])
 
 
+def no_process_gave_up(evidence: Evidence) -> list[str]:
+    """No API and no worker process ended of itself, whatever became of the servers."""
+    return evidence.gave_up
+
+
 def everything_was_final_in_time(evidence: Evidence) -> list[str]:
     """When the faults were over, every accepted booking was final soon."""
     took_s, most_s = evidence.to_final_s, evidence.to_final_s_max
@@ -248,6 +253,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     the_books_never_drifted,
     the_api_and_rows_agree,
     everybody_was_answered,
+    no_process_gave_up,
     everything_was_final_in_time,
 )
 """All of them, in the order they are printed."""

@@ -89,6 +89,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     repairs: list[Repaired]
     audit_drift: int
     unanswered: int
+    gave_up: list[str]
     to_final_s: float | None
     to_final_s_max: float
     redis_was_lost: bool = False

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+ENDS = frozenset({0, -signal.SIGKILL, -signal.SIGTERM})
+"""How a process may end that was killed or told to end."""
+
 TICK_SECONDS = 0.02
 """How late a death is answered with a restart."""
 
@@ -86,6 +89,8 @@ class Nursery:
         self._log = log
         self._keepers: dict[str, Keeper] = {}
         self._nursery: subprocess.Popen[bytes] | None = None
+        self.gave_up: list[str] = []
+        """Processes that ended of themselves, each time they did."""
         self._listening: asyncio.ReadTransport | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Event()
@@ -147,6 +152,8 @@ class Nursery:
             self._ready.set()
         elif "code" in news:
             process.died(news["code"])
+            if news["code"] not in ENDS:
+                self.gave_up.append(f"{process.name} ended with {news['code']}")
         else:
             process.born(news["pid"])
 

@@ -21,7 +21,7 @@ from ops.chaos.evidence import Evidence, Left, ask_api, read_books, read_drift, 
 from ops.chaos.faults import SLOW_SECONDS, Storm
 from ops.chaos.schedule import NO_LOSS, Mix, redis_is_lost, schedule
 from ops.chaos.stack import Stack
-from ops.chaos.watch import Watch
+from ops.chaos.watch import ASYNCPG_ERRORS, Watch
 from ops.minting import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     seconds: float = 60.0
     buyers: int = 40
     mix: Mix = field(default_factory=lambda: dict(NO_LOSS))
-    faults_per_second: float = 1.2
+    faults_per_second: float = 0.8
     failpoints: dict[Failpoint, float] = field(default_factory=lambda: dict(FAILPOINTS))
     habits: Habits = Habits()
     off: frozenset[Protection] = frozenset()
@@ -219,7 +219,7 @@ class _Trial:
             accepted = set()
         deadline_s = time.monotonic() + seconds
         while time.monotonic() < deadline_s:
-            with suppress(RedisError, asyncpg.PostgresError, OSError, TimeoutError):
+            with suppress(RedisError, asyncpg.PostgresError, *ASYNCPG_ERRORS, OSError, TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS_MAX):
                     left = await read_left(self._stack)
                 if _nothing(left, accepted):
@@ -240,6 +240,7 @@ class _Trial:
             repairs=await read_repairs(self._stack),
             audit_drift=await read_drift(settings),
             unanswered=crowd.unanswered,
+            gave_up=self._stack.nursery.gave_up,
             to_final_s=to_final_s,
             to_final_s_max=self._plan.final_seconds_max,
             redis_was_lost=self._plan.redis_is_lost,

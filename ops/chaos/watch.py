@@ -27,6 +27,10 @@ LOOK_SECONDS_MAX = 5.0
 """A server that stands still is not waited for longer than this."""
 
 
+ASYNCPG_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises of itself when a server goes away while it talks to it."""
+
+
 class Sight(Struct):
     """The most and the least places that were ever seen taken, by each side's count."""
 
@@ -50,7 +54,7 @@ class Watch:
             with suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS_MAX):
                     await self._look_at_redis()
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with suppress(asyncpg.PostgresError, *ASYNCPG_ERRORS, OSError, TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS_MAX):
                     await self._look_at_postgres()
             await asyncio.sleep(LOOK_SECONDS)

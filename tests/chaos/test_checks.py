@@ -140,6 +140,9 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_(unanswered=1),
         lambda: with_(answers=[]),
     ],
+    "no_process_gave_up": [
+        lambda: with_(gave_up=["worker.1 ended with 1"]),
+    ],
     "everything_was_final_in_time": [
         lambda: with_(to_final_s=None),
         lambda: with_(to_final_s=5.1),

@@ -91,6 +91,7 @@ def trial_in_order() -> Evidence:
         repairs=[],
         audit_drift=0,
         unanswered=0,
+        gave_up=[],
         to_final_s=0.5,
         to_final_s_max=5.0,
     )
