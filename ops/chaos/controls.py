@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from domain.sabotage import Failpoint, Protection
 from ops.chaos.buyers import Habits
 from ops.chaos.campaign import hush, try_plan
-from ops.chaos.schedule import API_NAMES, WORKER_NAMES, FaultKind
+from ops.chaos.schedule import API_NAMES, WORKER_NAMES, Fault, FaultKind
 from ops.chaos.trial import Plan
 
 if TYPE_CHECKING:
@@ -26,6 +26,16 @@ SECONDS = 8.0
 
 API_TO_QUEUE = tuple(f"{name}:queue" for name in API_NAMES)
 WORKER_TO_POSTGRES = tuple(f"{name}:postgres" for name in WORKER_NAMES)
+
+LATE_WORKER = tuple(
+    fault
+    for second in (1.0, 5.0, 9.0, 13.0)
+    for fault in (
+        Fault(second, FaultKind.LINK_STALLED, "worker.1:postgres", 2.5),
+        Fault(second + 0.5, FaultKind.REDIS_WIPE, "redis", 0.0),
+    )
+)
+"""A worker has read what to write and cannot write it while Redis is wiped and rebuilt by the other worker."""
 
 QUIET = Plan(seed=1, seconds=SECONDS, mix={}, failpoints={}, faults_per_second=0.5, final_seconds_max=10.0)
 """A crowd and no fault."""
@@ -95,9 +105,8 @@ CONTROLS: tuple[Control, ...] = (
         # One worker is late with what it read, the other one rebuilds meanwhile.
         structs.replace(
             QUIET,
-            seconds=20.0,
-            mix={FaultKind.REDIS_WIPE: 1},
-            slow_links=("worker.1:postgres",),
+            seconds=16.0,
+            scripted=LATE_WORKER,
             dead_links=("worker.2:queue",),
         ),
         "the_books_never_drifted",

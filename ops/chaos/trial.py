@@ -19,7 +19,7 @@ from ops.chaos.buyers import Crowd, Habits
 from ops.chaos.checks import check
 from ops.chaos.evidence import Evidence, Left, ask_api, read_books, read_drift, read_left, read_repairs
 from ops.chaos.faults import SLOW_SECONDS, Storm
-from ops.chaos.schedule import NO_LOSS, Mix, redis_is_lost, schedule
+from ops.chaos.schedule import NO_LOSS, Fault, Mix, redis_is_lost, schedule
 from ops.chaos.stack import Stack
 from ops.chaos.watch import ASYNCPG_ERRORS, Watch
 from ops.minting import event_on_sale, mint, write_events
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from domain.events import Event
     from ops.chaos.answers import Answer
-    from ops.chaos.schedule import Fault
     from ops.minting import Minted
 
 FINAL_SECONDS_MAX = 5.0
@@ -73,7 +72,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `off` are protections taken away. `excuses` says that what DURABILITY=redis does not promise is not
     held against it: what was acknowledged by a Redis that then lost its memory. `slow_links` and
-    `dead_links` are like that until the storm is over.
+    `dead_links` are like that until the storm is over. `scripted` faults happen instead of drawn ones.
     """
 
     seed: int
@@ -89,10 +88,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     excuses: bool = True
     slow_links: tuple[str, ...] = ()
     dead_links: tuple[str, ...] = ()
+    scripted: tuple[Fault, ...] = ()
 
     @property
     def faults(self) -> list[Fault]:
         """What goes wrong when."""
+        if self.scripted:
+            return list(self.scripted)
         return schedule(f"faults {self.seed}", self.mix, seconds=self.seconds, per_second=self.faults_per_second)
 
     @property
