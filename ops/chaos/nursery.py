@@ -20,6 +20,7 @@ import runpy
 import select
 import signal
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from ops.launch import PR_SET_PDEATHSIG
@@ -97,6 +98,8 @@ def _become(request: dict[str, Any]) -> NoReturn:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:  # noqa: BLE001  (the process' outermost frame)
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
