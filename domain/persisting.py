@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -9,12 +11,13 @@ import structlog
 from msgspec import Struct, structs
 
 from domain.bookings import HOLDING, BookingStatus
+from domain.refusals import Unavailable
 from domain.sabotage import Failpoint, reach
 from domain.store.inventory import RecordChanged, RecordUnknown, Settlement
 from domain.store.ledger import LedgerRefused, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from domain.bookings import Booking
@@ -33,8 +36,12 @@ booking cost more.
 ROUNDS_MAX = 400
 """Batches of one call; then the caller decides whether to go on, so that a job stays shorter than its timeout."""
 
-LEASE_MS = 1_000
-"""How long one worker keeps a partition to itself: as long as another may wait for one that died."""
+LEASE_MS = 300
+"""How long others leave a partition to a worker that does not say it is alive.
+
+With the sweep's interval and patience it adds up to the second after which a booking is persisted
+though the worker that had it died.
+"""
 
 
 class Persisted(Struct, frozen=True):
@@ -57,12 +64,32 @@ async def persist(stores: Stores, partition: int) -> int:
     holder = uuid4().hex
     written, moved, left = 0, 1, 1
     while moved and left and await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
-        moved = await _persist_until_empty(stores, partition, holder=holder)
+        async with _renewed(stores, partition, holder=holder):
+            moved = await _persist_until_empty(stores, partition, holder=holder)
         written += moved
         await stores.inventory.leave_lease(partition, holder=holder)
         # A doorbell that rang just before the lease was left found the partition taken, and went away.
         left = (await stores.inventory.pulse(partition)).unpersisted_count
     return written
+
+
+@asynccontextmanager
+async def _renewed(stores: Stores, partition: int, *, holder: str) -> AsyncIterator[None]:
+    """Keep a lease for as long as this process runs and the block lasts: one that is frozen loses it."""
+    renewing = asyncio.create_task(_renew(stores, partition, holder=holder))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _renew(stores: Stores, partition: int, *, holder: str) -> None:
+    with suppress(Unavailable):
+        while True:
+            await asyncio.sleep(LEASE_MS / 3000)
+            if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+                return
 
 
 async def _persist_until_empty(stores: Stores, partition: int, *, holder: str) -> int:

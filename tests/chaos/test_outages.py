@@ -13,11 +13,14 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from domain.partitions import partition_of_event
+from domain.persisting import LEASE_MS, persist
 from domain.rebuilding import in_order
 from domain.store.connect import open_stores
 from ops.chaos.proxy import Proxy
 from tests.factories import book, make_event
 from tests.waiting import eventually
+from worker.sweep import OVERDUE_MS, SWEEP_INTERVAL_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -121,3 +124,26 @@ async def frozen(
         yield
         await link.close()
         await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_a_batch_that_takes_longer_than_the_lease_keeps_it(stores: Stores, settings: Settings) -> None:
+    event = await make_event(stores)
+    await book(stores, event)
+    partition = partition_of_event(event.id)
+    holder = await asyncpg.connect(settings.database_url.get_secret_value())
+    async with holder.transaction():
+        await holder.execute("SELECT FROM pools WHERE event_id = $1 FOR UPDATE", event.id)
+        persisting = asyncio.create_task(persist(stores, partition))
+        await asyncio.sleep(3 * LEASE_MS / 1000)
+
+        assert not await stores.inventory.take_lease(partition, holder="another", lease_ms=LEASE_MS)
+
+    await holder.close()
+    assert await persisting == 1
+    assert await stores.inventory.take_lease(partition, holder="another", lease_ms=LEASE_MS)
+
+
+def test_a_worker_that_died_delays_a_booking_by_less_than_a_second() -> None:
+    longest_ms = LEASE_MS + OVERDUE_MS + 2 * SWEEP_INTERVAL_S * 1000
+
+    assert longest_ms <= 1_000
