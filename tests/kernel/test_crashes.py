@@ -268,6 +268,8 @@ async def held(settings, event):
     connection = await asyncpg.connect(settings.database_url.get_secret_value())
 
     async def stuck():
+        # A transaction sees the activity of the moment it first looked at, unless it says otherwise.
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
         return await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
