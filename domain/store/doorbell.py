@@ -1,7 +1,7 @@
 """The doorbell: an arq job that tells a worker that a partition has unpersisted bookings.
 
 It may be lost at any time: the unpersisted set is what counts, and workers sweep it some times a second. So it
-fails open: a queue that cannot be reached delays nobody's booking by more than that second.
+fails open: a queue that cannot be reached delays nobody's booking by more than a second.
 """
 
 from __future__ import annotations

@@ -1,0 +1,138 @@
+"""What a run of trials adds up to, and that no protection is without its control."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import structs
+
+from domain.sabotage import Failpoint, Protection
+from ops.chaos import report
+from ops.chaos.campaign import plans, write_report
+from ops.chaos.checks import CHECKS
+from ops.chaos.controls import CONTROLS, Outcome
+from ops.chaos.controls import table as controls_table
+from ops.chaos.schedule import REDIS_LOSSES
+from ops.chaos.trial import FAILPOINTS, Result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = [check.__name__ for check in CHECKS]
+
+
+def result(**changes: object) -> Result:
+    """A trial that broke nothing."""
+    kept = Result(
+        seed=1,
+        durability="redis",
+        seconds=60.0,
+        faults={"api killed": 3, "redis killed": 2},
+        failpoints={"reserved": 4},
+        requests=900,
+        accepted=500,
+        confirmed=400,
+        cancelled=99,
+        rejected=1,
+        repairs=0,
+        overdue=0,
+        to_final_s=1.5,
+        to_sale_s=[0.5, 2.5],
+        redis_was_lost=False,
+        violations={name: [] for name in NAMES},
+    )
+    return structs.replace(kept, **changes)
+
+
+def broken(name: str, *found: str) -> Result:
+    return result(violations={each: list(found) if each == name else [] for each in NAMES})
+
+
+def test_a_table_has_a_column_for_each_durability() -> None:
+    lines = report.table([result(), result(durability="postgres", accepted=7), result(seed=2)]).split("\n")
+
+    assert lines[0] == "|  | `DURABILITY=redis` | `DURABILITY=postgres` |"
+    assert "| seeds | 2 | 1 |" in lines
+    assert "| faults from outside | 10 | 5 |" in lines
+    assert "| self-kills at failpoints | 8 | 4 |" in lines
+    assert "| bookings acknowledged | 1,000 | 7 |" in lines
+    assert "| violations of any check | 0 | 0 |" in lines
+
+
+def test_a_table_counts_what_was_lost_oversold_and_doubled() -> None:
+    results = [
+        broken("no_accepted_booking_is_lost", "one", "two"),
+        broken("nothing_is_oversold_in_redis", "one"),
+        broken("one_booking_per_key", "one"),
+    ]
+
+    lines = report.table(results).split("\n")
+
+    assert "| acknowledged bookings and cancellations lost | 2 |" in lines
+    assert "| places oversold | 1 |" in lines
+    assert "| keys that made two bookings | 1 |" in lines
+    assert "| violations of any check | 4 |" in lines
+
+
+def test_a_line_names_the_checks_that_broke() -> None:
+    assert report.line(result()).endswith("ok")
+    assert report.line(broken("one_booking_per_key", "x")).endswith("FAIL one_booking_per_key")
+    assert "never" in report.line(result(to_final_s=None))
+
+
+def test_failpoints_that_were_never_hit_are_listed() -> None:
+    text = report.breakdown([result()])
+
+    assert all(f"  {point}" in text for point in Failpoint)
+    assert "      4  reserved" in text
+    assert "      0  shutting_down" in text
+
+
+def test_the_report_is_written_as_json(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.json", [result(), broken("one_booking_per_key", "x")])
+
+    facts = msgspec.json.decode((tmp_path / "report.json").read_bytes())
+
+    assert facts["faults"] == 10
+    assert facts["broken"] == ["one_booking_per_key"]
+    assert [trial["seed"] for trial in facts["trials"]] == [1, 1]
+
+
+def test_redis_is_lost_only_where_that_is_survived_or_excused() -> None:
+    of_redis = plans(seeds=range(1, 11), seconds=60, durability="redis")
+    of_postgres = plans(seeds=range(1, 11), seconds=60, durability="postgres")
+
+    assert [plan.seed for plan in of_redis if plan.mix.keys() & REDIS_LOSSES] == [5, 10]
+    assert all(plan.mix.keys() >= REDIS_LOSSES for plan in of_postgres)
+    assert not any(plan.redis_is_lost for plan in of_postgres)
+
+
+def test_every_failpoint_is_armed() -> None:
+    assert FAILPOINTS.keys() == set(Failpoint)
+    assert all(0 < probability < 1 for probability in FAILPOINTS.values())
+
+
+def test_every_protection_has_a_control() -> None:
+    taken_away = [control.without.off - control.with_it.off for control in CONTROLS]
+
+    assert set().union(*taken_away) == set(Protection)
+    assert all(len(taken) <= 1 for taken in taken_away)
+    assert [control.name for control, taken in zip(CONTROLS, taken_away, strict=True) if not taken] == [
+        "DURABILITY=postgres"
+    ]
+
+
+def test_controls_watch_checks_that_there_are() -> None:
+    for control in CONTROLS:
+        assert control.watched
+        assert control.watched <= set(NAMES)
+
+
+def test_a_control_that_stays_green_or_is_red_anyway_does_not_hold() -> None:
+    held = Outcome(name="sweep", seeds=1, red=["one_booking_per_key"], red_with_it=[])
+
+    assert held.holds
+    assert not structs.replace(held, red=[]).holds
+    assert not structs.replace(held, red_with_it=["one_booking_per_key"]).holds
+    assert "**nothing**" in controls_table([structs.replace(held, red=[])])
