@@ -323,8 +323,9 @@ class Inventory:
 
     async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
         """Places taken per event, pending ones included; None where there is no inventory."""
-        answers = [self._pipeline.call("HGET", counters_key(event_id), POOL_MAIN) for event_id in event_ids]
-        return [None if answer is None else int(answer) for answer in [await answer for answer in answers]]
+        # Asked at once, they share a round trip; one awaited after the other, each would have its own.
+        asked = (self._pipeline.call("HGET", counters_key(event_id), POOL_MAIN) for event_id in event_ids)
+        return [None if answer is None else int(answer) for answer in await asyncio.gather(*asked)]
 
     async def now_ms(self) -> int:
         """Redis' clock, the one that sales go by, in milliseconds since 1970."""

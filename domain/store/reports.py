@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Integer, Select, Subquery, case, cast, func, select, true
+from sqlalchemy import ColumnElement, Integer, Select, Subquery, Text, case, cast, func, select, true, union_all
 
 from domain.bookings import BookingStatus
 from domain.events import Event
@@ -20,7 +20,7 @@ from domain.store.schema import accounts, audit_log, bookings, events, pools
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from sqlalchemy.sql.selectable import LateralFromClause
+    from sqlalchemy.sql.selectable import LateralFromClause, TypedReturnsRows
 
     from domain.store.postgres import Database
 
@@ -36,6 +36,27 @@ STORED_STATUSES = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStat
 """What PostgreSQL can have; a pending booking is not there yet."""
 
 _NOT_CLOSED = (accounts.c.status != AccountStatus.CLOSED,)
+
+BOOKINGS_IN_ALL = "in all"
+"""Beside the statuses: how many bookings there are of any. Telling 100,000 texts apart takes thrice as long."""
+
+USERS_BY_ROLE = select(accounts.c.role, func.count()).where(*_NOT_CLOSED).group_by(accounts.c.role)
+
+_STATE = case(
+    (events.c.cancelled_at.is_not(None), "cancelled"),
+    (events.c.starts_at > func.now(), "upcoming"),
+    else_="past",
+)
+
+_EVENTS_BY_STATE = select(_STATE, func.count()).group_by(_STATE)
+
+BOOKINGS_ENDED = (
+    select(bookings.c.status, func.count())
+    .where(bookings.c.status != BookingStatus.CONFIRMED)
+    .group_by(bookings.c.status)
+)
+
+_BOOKINGS_IN_ALL = select(cast(BOOKINGS_IN_ALL, Text), func.count()).select_from(bookings)
 
 _EVENT_FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
 
@@ -141,8 +162,7 @@ class Reports:
 
     async def count_accounts(self, role: Role) -> int:
         """How many accounts have a role and are not closed."""
-        statement = select(func.count()).select_from(accounts).where(*_listed(role))
-        return int((await self._rows(statement))[0][0])
+        return int((await self._rows(number_of_accounts(role)))[0][0])
 
     async def counts_of(self, account_id: UUID) -> UserCounts:
         """What one account has done."""
@@ -190,19 +210,18 @@ class Reports:
 
     async def totals(self) -> Totals:
         """How many users by role, events by state and bookings by status there are."""
-        users = select(accounts.c.role, func.count()).where(*_NOT_CLOSED).group_by(accounts.c.role)
-        state = case(
-            (events.c.cancelled_at.is_not(None), "cancelled"),
-            (events.c.starts_at > func.now(), "upcoming"),
-            else_="past",
-        )
-        made = select(state, func.count()).group_by(state)
-        booked = select(bookings.c.status, func.count()).group_by(bookings.c.status)
         return Totals(
-            users=_counted(Role, await self._rows(users)),
-            events=_counted(EVENT_STATES, await self._rows(made)),
-            bookings=_counted(STORED_STATUSES, await self._rows(booked)),
+            users=_counted(Role, await self._rows(USERS_BY_ROLE)),
+            events=_counted(EVENT_STATES, await self._rows(_EVENTS_BY_STATE)),
+            bookings=await self._bookings_by_status(),
         )
+
+    async def _bookings_by_status(self) -> dict[str, int]:
+        """Those that ended are counted from an index of them, the confirmed ones are the rest of the same snapshot."""
+        rows = await self._rows(union_all(BOOKINGS_ENDED, _BOOKINGS_IN_ALL))
+        counts = _counted([*STORED_STATUSES, BOOKINGS_IN_ALL], rows)
+        in_all = counts.pop(BOOKINGS_IN_ALL)
+        return counts | {str(BookingStatus.CONFIRMED): in_all - sum(counts.values())}
 
     async def audit_log(self, *, limit: int, before: int | None) -> list[AuditEntry]:
         """Entries of the audit log, newest first."""
@@ -211,7 +230,7 @@ class Reports:
             statement = statement.where(audit_log.c.id < before)
         return [AuditEntry(**row._mapping) for row in await self._rows(statement)]  # noqa: SLF001  (documented)
 
-    async def _rows(self, statement: Select[*tuple[Any, ...]]) -> list[Any]:
+    async def _rows(self, statement: TypedReturnsRows[*tuple[Any, ...]]) -> list[Any]:
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).all())
 
@@ -220,16 +239,26 @@ def _listed(role: Role) -> list[ColumnElement[bool]]:
     return [accounts.c.role == role, *_NOT_CLOSED]
 
 
-def _page_of(role: Role, limit: int, skip: int) -> Subquery:
-    """A page of accounts, chosen before anything is counted for them."""
+def number_of_accounts(role: Role) -> Select[int]:
+    """How many accounts have a role and are not closed."""
+    return select(func.count()).select_from(accounts).where(*_listed(role))
+
+
+def page_of_accounts(role: Role, *, limit: int, skip: int) -> Select[UUID]:
+    """The ids of a page of accounts; nothing is read of those that are skipped but the index they stand in."""
     return (
-        select(accounts)
+        select(accounts.c.id)
         .where(*_listed(role))
         .order_by(accounts.c.created_at, accounts.c.id)
         .limit(limit)
         .offset(skip)
-        .subquery()
     )
+
+
+def _page_of(role: Role, limit: int, skip: int) -> Subquery:
+    """A page of accounts, chosen before anything is counted for them."""
+    chosen = page_of_accounts(role, limit=limit, skip=skip).subquery()
+    return select(accounts).join(chosen, chosen.c.id == accounts.c.id).subquery()
 
 
 def _attendees(limit: int, skip: int) -> Select[*tuple[Any, ...]]:

@@ -49,14 +49,11 @@ class Turnstile:
         """Per event and reason, how many were refused in the last sixty minutes."""
         minute = int(time.time() // 60)
         hours = (minute // 60 - 1, minute // 60)
-        pipe = self._pipeline.redis.pipeline(transaction=False)
-        for event_id in event_ids:
-            for hour in hours:
-                pipe.hgetall(_key(event_id, hour))
-        answers = await self._pipeline.execute(pipe)
+        keys = [_key(event_id, hour) for event_id in event_ids for hour in hours]
+        answers = await asyncio.gather(*(self._pipeline.call("HGETALL", key) for key in keys))
         found: dict[UUID, Counter[str]] = {event_id: Counter() for event_id in event_ids}
         for index, fields in enumerate(answers):
-            for field, number in fields.items():
+            for field, number in zip(fields[::2], fields[1::2], strict=True):
                 code, _, of = field.decode().rpartition(":")
                 if int(of) > minute - MINUTES_SHOWN:
                     found[event_ids[index // len(hours)]][code] += int(number)

@@ -30,6 +30,25 @@ async def test_lists_count_active_bookings_and_sold_tickets(callers, stores):
     assert {booking["id"] for booking in details["bookings"]} == {kept["id"], dropped["id"]}
 
 
+async def test_the_totals_count_each_account_event_and_booking_by_what_it_is_now(callers, stores):
+    admin, organizer = await callers.admin(), await callers.organizer()
+    buyer, leaver = await callers.attendee(), await callers.attendee()
+    event, dropped = await organizer.make_event(), await organizer.make_event()
+    await buyer.book(event["id"])
+    await buyer.book(event["id"])
+    await leaver.book(event["id"])
+    await persist_all(stores)
+    await leaver.call("DELETE", "/api/v1/me", json={"current_password": "a fine long password"})
+    await organizer.delete(f"/api/v1/events/{dropped['id']}")
+    await persist_all(stores)
+
+    totals = (await admin.get("/api/v1/dashboard")).json()
+
+    assert totals["users"] == {"attendee": 1, "organizer": 1, "admin": 1}
+    assert totals["events"] == {"upcoming": 1, "past": 0, "cancelled": 1}
+    assert totals["bookings"] == {"confirmed": 2, "cancelled": 1, "rejected": 0}
+
+
 async def test_a_ban_pauses_the_organizers_events_and_ends_its_login(callers, client):
     admin, organizer = await callers.admin(), await callers.organizer()
     event = await organizer.make_event()

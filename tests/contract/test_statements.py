@@ -5,14 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
+from sqlalchemy.dialects import postgresql
 
 from domain.identity import Role
+from domain.store import reports
 from tests.factories import book, make_accounts, make_event
 from tests.waiting import persist_all
 
 STATEMENTS_MAX = 6
 """A list, its length, and what a dashboard adds up."""
+
+READS_MAX = 20
+"""Times that Redis may have to read from its connections for a page: some round trips, and what else goes on."""
 
 PATHS = [
     "/api/v1/admin/users/attendees?limit=100",
@@ -79,3 +84,43 @@ async def test_a_dashboard_costs_the_same_statements_however_much_it_shows(calle
 
     few, many = counts
     assert few == many <= STATEMENTS_MAX
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events?limit=100", "/api/v1/dashboard"])
+async def test_a_page_of_events_costs_no_round_trip_to_redis_for_each(callers, stores, path):
+    organizer = await callers.organizer()
+    for _ in range(50):
+        await organizer.make_event()
+    await organizer.get(path)
+
+    before = await _reads(stores)
+    shown = (await organizer.get(path)).json()
+    after = await _reads(stores)
+
+    assert len(shown.get("items") or shown["events"]) == 50
+    assert after - before <= READS_MAX
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (reports.page_of_accounts(Role.ATTENDEE, limit=100, skip=10_000), "ix_accounts_listed"),
+        (reports.number_of_accounts(Role.ATTENDEE), "ix_accounts_counted"),
+        (reports.USERS_BY_ROLE, "ix_accounts_counted"),
+        (reports.BOOKINGS_ENDED, "ix_bookings_ended"),
+    ],
+)
+async def test_what_is_counted_or_skipped_is_read_in_an_index_alone(stores, statement, index):
+    compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+
+    async with stores.engine.begin() as connection:
+        # Of a few rows, reading the table would be cheaper.
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        plan = "\n".join((await connection.execute(text(f"EXPLAIN {compiled}"))).scalars())
+
+    assert f"Index Only Scan using {index}" in plan
+
+
+async def _reads(stores):
+    return (await stores.pipeline.redis.info("stats"))["total_reads_processed"]
