@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -14,6 +15,10 @@ from domain.refusals import Invalid
 Place = TypeVar("Place")
 
 CURSOR_CHARS_MAX = 300
+
+POSITION_MAX = 2**63 - 1
+"""The largest number of a list's entry: a bigint of PostgreSQL."""
+
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
 SKIP_MAX = 10_000
@@ -37,12 +42,25 @@ def read_cursor(cursor: str | None, place: type[Place]) -> Place | None:
         return None
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=place)
-    except (binascii.Error, ValueError):
+        found = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=place)
+        _check_is_a_place(found)
+    except (binascii.Error, ValueError, OverflowError, RecursionError):
         pointer, message = "/cursor", "is not a cursor of this list"
         raise Invalid.at(pointer, message) from None
+    return found
 
 
 def cut(found: list[Any], limit: int) -> tuple[list[Any], bool]:
     """A page of what was read, one more than it holds, and whether more follows."""
     return found[:limit], len(found) > limit
+
+
+def _check_is_a_place(found: object) -> None:
+    """Raise ValueError or OverflowError for numbers and times of the right type that PostgreSQL has not."""
+    for part in found if isinstance(found, tuple) else (found,):
+        if isinstance(part, int) and not 0 <= part <= POSITION_MAX:
+            raise OverflowError
+        if isinstance(part, datetime):
+            if part.tzinfo is None:
+                raise ValueError
+            part.astimezone(UTC)

@@ -48,7 +48,7 @@ class Farewell(Body):
 
 
 class MeController(Controller):
-    """The caller."""
+    """The caller. What asks for the password is counted as logins are: a stolen token is no faster way to guess."""
 
     path = "/me"
     tags = ("Caller",)
@@ -58,7 +58,7 @@ class MeController(Controller):
         """The caller's account."""
         return Profile.of(await process(request).stores.accounts.find(request.user.account_id))
 
-    @patch("/", **access(EVERYBODY, refuses=(WrongPassword, EmailTaken)))
+    @patch("/", **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, EmailTaken)))
     async def change(self, request: Request[Token, Any, Any], data: JSONBody[ProfilePatch]) -> Profile:
         """Change address or password. A new password ends every other session of the account."""
         account = await process(request).membership.change(
@@ -74,7 +74,11 @@ class MeController(Controller):
         """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones."""
         return NewRole.of(await process(request).membership.switch_role(request.user, Role(data.role)))
 
-    @delete("/", status_code=204, **access(EVERYBODY, refuses=(WrongPassword, LastAdmin)))
+    @delete(
+        "/",
+        status_code=204,
+        **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, LastAdmin)),
+    )
     async def leave(self, request: Request[Token, Any, Any], data: JSONBody[Farewell]) -> None:
         """Close the account: its bookings are cancelled, what names a person is erased."""
         await process(request).membership.leave(request.user, current_password=data.current_password)

@@ -114,8 +114,12 @@ class Settings(BaseSettings):
     worker_processes: int = Field(1, ge=1, le=64, description="Worker processes `onsale up` starts.")
     log_format: Literal["console", "json"] = Field("console", description="`json` for production.")
     rate_limits: Literal["on", "off"] = Field("on", description="`off` for load tests only.")
-    limit_login: RateLimit = _limit("5/min", "Logins per client address and e-mail.")
-    limit_login_address: RateLimit = _limit("60/min", "Logins and refreshes per client address.")
+    limit_login: RateLimit = _limit(
+        "5/min", "Logins per client address and e-mail; changes that ask for the password, per account."
+    )
+    limit_login_address: RateLimit = _limit(
+        "60/min", "Logins, refreshes and changes that ask for the password, per client address."
+    )
     limit_refresh: RateLimit = _limit("5/min", "Token refreshes per session.")
     limit_signup: RateLimit = _limit("5/min", "Signups per client address.")
     limit_booking_create: RateLimit = _limit("30/min", "`POST /bookings` per account.")

@@ -185,6 +185,8 @@ class Accounts:
             changed |= {"email": email, "email_key": email_key(email)}
         if password_hash is not UNSET:
             changed["password_hash"] = password_hash
+        if not changed:
+            return account, []
         try:
             async with self._database.begin() as connection:
                 after = await _change(connection, account.id, changed)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from domain.refusals import Unavailable
+from domain.refusals import Invalid, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,11 +33,15 @@ LOCK_TIMEOUT_MS = 4_000
 
 RETRY_AFTER_SECONDS = 1
 
+DATA_EXCEPTIONS = "22"
+"""The class of SQLSTATE of what no column can hold and no statement count with (PostgreSQL, appendix A)."""
+
 
 class Database:
     """A pool of connections. Fails closed: raises `Unavailable` when PostgreSQL cannot be asked.
 
-    A broken rule (`IntegrityError`) is not a failure of the server and passes through.
+    A broken rule (`IntegrityError`) is not a failure of the server and passes through. Neither is a value
+    that no column can hold: it came from a caller past every check of the API, and is `Invalid`.
     """
 
     def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
@@ -97,5 +101,13 @@ class Database:
         except IntegrityError:
             raise
         except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
+            if _sqlstate(error).startswith(DATA_EXCEPTIONS):
+                detail = "A value is not one that can be kept or looked for."
+                raise Invalid(detail, errors=[]) from error
             detail = "The database cannot be reached."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
+
+
+def _sqlstate(error: Exception) -> str:
+    """What PostgreSQL calls the error, empty for one that is not of PostgreSQL."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""

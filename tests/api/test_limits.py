@@ -74,6 +74,22 @@ async def test_logins_are_counted_by_address_and_account(callers, limited_client
     assert right.status_code == 200
 
 
+async def test_guesses_with_a_stolen_token_are_counted_by_account_as_logins_are(callers, limited_client):
+    """S11: neither `PATCH /me` nor `DELETE /me` is a faster way to try passwords than the front door."""
+    caller = (await callers.attendee()).through(limited_client)
+    other = (await callers.attendee()).through(limited_client)
+    guess = {"current_password": "not this one"}
+
+    changing = [await caller.patch("/api/v1/me", guess) for _ in range(3)]
+    leaving = [await caller.call("DELETE", "/api/v1/me", json=guess) for _ in range(3)]
+    right = await other.patch("/api/v1/me", {"current_password": PASSWORD})
+
+    assert [answer.status_code for answer in changing + leaving] == [403] * 5 + [429]
+    assert leaving[-1].json()["limit"] == "login"
+    assert right.status_code == 200
+    assert (await caller.get("/api/v1/me")).status_code == 200
+
+
 async def test_signups_are_counted_by_address(limited_client):
     answers = [
         await limited_client.post("/api/v1/auth/signup", json={"email": f"{n}@example.org", "password": PASSWORD})

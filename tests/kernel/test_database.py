@@ -1,0 +1,47 @@
+"""What PostgreSQL cannot hold is a fault of the request, and no reason to come back later."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from domain.refusals import Invalid, Unavailable
+
+UNSTORABLE = {
+    "a NUL in text": ("SELECT CAST(:value AS text)", "nul\x00"),
+    "a lone surrogate": ("SELECT CAST(:value AS text)", "\ud800"),
+    "a number beyond its column": ("SELECT CAST(:value AS integer)", 2**31),
+    "a number beyond every column": ("SELECT CAST(:value AS bigint)", 2**63),
+    "a division by nothing": ("SELECT 1 / CAST(:value AS integer)", 0),
+}
+
+
+@pytest.mark.parametrize("what", UNSTORABLE)
+async def test_a_value_that_postgres_cannot_hold_is_refused_as_the_callers_fault(stores, what):
+    """S18: SQLSTATE class 22 is a 422, never a 503."""
+    statement, value = UNSTORABLE[what]
+
+    with pytest.raises(Invalid) as refused:
+        await _ask(stores, statement, value)
+
+    assert str(value) not in refused.value.detail
+
+
+async def test_a_server_that_takes_too_long_for_a_lock_is_unavailable(stores):
+    """S18: a lock timeout is a 503."""
+    async with stores.engine.begin() as holding:
+        await holding.execute(text("SELECT pg_advisory_xact_lock(7)"))
+
+        with pytest.raises(Unavailable):
+            await _take_the_lock_at_once(stores)
+
+
+async def _take_the_lock_at_once(stores):
+    async with stores.engine.begin() as waiting:
+        await waiting.execute(text("SET LOCAL lock_timeout = '10ms'"))
+        await waiting.execute(text("SELECT pg_advisory_xact_lock(7)"))
+
+
+async def _ask(stores, statement, value):
+    async with stores.engine.begin() as connection:
+        await connection.execute(text(statement), {"value": value})
