@@ -1,0 +1,123 @@
+"""HTTP of our own that costs little: a connection, one request under way, prepared bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+HEAD_END = b"\r\n\r\n"
+LENGTH = b"\r\ncontent-length:"
+NO_BODY = (204, 304)
+
+
+class Reply(Struct, frozen=True):
+    """An answer. `took_s` is from its request's first byte to its own last one."""
+
+    status: int
+    head: bytes
+    body: bytes
+    took_s: float
+
+    def field(self, name: bytes) -> str:
+        """A field of the header, empty when it is not there; `name` in small letters."""
+        at = self.head.lower().find(b"\r\n" + name + b":")
+        if at < 0:
+            return ""
+        return self.head[at + len(name) + 3 :].partition(b"\r\n")[0].strip().decode()
+
+
+class Connection(asyncio.Protocol):
+    """A connection that is kept; ask one thing after the other."""
+
+    @classmethod
+    async def to(cls, url: str) -> Connection:
+        """Connect to `url`."""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 0
+        _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
+        return connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
+        self._received = b""
+        self._answer: asyncio.Future[Reply] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Put an answer together."""
+        self._received += data
+        head_end = self._received.find(HEAD_END)
+        if head_end < 0:
+            return
+        head = self._received[: head_end + 2]
+        status = int(head[9:12])
+        end = head_end + len(HEAD_END) + (0 if status in NO_BODY else _length(head))
+        if len(self._received) < end or self._answer is None or self._answer.done():
+            return
+        body, self._received = self._received[head_end + len(HEAD_END) : end], self._received[end:]
+        self._answer.set_result(Reply(status, head, body, time.perf_counter() - self._sent_s))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody answers any more."""
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
+
+    async def ask(self, request: bytes) -> Reply:
+        """Send a request and wait for its answer; raises OSError when the connection ends before."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._sent_s = time.perf_counter()
+        self._transport.write(request)
+        return await self._answer
+
+    def close(self) -> None:
+        """End the connection."""
+        self._transport.close()
+
+
+async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> list[Reply]:
+    """Ask everything once, over some connections, as fast as answers come; replies in the order of requests."""
+    replies: list[Reply | None] = [None] * len(requests)
+    numbered = iter(enumerate(requests))
+
+    async def work() -> None:
+        connection = await Connection.to(url)
+        for number, request in numbered:
+            replies[number] = await connection.ask(request)
+        connection.close()
+
+    await asyncio.gather(*(work() for _ in range(min(connections, len(requests)))))
+    return [reply for reply in replies if reply]
+
+
+async def ask_for(url: str, requests: Iterable[bytes], *, connections: int, seconds: float) -> list[Reply]:
+    """Ask for some seconds, as fast as answers come, or until there are no more requests."""
+    replies: list[Reply] = []
+    feed, until_s = iter(requests), time.perf_counter() + seconds
+
+    async def work() -> None:
+        connection = await Connection.to(url)
+        replies.extend([await connection.ask(request) for request in _until(feed, until_s)])
+        connection.close()
+
+    await asyncio.gather(*(work() for _ in range(connections)))
+    return replies
+
+
+def _until(feed: Iterator[bytes], until_s: float) -> Iterator[bytes]:
+    while time.perf_counter() < until_s:
+        request = next(feed, None)
+        if request is None:
+            return
+        yield request
+
+
+def _length(head: bytes) -> int:
+    at = head.lower().find(LENGTH)
+    return int(head[at + len(LENGTH) :].partition(b"\r\n")[0]) if at >= 0 else 0
