@@ -22,7 +22,7 @@ from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
 from api.preferences import accepts, applied, booking_etag, booking_headers, matches, wait_s
 from api.process import process
 from api.wire import BookingShown, Page
-from domain.bookings import Booking, BookingStatus
+from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.identity import Role
 from domain.refusals import (
     BookingNotFound,
@@ -36,7 +36,10 @@ from domain.refusals import (
     SoldOut,
 )
 from domain.store.reports import Guest
-from domain.tokens import Token
+from domain.tokens import Token, utc_now
+
+CANCELLED_BY_ADMIN = "cancelled_by_admin"
+"""The `reason` of a booking that somebody else than its owner cancelled."""
 
 
 class BookingOrder(Body):
@@ -131,7 +134,7 @@ class BookingController(Controller):
         """Give the places back, exactly once; again, the same answer. For the booking's owner and admins."""
         booking = await visible_booking(request, booking_id)
         check_owns_booking(request, booking)
-        cancelled = await process(request).stores.box_office.cancel(booking)
+        cancelled = await cancel_booking(request, booking)
         return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
 
     @get("/{event_id:uuid}", **access(ORGANIZERS, refuses=(EventNotFound,)))
@@ -154,6 +157,24 @@ class BookingController(Controller):
                 },
             )
         return await guest_page(process(request).reports, event_id, limit=limit, cursor=cursor)
+
+
+async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) -> Booking:
+    """Cancel it for its owner, or for an admin, with an entry in the audit log."""
+    stores, caller_id = process(request).stores, request.user.account_id
+    if caller_id == booking.user_id:
+        return await stores.box_office.cancel(booking)
+    # The reason is written with the cancellation itself, whatever becomes of the entry.
+    cancelled = await stores.box_office.cancel(booking, reason=CANCELLED_BY_ADMIN)
+    if booking.status in HOLDING:
+        await stores.accounts.note(
+            actor_id=caller_id,
+            action="booking.cancelled",
+            target_id=booking.id,
+            now=utc_now(),
+            user_id=str(booking.user_id),
+        )
+    return cancelled
 
 
 async def visible_booking(request: Request[Token, Any, Any], booking_id: UUID) -> Booking:

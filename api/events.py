@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType, structs
 from api.access import ANYONE, ORGANIZERS, access
 from api.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
 from api.cursors import LIMIT_DEFAULT, Cursor, Limit, Skip, cut, read_cursor, write_cursor
-from api.guards import check_owns_event
+from api.guards import acting_admin, check_owns_event
 from api.preferences import event_etag, expected_version, matches
 from api.process import process
 from api.wire import CountedPage, EventShown
@@ -134,7 +134,7 @@ class EventController(Controller):
     async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
         """Put an event on sale."""
         event = await process(request).stores.box_office.create_event(
-            data.event(), organizer_id=request.user.account_id
+            data.event(), organizer_id=request.user.account_id, admin_id=acting_admin(request)
         )
         return _response(request, await process(request).showing.of(event.id), status_code=201)
 
@@ -153,7 +153,9 @@ class EventController(Controller):
         """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
         box_office = process(request).stores.box_office
         check_owns_event(request, await box_office.event(event_id))
-        await box_office.change_event(event_id, data.changes(), expected_version=expected_version(request))
+        await box_office.change_event(
+            event_id, data.changes(), expected_version=expected_version(request), admin_id=acting_admin(request)
+        )
         return _response(request, await process(request).showing.of(event_id))
 
     @delete("/{event_id:uuid}", status_code=200, **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound,)))
@@ -161,7 +163,7 @@ class EventController(Controller):
         """Cancel an event: sales stop at once, its bookings are cancelled in the background."""
         box_office = process(request).stores.box_office
         check_owns_event(request, await box_office.event(event_id))
-        await box_office.cancel_event(event_id)
+        await box_office.cancel_event(event_id, admin_id=acting_admin(request))
         return _response(request, await process(request).showing.of(event_id))
 
 

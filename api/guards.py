@@ -9,6 +9,8 @@ from domain.identity import Role
 from domain.refusals import Forbidden
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from litestar import Request
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
@@ -24,6 +26,11 @@ async def role_allows(connection: ASGIConnection[Any, Any, Any, Any], handler: B
     if declared and declared.roles and connection.scope["user"].role not in declared.roles:
         detail = f"This needs the role {' or '.join(sorted(declared.roles))}."
         raise Forbidden(detail)
+
+
+def acting_admin(request: Request[Token, Any, Any]) -> UUID | None:
+    """The caller, if an admin, whose every change stands in the audit log."""
+    return request.user.account_id if request.user.role is Role.ADMIN else None
 
 
 def check_owns_event(request: Request[Token, Any, Any], event: Event) -> None:

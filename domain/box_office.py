@@ -120,15 +120,15 @@ class BoxOffice:
         """The booking once it differs from `booking`, or as it stands when the time is over."""
         return await self._wait(booking, until_final=False, seconds=seconds)
 
-    async def cancel(self, booking: Booking) -> Booking:
-        """Give the places back, once; again, the same answer.
+    async def cancel(self, booking: Booking, *, reason: str = "") -> Booking:
+        """Give the places back, once; again, the same answer. `reason` is for who is not its owner.
 
         Raises:
             EventStarted: it is too late.
             InventoryUnavailable: try again.
         """
         terms = await self._cached_terms(booking.event_id)
-        return await self._release(booking.id, terms, before_start=True)
+        return await self._release(booking.id, terms, before_start=True, reason=reason)
 
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
         """Cancel the next bookings of a cancelled event, in order of id.
@@ -172,9 +172,12 @@ class BoxOffice:
         newest = sorted(found.values(), key=lambda booking: (booking.created_at, booking.id), reverse=True)
         return newest[:limit]
 
-    async def create_event(self, new: NewEvent, *, organizer_id: UUID) -> Event:
-        """Put an event on sale; raises Invalid, InventoryUnavailable."""
-        event = await self._catalog.create(new, organizer_id=organizer_id, now=await self._now())
+    async def create_event(self, new: NewEvent, *, organizer_id: UUID, admin_id: UUID | None = None) -> Event:
+        """Put an event on sale; raises Invalid, InventoryUnavailable.
+
+        `admin_id`, here and below: the admin who does it, for the audit log.
+        """
+        event = await self._catalog.create(new, organizer_id=organizer_id, now=await self._now(), admin_id=admin_id)
         self._remember(event.terms)
         return event
 
@@ -182,19 +185,23 @@ class BoxOffice:
         """The event as PostgreSQL has it; raises EventNotFound."""
         return await self._catalog.find(event_id)
 
-    async def change_event(self, event_id: UUID, changes: EventChanges, *, expected_version: int | None) -> Event:
+    async def change_event(
+        self, event_id: UUID, changes: EventChanges, *, expected_version: int | None, admin_id: UUID | None = None
+    ) -> Event:
         """Change an event, its sales included, at once.
 
         Raises:
             EventNotFound, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
         """
-        event = await self._catalog.change(event_id, changes, expected_version=expected_version, now=await self._now())
+        event = await self._catalog.change(
+            event_id, changes, expected_version=expected_version, now=await self._now(), admin_id=admin_id
+        )
         self._remember(event.terms)
         return event
 
-    async def cancel_event(self, event_id: UUID) -> Event:
+    async def cancel_event(self, event_id: UUID, *, admin_id: UUID | None = None) -> Event:
         """Stop sales at once; every booking is cancelled in the background. Again: the same event."""
-        event = await self._catalog.cancel(event_id, now=await self._now())
+        event = await self._catalog.cancel(event_id, now=await self._now(), admin_id=admin_id)
         self._remember(event.terms)
         self._doorbell.ring_to_clear(event_id)
         return event

@@ -16,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.identity import Account, AccountStatus, Role, Session, Standing, email_key
 from domain.refusals import EmailTaken, LastAdmin, UserNotFound
-from domain.store.schema import accounts, audit_log, events, sessions
+from domain.store.audit_log import note
+from domain.store.schema import accounts, events, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,7 @@ class Accounts:
         try:
             async with self._database.begin() as connection:
                 await connection.execute(insert(accounts).values(**structs.asdict(account), email_key=email_key(email)))
-                await _audit(connection, now, actor_id=account.id, action="account.created", role=role)
+                await note(connection, now, actor_id=account.id, action="account.created", role=role)
         except IntegrityError as error:
             raise _email_taken() from error
         return account
@@ -101,7 +102,7 @@ class Accounts:
     async def open_session(
         self, account: Account, *, session: Session, refresh_hash: bytes, password_hash: str | None, now: datetime
     ) -> list[UUID]:
-        """Begin a session, and keep `password_hash` if one is given.
+        """Begin a session, and keep `password_hash` if one is given. An admin's stands in the audit log.
 
         Returns:
             Sessions that ended because the account had `SESSIONS_MAX` of them.
@@ -123,6 +124,8 @@ class Accounts:
             )
             if password_hash:
                 await _change(connection, account.id, {"password_hash": password_hash})
+            if account.role is Role.ADMIN:
+                await note(connection, now, actor_id=account.id, action="admin.logged_in", target_id=account.id)
             return await _end_oldest(connection, account.id, now)
 
     async def rotate_session(  # noqa: PLR0913  (what a single use is conditional on)
@@ -195,7 +198,7 @@ class Accounts:
                     if ("password_hash" in changed)
                     else []
                 )
-                await _audit(connection, now, actor_id=account.id, action="account.changed", fields=sorted(changed))
+                await note(connection, now, actor_id=account.id, action="account.changed", fields=sorted(changed))
         except IntegrityError as error:
             raise _email_taken() from error
         return after, ended
@@ -212,7 +215,7 @@ class Accounts:
                 return before
             await _keep_an_admin(connection, before)
             after = await _change(connection, account_id, {"role": role, "token_epoch": before.token_epoch + 1})
-            await _audit(
+            await note(
                 connection,
                 now,
                 actor_id=actor_id,
@@ -237,7 +240,7 @@ class Accounts:
                 connection, account_id, {"status": AccountStatus.BANNED, "token_epoch": before.token_epoch + 1}
             )
             await _end_sessions(connection, [sessions.c.account_id == account_id], now)
-            await _audit(connection, now, actor_id=actor_id, action="account.banned", target_id=account_id)
+            await note(connection, now, actor_id=actor_id, action="account.banned", target_id=account_id)
         return after
 
     async def unban(self, account_id: UUID, *, actor_id: UUID, now: datetime) -> Account:
@@ -247,7 +250,7 @@ class Accounts:
             if before.status is not AccountStatus.BANNED:
                 return before
             after = await _change(connection, account_id, {"status": AccountStatus.ACTIVE})
-            await _audit(connection, now, actor_id=actor_id, action="account.unbanned", target_id=account_id)
+            await note(connection, now, actor_id=actor_id, action="account.unbanned", target_id=account_id)
         return after
 
     async def close(self, account: Account, *, now: datetime) -> Account:
@@ -267,7 +270,7 @@ class Accounts:
             await _keep_an_admin(connection, before)
             after = await _change(connection, account.id, erased | {"token_epoch": before.token_epoch + 1})
             await _end_sessions(connection, [sessions.c.account_id == account.id], now)
-            await _audit(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
+            await note(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
         return after
 
     async def note(
@@ -275,7 +278,7 @@ class Accounts:
     ) -> None:
         """An audit entry for what an admin did without changing an account."""
         async with self._database.begin() as connection:
-            await _audit(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
+            await note(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
 
     async def events_to_pause(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
         """The organizer's events that may still sell, in order of id."""
@@ -350,20 +353,6 @@ async def _end_oldest(connection: AsyncConnection, account_id: UUID, now: dateti
 
 def _others(account_id: UUID, kept_session_id: UUID) -> list[Any]:
     return [sessions.c.account_id == account_id, sessions.c.id != kept_session_id]
-
-
-async def _audit(
-    connection: AsyncConnection,
-    now: datetime,
-    *,
-    actor_id: UUID,
-    action: str,
-    target_id: UUID | None = None,
-    **detail: object,
-) -> None:
-    await connection.execute(
-        insert(audit_log).values(at=now, actor_id=actor_id, action=action, target_id=target_id, detail=detail)
-    )
 
 
 def _account(row: Row[Any]) -> Account:

@@ -25,6 +25,7 @@ from domain.refusals import (
     Unavailable,
     VersionMismatch,
 )
+from domain.store.audit_log import note
 from domain.store.ledger import EpochOver, Ledger
 from domain.store.schema import events, pools
 
@@ -45,14 +46,14 @@ _FIELDS = [column for column in events.c if column.name not in {"partition", "cl
 
 
 class Catalog:
-    """Events, and the one way their terms change."""
+    """Events, and the one way their terms change. What an admin does, by `admin_id`, stands in the audit log."""
 
     def __init__(self, database: Database, inventory: Inventory, scripts: Scripts) -> None:
         self._database = database
         self._inventory = inventory
         self._scripts = scripts
 
-    async def create(self, new: NewEvent, *, organizer_id: UUID, now: datetime) -> Event:
+    async def create(self, new: NewEvent, *, organizer_id: UUID, now: datetime, admin_id: UUID | None = None) -> Event:
         """Make an event and put its terms in force.
 
         Raises:
@@ -78,11 +79,18 @@ class Catalog:
             await connection.execute(
                 insert(pools).values(event_id=event.id, counter=POOL_MAIN, size=event.capacity, taken=0)
             )
+            await _note(connection, now, admin_id, "event.created", event.id)
             await self._inventory.install(event.terms)
         return event
 
     async def change(
-        self, event_id: UUID, changes: EventChanges, *, expected_version: int | None, now: datetime
+        self,
+        event_id: UUID,
+        changes: EventChanges,
+        *,
+        expected_version: int | None,
+        now: datetime,
+        admin_id: UUID | None = None,
     ) -> Event:
         """Change an event; its terms are in force when this returns.
 
@@ -108,10 +116,11 @@ class Catalog:
                 return event
             after = structs.replace(event, **changed, version=event.version + 1, terms_token=_token())
             check_times(after, now=now, moved="starts_at" in changed)
+            await _note(connection, now, admin_id, "event.changed", event_id, fields=sorted(changed))
             await self._write(connection, after)
             return after
 
-    async def cancel(self, event_id: UUID, *, now: datetime) -> Event:
+    async def cancel(self, event_id: UUID, *, now: datetime, admin_id: UUID | None = None) -> Event:
         """Stop an event's sales for good; again, the same event. Its bookings are cancelled by `clear_event`."""
         async with self._database.begin() as connection:
             await self._hold_epoch(connection)
@@ -119,6 +128,7 @@ class Catalog:
             if event.cancelled_at is not None:
                 return event
             after = structs.replace(event, cancelled_at=now, version=event.version + 1, terms_token=_token())
+            await _note(connection, now, admin_id, "event.cancelled", event_id)
             await self._write(connection, after)
             return after
 
@@ -272,6 +282,14 @@ def _filters(
             or_(events.c.title.icontains(search, autoescape=True), events.c.location.icontains(search, autoescape=True))
         )
     return [and_(*filters)]
+
+
+async def _note(
+    connection: AsyncConnection, now: datetime, admin_id: UUID | None, action: str, event_id: UUID, **detail: object
+) -> None:
+    """Before the terms go to Redis, like all that may fail; organizers see to their events without an entry."""
+    if admin_id is not None:
+        await note(connection, now, actor_id=admin_id, action=action, target_id=event_id, **detail)
 
 
 def _token() -> str:

@@ -99,6 +99,73 @@ async def test_every_action_leaves_an_audit_entry(callers):
     assert entries[3]["detail"] == {"from": "organizer", "to": "attendee"}
 
 
+async def _log(admin):
+    entries = (await admin.get("/api/v1/admin/audit-log?limit=100")).json()["items"]
+    return [
+        (entry["action"], entry["target_id"], entry["detail"]) for entry in entries if entry["actor_id"] == admin.id
+    ]
+
+
+async def test_what_an_admin_does_to_events_is_in_the_audit_log(callers):
+    admin, organizer = await callers.admin(), await callers.organizer()
+    others, own = await organizer.make_event(), await admin.make_event()
+    before = len(await _log(admin))
+
+    await admin.patch(f"/api/v1/events/{others['id']}", {"capacity": 7, "title": "Another name"})
+    await admin.patch(f"/api/v1/events/{others['id']}", {"capacity": 7})
+    await admin.delete(f"/api/v1/events/{others['id']}")
+    await admin.delete(f"/api/v1/events/{others['id']}")
+    await organizer.make_event()
+
+    entries = await _log(admin)
+    assert ("event.created", own["id"], {}) in entries
+    assert entries[:-before] == [
+        ("event.cancelled", others["id"], {}),
+        ("event.changed", others["id"], {"fields": ["capacity", "title"]}),
+    ]
+
+
+async def test_what_an_admin_was_refused_is_not_in_the_audit_log(callers):
+    admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    await buyer.book(event["id"], quantity=5)
+    before = await _log(admin)
+
+    refused = await admin.patch(f"/api/v1/events/{event['id']}", {"capacity": 4})
+
+    assert refused.json()["code"] == "capacity_below_sold"
+    assert await _log(admin) == before
+
+
+async def test_a_booking_that_an_admin_cancels_says_so_and_is_in_the_audit_log(callers):
+    admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event()
+    booking = (await buyer.book(event["id"])).json()
+    own = (await admin.book(event["id"])).json()
+    before = len(await _log(admin))
+
+    cancelled = (await admin.delete(f"/api/v1/bookings/{booking['id']}")).json()
+    await admin.delete(f"/api/v1/bookings/{booking['id']}")
+    await admin.delete(f"/api/v1/bookings/{own['id']}")
+
+    assert (cancelled["status"], cancelled["reason"]) == ("cancelled", "cancelled_by_admin")
+    assert (await _log(admin))[:-before] == [("booking.cancelled", booking["id"], {"user_id": buyer.id})]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/admin/auth/login", "/api/v1/auth/login"])
+async def test_an_admins_login_is_in_the_audit_log(callers, client, path):
+    admin, attendee = await callers.admin(), await callers.attendee()
+    before = len(await _log(admin))
+
+    await client.post(path, json={"email": admin.email, "password": "a fine long password"})
+    await client.post(path, json={"email": admin.email, "password": "not the password"})
+    await client.post("/api/v1/auth/login", json={"email": attendee.email, "password": "a fine long password"})
+
+    entries = await _log(admin)
+    assert len(entries) == before + 1
+    assert entries[0] == ("admin.logged_in", admin.id, {})
+
+
 async def test_the_books_of_an_event_are_shown_side_by_side(callers, stores):
     admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
     event = await organizer.make_event(capacity=10)
