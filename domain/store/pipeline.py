@@ -1,12 +1,10 @@
-"""One connection pool to Redis on which calls that arrive together share a round trip."""
+"""The way to Redis: calls that arrive together share one round trip."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import (
     ClusterDownError,
@@ -18,21 +16,16 @@ from redis.exceptions import (
 )
 
 from domain.refusals import Unavailable
+from domain.store.link import Link, open_link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from redis.asyncio.client import Pipeline as RedisPipeline
-    from redis.asyncio.connection import AbstractConnection
 
-BATCH_COMMANDS_MAX = 128
-"""Commands of one round trip; more only make the first of them wait for the last."""
-
-FLIGHTS_MAX = 4
-"""Round trips under way at once. While they are, further calls gather into the next one."""
+CONNECTIONS_MAX = 6
+"""Connections for what is off the hot path; everything else shares one."""
 
 WAITING_MAX = 10_000
-"""Calls that may wait for a round trip; beyond it they are refused rather than queued."""
+"""Calls that may wait for an answer; beyond it they are refused rather than queued."""
 
 SOCKET_TIMEOUT_S = 2.0
 """A Redis that has not answered by then is treated as away."""
@@ -49,21 +42,22 @@ NOT_NOW_PREFIX = "MISCONF"
 class Pipeline:
     """Sends commands to Redis, those of one loop turn together.
 
-    A command may run twice when a connection breaks, so only send what is safe to repeat.
-    Fails closed: a Redis that cannot be reached raises `Unavailable`.
+    Whether a command was carried out is not known when a connection breaks, so only send what is safe to
+    repeat. Fails closed: a Redis that cannot be reached raises `Unavailable`.
     """
 
     def __init__(self, url: str) -> None:
         pool = BlockingConnectionPool.from_url(
             url,
-            max_connections=FLIGHTS_MAX + 2,
+            max_connections=CONNECTIONS_MAX,
             timeout=SOCKET_TIMEOUT_S,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=SOCKET_TIMEOUT_S,
         )
         self._redis = Redis(connection_pool=pool)
-        self._waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = deque()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._link: Link | None = None
+        self._connecting: asyncio.Task[Link] | None = None
+        self._waiting_for_link = 0
 
     @property
     def redis(self) -> Redis:
@@ -77,16 +71,15 @@ class Pipeline:
             Unavailable: Redis cannot be reached or takes no writes, or too many calls wait for it.
             ResponseError: Redis refused the command.
         """
-        if len(self._waiting) >= WAITING_MAX:
-            detail = "Too many requests wait for the inventory."
-            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((command, answer))
-        if len(self._flights) < FLIGHTS_MAX:
-            # The task starts in the next turn of the loop: calls of this turn join it.
-            self._launch()
-        return await answer
+        link = self._link
+        if link is None or link.lost:
+            link = await self._reach()
+        if link.waiting >= WAITING_MAX:
+            raise _too_many()
+        answer = await link.send(command)
+        if isinstance(answer, Exception):
+            raise _failure(answer)
+        return answer
 
     async def execute(self, pipeline: RedisPipeline) -> list[Any]:
         """Run a prepared pipeline on a connection of its own, for what is off the hot path.
@@ -101,72 +94,55 @@ class Pipeline:
         return answers
 
     async def close(self) -> None:
-        """Wait for what is under way and close the connections."""
-        await asyncio.gather(*self._flights, return_exceptions=True)
+        """Close the connections; what is under way fails."""
+        if self._connecting:
+            await asyncio.wait([self._connecting])
+        if self._link:
+            self._link.end(_Closed("this process is ending"))
         await self._redis.aclose(close_connection_pool=True)
 
-    def _launch(self) -> None:
-        flight = asyncio.create_task(self._fly())
-        self._flights.add(flight)
-        flight.add_done_callback(self._landed)
-
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        if self._waiting and len(self._flights) < FLIGHTS_MAX:
-            self._launch()
-
-    async def _fly(self) -> None:
-        """One round trip for what waits now."""
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_COMMANDS_MAX))]
-        if not batch:
-            return
+    async def _reach(self) -> Link:
+        """A connection that works; a crowd that needs one shares the attempt."""
+        if self._waiting_for_link >= WAITING_MAX:
+            raise _too_many()
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(_seen)
+        self._waiting_for_link += 1
         try:
-            answers = await self._exchange([command for command, _ in batch])
+            return await asyncio.shield(self._connecting)
         except (RedisError, OSError) as error:
-            for _, future in batch:
-                _fail(future, error)
-            return
-        except BaseException:
-            for _, future in batch:
-                future.cancel()
-            raise
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if isinstance(answer, RedisError):
-                _fail(future, answer)
-            elif not future.done():
-                future.set_result(answer)
-
-    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands on one connection and read their answers, errors of Redis among them.
-
-        A pipeline of redis-py does the same for three times the processor time, most of it packing.
-        """
-        pool = self._redis.connection_pool
-        connection = await pool.get_connection()
-        try:
-            await connection.send_packed_command(b"".join(map(pack_command, commands)), check_health=False)
-            return [await _answer(connection) for _ in commands]
-        except BaseException:
-            # What is still on its way would be read as the answer to somebody else's command.
-            await connection.disconnect(nowait=True)
-            raise
+            raise _away(error) from None
         finally:
-            await pool.release(connection)
+            self._waiting_for_link -= 1
+
+    async def _connect(self) -> Link:
+        try:
+            connection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+            self._link = await open_link(connection, timeout_s=SOCKET_TIMEOUT_S)
+            return self._link
+        finally:
+            self._connecting = None
 
 
-async def _answer(connection: AbstractConnection) -> Any:  # noqa: ANN401  (whatever Redis answers)
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
+def _seen(attempt: asyncio.Task[Link]) -> None:
+    """Everybody who waited for a failed attempt may have left; that is no fault to be logged."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    """Answer with an error of the caller's own: shared ones would share a traceback."""
-    if future.done():
-        return
+class _Closed(RedisError):
+    """The process closes its connection."""
+
+
+def _failure(error: Exception) -> Exception:
+    """What a call raises for this answer: an error of its own, for shared ones would share a traceback."""
     wrong = isinstance(error, ResponseError) and not _is_for_now(error)
-    future.set_exception(error if wrong else _away(error))
+    return error if wrong else _away(error)
+
+
+def _too_many() -> Unavailable:
+    return Unavailable("Too many requests wait for the inventory.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 def _is_for_now(error: ResponseError) -> bool:

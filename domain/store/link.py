@@ -1,0 +1,124 @@
+"""One connection to Redis on which every call of a process travels, answered in the order they were sent.
+
+The client library connects: address, TLS, password, database. From then on commands are written and answers
+read here, for a tenth of the processor time that its connections take for a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from hiredis import ProtocolError, Reader, pack_command
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import TimeoutError as NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
+NOTHING_YET = object()
+"""What the reader answers while the next answer is not complete."""
+
+
+class Link(asyncio.Protocol):
+    """Commands of one loop turn leave in one write, and their answers come back in few reads.
+
+    A Redis that stays silent for `timeout_s` is given up: its connection is closed, and every call that
+    waits on it fails.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter, error_of: Callable[[str], Exception], *, timeout_s: float) -> None:
+        self._writer = writer
+        # A writer that is forgotten closes its transport.
+        self._transport = cast("asyncio.Transport", writer.transport)
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._reader = Reader(protocolError=ProtocolError, replyError=error_of, notEnoughData=NOTHING_YET)
+        self._outgoing: list[bytes] = []
+        self._expected: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self.lost: Exception | None = None
+        self._transport.set_protocol(self)
+        if self._transport.is_closing():
+            self.end(ConnectionLost("connection to Redis lost at once"))
+
+    @property
+    def waiting(self) -> int:
+        """Calls that were not answered yet."""
+        return len(self._expected)
+
+    def send(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Send a command with what else is sent in this turn of the loop.
+
+        The answer may be an error of Redis, as a value: raised by many at once it would share a traceback.
+        """
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if self.lost:
+            answer.set_result(self.lost)
+            return answer
+        now_s = self._loop.time()
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(pack_command(command))
+        self._expected.append((answer, now_s))
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._timeout_s, self._look)
+        return answer
+
+    def data_received(self, data: bytes) -> None:
+        """Hand out the answers that are complete."""
+        reader, expected = self._reader, self._expected
+        try:
+            reader.feed(data)
+            while (answer := reader.gets()) is not NOTHING_YET:
+                waiter, _ = expected.popleft()
+                if not waiter.done():
+                    waiter.set_result(answer)
+        except (ProtocolError, IndexError) as error:
+            self.end(ConnectionLost(f"Redis answered what no one asked: {type(error).__name__}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what was sent: whether it was carried out is not known."""
+        self.end(ConnectionLost(f"connection to Redis lost: {exc or 'closed'}"))
+
+    def end(self, reason: Exception) -> None:
+        """Close, and fail every call that waits."""
+        if self.lost:
+            return
+        self.lost = reason
+        if self._watch:
+            self._watch.cancel()
+        self._transport.abort()
+        while self._expected:
+            waiter, _ = self._expected.popleft()
+            if not waiter.done():
+                waiter.set_result(reason)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if not self.lost:
+            self._transport.write(b"".join(outgoing))
+
+    def _look(self) -> None:
+        """Give up on a Redis that lets the oldest call wait too long."""
+        self._watch = None
+        if not self._expected:
+            return
+        _, sent_s = self._expected[0]
+        left_s = sent_s + self._timeout_s - self._loop.time()
+        if left_s <= 0:
+            self.end(NoAnswer("Redis does not answer"))
+        else:
+            self._watch = self._loop.call_later(left_s, self._look)
+
+
+async def open_link(connection: AbstractConnection, *, timeout_s: float) -> Link:
+    """Connect as the client library does, and take the connection over; raises RedisError, OSError."""
+    await connection.connect()  # type: ignore[no-untyped-call]
+    link = Link(cast("asyncio.StreamWriter", connection._writer), connection._parser.parse_error, timeout_s=timeout_s)  # noqa: SLF001
+    # The library shall neither read from the connection nor close it any more.
+    connection._reader = connection._writer = None  # noqa: SLF001
+    return link

@@ -1,0 +1,87 @@
+"""The one connection on which every call of a process travels."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import NoScriptError
+
+from domain.refusals import Unavailable
+from domain.store import pipeline as pipelines
+from domain.store.pipeline import Pipeline
+
+
+async def test_calls_made_together_are_answered_each_with_its_own(stores):
+    echoes = await asyncio.gather(*(stores.pipeline.call("ECHO", number) for number in range(3_000)))
+    assert echoes == [str(number).encode() for number in range(3_000)]
+
+
+async def test_an_error_reaches_the_call_that_made_it_and_no_other(stores):
+    answers = await asyncio.gather(
+        stores.pipeline.call("ECHO", "before"),
+        stores.pipeline.call("EVALSHA", "0" * 40, 0),
+        stores.pipeline.call("ECHO", "after"),
+        return_exceptions=True,
+    )
+    assert answers[0] == b"before"
+    assert isinstance(answers[1], NoScriptError)
+    assert answers[2] == b"after"
+
+
+async def test_a_caller_that_leaves_takes_nobodys_answer_along(stores):
+    leaving = asyncio.create_task(stores.pipeline.call("ECHO", "mine"))
+    staying = asyncio.create_task(stores.pipeline.call("ECHO", "yours"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == b"yours"
+
+
+async def test_a_broken_connection_fails_who_waits_and_the_next_call_has_a_new_one(stores):
+    await stores.pipeline.call("PING")
+    await stores.pipeline.redis.client_pause(500, all=True)
+    waiting = [asyncio.create_task(stores.pipeline.call("ECHO", number)) for number in range(10)]
+    await asyncio.sleep(0.05)
+    stores.pipeline._link._transport.abort()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert await stores.pipeline.call("ECHO", "again") == b"again"
+
+
+async def test_a_redis_that_stays_silent_is_given_up(stores, monkeypatch):
+    monkeypatch.setattr(pipelines, "SOCKET_TIMEOUT_S", 0.2)
+    url = str(stores.pipeline.redis.connection_pool.connection_kwargs["path"])
+    impatient = Pipeline(f"unix://{url}")
+    try:
+        await impatient.call("PING")
+        await stores.pipeline.redis.client_pause(1_000, all=True)
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(Unavailable):
+            await impatient.call("PING")
+        assert asyncio.get_running_loop().time() - began_s < 0.8
+    finally:
+        await impatient.close()
+        await asyncio.sleep(1)
+
+
+async def test_more_calls_than_may_wait_are_refused(stores, monkeypatch):
+    monkeypatch.setattr(pipelines, "WAITING_MAX", 100)
+    answers = await asyncio.gather(*(stores.pipeline.call("PING") for _ in range(150)), return_exceptions=True)
+    assert sum(answer == b"PONG" for answer in answers) == 100
+    assert sum(isinstance(answer, Unavailable) for answer in answers) == 50
+
+
+async def test_a_crowd_that_finds_no_redis_shares_one_attempt():
+    lost = Pipeline("redis://127.0.0.1:9")
+    try:
+        answers = await asyncio.gather(*(lost.call("PING") for _ in range(200)), return_exceptions=True)
+        assert {type(answer) for answer in answers} == {Unavailable}
+    finally:
+        await lost.close()
+
+
+async def test_a_call_on_a_connection_that_was_closed_fails_at_once(stores):
+    await stores.pipeline.call("PING")
+    link = stores.pipeline._link
+    link.end(ConnectionError("gone"))
+    assert isinstance(await asyncio.wait_for(link.send(("PING",)), 1), ConnectionError)
