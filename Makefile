@@ -21,12 +21,13 @@ fuzz: ## Hold 24,000 requests made from the OpenAPI document against it; CASES=n
 	@ops/install dev
 	FUZZ_CASES=$(or $(CASES),6000) .venv/bin/python -m pytest tests/contract/test_schema_fuzzing.py $(ARGS)
 
-lint: ## Check style, types and who may import whom
+lint: ## Check style, types, who may import whom, and what is dangerous
 	@ops/install dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict api worker domain ops loadtests migrations
 	.venv/bin/lint-imports
+	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml api worker domain ops loadtests migrations
 
 load: ## Run the load scenarios and verify the books afterwards
 	@ops/install dev

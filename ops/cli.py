@@ -206,6 +206,23 @@ def controls(*, names: tuple[str, ...]) -> None:
         sys.exit(FAILED_EXIT_CODE)
 
 
+@main.command()
+@click.option("--dev", is_flag=True, help="Those of the packages that only development needs, too.")
+@_plainly
+def licences(*, dev: bool) -> None:
+    """List the licence of every locked package; exit code 1 if one is unknown or not allowed.
+
+    Reads requirements.txt of this folder, and what the installed packages declare.
+    """
+    from ops.licences import DEV_LOCK, RUNTIME_LOCK, table
+    from ops.licences import licences as read_licences
+
+    found = read_licences(DEV_LOCK if dev else RUNTIME_LOCK)
+    click.echo(table(found))
+    if not all(each.allowed for each in found):
+        sys.exit(FAILED_EXIT_CODE)
+
+
 def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answer:
     """Run `work` on the stores; the embedded database is migrated first, others are their operator's."""
     from domain.rebuilding import ensure_in_order

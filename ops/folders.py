@@ -60,7 +60,8 @@ def _socket_folder(data: Path) -> Path:
         return inside
     name = f"onsale-{os.geteuid()}-{hashlib.sha256(bytes(data)).hexdigest()[:16]}"
     outside = Path(tempfile.gettempdir()) / name
-    return outside if _fits(outside) else Path("/tmp") / name  # noqa: S108 - 0700, and checked to be ours.
+    # Made with mode 0700, and checked to be ours.
+    return outside if _fits(outside) else Path("/tmp") / name  # noqa: S108  # nosec B108
 
 
 def _fits(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from ipaddress import IPv4Address, ip_address
 
 POLL_SECONDS = 0.1
 """Between two questions: the time to first use is measured from here."""
@@ -50,7 +51,13 @@ class Readiness(threading.Thread):
 
 def reachable_host(host: str) -> str:
     """Return an address that reaches a server listening on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not listened on.
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if isinstance(address, IPv4Address) else "::1"
 
 
 def base_url(host: str, port: int) -> str:
