@@ -12,6 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
+from api.lane import Lane
 from api.problems import PROBLEM_MEDIA_TYPE, ProblemDetails, status_of
 from domain.identity import Role
 from domain.refusals import Forbidden, Invalid, RateLimited, Refusal, Unauthenticated, Unavailable
@@ -46,8 +47,8 @@ class Access(Struct, frozen=True, kw_only=True):
     """A route's declaration.
 
     `limit` names the rule that counts its requests, by account or, without one, by address; `limit_address`
-    one that counts by address, besides it or, where no account is needed, instead of it. `keyed` reads from
-    a body what an idempotency key stands for.
+    one that counts by address, besides it or, where no account is needed, instead of it. `lane` answers at
+    the door (see `api.lane`), and there `keyed` reads from a body what an idempotency key stands for.
     """
 
     roles: frozenset[Role]
@@ -55,6 +56,7 @@ class Access(Struct, frozen=True, kw_only=True):
     limit_address: str | None = None
     token: TokenKind = TokenKind.ACCESS
     per_session: bool = False
+    lane: Lane | None = None
     keyed: Callable[[bytes], str] | None = None
     reads: tuple[str, ...] = ()
 
@@ -70,6 +72,7 @@ def access(  # noqa: PLR0913  (what there is to declare)
     limit_address: str | None = None,
     token: TokenKind = TokenKind.ACCESS,
     per_session: bool = False,
+    lane: Lane | None = None,
     keyed: Callable[[bytes], str] | None = None,
     refuses: tuple[type[Refusal], ...] = (),
     reads: tuple[str, ...] = (),
@@ -84,6 +87,7 @@ def access(  # noqa: PLR0913  (what there is to declare)
         limit_address=limit_address,
         token=token,
         per_session=per_session,
+        lane=lane,
         keyed=keyed,
         reads=reads,
     )

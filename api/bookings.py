@@ -15,12 +15,12 @@ from msgspec import Meta
 from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.bodies import Body, decode
 from api.cursors import LIMIT_DEFAULT, Cursor, Limit, cut, read_cursor, write_cursor
-from api.door import idempotency_key
 from api.following import STREAM_MEDIA_TYPE, changes
 from api.guards import check_owns_booking, check_owns_event
 from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
+from api.lane import Answer, Call, answered_at_the_door
 from api.preferences import accepts, applied, booking_etag, booking_headers, matches, wait_s
-from api.process import process
+from api.process import Process, process
 from api.wire import BookingShown, Page
 from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.identity import Role
@@ -58,6 +58,38 @@ def what_a_key_stands_for(body: bytes) -> str:
     return f"{order.event_id.hex}:{order.quantity}"
 
 
+async def take_places(call: Call) -> Answer:
+    """`POST /bookings`: what everybody calls in the minute of an on-sale."""
+    order: BookingOrder = decode(call.checked_body(), _ORDER)
+    box_office = call.process.stores.box_office
+    reservation = await box_office.reserve(
+        event_id=order.event_id, user_id=call.caller.account_id, quantity=order.quantity, idempotency_key=call.key
+    )
+    booking, seconds = reservation.booking, wait_s(call.scope)
+    if seconds:
+        booking = await box_office.wait_until_final(booking, seconds=seconds)
+    headers = booking_headers(booking) | applied(seconds)
+    headers["Location"] = f"/api/v1/bookings/{booking.id}/status"
+    if reservation.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    confirmed = seconds > 0 and booking.status is BookingStatus.CONFIRMED
+    return Answer(201 if confirmed else 202, BookingShown.of(booking), headers)
+
+
+async def tell_status(call: Call) -> Answer | None:
+    """`GET /bookings/{id}/status`: what everybody calls in the minute after it. Streams are for the handler."""
+    if accepts(call.scope, STREAM_MEDIA_TYPE):
+        return None
+    booking = await visible_booking(call.process, call.caller, call.id_in_path("booking_id"))
+    seconds = wait_s(call.scope)
+    if seconds and not booking.final:
+        booking = await call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
+    headers = booking_headers(booking) | applied(seconds)
+    if matches(call.scope, booking_etag(booking)):
+        return Answer(304, None, headers)
+    return Answer(200, BookingShown.of(booking), headers)
+
+
 class BookingController(Controller):
     """Bookings."""
 
@@ -70,27 +102,19 @@ class BookingController(Controller):
         **access(
             ATTENDEES,
             limit="booking_create",
+            lane=take_places,
             keyed=what_a_key_stands_for,
             reads=("Idempotency-Key", "Prefer"),
             refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
         ),
     )
-    async def create(self, request: Request[Token, Any, Any], data: JSONBody[BookingOrder]) -> Response[BookingShown]:
+    async def create(self, data: JSONBody[BookingOrder]) -> Response[BookingShown]:  # noqa: ARG002  (documented)
         """Take places. They are taken when this answers; the booking is confirmed once it is in PostgreSQL.
 
         Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With
         `Prefer: wait=N` the answer is 201 and `confirmed` if that happens within N seconds.
         """
-        box_office = process(request).stores.box_office
-        reservation = await box_office.reserve(
-            event_id=data.event_id,
-            user_id=request.user.account_id,
-            quantity=data.quantity,
-            idempotency_key=idempotency_key(request.scope),
-        )
-        seconds = wait_s(request)
-        booking = await box_office.wait_until_final(reservation.booking, seconds=seconds)
-        return _accepted(booking, replayed=reservation.replayed, waited_s=seconds)
+        return cast("Response[BookingShown]", answered_at_the_door())
 
     @get("/my-bookings", **access(ATTENDEES))
     async def mine(
@@ -107,7 +131,8 @@ class BookingController(Controller):
         )
 
     @get(
-        "/{booking_id:uuid}/status", **access(EVERYBODY, refuses=(BookingNotFound,), reads=("Prefer", "If-None-Match"))
+        "/{booking_id:uuid}/status",
+        **access(EVERYBODY, lane=tell_status, refuses=(BookingNotFound,), reads=("Prefer", "If-None-Match")),
     )
     async def status(
         self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]
@@ -116,14 +141,12 @@ class BookingController(Controller):
 
         `Prefer: wait=N` waits for a change; `Accept: text/event-stream` streams changes until it is final.
         """
-        booking = await visible_booking(request, booking_id)
-        if accepts(request, STREAM_MEDIA_TYPE):
-            return Stream(
-                changes(process(request).stores.box_office, booking),
-                media_type=STREAM_MEDIA_TYPE,
-                headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-            )
-        return await _current(request, booking)
+        booking = await visible_booking(process(request), request.user, booking_id)
+        return Stream(
+            changes(process(request).stores.box_office, booking),
+            media_type=STREAM_MEDIA_TYPE,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
 
     @delete(
         "/{booking_id:uuid}",
@@ -132,8 +155,8 @@ class BookingController(Controller):
     )
     async def cancel(self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]) -> Response[BookingShown]:
         """Give the places back, exactly once; again, the same answer. For the booking's owner and admins."""
-        booking = await visible_booking(request, booking_id)
-        check_owns_booking(request, booking)
+        booking = await visible_booking(process(request), request.user, booking_id)
+        check_owns_booking(request.user, booking)
         cancelled = await cancel_booking(request, booking)
         return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
 
@@ -147,8 +170,8 @@ class BookingController(Controller):
     ) -> Page[Guest] | Stream:
         """The guest list of an event, to its organizer and admins; whole and as CSV with `Accept: text/csv`."""
         stores = process(request).stores
-        check_owns_event(request, await stores.box_office.event(event_id))
-        if accepts(request, CSV_MEDIA_TYPE):
+        check_owns_event(request.user, await stores.box_office.event(event_id))
+        if accepts(request.scope, CSV_MEDIA_TYPE):
             return Stream(
                 csv_lines(process(request).reports, event_id),
                 headers={
@@ -177,41 +200,20 @@ async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) ->
     return cancelled
 
 
-async def visible_booking(request: Request[Token, Any, Any], booking_id: UUID) -> Booking:
+async def visible_booking(at: Process, caller: Token, booking_id: UUID) -> Booking:
     """A booking that the caller may see; raises BookingNotFound for any other."""
-    box_office = process(request).stores.box_office
-    booking = await box_office.booking(booking_id)
-    if booking.user_id != request.user.account_id and request.user.role is not Role.ADMIN:
-        await _check_organizes(request, booking)
+    booking = await at.stores.box_office.booking(booking_id)
+    if booking.user_id != caller.account_id and caller.role is not Role.ADMIN:
+        await _check_organizes(at, caller, booking)
     return booking
 
 
-async def _check_organizes(request: Request[Token, Any, Any], booking: Booking) -> None:
+async def _check_organizes(at: Process, caller: Token, booking: Booking) -> None:
     detail = "There is no booking with this id."
-    if request.user.role is not Role.ORGANIZER:
+    if caller.role is not Role.ORGANIZER:
         raise BookingNotFound(detail)
-    event = await process(request).stores.box_office.event(booking.event_id)
+    event = await at.stores.box_office.event(booking.event_id)
     try:
-        check_owns_event(request, event)
+        check_owns_event(caller, event)
     except Forbidden:
         raise BookingNotFound(detail) from None
-
-
-async def _current(request: Request[Token, Any, Any], booking: Booking) -> Response[BookingShown]:
-    """A booking now, after a wait if one is preferred, or 304 for whoever has it already."""
-    seconds = wait_s(request)
-    if not booking.final:
-        booking = await process(request).stores.box_office.wait_for_change(booking, seconds=seconds)
-    headers = booking_headers(booking) | applied(seconds)
-    if matches(request, booking_etag(booking)):
-        return Response(cast("Any", None), status_code=304, headers=headers)
-    return Response(BookingShown.of(booking), headers=headers)
-
-
-def _accepted(booking: Booking, *, replayed: bool, waited_s: int) -> Response[BookingShown]:
-    confirmed = waited_s > 0 and booking.status is BookingStatus.CONFIRMED
-    headers = booking_headers(booking) | applied(waited_s)
-    headers["Location"] = f"/api/v1/bookings/{booking.id}/status"
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(BookingShown.of(booking), status_code=201 if confirmed else 202, headers=headers)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from litestar import Request
 from litestar.enums import ScopeType
 
 from api.access import OPTIONS_ACCESS, UNLIMITED, Access, declared_access
 from api.fields import fields
+from api.guards import check_role
+from api.lane import Call, answer, read_body, refuse
 from api.options import answer_options
 from api.process import STATE, Process
 from domain.refusals import Invalid, Refusal, Unauthenticated
@@ -21,6 +22,7 @@ from domain.tokens import unauthenticated, utc_now
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+    from api.lane import Lane
     from domain.tokens import Token
 
 KEY_CHARS_MAX = 255
@@ -40,20 +42,23 @@ class Door:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Admit the request, or raise."""
+        """Admit the request, or raise; answer it if its route is in the fast lane."""
         if scope["type"] == ScopeType.HTTP:
             scope["user"] = scope["auth"] = None
             declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
-            if declared.limit != UNLIMITED:
-                admitted = await _Caller(scope, receive, declared).admit()
-                _tell_limit(scope, admitted)
+            visit = _Visit(scope, receive, declared)
+            if declared.lane:
+                if await visit.take(declared.lane, send):
+                    return
+            elif declared.limit != UNLIMITED:
+                await visit.admit()
             if scope["method"] == "OPTIONS":
                 await answer_options(scope, send)
                 return
         await self.app(scope, receive, send)
 
 
-class _Caller:
+class _Visit:
     """One request before the door."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, declared: Access) -> None:
@@ -61,18 +66,35 @@ class _Caller:
         self._receive = receive
         self._declared = declared
         self._process: Process = scope["litestar_app"].state[STATE]
+        self._key: str | None = None
+        self._body = b""
 
-    async def admit(self) -> Admitted:
+    async def take(self, lane: Lane, send: Send) -> bool:
+        """Answer in the fast lane; False when that leaves the request to its handler."""
+        try:
+            await self.admit()
+            check_role(self._declared, self._scope["user"])
+            answered = await lane(Call(self._process, self._scope, self._scope["user"], self._body, self._key))
+        except Refusal as refusal:
+            await refuse(self._scope, send, refusal)
+            return True
+        if answered is not None:
+            await answer(send, answered)
+        return answered is not None
+
+    async def admit(self) -> None:
         """Admit by account where one is needed or told, else by address; some routes always by address."""
         declared = self._declared
         if declared.roles:
-            return await self._admit_account()
-        if declared.limit_address:
-            return await self._admit_address(declared.limit_address)
-        try:
-            return await self._admit_account()
-        except Unauthenticated:
-            return await self._admit_address(declared.limit)
+            admitted = await self._admit_account()
+        elif declared.limit_address:
+            admitted = await self._admit_address(declared.limit_address)
+        else:
+            try:
+                admitted = await self._admit_account()
+            except Unauthenticated:
+                admitted = await self._admit_address(declared.limit)
+        _tell_limit(self._scope, admitted)
 
     async def _admit_account(self) -> Admitted:
         at, declared = self._process, self._declared
@@ -95,12 +117,14 @@ class _Caller:
         declared = self._declared
         rule = self._process.rule(declared.limit)
         subject = token.session_id.hex if declared.per_session else ""
-        key = idempotency_key(self._scope) if declared.keyed else None
-        if declared.keyed is None or key is None:
+        if declared.keyed is None:
+            return Ask(rule, subject)
+        self._key = idempotency_key(self._scope)
+        self._body = await read_body(self._scope, self._receive)
+        if self._key is None:
             return Ask(rule, subject)
         try:
-            # The framework keeps the body it read for whoever reads it next.
-            return Ask(rule, subject, key, declared.keyed(await Request(self._scope, self._receive).body()))
+            return Ask(rule, subject, self._key, declared.keyed(self._body))
         except Refusal:
             # The body asks for nothing: it is counted here, and refused where bodies are.
             return Ask(rule, subject)

@@ -152,9 +152,9 @@ class EventController(Controller):
     ) -> Response[EventShown]:
         """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
         box_office = process(request).stores.box_office
-        check_owns_event(request, await box_office.event(event_id))
+        check_owns_event(request.user, await box_office.event(event_id))
         await box_office.change_event(
-            event_id, data.changes(), expected_version=expected_version(request), admin_id=acting_admin(request)
+            event_id, data.changes(), expected_version=expected_version(request.scope), admin_id=acting_admin(request)
         )
         return _response(request, await process(request).showing.of(event_id))
 
@@ -162,7 +162,7 @@ class EventController(Controller):
     async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """Cancel an event: sales stop at once, its bookings are cancelled in the background."""
         box_office = process(request).stores.box_office
-        check_owns_event(request, await box_office.event(event_id))
+        check_owns_event(request.user, await box_office.event(event_id))
         await box_office.cancel_event(event_id, admin_id=acting_admin(request))
         return _response(request, await process(request).showing.of(event_id))
 
@@ -174,7 +174,7 @@ def _response(request: Request[Any, Any, Any], shown: Shown, *, status_code: int
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if status_code == 201:  # noqa: PLR2004
         headers["Location"] = f"/api/v1/events/{event.id}"
-    if request.method == "GET" and matches(request, etag):
+    if request.method == "GET" and matches(request.scope, etag):
         return Response(cast("Any", None), status_code=304, headers=headers)
     return Response(EventShown.of(event, remaining, status), status_code=status_code, headers=headers)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from api.fields import field
 
 if TYPE_CHECKING:
-    from litestar import Request
+    from litestar.types import Scope
 
     from domain.bookings import Booking
 
@@ -23,9 +23,9 @@ RETRY_AFTER_S = 1
 """When to look at a pending booking again; most are confirmed within 50 ms."""
 
 
-def wait_s(request: Request[Any, Any, Any]) -> int:
+def wait_s(scope: Scope) -> int:
     """For how many seconds the caller would wait (RFC 7240); 0 for no or an odd preference."""
-    for part in (field(request.scope, b"prefer") or "").split(","):
+    for part in (field(scope, b"prefer") or "").split(","):
         match = _WAIT.fullmatch(part.split(";", 1)[0].strip())
         if match:
             return min(int(match[1]), WAIT_S_MAX)
@@ -53,28 +53,28 @@ def event_etag(version: int, *parts: object) -> str:
     return f'"v{version}.{".".join(map(str, parts))}"'
 
 
-def matches(request: Request[Any, Any, Any], etag: str) -> bool:
+def matches(scope: Scope, etag: str) -> bool:
     """Whether the caller has this version already (`If-None-Match`)."""
-    wanted = field(request.scope, b"if-none-match")
+    wanted = field(scope, b"if-none-match")
     if wanted is None:
         return False
     return wanted.strip() == "*" or etag in _ETAG.findall(wanted)
 
 
-def expected_version(request: Request[Any, Any, Any]) -> int | None:
+def expected_version(scope: Scope) -> int | None:
     """The version the caller means to change (`If-Match`), None when any will do.
 
     Only the version of an event counts: what was sold since it was read is no change of it. A tag that
     none of ours could be stands for version 0, which no event has.
     """
-    wanted = (field(request.scope, b"if-match") or "*").strip()
+    wanted = (field(scope, b"if-match") or "*").strip()
     if wanted == "*":
         return None
     match = _VERSION.match(wanted)
     return int(match[1]) if match else 0
 
 
-def accepts(request: Request[Any, Any, Any], media_type: str) -> bool:
+def accepts(scope: Scope, media_type: str) -> bool:
     """Whether the caller asks for this media type by its name."""
-    offered = (field(request.scope, b"accept") or "").lower().split(",")
+    offered = (field(scope, b"accept") or "").lower().split(",")
     return media_type in {each.split(";", 1)[0].strip() for each in offered}

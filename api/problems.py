@@ -153,18 +153,24 @@ def status_of(refusal: type[refusals.Refusal]) -> int:
 
 def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Response[bytes]:
     """Answer a refusal with its facts."""
+    status, body, headers = refused(refusal, request_id=request_id(request))
+    return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def refused(refusal: refusals.Refusal, *, request_id: str) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and header fields that say a refusal."""
     status = status_of(type(refusal))
     if status == 503:  # noqa: PLR2004
         _log_unavailable(refusal)
-    return problem(
-        request,
+    body = problem_body(
         status=status,
         code=refusal.code,
         title=refusal.title,
         detail=refusal.detail,
+        instance=request_id,
         facts=refusal.facts,
-        headers=_headers(refusal),
     )
+    return status, body, _headers(refusal)
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -208,13 +214,10 @@ def problem(  # noqa: PLR0913  (the members of a problem)
     code: str,
     title: str,
     detail: str,
-    facts: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     """A response that is a problem."""
-    body = problem_body(
-        status=status, code=code, title=title, detail=detail, instance=request_id(connection), facts=facts or {}
-    )
+    body = problem_body(status=status, code=code, title=title, detail=detail, instance=request_id(connection), facts={})
     return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
