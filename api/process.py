@@ -10,13 +10,14 @@ from msgspec import Struct
 from api.access import rules_of
 from api.addresses import Proxies
 from api.showing import Showing
+from domain.keys import Keys
 from domain.membership import Membership
 from domain.passwords import Passwords
 from domain.settings import Settings
 from domain.store.admission import Rule
 from domain.store.connect import Stores, open_stores
 from domain.store.reports import Reports
-from domain.tokens import KeyRing, TokenKind, Tokens
+from domain.tokens import TokenKind, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,8 +73,5 @@ def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
 
 
 def _tokens(settings: Settings) -> Tokens:
-    if settings.jwt_secret is None:
-        message = "the embedded stack hands its processes JWT_SECRET"
-        raise ValueError(message)
     lifetimes = {TokenKind.ACCESS: settings.access_token_seconds, TokenKind.REFRESH: settings.refresh_token_seconds}
-    return Tokens(KeyRing([settings.jwt_secret.get_secret_value()]), lifetimes)
+    return Tokens(Keys.of(settings), lifetimes)

@@ -55,6 +55,16 @@ class Limit:
         return f"{self.count}/{'min' if self.period_s == MINUTE_S else self.period_s}"
 
 
+def broken_secret_rule(secret: str) -> str | None:
+    """Why a secret is none, as the end of a sentence that does not show it, or None."""
+    make = "python -c 'import secrets; print(secrets.token_hex(32))'"
+    if secret.lower() in PUBLIC_SECRETS:
+        return f"is a secret that was published; make one: {make}"
+    if len(secret.encode()) < JWT_SECRET_BYTES_MIN:
+        return f"needs at least {JWT_SECRET_BYTES_MIN} bytes; {make}"
+    return None
+
+
 def _words(text: object) -> object:
     """What stands between the commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip()) if isinstance(text, str) else text
@@ -107,6 +117,9 @@ class Settings(BaseSettings):
     )
     jwt_secret: SecretStr | None = Field(
         None, description="Signs the tokens, at least 32 bytes. Unset with the embedded stack: made once."
+    )
+    jwt_keys_file: Path | None = Field(
+        None, description="File of keys that `onsale rotate-keys` writes; once there, it counts instead of JWT_SECRET."
     )
     access_token_seconds: int = Field(1800, ge=60, le=86_400, description="Lifetime of an access token.")
     refresh_token_seconds: int = Field(604_800, ge=600, le=7_776_000, description="Lifetime of a refresh token.")
@@ -163,16 +176,8 @@ class Settings(BaseSettings):
     def _secret_is_a_secret(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is None:
             return None
-        text = secret.get_secret_value()
-        if text.lower() in PUBLIC_SECRETS:
-            message = (
-                "is a secret that was published; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
-            )
-            raise ValueError(message)
-        if len(text.encode()) < JWT_SECRET_BYTES_MIN:
-            message = (
-                f"needs at least {JWT_SECRET_BYTES_MIN} bytes; python -c 'import secrets; print(secrets.token_hex(32))'"
-            )
+        message = broken_secret_rule(secret.get_secret_value())
+        if message:
             raise ValueError(message)
         return secret
 
@@ -183,7 +188,7 @@ class Settings(BaseSettings):
         if missing and len(missing) < len(urls):
             message = f"set {' and '.join(missing)} too, or none of {', '.join(urls)} for the embedded servers"
             raise ValueError(message)
-        if not missing and self.jwt_secret is None:
+        if not missing and self.jwt_secret is None and self.jwt_keys_file is None:
             message = "set JWT_SECRET: only the embedded stack makes its own"
             raise ValueError(message)
         return self

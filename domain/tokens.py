@@ -17,12 +17,12 @@ import msgspec
 from msgspec import Struct
 
 from domain.identity import Role
+from domain.keys import LOOK_EVERY_S
 from domain.refusals import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from domain.identity import Account
+    from domain.keys import Keys
 
 ALGORITHM = "HS256"
 """The one algorithm, for signing and for reading: a token does not choose how it is verified (RFC 8725, 3.1)."""
@@ -35,9 +35,6 @@ LEEWAY_S = 10
 
 TOKEN_BYTES_MAX = 4096
 """Ours have some 500 bytes; longer ones are refused unread."""
-
-KID_CHARS = 16
-"""Enough of a hash to tell the few keys of a ring apart."""
 
 VERDICTS_MAX = 20_000
 """Tokens whose signature a process remembers as verified, about 1 KB each."""
@@ -80,34 +77,18 @@ class _Claims(Struct, frozen=True):
     exp: int
 
 
-class KeyRing:
-    """The keys tokens may be signed with: the first signs, each verifies.
-
-    To rotate: put the new secret first, and drop the old one when its last refresh token has expired.
-    """
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._keys = {_kid(secret): secret.encode() for secret in secrets}
-        self.signing_kid = _kid(secrets[0])
-
-    def key(self, kid: object) -> bytes:
-        """The key of this name; raises Unauthenticated for one that is not on the ring."""
-        key = self._keys.get(kid) if isinstance(kid, str) else None
-        if key is None:
-            raise unauthenticated()
-        return key
-
-
 class Tokens:
     """Issues tokens and reads them."""
 
-    def __init__(self, ring: KeyRing, lifetime_s: dict[TokenKind, int]) -> None:
-        self._ring = ring
+    def __init__(self, keys: Keys, lifetime_s: dict[TokenKind, int]) -> None:
+        self._keys = keys
+        self._looked_s = 0.0
         self.lifetime_s = lifetime_s
         self._verified: dict[str, Token] = {}
 
     def issue(self, kind: TokenKind, account: Account, *, session_id: UUID, now: datetime) -> str:
         """A token of this kind for one session of an account."""
+        self._look(now.timestamp())
         issued_s = int(now.timestamp())
         claims = {
             "iss": ISSUER,
@@ -120,8 +101,9 @@ class Tokens:
             "iat": issued_s,
             "exp": issued_s + self.lifetime_s[kind],
         }
-        kid = self._ring.signing_kid
-        return jwt.encode(claims, self._ring.key(kid), algorithm=ALGORITHM, headers={"kid": kid, "typ": kind.value})
+        key = self._keys.ring.signing
+        headers = {"kid": key.kid, "typ": kind.value}
+        return jwt.encode(claims, key.secret.encode(), algorithm=ALGORITHM, headers=headers)
 
     def read(self, text: str, kind: TokenKind, *, now: datetime) -> Token:
         """What a token says, its signature verified once per process and its times at each call.
@@ -129,17 +111,25 @@ class Tokens:
         Raises:
             Unauthenticated: forged, expired, not of this kind; the refusal does not say which.
         """
-        token = self._verified.get(text) or self._verify(text)
         now_s = now.timestamp()
+        if abs(now_s - self._looked_s) >= LOOK_EVERY_S:
+            self._look(now_s)
+        token = self._verified.get(text) or self._verify(text, now_s)
         if token.kind is not kind or now_s >= token.expires_s + LEEWAY_S or now_s < token.issued_s - LEEWAY_S:
             raise unauthenticated()
         return token
 
-    def _verify(self, text: str) -> Token:
+    def _look(self, now_s: float) -> None:
+        """Notice a rotation; what an older ring verified is verified again."""
+        self._looked_s = now_s
+        if self._keys.look():
+            self._verified.clear()
+
+    def _verify(self, text: str, now_s: float) -> Token:
         if len(text) > TOKEN_BYTES_MAX or not text.isascii():
             raise unauthenticated()
         try:
-            token = self._decode(text)
+            token = self._decode(text, now_s)
         except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError) as error:
             raise unauthenticated() from error
         while len(self._verified) >= VERDICTS_MAX:
@@ -147,11 +137,20 @@ class Tokens:
         self._verified[text] = token
         return token
 
-    def _decode(self, text: str) -> Token:
-        key = self._ring.key(jwt.get_unverified_header(text).get("kid"))
+    def _key(self, kid: object, now_s: float) -> bytes:
+        """The key of this name. One that is not known may have come with a rotation just now."""
+        key = self._keys.ring.find(kid, now_s=now_s)
+        if key is None:
+            self._look(now_s)
+            key = self._keys.ring.find(kid, now_s=now_s)
+        if key is None:
+            raise unauthenticated()
+        return key.secret.encode()
+
+    def _decode(self, text: str, now_s: float) -> Token:
         decoded = jwt.decode_complete(
             text,
-            key,
+            self._key(jwt.get_unverified_header(text).get("kid"), now_s),
             algorithms=[ALGORITHM],
             audience=AUDIENCE,
             issuer=ISSUER,
@@ -184,7 +183,3 @@ def utc_now() -> datetime:
 def unauthenticated() -> Unauthenticated:
     """The one refusal of every token that cannot be used."""
     return Unauthenticated("A valid access token is needed.")
-
-
-def _kid(secret: str) -> str:
-    return hashlib.sha256(b"onsale kid\x00" + secret.encode()).hexdigest()[:KID_CHARS]

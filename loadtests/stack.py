@@ -61,7 +61,7 @@ class Stack:
             "DATA_DIR": str(self._folder / "data"),
             "RATE_LIMITS": "off",
         }
-        for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_URL", "JWT_SECRET"):
+        for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_URL", "JWT_SECRET", "JWT_KEYS_FILE"):
             environment.pop(name, None)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

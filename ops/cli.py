@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
@@ -63,10 +65,11 @@ def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
 def _refusals() -> tuple[type[Exception], ...]:
     from domain.refusals import Refusal
     from ops.accounts import AdminRefused
+    from ops.rotation import RotationRefused
     from ops.up import StartFailed
 
     stack = (AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused, ServerFailed, BinaryMissing, FolderRefused)
-    return (*stack, StartFailed, AdminRefused, Refusal, TimeoutError)
+    return (*stack, StartFailed, AdminRefused, RotationRefused, Refusal, TimeoutError)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -126,6 +129,34 @@ def create_admin(*, email: str, password_stdin: bool) -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     account = _with_stores(lambda stores, _: create(stores, email=email, password=password))
     click.echo(f"{account.email} is an administrator (id {account.id})")
+
+
+@main.command("rotate-keys")
+@click.option("--drop-old", is_flag=True, help="Accept the old keys no more: ends every session, after a leak.")
+@_plainly
+def rotate_keys(*, drop_old: bool) -> None:
+    """Sign tokens with a new key from now on; what the old ones signed is accepted until it expires.
+
+    Writes JWT_KEYS_FILE, which every process must be able to read; for the embedded stack, keys.json in DATA_DIR.
+    Running processes follow within a second. Nobody is logged out, unless with --drop-old.
+    """
+    from domain.tokens import utc_now
+    from ops.rotation import rotate
+
+    settings = load_settings()
+    path, first_secret = _key_ring(settings)
+    ring = rotate(
+        path,
+        first_secret=first_secret,
+        lifetime_s=max(settings.refresh_token_seconds, settings.access_token_seconds),
+        now_s=int(utc_now().timestamp()),
+        drop_old=drop_old,
+    )
+    click.echo(f"{ring[0].kid} signs from now on")
+    for key in ring[1:]:
+        click.echo(
+            f"{key.kid} is accepted until {datetime.fromtimestamp(key.retires_s or 0, tz=UTC):%Y-%m-%d %H:%M} UTC"
+        )
 
 
 @main.command()
@@ -243,6 +274,20 @@ def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answe
         if given.embedded:
             run_migrations(_database_url(settings))
         return asyncio.run(run(settings))
+
+
+def _key_ring(settings: Settings) -> tuple[Path, str | None]:
+    """The file of the ring, and the secret that signed until there was one."""
+    if settings.embedded:
+        from ops.embedded import EmbeddedStack
+
+        environment = EmbeddedStack(settings.data_dir).environment()
+        return Path(environment["JWT_KEYS_FILE"]), environment["JWT_SECRET"]
+    if settings.jwt_keys_file is None:
+        message = "JWT_KEYS_FILE: set it, for every process, to a file that all of them read"
+        raise SettingsRefused(message)
+    secret = settings.jwt_secret
+    return settings.jwt_keys_file, secret.get_secret_value() if secret else None
 
 
 def _log_warnings_only() -> None:

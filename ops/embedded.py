@@ -18,6 +18,10 @@ JWT_SECRET_BYTES = 32
 """As long as the hash it keys, HS256."""
 
 
+KEYS_FILE = "keys.json"
+"""In the data folder, once the secret was rotated."""
+
+
 class EmbeddedStack:
     """Both servers of `data_dir` and the environment that leads to them.
 
@@ -75,4 +79,5 @@ class EmbeddedStack:
             "REDIS_URL": self.valkey.url(INVENTORY_DATABASE),
             "QUEUE_URL": self.valkey.url(QUEUE_DATABASE),
             "JWT_SECRET": kept["jwt_secret"],
+            "JWT_KEYS_FILE": str(self.folders.data / KEYS_FILE),
         }

@@ -15,9 +15,10 @@ from msgspec import Struct, structs
 
 from domain.events import POOL_MAIN, Event
 from domain.identity import Account, AccountStatus, Role, email_key
+from domain.keys import Keys
 from domain.partitions import partition_of_event
 from domain.passwords import Passwords
-from domain.tokens import KeyRing, TokenKind, Tokens, fingerprint, utc_now
+from domain.tokens import TokenKind, Tokens, fingerprint, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ async def mint(settings: Settings, *, role: Role, count: int) -> list[Minted]:
     accounts = [_account(role, password_hash=password_hash, now=now) for _ in range(count)]
     sessions = [uuid4() for _ in accounts]
     await _write(settings, accounts, sessions, now=now)
-    tokens = Tokens(KeyRing([_secret(settings)]), {TokenKind.ACCESS: settings.access_token_seconds})
+    tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: settings.access_token_seconds})
     return [
         Minted(
             id=account.id,
@@ -155,10 +156,3 @@ def _database_url(settings: Settings) -> str:
         message = "a crowd is written to a database: set DATABASE_URL"
         raise ValueError(message)
     return settings.database_url.get_secret_value()
-
-
-def _secret(settings: Settings) -> str:
-    if settings.jwt_secret is None:
-        message = "tokens are signed with the stack's secret: set JWT_SECRET"
-        raise ValueError(message)
-    return settings.jwt_secret.get_secret_value()

@@ -11,8 +11,9 @@ import jwt
 import pytest
 
 from domain.identity import Account, AccountStatus, Role
+from domain.keys import Key, KeyRing, Keys
 from domain.refusals import Unauthenticated
-from domain.tokens import AUDIENCE, ISSUER, VERDICTS_MAX, KeyRing, TokenKind, Tokens
+from domain.tokens import AUDIENCE, ISSUER, VERDICTS_MAX, TokenKind, Tokens
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -30,7 +31,7 @@ ACCOUNT = Account(
 
 
 def _tokens(*secrets):
-    return Tokens(KeyRing(secrets or (SECRET,)), LIFETIMES)
+    return Tokens(Keys(KeyRing([Key(secret) for secret in secrets or (SECRET,)])), LIFETIMES)
 
 
 def _issued(tokens, kind=TokenKind.ACCESS):
@@ -51,7 +52,7 @@ def _forged(*, key=SECRET, algorithm="HS256", headers=None, **claims):
         "exp": int(NOW.timestamp()) + 1800,
     }
     given = {name: value for name, value in (ours | claims).items() if value is not None}
-    kid = KeyRing([SECRET]).signing_kid
+    kid = Key(SECRET).kid
     return jwt.encode(given, key, algorithm=algorithm, headers={"kid": kid, "typ": "at+jwt"} | (headers or {}))
 
 
@@ -95,6 +96,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_forged_token_is_refused_like_any_other(forgery):
+    """S2: algorithm, kind and every claim are pinned, and one refusal tells nothing of which."""
     with pytest.raises(Unauthenticated) as refused:
         _tokens().read(FORGERIES[forgery], TokenKind.ACCESS, now=NOW)
 
@@ -112,6 +114,7 @@ def test_a_changed_payload_is_refused():
 
 
 def test_neither_kind_passes_for_the_other():
+    """S2: a refresh token is no access token."""
     tokens = _tokens()
 
     for kind, other in ((TokenKind.ACCESS, TokenKind.REFRESH), (TokenKind.REFRESH, TokenKind.ACCESS)):
@@ -120,6 +123,7 @@ def test_neither_kind_passes_for_the_other():
 
 
 def test_expiry_is_asked_each_time_with_ten_seconds_for_the_clocks():
+    """S2: however often the signature was verified before."""
     tokens = _tokens()
     text = _issued(tokens)
 
@@ -131,7 +135,8 @@ def test_expiry_is_asked_each_time_with_ten_seconds_for_the_clocks():
             tokens.read(text, TokenKind.ACCESS, now=moment)
 
 
-def test_an_older_key_of_the_ring_still_verifies_and_a_retired_one_does_not():
+def test_an_older_key_of_the_ring_still_verifies_and_one_that_is_not_on_it_does_not():
+    """S3: sign with the newest, accept the active."""
     old, new = "o" * 32, "n" * 32
     text = _issued(_tokens(old))
 

@@ -95,7 +95,7 @@ def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_afte
     assert not list((folder / "data" / "run").glob("*.sock"))
 
 
-@pytest.mark.parametrize("command", ["up", "migrate", "create-admin", "demo", "audit", "licences"])
+@pytest.mark.parametrize("command", ["up", "migrate", "create-admin", "demo", "audit", "licences", "rotate-keys"])
 def test_help_documents_every_command(command):
     overview = CliRunner().invoke(main, ["--help"])
     page = CliRunner().invoke(main, [command, "--help"])
