@@ -1,7 +1,7 @@
 # What a developer does here. It needs a Python of 3.11 or newer, make and git; everything else is locked.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint load lock clean
+.PHONY: help run test fuzz lint load bench lock clean
 
 ONSALE := .venv/bin/onsale
 PYTEST_PROCESSES ?= 2
@@ -32,6 +32,10 @@ lint: ## Check style, types, who may import whom, and what is dangerous
 load: ## Run the load scenarios and verify the books afterwards
 	@ops/install dev
 	.venv/bin/python -m loadtests.load $(ARGS)
+
+bench: ## Measure how fast it is beside what it stands on; ARGS="--growth --rush" for all of it
+	@ops/install dev
+	.venv/bin/python -m loadtests.bench $(ARGS)
 
 chaos: ## Break a stack on purpose for an hour, and check every promise
 	@ops/install dev

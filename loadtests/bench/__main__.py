@@ -3,78 +3,95 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadtests.bench.cases import Bench
-from loadtests.bench.crowd import Crowd
+import msgspec
+from msgspec import structs
+
+from loadtests.bench import standard
+from loadtests.bench.bars import bars_of
 from loadtests.bench.generator import Unexpected, generator
-from loadtests.bench.machine import Cores
-from loadtests.bench.report import cases_table, cpu_table, rows_of
-from loadtests.bench.stack import Stack
+from loadtests.bench.machine import description
+from loadtests.bench.pictures import pictures
+from loadtests.bench.plan import plan_of
+from loadtests.bench.report import report
+from loadtests.bench.results import Results
+from loadtests.box_office import SetupRefused
+from loadtests.stack import StackFailed
+from ops.server import ServerFailed
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from loadtests.bench.cases import Measured
+RESULTS = Path(__file__).parent.parent / "results"
+"""Where runs are kept that are asked to be; part of the repository."""
 
-ROUNDS_DEFAULT = 5
-SECONDS_DEFAULT = 3
-CONNECTIONS_DEFAULT = 64
+LATEST = Path(__file__).parent.parent / "report"
+"""Where every run leaves its report; not part of the repository."""
 
-BUYERS_PER_SECOND = 5_000
-"""Buyers there are for each second of a case: more than are served in it."""
+EXIT_NOT_MET, EXIT_FAILED = 1, 2
 
-EXIT_FAILED = 2
+FAILURES = (Unexpected, SetupRefused, StackFailed, ServerFailed, ValueError, OSError)
 
 
 def main() -> None:
-    """Run; exits with 2 when something was not answered as it should be."""
+    """Run; exits with 2 when an answer was not as it should be, and with `--strict` with 1 when a bar is not met."""
     options = _options()
     try:
-        _run(options)
-    except Unexpected as error:
+        results = _run(options)
+    except FAILURES as error:
         _say(f"{type(error).__name__}: {error}")
         sys.exit(EXIT_FAILED)
+    _say(f"\n{report(results)}\n")
+    _keep(results, LATEST, "bench")
+    if options.keep:
+        _keep(results, RESULTS, options.keep)
+    missed = any(bar.met is False for bar in bars_of(results))
+    sys.exit(EXIT_NOT_MET if missed and options.strict else 0)
 
 
 def _options() -> Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
     option = parser.add_argument
-    option("--only", default="", help="letters of the cases to measure, with commas between")
-    option("--rounds", type=int, default=ROUNDS_DEFAULT, help="how often each case is measured")
-    option("--seconds", type=int, default=SECONDS_DEFAULT, help="how long each case is measured in a round")
-    option("--connections", type=int, default=CONNECTIONS_DEFAULT, help="of the generator")
+    option("--only", default="", metavar="a,b,…", help="the cases to measure; all without it")
+    option("--rounds", type=int, help="how often each case is measured")
+    option("--seconds", type=int, help="how long each case is measured in a round")
+    option("--half-seconds", type=int, help="how long half load is, in a round")
+    option("--full-seconds", type=int, help="how long full load is")
+    option("--backlog", type=int, help="bookings that wait before they are drained")
+    option("--connections", type=int, help="of the generator")
+    option("--quick", action="store_true", help="one short round, to see that everything works")
+    option("--keep", metavar="NAME", help="keep the report and its pictures in loadtests/results")
+    option("--strict", action="store_true", help="exit with 1 when a bar is not met")
     return parser.parse_args()
 
 
-def _run(options: Namespace) -> None:
-    load = generator(connections=options.connections)
-    letters = {letter.strip() for letter in options.only.split(",") if letter.strip()}
+def _run(options: Namespace) -> Results:
+    plan = plan_of(options)
+    load = generator(connections=plan.connections)
+    results = Results(
+        started_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        machine=description(),
+        options=structs.asdict(plan),
+        generator=load.name,
+    )
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-        _say("starting PostgreSQL, Valkey, API and worker")
-        with Stack(Path(folder), cores=Cores.of_this_machine()) as stack:
-            size = options.seconds * BUYERS_PER_SECOND
-            _say(f"making {size} buyers")
-            crowd = Crowd(stack, size=size)
-            bench = Bench(stack, crowd, load, seconds=options.seconds)
-            cases = [case for case in bench.cases() if not letters or case.letter in letters]
-            gc.collect()
-            gc.freeze()
-            rounds: dict[str, list[Measured]] = {case.name: [] for case in cases}
-            for number in range(1, options.rounds + 1):
-                for case in cases:
-                    measured = bench.measure(case)
-                    rounds[case.name].append(measured)
-                    _say(
-                        f"round {number}/{options.rounds} ({case.letter}) {case.title}: {measured.per_second:,.0f}/s,"
-                        f" p99 {measured.p99_ms:.1f} ms"
-                    )
-            rows = rows_of(cases, rounds)
-            _say(f"\n{cases_table(rows)}\n\n{cpu_table(rows)}")
+        standard.run(plan, load, results, folder=Path(folder), say=_say)
+    return results
+
+
+def _keep(results: Results, folder: Path, name: str) -> None:
+    """Write the report as JSON and markdown, and its pictures beside it."""
+    folder.mkdir(exist_ok=True)
+    folder.joinpath(f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    folder.joinpath(f"{name}.md").write_text(f"{report(results)}\n")
+    for theme, picture in pictures(results).items():
+        folder.joinpath(f"{name}-{theme}.svg").write_text(picture)
+    _say(f"kept as {folder}/{name}.md, .json and -*.svg")
 
 
 def _say(line: str) -> None:

@@ -12,6 +12,7 @@ import httpx
 from msgspec import Struct
 
 from loadtests.bench.generator import Unexpected, check_all
+from loadtests.bench.locust_ceiling import Locust
 from loadtests.bench.machine import cpu_seconds
 from loadtests.bench.prepared import order, request
 from loadtests.bench.stack import BASELINE_DATABASE
@@ -59,8 +60,8 @@ class Measured(Struct, frozen=True):
 class Case:
     """Something to ask over and over.
 
-    `prepare` makes the requests of a round. `during` is entered around the asking, `afterwards` is given
-    what was answered, and returns when what follows from it is done.
+    `prepare` makes the requests of a round, `generator` is another one than that of all cases. `during` is
+    entered around the asking, `afterwards` is given what was answered, and returns when what follows is done.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Case:
     expected: int
     program: Program
     prepare: Callable[[], Prepared]
+    generator: Generator | None = None
     during: Callable[[], AbstractContextManager[None]] = nullcontext
     afterwards: Callable[[Answered], None] = lambda _: None
 
@@ -103,12 +105,13 @@ class Bench:
         prepared = case.prepare()
         with case.during():
             before = self._cpu(case)
-            answered = self.generator.fire(case.program.url, prepared, seconds=self.seconds)
+            answered = (case.generator or self.generator).fire(case.program.url, prepared, seconds=self.seconds)
             check_all(answered, expected=case.expected, what=f"({case.letter}) {case.title}")
             case.afterwards(answered)
             after = self._cpu(case)
         prepared.path.unlink()
         took_s = after.pop("at") - before.pop("at")
+        before["generator"], after["generator"] = 0.0, answered.generator_cpu_s or 0.0
         used_ms = {
             part: max(0.0, after[part] - before[part] - self._idle.get(part, 0.0) * took_s) * 1000 / answered.count
             for part in after
@@ -118,7 +121,7 @@ class Bench:
             p50_ms=answered.p50_ms,
             p99_ms=answered.p99_ms,
             count=answered.count,
-            cpu_ms=used_ms | {"generator": answered.generator_cpu_s * 1000 / answered.count},
+            cpu_ms=used_ms,
         )
 
     def _cpu(self, case: Case) -> dict[str, float]:
@@ -128,10 +131,17 @@ class Bench:
 
     def cases(self) -> list[Case]:
         """Every case, in the order of a round."""
-        return [*self._bare(), *self._booking(), *self._polling(), *self._looking(), self._baseline()]
-
-    def _bare(self) -> Iterator[Case]:
         bare = self._start("bare")
+        return [
+            *self._bare(bare),
+            *self._booking(),
+            *self._polling(),
+            *self._looking(),
+            self._baseline(),
+            *self._ceilings(bare),
+        ]
+
+    def _bare(self, bare: Program) -> Iterator[Case]:
         event_id = uuid4()
         posts = [order(event_id, token="", key="", path="/bookings")] * BARE_REQUESTS
         gets = [request("GET", f"/events/{event_id}")] * BARE_REQUESTS
@@ -302,6 +312,27 @@ class Bench:
         return self.crowd.write(
             [order(event["id"], token=buyer.token, key=uuid4().hex, path="/bookings") for buyer in buyers],  # type: ignore[arg-type]
             again=False,
+        )
+
+    def _ceilings(self, bare: Program) -> Iterator[Case]:
+        """What the generators could ask, so that nobody takes it for what a server can answer."""
+        orders = [order(uuid4(), token=buyer.token, key=uuid4().hex) for buyer in self._pollers]
+        yield Case(
+            name="generator",
+            letter="z",
+            title=f"ceiling of {self.generator.name}",
+            expected=200,
+            program=self._start("echo"),
+            prepare=lambda: self.crowd.write(orders, again=True),
+        )
+        yield Case(
+            name="locust",
+            letter="z",
+            title="ceiling of locust",
+            expected=202,
+            program=bare,
+            generator=Locust(connections=self.generator.connections),
+            prepare=lambda: self.crowd.write([], again=False),
         )
 
     def _start(self, name: str) -> Program:

@@ -35,14 +35,17 @@ CONNECTIONS_MAX = 1_000
 
 
 class Answered(Struct, frozen=True, kw_only=True):
-    """What a run was answered. `seconds` are from its first request to its last answer."""
+    """What a run was answered. `seconds` are from its first request to its last answer.
+
+    `generator_cpu_s` is None where it cannot be told.
+    """
 
     statuses: dict[int, int]
     seconds: float
     p50_ms: float
     p99_ms: float
     broken: int = 0
-    generator_cpu_s: float = 0.0
+    generator_cpu_s: float | None = None
 
     @property
     def count(self) -> int:

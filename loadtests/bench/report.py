@@ -1,17 +1,19 @@
-"""The report of a bench: what was measured, as JSON for programs and as tables for people."""
+"""The report of a bench, for people: tables of markdown that read as plain text too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from loadtests.bench.spread import Spread, ratio_of, spread_of
+from loadtests.bench.bars import bars_of
+from loadtests.bench.figure import number
+from loadtests.bench.spread import ratio_of, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.bench.cases import Case, Measured
+    from loadtests.bench.confirming import Full, Half
+    from loadtests.bench.drain import Drained
+    from loadtests.bench.results import Measure, Results
 
 REFERENCE = "bare_post"
 """What every case is compared with."""
@@ -19,44 +21,21 @@ REFERENCE = "bare_post"
 PARTS = ("program", "valkey", "worker", "postgres", "generator")
 """The columns of CPU time. `program` is what was asked: the API, a bare application, the baseline."""
 
-NOTHING = "-"
 
-
-class Row(Struct, frozen=True, kw_only=True):
-    """A case over all rounds. `to_bare` is its rate by that of a bare POST in the same round."""
-
-    name: str
-    letter: str
-    title: str
-    per_second: Spread
-    to_bare: Spread | None
-    p50_ms: Spread
-    p99_ms: Spread
-    cpu_ms: dict[str, Spread]
-
-
-def rows_of(cases: Sequence[Case], rounds: dict[str, list[Measured]]) -> list[Row]:
-    """One row for each case that was measured."""
-    bare = [measured.per_second for measured in rounds.get(REFERENCE, [])]
-    return [_row(case, rounds[case.name], bare) for case in cases if rounds.get(case.name)]
-
-
-def _row(case: Case, measured: Sequence[Measured], bare: Sequence[float]) -> Row:
-    rates = [each.per_second for each in measured]
-    return Row(
-        name=case.name,
-        letter=case.letter,
-        title=case.title,
-        per_second=spread_of(rates),
-        to_bare=ratio_of(rates, bare) if bare else None,
-        p50_ms=spread_of([each.p50_ms for each in measured]),
-        p99_ms=spread_of([each.p99_ms for each in measured]),
-        cpu_ms={part: spread_of([each.cpu_ms.get(part, 0.0) for each in measured]) for part in PARTS},
-    )
+def report(results: Results) -> str:
+    """The whole report."""
+    sections = [_head(results)]
+    if results.measures:
+        sections += [cases_table(results), cpu_table(results.measures)]
+    if results.drains:
+        sections.append(drain_table(results.drains))
+    if results.halves or results.full:
+        sections.append(waits_table(results.halves, results.full))
+    return "\n\n".join([*sections, bars_table(results)])
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table of markdown that reads as plain text too; the first column to the left, the others to the right."""
+    """A table; the first column to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(heads, *lines, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(
@@ -65,34 +44,90 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def number(value: float) -> str:
-    """A figure with as many digits as it deserves."""
-    if value >= 100:  # noqa: PLR2004  (three digits)
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"  # noqa: PLR2004
-
-
-def cases_table(rows: Sequence[Row]) -> str:
-    """Rates of the cases side by side."""
-    heads = ["", "per s", "lowest", "highest", "to bare POST", "p50 ms", "p99 ms"]
-    return table(
-        heads,
-        [
+def cases_table(results: Results) -> str:
+    """Rates of the cases side by side; the ratio is the median of those within each round."""
+    bare = results.rates(REFERENCE)
+    lines = []
+    for measure in results.measures:
+        rate = spread_of(measure.rates)
+        lines.append(
             [
-                f"({row.letter}) {row.title}",
-                number(row.per_second.median),
-                number(row.per_second.low),
-                number(row.per_second.high),
-                number(row.to_bare.median) if row.to_bare else NOTHING,
-                number(row.p50_ms.median),
-                number(row.p99_ms.median),
+                f"({measure.letter}) {measure.title}",
+                *(number(value) for value in (rate.median, rate.low, rate.high)),
+                number(ratio_of(measure.rates, bare).median) if bare else "-",
+                number(spread_of([each.p50_ms for each in measure.rounds]).median),
+                number(spread_of([each.p99_ms for each in measure.rounds]).median),
             ]
-            for row in rows
-        ],
+        )
+    return table(["Requests", "per s", "lowest", "highest", "to bare POST", "p50 ms", "p99 ms"], lines)
+
+
+def cpu_table(measures: Sequence[Measure]) -> str:
+    """What one request of each case costs each part."""
+    lines = [
+        [
+            f"({measure.letter}) {measure.title}",
+            *(f"{spread_of([each.cpu_ms.get(part, 0.0) for each in measure.rounds]).median:.3f}" for part in PARTS),
+        ]
+        for measure in measures
+    ]
+    return table(["CPU ms per request", *PARTS], lines)
+
+
+def drain_table(drains: Sequence[Drained]) -> str:
+    """The worker beside bare inserts."""
+    lines = []
+    for title, rates in (
+        (f"(g) one worker, {drains[0].bookings:,} waiting", [each.persisted_per_second for each in drains]),
+        ("(g) bare INSERT … SELECT unnest", [each.bare_per_second for each in drains]),
+    ):
+        rate = spread_of(rates)
+        lines.append([title, *(number(value) for value in (rate.median, rate.low, rate.high))])
+    cpu = {part: spread_of([each.cpu_ms[part] for each in drains]).median for part in drains[0].cpu_ms}
+    costs = ", ".join(f"{part} {used:.3f}" for part, used in cpu.items())
+    return table(["Draining", "per s", "lowest", "highest"], lines) + f"\n\nCPU ms per booking drained: {costs}"
+
+
+def waits_table(halves: Sequence[Half], full: Full | None) -> str:
+    """How long bookings take to be answered, and to be confirmed."""
+    lines = []
+    for what, name in (
+        ("POST p50", "post_p50_ms"),
+        ("POST p99", "post_p99_ms"),
+        ("202 to confirmed p50", "confirm_p50_ms"),
+        ("202 to confirmed p99", "confirm_p99_ms"),
+        ("the generator was late, p99", "late_p99_ms"),
+    ):
+        half = spread_of([getattr(each, name) for each in halves]) if halves else None
+        whole = getattr(full, name, None)
+        lines.append(
+            [
+                f"(h) {what}",
+                *([number(half.median), number(half.low), number(half.high)] if half else ["-"] * 3),
+                "-" if whole is None else number(whole),
+            ]
+        )
+    found = table(["ms", "half load", "lowest", "highest", "full load"], lines)
+    if halves:
+        found += f"\n\nHalf load: {number(halves[0].per_second)} bookings/s, open loop, times from when each was due."
+    if full:
+        shares = ", ".join(f"{part} {share:.0%}" for part, share in full.shares.items())
+        found += (
+            f"\n\nFull load: {number(full.per_second)} bookings/s for {full.seconds:.0f} s; backlog at most"
+            f" {max(full.backlog):,}, {'growing' if full.growing else 'not growing'}. Of a core: {shares}."
+        )
+    return found
+
+
+def bars_table(results: Results) -> str:
+    """Each bar with its figure."""
+    return table(
+        ["Bar", "needed", "found", ""],
+        [[bar.title, bar.needed, bar.found, bar.verdict] for bar in bars_of(results)],
     )
 
 
-def cpu_table(rows: Sequence[Row]) -> str:
-    """What one request of each case costs each part."""
-    lines = [[f"({row.letter}) {row.title}", *(f"{row.cpu_ms[part].median:.3f}" for part in PARTS)] for row in rows]
-    return table(["CPU ms per request", *PARTS], lines)
+def _head(results: Results) -> str:
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    options = ", ".join(f"{name} {value}" for name, value in results.options.items())
+    return f"{results.started_at}; {machine}; generator {results.generator}; {options}"

@@ -195,27 +195,36 @@ class Stack:
         """A client of the inventory's server."""
         return Redis.from_url(self._embedded.environment()["REDIS_URL"])
 
+    def database_url(self, database: str | None = None) -> str:
+        """Where a database of PostgreSQL's is, the engine's own without a name."""
+        postgres = self._embedded.postgres
+        return postgres.url(database) if database else postgres.url()
+
     def fetch(self, statement: str, *arguments: object, database: str | None = None) -> list[asyncpg.Record]:
         """Ask PostgreSQL."""
-        return asyncio.run(_fetch(self._database_url(database), statement, arguments))
+        return asyncio.run(_fetch(self.database_url(database), statement, arguments))
 
     def make_database(self, name: str) -> None:
         """Make one more database on the server."""
         self.fetch(f"CREATE DATABASE {name}")
 
-    def unpersisted(self) -> int:
+    @staticmethod
+    def unpersisted(redis: Redis) -> int:
         """Accepted bookings that are not yet in PostgreSQL."""
-        with self.redis() as redis:
-            return sum(int(redis.zcard(unpersisted_key(partition))) for partition in range(PARTITIONS))
+        with redis.pipeline(transaction=False) as pipeline:
+            for partition in range(PARTITIONS):
+                pipeline.zcard(unpersisted_key(partition))
+            return sum(map(int, pipeline.execute()))
 
     def wait_until_drained(self) -> None:
         """Return when nothing is unpersisted; raises StackFailed when that takes too long."""
         deadline_s = time.monotonic() + DRAINED_SECONDS_MAX
-        while left := self.unpersisted():
-            if time.monotonic() > deadline_s:
-                message = f"{left} bookings are unpersisted after {DRAINED_SECONDS_MAX:.0f} s"
-                raise StackFailed(message)
-            time.sleep(LOOK_SECONDS)
+        with self.redis() as redis:
+            while left := self.unpersisted(redis):
+                if time.monotonic() > deadline_s:
+                    message = f"{left} bookings are unpersisted after {DRAINED_SECONDS_MAX:.0f} s"
+                    raise StackFailed(message)
+                time.sleep(LOOK_SECONDS)
 
     def still_workers(self) -> None:
         """Let the workers stand still, once nothing is under way."""
@@ -249,13 +258,9 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        baseline = self._database_url(BASELINE_DATABASE).replace("postgresql://", "postgresql+asyncpg://")
+        baseline = self.database_url(BASELINE_DATABASE).replace("postgresql://", "postgresql+asyncpg://")
         own = {"ACCESS_TOKEN_SECONDS": str(TOKEN_SECONDS), "BASELINE_URL": baseline, "PYTHONUNBUFFERED": "1"}
         return kept | self._embedded.environment() | own | self._more
-
-    def _database_url(self, database: str | None) -> str:
-        postgres = self._embedded.postgres
-        return postgres.url(database) if database else postgres.url()
 
 
 def _pid(server: EmbeddedServer) -> int:

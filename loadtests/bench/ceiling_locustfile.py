@@ -1,0 +1,22 @@
+"""Locust doing next to nothing as often as it can: what it reaches is its own ceiling, no server's."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+from locust import FastHttpUser, constant, task
+
+BODY = json.dumps({"event_id": str(uuid4()), "quantity": 1})
+HEADERS = {"Content-Type": "application/json"}
+
+
+class Asker(FastHttpUser):
+    """Asks the bare application, again and again."""
+
+    wait_time = constant(0)
+
+    @task
+    def ask(self) -> None:
+        """Post a small body."""
+        self.client.post("/bookings", data=BODY, headers=HEADERS)

@@ -1,0 +1,70 @@
+"""What a run is to measure, and for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+LETTERS = "abcdefghz"
+"""The cases; `z` is the generators' own ceiling."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Bounds of everything; the defaults take ten minutes, and five rounds are the fewest with a meaning.
+
+    `only` are the letters of the cases, all when it is empty; `backlog` is what waits before it is drained.
+    """
+
+    rounds: int = 5
+    seconds: int = 3
+    half_seconds: int = 8
+    full_seconds: int = 60
+    backlog: int = 20_000
+    connections: int = 64
+    only: str = ""
+
+    def wants(self, letter: str) -> bool:
+        """Whether a case is to be measured. Half and full load are told by what was accepted before."""
+        return not self.only or letter in self.only or (letter == "b" and "h" in self.only)
+
+
+QUICK = Plan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=4_000)
+"""To see that everything works; its figures say little."""
+
+
+def plan_of(options: Namespace) -> Plan:
+    """The plan that the command line asks for.
+
+    Raises:
+        ValueError: it asks for what cannot be.
+    """
+    plan = QUICK if options.quick else Plan()
+    given = {
+        name: value
+        for name in ("rounds", "seconds", "half_seconds", "full_seconds", "backlog", "connections")
+        if (value := getattr(options, name)) is not None
+    }
+    only = "".join(character for character in options.only.lower() if character not in ", ")
+    if unknown := set(only) - set(LETTERS):
+        message = f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(LETTERS)}"
+        raise ValueError(message)
+    for name, value in given.items():
+        if not 0 < value <= MOST[name]:
+            message = f"--{name.replace('_', '-')} is 1 to {MOST[name]}"
+            raise ValueError(message)
+    return structs.replace(plan, **given, only=only)
+
+
+MOST = {
+    "rounds": 50,
+    "seconds": 10,
+    "half_seconds": 60,
+    "full_seconds": 120,
+    "backlog": 20_000,
+    "connections": 1_000,
+}
+"""The most of each: no run asks without end, and no partition holds more than 20,000 waiting bookings."""
