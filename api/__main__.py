@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -12,6 +13,7 @@ from api.app import create_app
 from api.protocol import BoundedProtocol
 from domain.logs import configure_logs
 from domain.settings import SettingsRefused, load_settings
+from domain.store.readiness import refuse_forgetful_inventory
 
 BACKLOG = 2048
 """Connections that wait while every process is busy: a rush arrives within a second."""
@@ -27,6 +29,7 @@ def main() -> None:
     """Serve on the socket that was handed down, or on HOST and PORT, until SIGTERM; then answer what is under way."""
     settings = load_settings()
     configure_logs(settings)
+    asyncio.run(refuse_forgetful_inventory(settings))
     config = uvicorn.Config(
         create_app(settings),
         loop="uvloop",

@@ -18,6 +18,7 @@ from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
 from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
+from domain.store.readiness import refuse_forgetful_inventory
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
 from worker.sweep import go_on_clearing, keep_in_order, sweep
 
@@ -121,6 +122,7 @@ async def main() -> None:
     """Open the stores and serve until SIGTERM or SIGINT."""
     settings = load_settings()
     configure_logs(settings)
+    await refuse_forgetful_inventory(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 from arq.constants import health_check_key_suffix
 from msgspec import Struct
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from domain.partitions import PARTITIONS
 from domain.refusals import Unavailable
+from domain.settings import SettingsRefused
 from domain.store.doorbell import QUEUE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from domain.settings import Settings
     from domain.store.connect import Stores
 
 ANSWER_S_MAX = 2.0
@@ -48,6 +51,38 @@ async def check(stores: Stores) -> Readiness:
     return Readiness("ready" if set(found) == {OK} else "not ready", *found)
 
 
+async def refuse_forgetful_inventory(settings: Settings) -> None:
+    """Refuse to start on a Redis that forgets bookings it has acknowledged.
+
+    One that does not answer may be away for a moment: readiness looks at it again.
+
+    Raises:
+        SettingsRefused: it evicts, or keeps no append-only file; names the setting.
+    """
+    if settings.redis_url is None:
+        return
+    try:
+        async with Redis.from_url(
+            settings.redis_url.get_secret_value(), socket_timeout=ANSWER_S_MAX, socket_connect_timeout=ANSWER_S_MAX
+        ) as redis:
+            fault = await _forgets(redis)
+    except (RedisError, OSError):
+        return
+    if fault:
+        message = f"REDIS_URL: this Redis {fault}"
+        raise SettingsRefused(message)
+
+
+async def _forgets(redis: Redis) -> str | None:
+    """How a Redis loses what it acknowledged, None for one that keeps it."""
+    policy = (await redis.info("memory")).get("maxmemory_policy")
+    if policy != "noeviction":
+        return f"evicts ({policy}): set maxmemory-policy to noeviction"
+    if not (await redis.info("persistence")).get("aof_enabled"):
+        return "keeps no append-only file: set appendonly to yes"
+    return None
+
+
 async def _asked(question: Awaitable[str]) -> str:
     try:
         return await asyncio.wait_for(question, ANSWER_S_MAX)
@@ -62,9 +97,7 @@ async def _postgresql(stores: Stores) -> str:
 
 
 async def _redis(stores: Stores) -> str:
-    memory = await stores.pipeline.redis.info("memory")
-    policy = memory.get("maxmemory_policy")
-    return OK if policy == "noeviction" else f"evicts ({policy}): set maxmemory-policy to noeviction"
+    return await _forgets(stores.pipeline.redis) or OK
 
 
 async def _inventory(stores: Stores) -> str:

@@ -35,6 +35,31 @@ async def test_without_inventory_nothing_is_ready(client, seen_worker, valkey): 
     assert (answer.status_code, answer.json()["inventory"]) == (503, "does not answer")
 
 
+@pytest.mark.parametrize(
+    ("setting", "wrong", "right"),
+    [("maxmemory-policy", "allkeys-lru", "noeviction"), ("appendonly", "no", "yes")],
+)
+async def test_a_redis_that_forgets_is_not_ready_and_nothing_starts_on_it(  # noqa: PLR0913, PLR0917  (cases)
+    client, processes, valkey, setting, wrong, right
+):
+    """S1: bookings are acknowledged when Redis has them."""
+    async with Redis.from_url(valkey.url()) as redis:
+        await redis.config_set(setting, wrong)
+        try:
+            answer = await client.get("/health/ready")
+            with pytest.raises(AssertionError) as api:
+                processes.api()
+            with pytest.raises(AssertionError) as worker:
+                processes.worker()
+        finally:
+            await redis.config_set(setting, right)
+
+    assert (answer.status_code, setting in answer.json()["redis"]) == (503, True)
+    for refused in (str(api.value), str(worker.value)):
+        assert "not ready (exit code 1):\nREDIS_URL: this Redis " in refused
+        assert f"set {setting} to {right}" in refused
+
+
 async def test_metrics_count_answers_by_route_and_name_nobody(callers, client):
     buyer = await callers.attendee()
     await buyer.get("/api/v1/me")

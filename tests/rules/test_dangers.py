@@ -35,9 +35,10 @@ SECRET_WORDS = re.compile(
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 SECRETS_READ_IN = {
-    "api/process.py",
+    "domain/keys.py",
     "domain/settings.py",
     "domain/store/connect.py",
+    "domain/store/readiness.py",
     "ops/cli.py",
     "ops/minting.py",
     "loadtests",
