@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import secrets
 import shutil
+import signal
 import tempfile
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ from sqlalchemy import text
 from domain.rebuilding import rebuild
 from domain.settings import Settings
 from domain.store.connect import Stores, open_stores
+from ops.launch import PR_SET_PDEATHSIG
 from ops.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 from tests.cluster import Cluster
 from tests.processes import Processes
@@ -44,6 +47,12 @@ _EMPTY_TABLES = text(
 """Deleting few rows is ten times faster than truncating; as a replica, tables go in any order."""
 
 _cluster = pytest.StashKey[Cluster]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One of several processes ends at once when the one that directs them does, and what it started with it."""
+    if hasattr(config, "workerinput"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 @pytest.hookimpl(optionalhook=True)

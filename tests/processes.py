@@ -17,6 +17,8 @@ from urllib.error import URLError
 
 from redis import Redis
 
+from ops.launch import launcher
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,7 +41,8 @@ class Process:
     def __init__(self, program: list[str], environment: dict[str, str]) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by discard)
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", *program],
+            # It ends with the tests, however they end.
+            launcher([sys.executable, "-m", *program], death_signal=signal.SIGKILL),
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.identity import Role
 from domain.passwords import Passwords
+from ops.launch import launcher
 from tests.api.callers import PASSWORD, event_draft
 from tests.processes import ROOT
 
@@ -109,11 +111,15 @@ def fuzz(api: str, *, folder: Path, world: World, environment: dict[str, str], m
     config, report = folder / "schemathesis.toml", folder / "report.json"
     config.write_text(CONFIG.read_text() + _dictionaries(world))
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
-            *("run", f"{api}/api/v1/openapi.json", "--no-color", "--checks", "all", "--exclude-checks", CHECK_LEFT_OUT),
-            *("--max-examples", str(max_examples), "--report", "json", "--report-json-path", str(report)),
-        ],
+        launcher(
+            [
+                *(sys.executable, "-m", "schemathesis.cli", "--config-file", config),
+                *("run", f"{api}/api/v1/openapi.json", "--no-color"),
+                *("--checks", "all", "--exclude-checks", CHECK_LEFT_OUT),
+                *("--max-examples", str(max_examples), "--report", "json", "--report-json-path", report),
+            ],
+            death_signal=signal.SIGKILL,
+        ),
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "FUZZED_API": api} | environment,
         stdout=subprocess.PIPE,

@@ -125,9 +125,9 @@ def onsale(arguments: list[str], environment: dict[str, str], stdin: str = "") -
     )
 
 
-def soon(is_so: Callable[[], bool]) -> bool:
+def soon(is_so: Callable[[], bool], *, seconds: float = READY_SECONDS_MAX) -> bool:
     """Whether `is_so` says yes before long."""
-    deadline = time.monotonic() + READY_SECONDS_MAX
+    deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
             return False
