@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         "redis",
         description="What an accepted booking survives: every process and power loss, or the loss of Redis too.",
     )
+    redis_sync: Literal["always", "any"] = Field(
+        "always",
+        description="`any` accepts a Redis that syncs its append-only file less often: a power cut may then lose "
+        "bookings.",
+    )
     chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the three below.")
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."

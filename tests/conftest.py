@@ -109,6 +109,8 @@ def settings(database_url: str, valkey: EmbeddedValkey) -> Settings:
         redis_url=SecretStr(valkey.url(INVENTORY_DATABASE)),
         queue_url=SecretStr(valkey.url(QUEUE_DATABASE)),
         jwt_secret=SecretStr(JWT_SECRET),
+        # No test cuts the power; syncing each write would make every one wait for the disk.
+        redis_sync="any",
     )
 
 

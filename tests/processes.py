@@ -141,6 +141,7 @@ class Processes:
             "REDIS_URL": _url(settings.redis_url),
             "QUEUE_URL": _url(settings.queue_url),
             "JWT_SECRET": _url(settings.jwt_secret),
+            "REDIS_SYNC": settings.redis_sync,
             **more,
         }
 

@@ -50,6 +50,8 @@ class Stores(Struct, frozen=True):
     intents: Intents
     books: Books
     box_office: BoxOffice
+    durability: str
+    redis_sync: str
 
 
 @asynccontextmanager
@@ -90,6 +92,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
                 intents=intents if keeps_intents else None,
                 turnstile=turnstile,
             ),
+            durability=settings.durability,
+            redis_sync=settings.redis_sync,
         )
     finally:
         await doorbell.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from arq.constants import health_check_key_suffix
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import text
 
 from domain.partitions import PARTITIONS
@@ -26,6 +26,7 @@ ANSWER_S_MAX = 2.0
 """How long each server may take; a load balancer asks again soon."""
 
 OK = "ok"
+UNTOLD = "untold"
 
 
 class Readiness(Struct, frozen=True):
@@ -57,7 +58,7 @@ async def refuse_forgetful_inventory(settings: Settings) -> None:
     One that does not answer may be away for a moment: readiness looks at it again.
 
     Raises:
-        SettingsRefused: it evicts, or keeps no append-only file; names the setting.
+        SettingsRefused: names the setting, and each thing to change.
     """
     if settings.redis_url is None:
         return
@@ -65,22 +66,37 @@ async def refuse_forgetful_inventory(settings: Settings) -> None:
         async with Redis.from_url(
             settings.redis_url.get_secret_value(), socket_timeout=ANSWER_S_MAX, socket_connect_timeout=ANSWER_S_MAX
         ) as redis:
-            fault = await _forgets(redis)
+            faults = await forgets(redis, durability=settings.durability, sync=settings.redis_sync)
     except (RedisError, OSError):
         return
-    if fault:
-        message = f"REDIS_URL: this Redis {fault}"
-        raise SettingsRefused(message)
+    if faults:
+        raise SettingsRefused("\n".join(f"REDIS_URL: this Redis {fault}" for fault in faults))
 
 
-async def _forgets(redis: Redis) -> str | None:
-    """How a Redis loses what it acknowledged, None for one that keeps it."""
+async def forgets(redis: Redis, *, durability: str, sync: str) -> list[str]:
+    """How a Redis loses what it acknowledged, and what to change; nothing for one that keeps it.
+
+    With `durability` of PostgreSQL it may forget everything at once, but not some of it.
+    """
+    faults = []
     policy = (await redis.info("memory")).get("maxmemory_policy")
     if policy != "noeviction":
-        return f"evicts ({policy}): set maxmemory-policy to noeviction"
+        faults.append(f"evicts ({policy}): set maxmemory-policy to noeviction")
+    if durability == "postgres":
+        return faults
     if not (await redis.info("persistence")).get("aof_enabled"):
-        return "keeps no append-only file: set appendonly to yes"
-    return None
+        faults.append("keeps no append-only file: set appendonly to yes, or DURABILITY to postgres")
+    elif sync == "always" and (synced := await _synced(redis)) not in {"always", UNTOLD}:
+        faults.append(f"syncs {synced}: set appendfsync to always, DURABILITY to postgres, or REDIS_SYNC to any")
+    return faults
+
+
+async def _synced(redis: Redis) -> str:
+    """When the append-only file is synced; hosted servers often do not tell."""
+    try:
+        return str((await redis.config_get("appendfsync")).get("appendfsync", UNTOLD))
+    except ResponseError:
+        return UNTOLD
 
 
 async def _asked(question: Awaitable[str]) -> str:
@@ -97,7 +113,8 @@ async def _postgresql(stores: Stores) -> str:
 
 
 async def _redis(stores: Stores) -> str:
-    return await _forgets(stores.pipeline.redis) or OK
+    faults = await forgets(stores.pipeline.redis, durability=stores.durability, sync=stores.redis_sync)
+    return "; ".join(faults) or OK
 
 
 async def _inventory(stores: Stores) -> str:
