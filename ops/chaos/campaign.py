@@ -14,7 +14,6 @@ import structlog
 
 from ops.chaos import report
 from ops.chaos.recovery import measure
-from ops.chaos.recovery import table as recovery_table
 from ops.chaos.schedule import EVERYTHING, NO_LOSS
 from ops.chaos.trial import Plan, Result, run_trial
 
@@ -56,11 +55,11 @@ def run_campaign(  # noqa: PLR0913  (what the command line asks for)
     hush()
     todo = [plan for durability in durabilities for plan in plans(seeds=seeds, seconds=seconds, durability=durability)]
     results = campaign(todo, folder, say)
-    measured = measure_recovery(folder, say) if recovery else []
-    say("\n" + report.table(results) + "\n\n" + report.breakdown(results))
-    if measured:
-        say("\n" + recovery_table(measured))
-    say(f"\n{folder / 'report.json'}")
+    measured = measure_recovery(say) if recovery else []
+    path = folder / "report.json"
+    write_report(path, results, measured)
+    say("\n".join(["", report.breakdown(results), "", report.table(results, measured), "", report.bar_line(results)]))
+    say(f"\n{path}")
     return not any(result.broken for result in results) and all(each.kept for each in measured)
 
 
@@ -69,12 +68,10 @@ def hush() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def measure_recovery(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
+def measure_recovery(say: Callable[[str], None]) -> list[Recovered]:
     """Measure how soon there are sales again, on a stack of its own."""
     with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
-        measured = asyncio.run(measure(Path(scratch), say))
-    (folder / "recovery.json").write_bytes(msgspec.json.format(msgspec.json.encode(measured)))
-    return measured
+        return asyncio.run(measure(Path(scratch), say))
 
 
 def campaign(todo: Sequence[Plan], folder: Path, say: Callable[[str], None]) -> list[Result]:
@@ -114,7 +111,7 @@ def keep(scratch: Path, folder: Path) -> None:
             shutil.copy(path, folder)
 
 
-def write_report(path: Path, results: Sequence[Result]) -> None:
+def write_report(path: Path, results: Sequence[Result], measured: Sequence[Recovered] = ()) -> None:
     """The results as JSON, after each trial: a run that is cut short has said what it knew."""
-    facts = {**report.as_facts(results), "trials": results}
+    facts = {**report.as_facts(results), "recovery": measured, "trials": results}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(facts)))

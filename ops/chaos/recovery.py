@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from domain.store.connect import Stores
     from ops.minting import Minted
 
+DURABILITY = "postgres"
+"""The one that survives an empty Redis."""
+
 EVENTS = 1_000
 PENDING = 5_000
 BUYERS = 100
@@ -79,7 +82,7 @@ async def measure(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
     Raises:
         NotReady, ServerFailed: there was nothing to measure.
     """
-    stack = Stack(folder, durability="postgres")
+    stack = Stack(folder, durability=DURABILITY)
     async with stack.servers():
         office = await _open_office(stack)
         stack.arm({})
@@ -92,12 +95,6 @@ async def measure(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
                 found.append(await office.lose_a_worker(stores, number))
                 say(_line(found[-1]))
     return found
-
-
-def table(found: Sequence[Recovered]) -> str:
-    """Every measurement in Markdown."""
-    rows = ["| what | seconds | at most |", "| --- | ---: | ---: |"]
-    return "\n".join(rows + [f"| {each.what} | {each.seconds:.2f} | {each.most:.0f} |" for each in found])
 
 
 async def _open_office(stack: Stack) -> _Office:

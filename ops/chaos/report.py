@@ -6,11 +6,22 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from domain.sabotage import Failpoint
+from ops.chaos.recovery import DURABILITY as RECOVERED_WITH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ops.chaos.recovery import Recovered
     from ops.chaos.trial import Result
+
+SEEDS_MIN = 20
+FAULTS_MIN = 1_000
+HITS_MIN = 500
+ACCEPTED_MIN = 10_000
+"""What a run has at least before its zeros say much: faults and self-kills in all, seeds and bookings for each
+durability."""
+
+DURABILITIES = ("redis", "postgres")
 
 VIOLATIONS_SHOWN_MAX = 5
 """Of one check; the rest is counted."""
@@ -40,26 +51,50 @@ def violations(result: Result) -> str:
     return "\n".join(lines)
 
 
-def table(results: Sequence[Result]) -> str:
-    """All trials, a column for each durability, in Markdown."""
+def table(results: Sequence[Result], recovered: Sequence[Recovered] = ()) -> str:
+    """All trials, and what was measured apart from them, a column for each durability, in Markdown."""
     columns = sorted({result.durability for result in results}, reverse=True)
     by_column = [[result for result in results if result.durability == column] for column in columns]
     rows = [["", *(f"`DURABILITY={column}`" for column in columns)]]
     rows.append(["---", *("---:" for _ in columns)])
     for name, of in _FIGURES.items():
         rows.append([name, *(of(column) for column in by_column)])
+    for each in recovered:
+        measured = [f"{each.seconds:.2f}" if column == RECOVERED_WITH else "not measured" for column in columns]
+        rows.append([f"seconds: {each.what}, at most {each.most:.0f}", *measured])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def breakdown(results: Sequence[Result]) -> str:
     """How often each fault and each failpoint hit."""
     faults: Counter[str] = Counter()
-    hits: Counter[str] = Counter({str(point): 0 for point in Failpoint})
     for result in results:
         faults.update(result.faults)
-        hits.update(result.failpoints)
+    hits = _hits(results)
     lines = [f"  {count:5}  {kind}" for kind, count in sorted(faults.items())]
     return "\n".join(["faults", *lines, "failpoints", *(f"  {count:5}  {point}" for point, count in hits.items())])
+
+
+def bar(results: Sequence[Result]) -> dict[str, tuple[int, int]]:
+    """What a full run has at least, and what this one has; of what each durability needs, the lesser of both."""
+    by_durability = [[result for result in results if result.durability == each] for each in DURABILITIES]
+    hits = _hits(results)
+    return {
+        "seeds in each durability": (SEEDS_MIN, min(len({each.seed for each in some}) for some in by_durability)),
+        "faults from outside": (FAULTS_MIN, sum(sum(result.faults.values()) for result in results)),
+        "self-kills": (HITS_MIN, hits.total()),
+        "self-kills at each point": (1, min(hits.values())),
+        "bookings acknowledged in each durability": (
+            ACCEPTED_MIN,
+            min(sum(result.accepted for result in some) for some in by_durability),
+        ),
+    }
+
+
+def bar_line(results: Sequence[Result]) -> str:
+    """Whether the run was long enough to say much."""
+    short = [f"{name}: {has:,} of {least:,}" for name, (least, has) in bar(results).items() if has < least]
+    return "a full run has more: " + ", ".join(short) if short else "a full run"
 
 
 def as_facts(results: Sequence[Result]) -> dict[str, object]:
@@ -68,8 +103,17 @@ def as_facts(results: Sequence[Result]) -> dict[str, object]:
         "faults": sum(sum(result.faults.values()) for result in results),
         "failpoint_hits": sum(sum(result.failpoints.values()) for result in results),
         "accepted": sum(result.accepted for result in results),
+        "bar": {name: {"at_least": least, "has": has} for name, (least, has) in bar(results).items()},
         "broken": sorted({name for result in results for name in result.broken}),
     }
+
+
+def _hits(results: Sequence[Result]) -> Counter[str]:
+    """How often each failpoint killed, those that never did with 0."""
+    hits: Counter[str] = Counter({str(point): 0 for point in Failpoint})
+    for result in results:
+        hits.update(result.failpoints)
+    return hits
 
 
 def _count(names: Iterable[str], results: list[Result]) -> str:
@@ -95,6 +139,7 @@ _FIGURES: dict[str, Callable[[list[Result]], str]] = {
     "minutes of faults": lambda results: f"{sum(result.seconds for result in results) / 60:.0f}",
     "faults from outside": lambda results: str(sum(sum(result.faults.values()) for result in results)),
     "self-kills at failpoints": lambda results: str(sum(sum(result.failpoints.values()) for result in results)),
+    "self-kills at the point that was hit least": lambda results: str(min(_hits(results).values())),
     "requests": lambda results: f"{sum(result.requests for result in results):,}",
     "bookings acknowledged": lambda results: f"{sum(result.accepted for result in results):,}",
     "places oversold": lambda results: _count(OVERSALES, results),

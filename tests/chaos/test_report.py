@@ -13,6 +13,7 @@ from ops.chaos.campaign import plans, write_report
 from ops.chaos.checks import CHECKS
 from ops.chaos.controls import CONTROLS, Outcome
 from ops.chaos.controls import table as controls_table
+from ops.chaos.recovery import Recovered
 from ops.chaos.schedule import REDIS_LOSSES
 from ops.chaos.trial import FAILPOINTS, Result
 
@@ -81,6 +82,30 @@ def test_a_line_names_the_checks_that_broke() -> None:
     assert "never" in report.line(result(to_final_s=None))
 
 
+def test_a_table_has_what_was_measured_apart_from_the_storm() -> None:
+    measured = Recovered(what="Redis back empty until a sale", seconds=1.234, most=3.0)
+
+    lines = report.table([result(), result(durability="postgres")], [measured]).split("\n")
+
+    assert lines[-1] == "| seconds: Redis back empty until a sale, at most 3 | not measured | 1.23 |"
+
+
+def test_a_run_says_what_it_lacks_to_be_a_full_one() -> None:
+    every_point = {str(point): 60 for point in Failpoint}
+    full = [
+        result(seed=seed, durability=durability, faults={"api killed": 30}, failpoints=every_point, accepted=500)
+        for seed in range(20)
+        for durability in ("redis", "postgres")
+    ]
+
+    assert report.bar_line(full) == "a full run"
+    lacks = report.bar_line([structs.replace(each, failpoints={"reserved": 60}) for each in full[2:]])
+    assert lacks == (
+        "a full run has more: seeds in each durability: 19 of 20, self-kills at each point: 0 of 1, "
+        "bookings acknowledged in each durability: 9,500 of 10,000"
+    )
+
+
 def test_failpoints_that_were_never_hit_are_listed() -> None:
     text = report.breakdown([result()])
 
@@ -96,6 +121,7 @@ def test_the_report_is_written_as_json(tmp_path: Path) -> None:
 
     assert facts["faults"] == 10
     assert facts["broken"] == ["one_booking_per_key"]
+    assert facts["bar"]["faults from outside"] == {"at_least": 1000, "has": 10}
     assert [trial["seed"] for trial in facts["trials"]] == [1, 1]
 
 
