@@ -33,7 +33,7 @@ load: ## Run the load scenarios and verify the books afterwards
 	@ops/install dev
 	.venv/bin/python -m loadtests.load $(ARGS)
 
-bench: ## Measure how fast it is beside what it stands on; ARGS="--growth --rush" for all of it
+bench: ## Measure how fast it is beside what it stands on; ARGS=--all with growth and rush
 	@ops/install dev
 	.venv/bin/python -m loadtests.bench $(ARGS)
 

@@ -9,23 +9,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
+import httpx
 import msgspec
 from msgspec import structs
+from redis.exceptions import RedisError
 
 from loadtests.bench import standard
 from loadtests.bench.bars import bars_of
 from loadtests.bench.generator import Unexpected, generator
+from loadtests.bench.growth import GrowthBench
 from loadtests.bench.machine import description
 from loadtests.bench.pictures import pictures
-from loadtests.bench.plan import plan_of
+from loadtests.bench.plan import QUICK_GROWTH, GrowthPlan, plan_of
 from loadtests.bench.report import report
 from loadtests.bench.results import Results
+from loadtests.bench.rush import measure_rush
 from loadtests.box_office import SetupRefused
+from loadtests.replay import ReplayFailed
 from loadtests.stack import StackFailed
+from loadtests.target import TargetRefused
 from ops.server import ServerFailed
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from loadtests.bench.generator import Generator
+    from loadtests.bench.plan import Plan
 
 RESULTS = Path(__file__).parent.parent / "results"
 """Where runs are kept that are asked to be; part of the repository."""
@@ -33,9 +43,15 @@ RESULTS = Path(__file__).parent.parent / "results"
 LATEST = Path(__file__).parent.parent / "report"
 """Where every run leaves its report; not part of the repository."""
 
+QUICK_RUSH_BUYERS = 300
+
 EXIT_NOT_MET, EXIT_FAILED = 1, 2
 
-FAILURES = (Unexpected, SetupRefused, StackFailed, ServerFailed, ValueError, OSError)
+FAILURES = (
+    *(Unexpected, SetupRefused, StackFailed, ReplayFailed, ServerFailed, TargetRefused),
+    *(httpx.HTTPError, RedisError, asyncpg.PostgresError, ValueError, OSError),
+)
+"""Figures of a run in which one of these happened are worth nothing."""
 
 
 def main() -> None:
@@ -64,6 +80,9 @@ def _options() -> Namespace:
     option("--full-seconds", type=int, help="how long full load is")
     option("--backlog", type=int, help="bookings that wait before they are drained")
     option("--connections", type=int, help="of the generator")
+    option("--growth", action="store_true", help="what growth costs, instead of the standard bench")
+    option("--rush", action="store_true", help="a real on-sale by locust, instead of the standard bench")
+    option("--all", action="store_true", help="the standard bench, growth and rush")
     option("--quick", action="store_true", help="one short round, to see that everything works")
     option("--keep", metavar="NAME", help="keep the report and its pictures in loadtests/results")
     option("--strict", action="store_true", help="exit with 1 when a bar is not met")
@@ -80,8 +99,26 @@ def _run(options: Namespace) -> Results:
         generator=load.name,
     )
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-        standard.run(plan, load, results, folder=Path(folder), say=_say)
+        _measure(options, plan, load, results, Path(folder))
     return results
+
+
+def _measure(options: Namespace, plan: Plan, load: Generator, results: Results, folder: Path) -> None:
+    if options.all or not (options.growth or options.rush):
+        standard.run(plan, load, results, folder=_made(folder / "standard"), say=_say)
+    if options.all or options.growth:
+        growth_plan = QUICK_GROWTH if options.quick else GrowthPlan()
+        growing = GrowthBench(growth_plan, load, _made(folder / "growth"), _say)
+        results.growth = growing.growth
+        growing.run()
+    if options.all or options.rush:
+        buyers = QUICK_RUSH_BUYERS if options.quick else None
+        results.rush = measure_rush(_made(folder / "rush"), LATEST, buyers=buyers, say=_say)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _keep(results: Results, folder: Path, name: str) -> None:

@@ -14,7 +14,9 @@ from loadtests.bench.spread import ratio_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from loadtests.bench.growth import Growth
     from loadtests.bench.results import Results
+    from loadtests.bench.rush import Rush
 
 
 class Bar(Struct, frozen=True):
@@ -49,6 +51,9 @@ class Bar(Struct, frozen=True):
         return "-" if self.figure is None else f"{number(self.figure)}{self.unit}"
 
 
+KEPT = 0.85
+"""What a case keeps of its rate when something grows."""
+
 RATIOS = (
     ("accepted bookings to a bare POST", "book", "bare_post", 0.70),
     ("accepted bookings to the baseline's", "book", "baseline", 25),
@@ -61,7 +66,14 @@ RATIOS = (
 
 def bars_of(results: Results) -> list[Bar]:
     """Every bar, in the order of the report."""
-    return [*_ratios(results), *_drains(results), *_waits(results)]
+    bars: list[Bar] = []
+    if results.measures or results.drains or results.full:
+        bars += [*_ratios(results), *_drains(results), *_waits(results)]
+    if results.growth:
+        bars += _grown(results.growth)
+    if results.rush:
+        bars += _rushed(results.rush)
+    return bars
 
 
 def _ratios(results: Results) -> Iterator[Bar]:
@@ -93,3 +105,18 @@ def _waits(results: Results) -> Iterator[Bar]:
         at_most=True,
     )
     yield Bar("POST p99 at half load", 20, post, unit=" ms", at_most=True)
+
+
+def _grown(growth: Growth) -> Iterator[Bar]:
+    for each in growth.grown:
+        kept = ratio_of(each.large, each.small).median
+        yield Bar(f"{each.title}, {each.large_label} to {each.small_label}: {each.case}", KEPT, kept)
+    for walk in growth.walks:
+        yield Bar(f"{walk.title}, pace of page {walk.pages:,} to that of the first", KEPT, walk.first_to_last)
+    if growth.memory:
+        yield Bar("Redis for a pending booking", 1024, growth.memory.pending_bytes, unit=" bytes", at_most=True)
+
+
+def _rushed(rush: Rush) -> Iterator[Bar]:
+    yield Bar("requests of the rush that failed", 0, sum(rush.failed.values()), at_most=True)
+    yield Bar("promises the books break after the rush", 0, len(rush.violated), at_most=True)

@@ -78,12 +78,16 @@ class Case:
 class Bench:
     """The cases over one stack and one crowd."""
 
-    def __init__(self, stack: Stack, crowd: Crowd, generator: Generator, *, seconds: float) -> None:
+    def __init__(
+        self, stack: Stack, crowd: Crowd, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
+    ) -> None:
+        """Measure cases of so many seconds; `listed` events are put on sale to be looked at, on one page."""
         self.stack = stack
         self.crowd = crowd
         self.generator = generator
         self.seconds = seconds
-        self._idle = self._measure_idle()
+        self._listed = listed
+        self.idle = self._measure_idle()
         self._event = self._sold_out = uuid4()
         self._booked: list[UUID] = []
         polled = min(POLLED_MAX, len(crowd.buyers), max(1, round(seconds * POLLED_PER_SECOND)))
@@ -113,7 +117,7 @@ class Bench:
         took_s = after.pop("at") - before.pop("at")
         before["generator"], after["generator"] = 0.0, answered.generator_cpu_s or 0.0
         used_ms = {
-            part: max(0.0, after[part] - before[part] - self._idle.get(part, 0.0) * took_s) * 1000 / answered.count
+            part: max(0.0, after[part] - before[part] - self.idle.get(part, 0.0) * took_s) * 1000 / answered.count
             for part in after
         }
         return Measured(
@@ -132,14 +136,11 @@ class Bench:
     def cases(self) -> list[Case]:
         """Every case, in the order of a round."""
         bare = self._start("bare")
-        return [
-            *self._bare(bare),
-            *self._booking(),
-            *self._polling(),
-            *self._looking(),
-            self._baseline(),
-            *self._ceilings(bare),
-        ]
+        return [*self._bare(bare), *self.own_cases(), self._baseline(), *self._ceilings(bare)]
+
+    def own_cases(self) -> list[Case]:
+        """The cases of the engine's own."""
+        return [*self._booking(), *self._polling(), *self._looking()]
 
     def _bare(self, bare: Program) -> Iterator[Case]:
         event_id = uuid4()
@@ -278,9 +279,9 @@ class Bench:
         return request("GET", f"/api/v1/bookings/{booking}/status", token=token, etag=etag)
 
     def _looking(self) -> Iterator[Case]:
-        events = [self.crowd.event() for _ in range(LIST_EVENTS)]
+        events = [self.crowd.event() for _ in range(self._listed)]
         for name, title, path in (
-            ("events", "GET /events", "/api/v1/events"),
+            ("events", "GET /events", f"/api/v1/events?limit={min(self._listed, LIST_EVENTS)}"),
             ("event", "GET /events/{id}", f"/api/v1/events/{events[0]}"),
         ):
             requests = [request("GET", path, token=buyer.token) for buyer in self._pollers]

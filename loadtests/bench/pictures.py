@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loadtests.bench.pages import BLOCK
 from loadtests.bench.picture import Bar, Line, bar_picture, line_picture
 from loadtests.bench.report import PARTS
 from loadtests.bench.spread import spread_of
@@ -11,6 +12,7 @@ from loadtests.bench.spread import spread_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from loadtests.bench.growth import Growth
     from loadtests.bench.results import Results
 
 
@@ -31,6 +33,31 @@ def pictures(results: Results) -> dict[str, str]:
             x_unit="seconds",
             y_unit="bookings",
         )
+    if results.growth:
+        drawn |= _growth(results.growth)
+    return drawn
+
+
+def _growth(growth: Growth) -> dict[str, str]:
+    drawn = {}
+    for theme in dict.fromkeys(each.theme for each in growth.grown):
+        cases = [each for each in growth.grown if each.theme == theme]
+        bars = [
+            spread_bar(f"{each.case}, {label}", rates)
+            for each in cases
+            for label, rates in ((each.small_label, each.small), (each.large_label, each.large))
+        ]
+        title = f"Growth: {cases[0].title}, {cases[0].small_label} and {cases[0].large_label}"
+        drawn[f"growth-{theme}"] = bar_picture(title, bars, unit="per second")
+    if growth.walks:
+        lines = [
+            Line(walk.title, [float(BLOCK * block) for block in range(1, len(walk.block_ms) + 1)], walk.block_ms)
+            for walk in growth.walks
+        ]
+        drawn["growth-pages"] = line_picture("Lists by cursor", lines, x_unit="page", y_unit="milliseconds")
+    if growth.memory:
+        bars = [Bar("pending", [growth.memory.pending_bytes]), Bar("persisted", [growth.memory.retired_bytes])]
+        drawn["growth-memory"] = bar_picture("Redis for one booking", bars, unit="bytes")
     return drawn
 
 

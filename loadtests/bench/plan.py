@@ -32,6 +32,23 @@ class Plan(Struct, frozen=True, kw_only=True):
         return not self.only or letter in self.only or (letter == "b" and "h" in self.only)
 
 
+class GrowthPlan(Struct, frozen=True, kw_only=True):
+    """Bounds of growth: how much of everything there is on the large side."""
+
+    rounds: int = 5
+    seconds: int = 2
+    backlog: int = 8_000
+    events: int = 10_000
+    bookings: int = 1_000_000
+    records: int = 100_000
+    pages: int = 10_000
+    memory_bookings: int = 10_000
+
+
+QUICK_GROWTH = GrowthPlan(
+    rounds=1, seconds=1, backlog=2_000, events=300, bookings=10_000, records=2_000, pages=100, memory_bookings=2_000
+)
+
 QUICK = Plan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=4_000)
 """To see that everything works; its figures say little."""
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
     from loadtests.bench.confirming import Full, Half
     from loadtests.bench.drain import Drained
+    from loadtests.bench.growth import Growth
     from loadtests.bench.results import Measure, Results
+    from loadtests.bench.rush import Rush
+
+IDLE_PARTS = ("valkey", "worker", "postgres")
 
 REFERENCE = "bare_post"
 """What every case is compared with."""
@@ -31,6 +35,10 @@ def report(results: Results) -> str:
         sections.append(drain_table(results.drains))
     if results.halves or results.full:
         sections.append(waits_table(results.halves, results.full))
+    if results.growth:
+        sections.append(growth_tables(results.growth))
+    if results.rush:
+        sections.append(rush_table(results.rush))
     return "\n\n".join([*sections, bars_table(results)])
 
 
@@ -117,6 +125,63 @@ def waits_table(halves: Sequence[Half], full: Full | None) -> str:
             f" {max(full.backlog):,}, {'growing' if full.growing else 'not growing'}. Of a core: {shares}."
         )
     return found
+
+
+def growth_tables(growth: Growth) -> str:
+    """What grows, and what is kept of each rate."""
+    sections = [grown_table(growth), idle_table(growth)]
+    if growth.walks:
+        lines = [
+            [walk.title, f"{walk.pages:,}", number(walk.block_ms[0]), number(walk.block_ms[-1])]
+            for walk in growth.walks
+        ]
+        sections.append(table(["Pages by cursor", "pages", "first ms", "last ms"], lines))
+    if growth.memory:
+        memory = growth.memory
+        sections.append(
+            f"Redis for one booking, over {memory.bookings:,}: {number(memory.pending_bytes)} bytes while it is"
+            f" pending, {number(memory.retired_bytes)} once it was persisted, until its record expires."
+        )
+    return "\n\n".join(sections)
+
+
+def grown_table(growth: Growth) -> str:
+    """Rates of the small and the large side, and what is kept of the small one's in the same round."""
+    lines = []
+    for each in growth.grown:
+        kept = ratio_of(each.large, each.small)
+        rates = [number(spread_of(side).median) for side in (each.small, each.large)]
+        shares = [number(share) for share in (kept.median, kept.low, kept.high)]
+        lines.append([f"{each.title}, {each.small_label} and {each.large_label}: {each.case}", *rates, *shares])
+    return table(["Growth", "per s, small", "large", "kept", "lowest", "highest"], lines)
+
+
+def idle_table(growth: Growth) -> str:
+    """What each side uses while nobody asks anything."""
+    lines = [
+        [f"{each.theme}, {each.label}", *(f"{each.shares.get(part, 0):.1%}" for part in IDLE_PARTS)]
+        for each in growth.idles
+    ]
+    return table(["Of a core, while nothing is asked", *IDLE_PARTS], lines)
+
+
+def rush_table(rush: Rush) -> str:
+    """The rush, figure by figure."""
+    held = "never all at once" if rush.held_seconds is None else f"{rush.held_seconds:.2f} s"
+    lines = [
+        ["requests", f"{rush.requests:,}"],
+        ["requests in the busiest second", f"{rush.requests_per_second_peak:,}"],
+        ["accepted", f"{rush.accepted:,}"],
+        ["accepted, p50", f"{number(rush.accepted_p50_ms)} ms"],
+        ["accepted, p99", f"{number(rush.accepted_p99_ms)} ms"],
+        ["refused", f"{rush.refused:,}"],
+        ["failed", f"{sum(rush.failed.values()):,}"],
+        ["all tickets held after", held],
+        ["202 to confirmed, p99", "-" if rush.confirmed_p99_ms is None else f"{number(rush.confirmed_p99_ms)} ms"],
+        ["promises broken", ", ".join(rush.violated) or "none"],
+        ["the generator's busiest second", f"{rush.generator_share_peak:.0%} of a core"],
+    ]
+    return table([f"Rush: {rush.profile}, {rush.buyers:,} buyers", ""], lines)
 
 
 def bars_table(results: Results) -> str:

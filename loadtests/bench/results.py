@@ -9,6 +9,8 @@ from msgspec import Struct
 from loadtests.bench.cases import Measured
 from loadtests.bench.confirming import Full, Half
 from loadtests.bench.drain import Drained
+from loadtests.bench.growth import Growth
+from loadtests.bench.rush import Rush
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,8 @@ class Results(Struct, kw_only=True):
     drains: list[Drained] = []
     halves: list[Half] = []
     full: Full | None = None
+    growth: Growth | None = None
+    rush: Rush | None = None
 
     def rates(self, name: str) -> Sequence[float]:
         """The rates of a case, none if it was not measured."""

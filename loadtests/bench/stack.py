@@ -133,7 +133,7 @@ class Program:
 class Stack:
     """PostgreSQL and Valkey with every write synced, API processes with every limit on, workers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all that stacks differ in)
         self,
         folder: Path,
         *,
@@ -141,13 +141,16 @@ class Stack:
         api_processes: int = 1,
         workers: int = 1,
         more: Mapping[str, str] | None = None,
+        furnish: Callable[[Settings], None] | None = None,
     ) -> None:
+        """Describe it; `furnish` writes to the database before anything sells, `more` are settings."""
         self.folder = folder
         self.cores = cores
         self._embedded = EmbeddedStack(folder / "data")
         self._exits = ExitStack()
         self._more = dict(more or {})
         self._counts = api_processes, workers
+        self._furnish = furnish
         self.apis: list[Program] = []
         self.workers: list[Program] = []
 
@@ -165,6 +168,8 @@ class Stack:
             self._embedded.start()
             self._exits.callback(self._embedded.stop)
             migrate(self._embedded.postgres.url())
+            if self._furnish:
+                self._furnish(self.settings())
             self._start()
             self._exits = self._exits.pop_all()
         return self
@@ -225,6 +230,17 @@ class Stack:
                     message = f"{left} bookings are unpersisted after {DRAINED_SECONDS_MAX:.0f} s"
                     raise StackFailed(message)
                 time.sleep(LOOK_SECONDS)
+
+    def pause(self) -> None:
+        """Let everything that looks around by itself stand still, while another stack is measured."""
+        self.still_workers()
+        for api in self.apis:
+            api.still()
+
+    def resume(self) -> None:
+        """Let everything go on."""
+        for program in (*self.apis, *self.workers):
+            program.wake()
 
     def still_workers(self) -> None:
         """Let the workers stand still, once nothing is under way."""
