@@ -83,7 +83,7 @@ async def hear(stores: Stores) -> None:
     passes rebuild the inventory, which cannot wait for a new process.
     """
     while True:
-        worker = _queue_worker(stores)
+        worker = queue_worker(stores)
         try:
             await worker.async_run()
         except (RedisError, OSError) as error:
@@ -95,7 +95,8 @@ async def hear(stores: Stores) -> None:
         await asyncio.sleep(HEAR_AGAIN_S)
 
 
-def _queue_worker(stores: Stores) -> Worker:
+def queue_worker(stores: Stores) -> Worker:
+    """What answers doorbells and begins reconciliation; `tests/worker` pins what is relied on of arq."""
     return Worker(
         [
             func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0),

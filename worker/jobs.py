@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
+from arq import Retry
 
 from domain.clearing import clear_event
 from domain.persisting import persist
@@ -18,7 +21,30 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Job = Callable[..., Coroutine[Any, Any, Any]]
 
+RETRY_S = 0.5
+"""How soon a job is tried again that failed for a reason nobody foresaw; arq does so four times."""
+
+
+def tried_again(job: Job) -> Job:
+    """Try a job again whatever it raises: arq by itself drops what fails.
+
+    One that takes too long is dropped all the same: the sweep, or the next one of its kind, does its work.
+    """
+
+    @functools.wraps(job)
+    async def run(ctx: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401  (what the job takes and answers)
+        try:
+            return await job(ctx, *args)
+        except Exception as error:
+            log.exception("job_failed", job=job.__name__)
+            raise Retry(defer=RETRY_S) from error
+
+    return run
+
+
+@tried_again
 async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
     """Answer a doorbell; what cannot be written now is left to the sweep."""
     stores: Stores = ctx["stores"]
@@ -29,6 +55,7 @@ async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
         return 0
 
 
+@tried_again
 async def clear_cancelled_event(ctx: dict[str, Any], event_id: str) -> bool:
     """Cancel the bookings of a cancelled event, some thousands a time; the sweep has it called until it is done."""
     try:
@@ -38,6 +65,7 @@ async def clear_cancelled_event(ctx: dict[str, Any], event_id: str) -> bool:
         return False
 
 
+@tried_again
 async def reconcile_all(ctx: dict[str, Any]) -> int:
     """Compare and mend the books of every event; answers how many differences there were."""
     stores: Stores = ctx["stores"]
