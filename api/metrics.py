@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from domain.refusals import Unavailable
+from domain.store.progress import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from domain.store.connect import Stores
     from domain.store.inventory import Pulse
+    from domain.store.progress import Progress
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -88,6 +90,23 @@ class Inventory(Collector):
         return [up, waiting, lag_ms]
 
 
+class Rebuild(Collector):
+    """How far the latest rebuild has come; None when there was none lately."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def collect(self) -> Iterable[Metric]:
+        """Events whose counters are written, and how many there are."""
+        events = GaugeMetricFamily(
+            "onsale_rebuild_events", "Events of the rebuild of the last minute: done, and all.", labels=("which",)
+        )
+        if self._progress:
+            events.add_metric(("done",), self._progress.done)
+            events.add_metric(("all",), self._progress.of)
+        return [events]
+
+
 class Repairs(Collector):
     """What reconciliation found; None when PostgreSQL could not be asked."""
 
@@ -125,10 +144,14 @@ async def exposition(stores: Stores) -> bytes:
     except Unavailable:
         pulses = None
     try:
+        progress = await told(stores.pipeline)
+    except Unavailable:
+        progress = None
+    try:
         found = await stores.books.repairs_by_fault()
     except Unavailable:
         found = None
     registry = CollectorRegistry()
-    for collector in (requests, Inventory(pulses), Repairs(found), ThisProcess()):
+    for collector in (requests, Inventory(pulses), Rebuild(progress), Repairs(found), ThisProcess()):
         registry.register(collector)
     return generate_latest(registry)

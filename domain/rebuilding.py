@@ -21,6 +21,7 @@ from domain.refusals import InventoryUnavailable, Unavailable
 from domain.sabotage import Failpoint, reach
 from domain.store.inventory import counters_key, epoch_key
 from domain.store.ledger import EpochOver
+from domain.store.progress import Progress, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,13 +167,16 @@ async def _write_all(stores: Stores, batch: Sequence[Booking], epoch: int) -> di
 
 async def _refill_all(stores: Stores, epoch: int) -> int:
     filled, last = 0, None
+    of = await stores.catalog.number()
+    await tell(stores.pipeline, Progress(epoch, filled, of))
     while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
         last = page[-1].id
         users = await stores.ledger.taken_by_user([event.id for event in page])
         reach(Failpoint.REBUILD_REFILLING)
         await asyncio.gather(*(_refill(stores, event, users.get(event.id, {}), epoch) for event in page))
         filled += len(page)
-        log.info("rebuild_progress", epoch=epoch, events=filled)
+        log.info("rebuild_progress", epoch=epoch, events=filled, of=of)
+        await tell(stores.pipeline, Progress(epoch, filled, of))
     return filled
 
 

@@ -189,6 +189,11 @@ class Catalog:
         async with self._database.connect() as connection:
             return int((await connection.execute(statement)).scalar_one())
 
+    async def number(self) -> int:
+        """How many events there are, cancelled ones included."""
+        async with self._database.connect() as connection:
+            return int((await connection.execute(select(func.count()).select_from(events))).scalar_one())
+
     async def after(self, event_id: UUID | None, *, limit: int) -> list[Event]:
         """Every event there is, in order of id, a page at a time: for rebuild and audit."""
         statement = select(*_FIELDS).order_by(events.c.id).limit(limit)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
+from domain.rebuilding import rebuild
 from domain.store.doorbell import QUEUE_NAME
+from domain.store.progress import Progress, tell
+from tests.factories import make_event
 
 
 @pytest.fixture
@@ -58,6 +61,20 @@ async def test_a_redis_that_forgets_is_not_ready_and_nothing_starts_on_it(  # no
     for refused in (str(api.value), str(worker.value)):
         assert "not ready (exit code 1):\nREDIS_URL: this Redis " in refused
         assert f"set {setting} to {right}" in refused
+
+
+async def test_metrics_tell_how_far_a_rebuild_has_come(client, stores):
+    for _ in range(3):
+        await make_event(stores)
+    await rebuild(stores)
+    done = (await client.get("/metrics")).text
+    await tell(stores.pipeline, Progress(epoch=99, done=1, of=3))
+
+    half_way = (await client.get("/metrics")).text
+
+    assert 'onsale_rebuild_events{which="done"} 3.0' in done
+    assert 'onsale_rebuild_events{which="done"} 1.0' in half_way
+    assert 'onsale_rebuild_events{which="all"} 3.0' in half_way
 
 
 async def test_metrics_count_answers_by_route_and_name_nobody(callers, client):
