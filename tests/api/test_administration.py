@@ -65,6 +65,21 @@ async def test_a_ban_pauses_the_organizers_events_and_ends_its_login(callers, cl
     assert (await client.post("/api/v1/auth/login", json=body)).status_code == 200
 
 
+async def test_a_banned_attendee_keeps_its_bookings_and_sees_them_once_it_is_let_in_again(callers, client, stores):
+    admin, organizer, buyer = await callers.admin(), await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    booking = (await buyer.book(event["id"], quantity=4)).json()
+    await persist_all(stores)
+
+    await admin.delete(f"/api/v1/admin/users/{buyer.id}")
+
+    assert (await buyer.book(event["id"])).status_code == 401
+    assert (await client.get(f"/api/v1/events/{event['id']}")).json()["remaining"] == 6
+    await admin.post(f"/api/v1/admin/users/{buyer.id}/unban")
+    again = await callers.log_in(buyer.email)
+    assert (await again.get(f"/api/v1/bookings/{booking['id']}/status")).json()["status"] == "confirmed"
+
+
 async def test_the_last_admin_stays_and_nobody_bans_itself(callers):
     admin = await callers.admin()
 

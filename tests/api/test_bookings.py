@@ -6,7 +6,11 @@ import asyncio
 import csv
 import io
 import json
+from uuid import UUID
 
+from sqlalchemy import text
+
+from domain.store.inventory import unpersisted_key
 from tests.waiting import persist_all
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
@@ -86,11 +90,54 @@ async def test_refusals_carry_their_facts(callers):
     assert (limit.status_code, limit.json()["code"]) == (409, "per_user_limit")
     assert (limit.json()["limit"], limit.json()["already_booked"]) == (4, 3)
     assert (sold_out.status_code, sold_out.json()["code"], sold_out.json()["remaining"]) == (409, "sold_out", 2)
-    assert (too_early.status_code, too_early.json()["status"]) == (409, "scheduled") or too_early.json()[
-        "code"
-    ] == "not_on_sale"
+    assert (too_early.status_code, too_early.json()["code"]) == (409, "not_on_sale")
     assert too_early.json()["sales_open_at"] == "2099-01-01T00:00:00Z"
     assert (missing.status_code, missing.json()["code"]) == (404, "event_not_found")
+
+
+async def test_what_cannot_be_kept_is_not_accepted(callers, stores):
+    _, event, buyer = await _sale(callers)
+    waiting = (await buyer.book(event["id"])).json()
+    partition = UUID(waiting["id"]).bytes[15]
+    six_seconds_ago_ms = await stores.inventory.now_ms() - 6_000
+    await stores.pipeline.redis.zadd(unpersisted_key(partition), {waiting["id"]: six_seconds_ago_ms})
+
+    refused = await buyer.book(event["id"], key="k")
+    await persist_all(stores)
+    accepted = await buyer.book(event["id"], key="k")
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "persistence_lagging")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert accepted.status_code == 202
+
+
+async def test_a_booking_is_not_cancelled_after_its_event_began(callers, stores):
+    _, event, buyer = await _sale(callers)
+    booking = (await buyer.book(event["id"])).json()
+    await persist_all(stores)
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE events SET starts_at = now() - interval '1 minute'"))
+    await stores.catalog.renew_terms(UUID(event["id"]))
+
+    answer = await buyer.delete(f"/api/v1/bookings/{booking['id']}")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "event_started")
+    assert (await buyer.get(f"/api/v1/bookings/{booking['id']}/status")).json()["status"] == "confirmed"
+
+
+async def test_a_booking_that_was_rejected_says_why(callers, stores):
+    _, event, buyer = await _sale(callers)
+    booking = (await buyer.book(event["id"], quantity=2)).json()
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE pools SET size = 1"))
+    await persist_all(stores)
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE pools SET size = 100"))
+
+    shown = (await buyer.get(f"/api/v1/bookings/{booking['id']}/status")).json()
+
+    assert (shown["status"], shown["reason"]) == ("rejected", "sold_out")
+    assert (await buyer.get(f"/api/v1/events/{event['id']}")).json()["booked"] == 0
 
 
 async def test_a_status_that_is_known_is_not_sent_again(callers, stores):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
 from tests.api.callers import event_draft
+from tests.factories import book, make_accounts
+from tests.waiting import eventually, persist_all
 
 
 async def test_times_are_kept_in_utc(callers):
@@ -94,6 +102,101 @@ async def test_only_the_owner_and_admins_change_an_event(callers):
 
     assert statuses == [403, 200, 200]
     assert (await other.delete(path)).status_code == 403
+
+
+async def test_events_are_found_by_title_and_location_and_those_to_come_by_default(callers, client, stores):
+    organizer = await callers.organizer()
+    gala, cinema, past = [
+        (await organizer.make_event(title=title, location=place))["id"]
+        for title, place in (("Winter Gala", "Turbine Hall"), ("Open-Air Cinema", "Castle Meadow"), ("Gala", "Nowhere"))
+    ]
+    async with stores.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE events SET starts_at = now() - interval '1 day' WHERE id = :id"), {"id": UUID(past)}
+        )
+
+    found = {
+        query: {event["id"] for event in (await client.get(f"/api/v1/events?{query}")).json()["items"]}
+        for query in ("q=gala", "q=MEADOW", "q=100%25", "q=gala&upcoming_only=false")
+    }
+
+    assert found == {
+        "q=gala": {gala},
+        "q=MEADOW": {cinema},
+        "q=100%25": set(),
+        "q=gala&upcoming_only=false": {gala, past},
+    }
+
+
+async def test_what_remains_is_told_a_second_later_at_most_on_every_process(callers, client, other_client):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    path = f"/api/v1/events/{event['id']}"
+    assert (await client.get(path)).json()["remaining"] == 10
+
+    await buyer.through(other_client).book(event["id"], quantity=3)
+
+    async def remaining():
+        return (await client.get(path)).json()["remaining"]
+
+    assert await eventually(remaining, is_so=lambda places: places == 7, seconds=1.5)
+
+
+async def test_a_sale_is_paused_and_goes_on(callers):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event()
+    path = f"/api/v1/events/{event['id']}"
+
+    paused = (await organizer.patch(path, {"paused": True})).json()
+    refused = await buyer.book(event["id"])
+    going_on = (await organizer.patch(path, {"paused": False})).json()
+
+    assert (paused["status"], going_on["status"]) == ("paused", "on_sale")
+    assert (refused.status_code, refused.json()["code"], refused.json()["status"]) == (409, "not_on_sale", "paused")
+    assert (await buyer.book(event["id"])).status_code == 202
+
+
+async def test_an_event_that_is_moved_sells_until_it_begins_then(callers):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    event = await organizer.make_event(starts_at=soon.isoformat())
+    path = f"/api/v1/events/{event['id']}"
+    booking = (await buyer.book(event["id"])).json()
+
+    async def status():
+        return (await buyer.get(path)).json()["status"]
+
+    await eventually(status, is_so=lambda known: known == "closed")
+    refused = await buyer.book(event["id"])
+    into_the_past = await organizer.patch(path, {"starts_at": "2020-01-01T00:00:00Z"})
+    moved = await organizer.patch(path, {"starts_at": "2099-01-01T20:00:00+01:00"})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_on_sale")
+    assert into_the_past.status_code == 422
+    assert (moved.json()["starts_at"], moved.json()["status"]) == ("2099-01-01T19:00:00Z", "on_sale")
+    assert (await buyer.book(event["id"])).status_code == 202
+    assert (await buyer.delete(f"/api/v1/bookings/{booking['id']}")).json()["status"] == "cancelled"
+
+
+async def test_a_cancelled_event_shows_how_far_its_clearing_has_come(callers, processes, stores):
+    organizer = await callers.organizer()
+    event = await organizer.make_event(capacity=2_000)
+    known = await stores.catalog.find(UUID(event["id"]))
+    buyers = await make_accounts(stores, 1_200)
+    await asyncio.gather(*(book(stores, known, user_id=buyer) for buyer in buyers))
+    await persist_all(stores)
+    processes.worker()
+    seen = []
+
+    await organizer.delete(f"/api/v1/events/{event['id']}")
+
+    async def booked():
+        seen.append((await organizer.get(f"/api/v1/events/{event['id']}")).json()["booked"])
+        return seen[-1]
+
+    await eventually(booked, is_so=lambda places: places == 0)
+    assert seen == sorted(seen, reverse=True)
+    assert len(set(seen)) > 2
 
 
 async def test_events_are_listed_soonest_first_by_cursor_and_by_skip(callers, client):
