@@ -42,7 +42,8 @@ class Stack:
     Its data is in `folder`; what it says goes to `log`, which outlives it.
     """
 
-    def __init__(self, folder: Path, *, log: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, *, log: Path, say: Callable[[str], None], durability: str | None = None) -> None:
+        self._durability = {"DURABILITY": durability} if durability else {}
         self._folder = folder
         self._say = say
         self._log = log
@@ -60,6 +61,7 @@ class Stack:
             "PORT": str(self.port),
             "DATA_DIR": str(self._folder / "data"),
             "RATE_LIMITS": "off",
+            **self._durability,
         }
         for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_URL", "JWT_SECRET", "JWT_KEYS_FILE"):
             environment.pop(name, None)
