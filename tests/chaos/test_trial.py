@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops.chaos.schedule import EVERYTHING
+from ops.chaos.answers import SERVER_ERRORS, read_answers
+from ops.chaos.schedule import EVERYTHING, Fault, FaultKind
 from ops.chaos.trial import Plan, run_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 6.0
+OUTAGE_SECONDS = 8.0
+"""A minute is the same for longer: what is unpersisted for more than five seconds has bookings refused."""
+
 BUSY_SECONDS = 20.0
 """Other tests run beside this one: five seconds are measured by `onsale chaos`."""
 
@@ -30,3 +34,27 @@ async def test_a_short_storm_breaks_no_promise(tmp_path: Path) -> None:
     assert result.broken == [], result.violations
     assert result.accepted > 0
     assert sum(result.faults.values()) > 0
+
+
+async def test_postgresql_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    outage = Fault(at_s=1.0, kind=FaultKind.POSTGRES_KILL, target="postgres", lasts_s=OUTAGE_SECONDS)
+    plan = Plan(
+        seed=1,
+        seconds=OUTAGE_SECONDS + 4.0,
+        buyers=20,
+        mix={},
+        failpoints={},
+        scripted=(outage,),
+        final_seconds_max=BUSY_SECONDS,
+    )
+
+    result = await run_trial(plan, tmp_path, print)
+
+    answers = read_answers(tmp_path / "answers.jsonl")
+    began_s = min(answer.sent_s for answer in answers) + outage.at_s
+    away = [answer for answer in answers if began_s + 1 < answer.sent_s < began_s + OUTAGE_SECONDS]
+    assert result.broken == [], result.violations
+    assert any(answer.accepted for answer in away)
+    assert {answer.code for answer in away if answer.status == 503} <= {"unavailable", "persistence_lagging"}
+    assert not any(answer.status in SERVER_ERRORS and answer.status != 503 for answer in answers)
+    assert any(answer.accepted for answer in answers if answer.sent_s > began_s + OUTAGE_SECONDS)
