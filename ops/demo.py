@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from domain.events import NewEvent
 from domain.identity import Role
 from domain.passwords import Passwords
 from domain.rebuilding import ensure_in_order
-from ops.credentials import DEMO_FILE, ROLES, demo_passwords, set_demo_complete
+from ops.credentials import DEMO_FILE, ROLES, demo_is_complete, demo_passwords, set_demo_complete
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,14 +64,16 @@ class Demo:
 async def make_demo(stores: Stores, data_dir: Path) -> Demo:
     """Make what is missing of the demo data and return it.
 
+    Passwords whose file was lost while the database was kept are set anew, and end the accounts' sessions.
+
     Raises:
         Unavailable: PostgreSQL or Redis cannot be asked; what was made stays, and the next run goes on.
         TimeoutError: the inventory was not rebuilt within INVENTORY_DEADLINE_SECONDS.
     """
     path = data_dir / DEMO_FILE
-    passwords = demo_passwords(path)
-    accounts = await _accounts(stores, passwords)
+    passwords, complete = demo_passwords(path), demo_is_complete(path)
     await ensure_in_order(stores)
+    accounts = await _accounts(stores, passwords, renew=not complete)
     event_ids = await _events(stores, next(account for account in accounts if account.role is Role.ORGANIZER))
     set_demo_complete(path)
     return Demo(passwords, event_ids[0])
@@ -93,12 +96,26 @@ def describe(demo: Demo, *, base_url: str) -> str:
     )
 
 
-async def _accounts(stores: Stores, passwords: dict[str, str]) -> list[Account]:
+async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -> list[Account]:
     hasher = Passwords()
     try:
-        return [await _account(stores, hasher, email, password) for email, password in passwords.items()]
+        accounts = [await _account(stores, hasher, email, password) for email, password in passwords.items()]
+        if renew:
+            for account in accounts:
+                await _renew(stores, hasher, account, passwords[account.email])
+        return accounts
     finally:
         hasher.close()
+
+
+async def _renew(stores: Stores, hasher: Passwords, account: Account, password: str) -> None:
+    """Give an account of an earlier demo the password that will be printed, if it has another."""
+    if await hasher.verify(password, account.password_hash):
+        return
+    _, ended = await stores.accounts.change_credentials(
+        account, password_hash=await hasher.hash(password), kept_session_id=uuid4(), now=datetime.now(UTC)
+    )
+    await stores.admission.sessions_ended(account.id, ended)
 
 
 async def _account(stores: Stores, hasher: Passwords, email: str, password: str) -> Account:

@@ -1,0 +1,47 @@
+"""The demo's passwords are those that are printed, also after their file was lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.passwords import Passwords
+from ops.credentials import DEMO_FILE, ROLES
+from ops.demo import make_demo
+
+
+@pytest.fixture
+def hasher():
+    passwords = Passwords()
+    yield passwords
+    passwords.close()
+
+
+async def fitting(stores, hasher, passwords):
+    """The demo accounts whose password is the one given for them."""
+    accounts = [await stores.accounts.find_by_email(email) for email in ROLES]
+    return {
+        account.email for account in accounts if await hasher.verify(passwords[account.email], account.password_hash)
+    }
+
+
+async def test_passwords_whose_file_was_lost_are_set_anew(stores, hasher, tmp_path):
+    first = await make_demo(stores, tmp_path)
+    (tmp_path / DEMO_FILE).unlink()
+
+    second = await make_demo(stores, tmp_path)
+
+    assert first.passwords != second.passwords
+    assert await fitting(stores, hasher, second.passwords) == set(ROLES)
+    assert await fitting(stores, hasher, first.passwords) == set()
+
+
+async def test_a_password_that_somebody_changed_is_left_alone_while_there_is_the_file(stores, hasher, tmp_path):
+    first = await make_demo(stores, tmp_path)
+    lost = tmp_path / "elsewhere"
+    lost.mkdir()
+    changed = await make_demo(stores, lost)
+
+    again = await make_demo(stores, tmp_path)
+
+    assert again.passwords == first.passwords
+    assert await fitting(stores, hasher, changed.passwords) == set(ROLES)
