@@ -63,7 +63,7 @@ def main() -> None:
         _say(f"{type(error).__name__}: {error}")
         sys.exit(EXIT_FAILED)
     _say(f"\n{report(results)}\n")
-    _keep(results, LATEST, "bench")
+    _keep(results, options.out, "bench")
     if options.keep:
         _keep(results, RESULTS, options.keep)
     missed = any(bar.met is False for bar in bars_of(results))
@@ -84,6 +84,7 @@ def _options() -> Namespace:
     option("--rush", action="store_true", help="a real on-sale by locust, instead of the standard bench")
     option("--all", action="store_true", help="the standard bench, growth and rush")
     option("--quick", action="store_true", help="one short round, to see that everything works")
+    option("--out", type=Path, default=LATEST, metavar="FOLDER", help="where the report and its pictures are left")
     option("--keep", metavar="NAME", help="keep the report and its pictures in loadtests/results")
     option("--strict", action="store_true", help="exit with 1 when a bar is not met")
     return parser.parse_args()
@@ -113,7 +114,7 @@ def _measure(options: Namespace, plan: Plan, load: Generator, results: Results, 
         growing.run()
     if options.all or options.rush:
         buyers = QUICK_RUSH_BUYERS if options.quick else None
-        results.rush = measure_rush(_made(folder / "rush"), LATEST, buyers=buyers, say=_say)
+        results.rush = measure_rush(_made(folder / "rush"), options.out, buyers=buyers, say=_say)
 
 
 def _made(folder: Path) -> Path:
@@ -123,7 +124,7 @@ def _made(folder: Path) -> Path:
 
 def _keep(results: Results, folder: Path, name: str) -> None:
     """Write the report as JSON and markdown, and its pictures beside it."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     folder.joinpath(f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     folder.joinpath(f"{name}.md").write_text(f"{report(results)}\n")
     for theme, picture in pictures(results).items():

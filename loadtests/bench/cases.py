@@ -197,7 +197,8 @@ class Bench:
 
     def _prepare_sold_out(self) -> Prepared:
         self._sold_out = self.crowd.sold_out_event()
-        (reply,) = self.crowd.ask([order(self._sold_out, token=self.crowd.buyers[1].token, key="look")], expected=409)
+        look = order(self._sold_out, token=self.crowd.buyers[1].token, key=uuid4().hex)
+        (reply,) = self.crowd.ask([look], expected=409)
         if b'"sold_out"' not in reply.body:
             message = f"expected sold_out, got {reply.body.decode()}"
             raise Unexpected(message)

@@ -17,6 +17,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Bounds of everything; the defaults take ten minutes, and five rounds are the fewest with a meaning.
 
     `only` are the letters of the cases, all when it is empty; `backlog` is what waits before it is drained.
+    There are `buyers_per_second` for each second of a case, more than are served in it.
     """
 
     rounds: int = 5
@@ -25,6 +26,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     full_seconds: int = 60
     backlog: int = 20_000
     connections: int = 64
+    buyers_per_second: int = 5_000
     only: str = ""
 
     def wants(self, letter: str) -> bool:
@@ -49,7 +51,7 @@ QUICK_GROWTH = GrowthPlan(
     rounds=1, seconds=1, backlog=2_000, events=300, bookings=10_000, records=2_000, pages=100, memory_bookings=2_000
 )
 
-QUICK = Plan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=4_000)
+QUICK = Plan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=2_000, buyers_per_second=2_000)
 """To see that everything works; its figures say little."""
 
 

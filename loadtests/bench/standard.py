@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from loadtests.bench.plan import Plan
     from loadtests.bench.results import Results
 
-BUYERS_PER_SECOND = 5_000
-"""Buyers there are for each second of a case: more than are served in it."""
-
 
 def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Callable[[str], None]) -> None:
     """Measure what the plan asks for; `results` grows as figures come in.
@@ -35,7 +32,7 @@ def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Cal
     """
     say("starting PostgreSQL, Valkey, API and worker")
     with Stack(folder, cores=Cores.of_this_machine()) as stack:
-        size = max(plan.backlog, plan.seconds * BUYERS_PER_SECOND)
+        size = max(plan.backlog, plan.seconds * plan.buyers_per_second)
         say(f"making {size} buyers")
         bench = Bench(stack, Crowd(stack, size=size), load, seconds=plan.seconds)
         # What is there by now stays; looking through it for garbage would hold up the clock.

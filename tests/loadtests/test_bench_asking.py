@@ -1,0 +1,154 @@
+"""The generators ask what was prepared, count what they are answered, and time it as a buyer would."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from loadtests.bench.client import ask_all
+from loadtests.bench.generator import Answered, Own, Unexpected, Wrk, check_all
+from loadtests.bench.machine import Cores, cpu_seconds
+from loadtests.bench.open_loop import ask_at
+from loadtests.bench.prepared import read_requests, request, write_requests
+from loadtests.target import TargetRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENERATORS = [Own, pytest.param(Wrk, marks=pytest.mark.skipif(shutil.which("wrk") is None, reason="no wrk here"))]
+
+STALL_S = 0.3
+
+
+class Answering(asyncio.Protocol):
+    """Answers with the status that stands in the path; `/stall` holds up the whole server."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        path = data.split(b" ", 2)[1]
+        if path == b"/stall":
+            # As a busy event loop does.
+            threading.Event().wait(STALL_S)
+        status = b"202" if path == b"/stall" else path[1:]
+        head = b"HTTP/1.1 " + status + b' Said\r\nETag: "' + status + b'"\r\n'
+        self.transport.write(head + (b"\r\n" if status == b"304" else b"content-length: 2\r\n\r\n{}"))
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """A server in a thread of its own; its URL."""
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(loop.create_server(Answering, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_each_prepared_request_is_sent_once(kind, tmp_path) -> None:
+    asked = [request("GET", "/202"), request("GET", "/409"), *[request("POST", "/202", body={"a": 1})] * 98]
+    prepared = write_requests(tmp_path / "requests", asked, again=False)
+
+    with answering() as url:
+        answered = kind(connections=8).fire(url, prepared, seconds=1)
+
+    assert answered.statuses == {202: 99, 409: 1}
+    assert answered.broken == 0
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_requests_that_may_repeat_do_until_the_time_is_over(kind, tmp_path) -> None:
+    prepared = write_requests(tmp_path / "requests", [request("GET", "/304")] * 3, again=True)
+
+    with answering() as url:
+        answered = kind(connections=2).fire(url, prepared, seconds=1)
+
+    assert answered.statuses.keys() == {304}
+    assert answered.count > 100
+    assert 0.5 < answered.seconds < 3
+
+
+def test_a_file_of_requests_is_nobody_elses(tmp_path) -> None:
+    prepared = write_requests(tmp_path / "requests", [b"GET /a", b"GET /b"], again=False)
+
+    assert list(read_requests(prepared)) == [b"GET /a", b"GET /b"]
+    assert prepared.path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("statuses", [{202: 10, 500: 1}, {409: 10}, {}])
+def test_an_answer_that_is_not_the_cases_is_worth_nothing(statuses) -> None:
+    answered = Answered(statuses=statuses, seconds=1.0, p50_ms=1.0, p99_ms=1.0)
+
+    with pytest.raises(Unexpected, match="expected 202 only"):
+        check_all(answered, expected=202, what="bookings")
+
+
+def test_neither_is_one_with_broken_connections() -> None:
+    answered = Answered(statuses={202: 10}, seconds=1.0, p50_ms=1.0, p99_ms=1.0, broken=1)
+
+    with pytest.raises(Unexpected, match="1 broken"):
+        check_all(answered, expected=202, what="bookings")
+
+
+def test_no_other_machine_is_asked(tmp_path) -> None:
+    prepared = write_requests(tmp_path / "requests", [b""], again=False)
+
+    with pytest.raises(TargetRefused):
+        Own(connections=1).fire("http://192.0.2.1:8000", prepared, seconds=1)
+
+
+def test_replies_come_in_the_order_of_requests() -> None:
+    statuses = [200, 404, 304, 202] * 5
+
+    with answering() as url:
+        replies = uvloop.run(ask_all(url, [request("GET", f"/{status}") for status in statuses], connections=3))
+
+    assert [reply.status for reply in replies] == statuses
+    assert replies[1].field(b"etag") == '"404"'
+
+
+def test_a_request_that_could_not_be_sent_in_time_counts_from_when_it_was_due() -> None:
+    """Whoever waits behind a stalled server has waited, whether or not the generator got round to asking."""
+    asked = [request("GET", "/stall"), *[request("GET", "/202")] * 20]
+
+    with answering() as url:
+        paced = uvloop.run(ask_at(url, asked, per_second=200))
+
+    assert paced.answered.statuses == {202: 21}
+    assert paced.answered.p50_ms > STALL_S * 1000 / 2
+
+
+def test_cpu_time_is_counted_with_children_that_have_ended() -> None:
+    burn = "import time\nuntil = time.process_time() + 0.2\nwhile time.process_time() < until: pass"
+    parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+
+        used_s = cpu_seconds(process.pid)
+
+        process.communicate(b"\n")
+    assert 0.2 <= used_s < 2
+
+
+def test_the_program_under_load_shares_its_core_with_nobody_where_there_are_two() -> None:
+    cores = Cores.of_this_machine()
+
+    assert len(cores.program) == 1
+    assert not cores.program & cores.others or cores.program == cores.others

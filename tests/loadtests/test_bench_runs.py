@@ -1,0 +1,77 @@
+"""The bench runs from one command, and a case that is answered wrongly ends it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from loadtests.bench.cases import Bench
+from loadtests.bench.crowd import Crowd
+from loadtests.bench.generator import Unexpected, generator
+from loadtests.bench.machine import Cores
+from loadtests.bench.results import Results
+from loadtests.bench.stack import Stack
+from tests.processes import ROOT
+
+EXIT_FAILED = 2
+
+
+@pytest.mark.timeout(300)
+def test_one_command_measures_every_case(tmp_path) -> None:
+    arguments = ["--quick", "--half-seconds", "1", "--full-seconds", "1", "--backlog", "500", "--out", str(tmp_path)]
+    bench = subprocess.run(
+        [sys.executable, "-m", "loadtests.bench", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+    assert bench.returncode == 0, bench.stdout + bench.stderr
+    found = msgspec.json.decode((tmp_path / "bench.json").read_bytes(), type=Results)
+    assert {measure.letter for measure in found.measures} == set("abcdefz")
+    assert all(each.count > 0 for measure in found.measures for each in measure.rounds)
+    assert found.drains[0].bookings == 500
+    assert found.halves[0].confirm_p99_ms > 0
+    assert found.full is not None
+    assert "POST /bookings, accepted" in bench.stdout
+    assert (tmp_path / "bench-rates.svg").exists()
+
+
+def test_a_run_that_cannot_be_had_is_no_figure() -> None:
+    bench = subprocess.run(
+        [sys.executable, "-m", "loadtests.bench", "--rounds", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert bench.returncode == EXIT_FAILED
+    assert "--rounds is 1 to" in bench.stdout
+
+
+@pytest.mark.timeout(120)
+def test_a_case_that_is_answered_wrongly_ends_the_bench(tmp_path) -> None:
+    """Bookings are refused by the limit here, which is not what either case expects."""
+    allowed = os.sched_getaffinity(0)
+    with Stack(tmp_path, cores=Cores.of_this_machine(), more={"LIMIT_BOOKING_CREATE": "1/min"}) as stack:
+        bench = Bench(stack, Crowd(stack, size=40), generator(connections=4), seconds=1, listed=1)
+        cases = {case.name: case for case in bench.own_cases()}
+
+        accepted = bench.measure(cases["book"])
+        with pytest.raises(Unexpected, match="429"):
+            bench.measure(cases["book"])
+
+        rows = stack.fetch("SELECT count(*) FROM bookings WHERE user_id <> $1", uuid4())
+
+    assert accepted.count == 40
+    assert rows[0][0] == 40
+    assert os.sched_getaffinity(0) == allowed
