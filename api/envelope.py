@@ -53,7 +53,11 @@ class Envelope:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        envelope = _Reply(scope, send)
+        bodiless = scope["method"] == "HEAD"
+        if bodiless:
+            # A copy: the server counts the body's bytes by the method that it was asked with.
+            scope = {**scope, "method": "GET"}
+        envelope = _Reply(scope, send, bodiless=bodiless)
         if self._hosts and _host(scope) not in self._hosts:
             await envelope.refuse(400)
             return
@@ -67,15 +71,13 @@ class Envelope:
 class _Reply:
     """One answer on its way out."""
 
-    def __init__(self, scope: dict[str, Any], send: Send) -> None:
+    def __init__(self, scope: dict[str, Any], send: Send, *, bodiless: bool) -> None:
         self._scope = scope
         self._send = send
         self._began_s = time.perf_counter()
-        self._bodiless = scope["method"] == "HEAD"
+        self._bodiless = bodiless
         self._headers: list[tuple[bytes, bytes]] = []
         self._started = False
-        if self._bodiless:
-            scope["method"] = "GET"
         request_id = _request_id(scope)
         self._request_id = scope["request_id"] = request_id.decode()
         self._headers += [(b"x-request-id", request_id), *SECURITY_HEADERS]

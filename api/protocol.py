@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -24,6 +25,12 @@ BODY_S = 10.0
 """From the end of the header to the end of the body: 64 KiB at the slowest mobile network."""
 
 
+LINGER_S = 1.0
+LINGER_BYTES_MAX = 262_144
+"""How much of what a refused caller still sends is thrown away, and for how long: closed at once, the connection
+would be reset, and the caller might never read why (RFC 9112, 9.6)."""
+
+
 class Phase(StrEnum):
     """What a connection is waiting for."""
 
@@ -31,9 +38,18 @@ class Phase(StrEnum):
     HEADER = "header"
     BODY = "body"
     COMPLETE = "complete"
+    REFUSED = "refused"
 
 
 PATIENCE_S = {Phase.NEW: HEADER_S, Phase.HEADER: HEADER_S, Phase.BODY: BODY_S}
+
+
+HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(?::\d{0,5})?|\[[0-9A-Fa-f:.]+\](?::\d{0,5})?")
+"""A name or address, and a port (RFC 3986, 3.2.2)."""
+
+
+class BadHost(Exception):
+    """The request does not say, once and properly, what host it is for; ends the parser."""
 
 
 class TooLarge(Exception):
@@ -45,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _phase = Phase.NEW
     _header_bytes = 0
+    _thrown_away_bytes = 0
     _refused_with = 400
     _timer: asyncio.TimerHandle | None = None
 
@@ -61,7 +78,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and wait for what is still missing."""
         phase = self._phase
+        if phase is Phase.REFUSED:
+            self._throw_away(data)
+            return
         super().data_received(data)
+        if self._phase is Phase.REFUSED:
+            return
         if self._phase is Phase.HEADER:
             self._header_bytes += len(data)
             if self._header_bytes > HEADER_BYTES_MAX:
@@ -86,6 +108,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) > URL_BYTES_MAX:
             self._refused_with = 414
             raise TooLarge
+        hosts = [value for name, value in self.headers if name == b"host"]
+        old = self.parser.get_http_version() == "1.0" and not hosts
+        if not old and (len(hosts) != 1 or not HOST.fullmatch(hosts[0])):
+            # RFC 9112, 3.2: which of two names is asked for, two servers may read differently.
+            raise BadHost
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -123,10 +150,25 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_problem(status))
-        self.transport.close()
+        self._linger()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and listen a little longer to what nobody reads."""
+        self._phase = Phase.REFUSED
+        if self.pipeline or not self.transport.can_write_eof():
+            # An answer to an earlier request may be under way: it ends here.
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _throw_away(self, data: bytes) -> None:
+        self._thrown_away_bytes += len(data)
+        if self._thrown_away_bytes > LINGER_BYTES_MAX:
+            self.transport.close()
 
 
 def _problem(status: int) -> bytes:
