@@ -57,9 +57,12 @@ FAILURES = (
 def main() -> None:
     """Run; exits with 2 when an answer was not as it should be, and with `--strict` with 1 when a bar is not met."""
     options = _options()
+    found: list[Results] = []
     try:
-        results = _run(options)
+        results = _run(options, found)
     except FAILURES as error:
+        for unfinished in found:
+            _say(f"\nuntil it failed:\n\n{report(unfinished)}\n")
         _say(f"{type(error).__name__}: {error}")
         sys.exit(EXIT_FAILED)
     _say(f"\n{report(results)}\n")
@@ -90,7 +93,8 @@ def _options() -> Namespace:
     return parser.parse_args()
 
 
-def _run(options: Namespace) -> Results:
+def _run(options: Namespace, found: list[Results]) -> Results:
+    """Measure; `found` is given the results before there are any, so that a failure does not take them along."""
     plan = plan_of(options)
     load = generator(connections=plan.connections)
     results = Results(
@@ -99,6 +103,7 @@ def _run(options: Namespace) -> Results:
         options=structs.asdict(plan),
         generator=load.name,
     )
+    found.append(results)
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
         _measure(options, plan, load, results, Path(folder))
     return results
