@@ -81,6 +81,7 @@ async def test_a_banned_attendee_keeps_its_bookings_and_sees_them_once_it_is_let
 
 
 async def test_the_last_admin_stays_and_nobody_bans_itself(callers):
+    """S26: nor demoted, nor closed."""
     admin = await callers.admin()
 
     demoted = await admin.patch(f"/api/v1/admin/users/role/{admin.id}", {"role": "attendee"})
@@ -93,6 +94,7 @@ async def test_the_last_admin_stays_and_nobody_bans_itself(callers):
 
 
 async def test_every_action_leaves_an_audit_entry(callers):
+    """S27: in the transaction of the change."""
     admin, organizer = await callers.admin(), await callers.organizer()
     event = await organizer.make_event()
     await admin.patch(f"/api/v1/admin/users/role/{organizer.id}", {"role": "attendee"})

@@ -21,6 +21,7 @@ async def _preflight(client, origin):
 
 
 async def test_only_named_origins_may_call(clean, unlimited):  # noqa: ARG001
+    """S23: origins are exact."""
     async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
         named, other = await _preflight(client, SHOP), await _preflight(client, "https://shop.example.org.evil.example")
         read = await client.get("/api/v1/events", headers={"Origin": SHOP})
@@ -38,6 +39,7 @@ async def test_without_named_origins_none_may_call(client):
 
 
 async def test_only_named_hosts_are_answered(clean, unlimited):  # noqa: ARG001
+    """S23: when a list of hosts is set."""
     async with serving(unlimited.model_copy(update={"allowed_hosts": ("onsale.test",)})) as client:
         ours = await client.get("/health/live")
         other = await client.get("/health/live", headers={"Host": "evil.example"})
@@ -47,6 +49,7 @@ async def test_only_named_hosts_are_answered(clean, unlimited):  # noqa: ARG001
 
 
 async def test_a_trusted_proxy_is_believed_up_to_the_first_hop_nobody_vouches_for(settings, clean):  # noqa: ARG001
+    """S13: the right-most hop that is not trusted counts."""
     proxies = Settings.model_validate({"trusted_proxies": "127.0.0.0/8, 10.0.0.0/8"}).trusted_proxies
     few = settings.model_copy(update={"trusted_proxies": proxies, "limit_default": Limit.parse("1/3600")})
     async with serving(few) as client:

@@ -50,6 +50,7 @@ def _status(received):
 
 
 async def test_what_is_no_proper_header_is_a_problem(api):
+    """S20: bounds of the header."""
     for sent, status in NO_HEADERS:
         received, _ = await _exchange(api.url, sent)
 
@@ -60,6 +61,7 @@ async def test_what_is_no_proper_header_is_a_problem(api):
 
 
 async def test_callers_who_do_not_finish_are_sent_away(client, monkeypatch):
+    """S20: deadlines for header and body."""
     for phase in (Phase.NEW, Phase.HEADER, Phase.BODY):
         monkeypatch.setitem(PATIENCE_S, phase, 0.3)
     bodiless_request = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"

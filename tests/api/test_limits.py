@@ -21,6 +21,7 @@ def strict(settings):
 
 
 async def test_a_limit_counts_over_two_processes_at_once(callers, strict):
+    """S12: exact, over processes, 404s counted."""
     caller = await callers.attendee()
     async with serving(strict) as here, serving(strict) as there:
         both = (caller.through(here), caller.through(there))
@@ -62,6 +63,7 @@ async def test_one_account_does_not_use_up_anothers_limit(callers, strict):
 
 
 async def test_logins_are_counted_by_address_and_account(callers, limited_client):
+    """S11: nobody locks another account out."""
     caller, other = await callers.attendee(), await callers.attendee()
 
     wrong = [
@@ -100,6 +102,7 @@ async def test_signups_are_counted_by_address(limited_client):
 
 
 async def test_addresses_have_limits_of_their_own(clean, settings):  # noqa: ARG001
+    """S12: an IPv6 network of 64 bits counts as one."""
     few = settings.model_copy(update={"limit_default": Limit.parse("1/3600")})
     async with (
         serving(few, client=("2001:db8::1", 1)) as one,
@@ -112,6 +115,7 @@ async def test_addresses_have_limits_of_their_own(clean, settings):  # noqa: ARG
 
 
 async def test_a_header_does_not_change_the_address_unless_a_trusted_proxy_sent_it(clean, settings):  # noqa: ARG001
+    """S13: nobody is trusted by default."""
     few = settings.model_copy(update={"limit_default": Limit.parse("1/3600")})
     async with serving(few) as client:
         first = await client.get("/api/v1/events", headers={"X-Forwarded-For": "192.0.2.1"})
@@ -121,6 +125,7 @@ async def test_a_header_does_not_change_the_address_unless_a_trusted_proxy_sent_
 
 
 async def test_without_redis_reads_pass_and_logins_are_refused(limited_client, callers, valkey):
+    """S12: fails open for what reads, closed for the rest."""
     caller = await callers.attendee()
     valkey.stop()
 

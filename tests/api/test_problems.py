@@ -237,6 +237,7 @@ async def test_a_sane_request_id_is_kept(client):
 
 
 async def test_every_answer_has_the_security_headers(client):
+    """S23: on every answer, errors and pages too."""
     for path in PATHS:
         headers = (await client.get(path)).headers
 
@@ -279,6 +280,7 @@ async def test_an_address_is_taken_however_it_is_spelled(client):
 
 
 async def test_wrong_password_and_unknown_address_are_answered_alike(callers, client):
+    """S8: the same status, body and header fields."""
     caller = await callers.attendee()
 
     wrong = await client.post("/api/v1/auth/login", json={"email": caller.email, "password": "not this one"})

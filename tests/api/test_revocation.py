@@ -68,6 +68,7 @@ FATES = [_nothing, _wipe, _restart, _down]
 async def test_an_ended_token_is_dead_everywhere(  # noqa: PLR0913, PLR0917  (what ends it, and what happens then)
     callers, other_client, stores, valkey, end, fate
 ):
+    """S5: PostgreSQL is the truth, Redis is told before the answer."""
     admin, caller = await callers.admin(), await callers.attendee()
     there = caller.through(other_client)
     assert (await there.get("/api/v1/me")).status_code == 200
@@ -84,6 +85,7 @@ async def test_an_ended_token_is_dead_everywhere(  # noqa: PLR0913, PLR0917  (wh
 
 
 async def test_a_living_token_works_while_redis_is_down_but_does_not_book(callers, valkey):
+    """S6: sessions are asked of PostgreSQL; what cannot be counted is refused."""
     caller, event = await callers.attendee(), await (await callers.organizer()).make_event()
     valkey.stop()
 
@@ -117,6 +119,7 @@ async def test_a_new_password_ends_every_other_session(callers):
 
 
 async def test_a_refresh_token_works_once_and_its_second_use_ends_the_session(callers):
+    """S4: exchanged by one conditional statement; reuse is a theft."""
     caller = await callers.attendee()
 
     fresh = await caller.get("/api/v1/auth/refresh_token", token=caller.refresh_token)

@@ -64,6 +64,7 @@ CREDENTIALS = ("/auth/login", "/auth/signup")
 
 
 def test_every_route_has_a_row(settings):
+    """S14: a new route without a row fails."""
     routes = {
         f"{method} {route.path_format}"
         for route in create_app(settings).app.routes
@@ -75,6 +76,7 @@ def test_every_route_has_a_row(settings):
 
 @pytest.mark.parametrize("who", sorted(ANYONE))
 async def test_a_caller_may_what_its_role_may_and_nothing_else(callers, client, who):
+    """S14: every role on every route."""
     wrong = {}
     caller = await _caller(callers, who)
     for row in sorted(MAY, key=lambda row: ("logout" in row, "refresh" in row, row)):
@@ -116,6 +118,8 @@ async def _status(client, caller, row):
 
 
 def test_a_route_that_declares_nothing_does_not_start(settings):
+    """S15: deny by default."""
+
     @get("/undeclared")
     async def undeclared() -> None:
         """Says not who may call it."""

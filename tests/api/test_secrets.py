@@ -13,6 +13,7 @@ FORGED = "canary.token.7c1e"
 
 
 async def test_what_callers_send_in_confidence_stays_there(clean, processes, valkey):
+    """S28: secrets planted everywhere, looked for everywhere."""
     api = processes.api(RATE_LIMITS="on", LOG_FORMAT="json")
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
         answers = await _confide(client)

@@ -36,6 +36,7 @@ async def test_two_spellings_of_a_letter_are_one_password(passwords):
 
 
 async def test_a_hash_costs_what_owasp_asks_for(passwords):
+    """S9: argon2id with 19 MiB and two passes."""
     parameters = extract_parameters(await passwords.hash("a fine long password"))
 
     assert (parameters.type.name, parameters.memory_cost, parameters.time_cost) == ("ID", 19_456, 2)
@@ -55,6 +56,7 @@ async def test_nothing_matches_no_hash(passwords, kept):
 
 
 async def test_an_unknown_account_costs_as_much_as_a_wrong_password(passwords):
+    """S8: the same work, whoever there is."""
     kept = await passwords.hash("a fine long password")
     verified = []
     passwords._matches = lambda *given: verified.append(given) is not None
@@ -66,6 +68,7 @@ async def test_an_unknown_account_costs_as_much_as_a_wrong_password(passwords):
 
 
 async def test_more_logins_than_can_wait_are_refused_and_the_rest_served(passwords):
+    """S9: two threads and a short queue."""
     rush = THREADS_MAX + WAITING_MAX + 10
 
     answers = await asyncio.gather(

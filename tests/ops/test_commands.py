@@ -59,6 +59,7 @@ def test_the_books_of_a_demo_are_in_order(operator):
 
 
 def test_an_administrator_is_made_once(operator):
+    """S26: on the command line only."""
     command = ["create-admin", "--email", "Root@Example.org", "--password-stdin"]
 
     made = onsale(command, operator, stdin="a long enough password\n")

@@ -87,6 +87,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(folder, settings, n
 
 
 def test_the_secret_is_made_once_and_for_the_owner_alone(folder):
+    """S1: the embedded stack's own."""
     first = EmbeddedStack(folder).environment()["JWT_SECRET"]
     second = EmbeddedStack(folder).environment()["JWT_SECRET"]
 

@@ -53,6 +53,7 @@ def test_a_limit_that_is_none_is_refused_by_its_name(monkeypatch, name):
     ids=["published", "changeme", "in capitals", "one byte short"],
 )
 def test_a_secret_that_is_none_is_refused_and_not_shown(monkeypatch, secret):
+    """S1: the message names the setting and shows no secret."""
     monkeypatch.setenv("JWT_SECRET", secret)
 
     with pytest.raises(SettingsRefused) as refused:
