@@ -296,6 +296,12 @@ def _log_warnings_only() -> None:
     import structlog
 
     structlog.configure(
+        # Tracebacks without locals: they hold passwords.
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
