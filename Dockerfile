@@ -23,7 +23,8 @@ ENV PATH=/venv/bin:$PATH \
     DATA_DIR=/var/lib/onsale \
     HOST=0.0.0.0 \
     PORT=8000 \
-    LOG_FORMAT=json
+    LOG_FORMAT=json \
+    REQUEST_LOG=on
 USER onsale
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> ASGIApp:
     Raises:
         Undeclared: a route does not say who may call it, and how often.
     """
-    return Envelope(create_litestar(settings), hosts=settings.allowed_hosts)
+    return Envelope(create_litestar(settings), hosts=settings.allowed_hosts, logs_requests=settings.request_log == "on")
 
 
 def create_litestar(settings: Settings) -> Litestar:

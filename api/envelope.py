@@ -44,8 +44,9 @@ class Envelope:
     answers adds header fields.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...] = (), logs_requests: bool = False) -> None:
         self.app = app
+        self._logs_requests = logs_requests
         self._hosts = frozenset(host.lower().encode() for host in hosts)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  (gets keys of ours)
@@ -57,7 +58,7 @@ class Envelope:
         if bodiless:
             # A copy: the server counts the body's bytes by the method that it was asked with.
             scope = {**scope, "method": "GET"}
-        envelope = _Reply(scope, send, bodiless=bodiless)
+        envelope = _Reply(scope, send, bodiless=bodiless, logged=self._logs_requests)
         if self._hosts and _host(scope) not in self._hosts:
             await envelope.refuse(400)
             return
@@ -71,11 +72,12 @@ class Envelope:
 class _Reply:
     """One answer on its way out."""
 
-    def __init__(self, scope: dict[str, Any], send: Send, *, bodiless: bool) -> None:
+    def __init__(self, scope: dict[str, Any], send: Send, *, bodiless: bool, logged: bool) -> None:
         self._scope = scope
         self._send = send
         self._began_s = time.perf_counter()
         self._bodiless = bodiless
+        self._logged = logged
         self._headers: list[tuple[bytes, bytes]] = []
         self._started = False
         request_id = _request_id(scope)
@@ -99,12 +101,20 @@ class _Reply:
         await self._send(message)
 
     def _count(self, status: int) -> None:
-        requests.count(
-            method=self._scope["method"],
-            route=self._scope.get("path_template", NO_ROUTE),
-            status=status,
-            seconds=time.perf_counter() - self._began_s,
-        )
+        method, route = self._scope["method"], self._scope.get("path_template", NO_ROUTE)
+        seconds = time.perf_counter() - self._began_s
+        requests.count(method=method, route=route, status=status, seconds=seconds)
+        if self._logged:
+            # The route, not the path: what callers make up in paths and queries is nobody's to keep.
+            log.info(
+                "request",
+                request_id=self._request_id,
+                method=method,
+                route=route,
+                status=status,
+                ms=round(seconds * 1000, 1),
+                account=_account(self._scope),
+            )
 
     async def refuse(self, status: int) -> None:
         """Answer a problem of this status, if nothing was answered yet."""
@@ -117,6 +127,12 @@ class _Reply:
         headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _account(scope: dict[str, Any]) -> str | None:
+    """Whose token it was, None without one."""
+    token = scope.get("user")
+    return str(token.account_id) if token else None
 
 
 def _host(scope: dict[str, Any]) -> bytes | None:

@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     api_processes: int = Field(1, ge=1, le=64, description="API processes `onsale up` starts.")
     worker_processes: int = Field(1, ge=1, le=64, description="Worker processes `onsale up` starts.")
     log_format: Literal["console", "json"] = Field("console", description="`json` for production.")
+    request_log: Literal["on", "off"] = Field("off", description="`on` logs a line for every request that is answered.")
     rate_limits: Literal["on", "off"] = Field("on", description="`off` for load tests only.")
     limit_login: RateLimit = _limit(
         "5/min", "Logins per client address and e-mail; changes that ask for the password, per account."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 
 from tests.api.callers import Caller
@@ -14,7 +16,7 @@ FORGED = "canary.token.7c1e"
 
 async def test_what_callers_send_in_confidence_stays_there(clean, processes, valkey):
     """S28: secrets planted everywhere, looked for everywhere."""
-    api = processes.api(RATE_LIMITS="on", LOG_FORMAT="json")
+    api = processes.api(RATE_LIMITS="on", LOG_FORMAT="json", REQUEST_LOG="on")
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
         answers = await _confide(client)
         answers.append(await client.get("/metrics"))
@@ -28,6 +30,11 @@ async def test_what_callers_send_in_confidence_stays_there(clean, processes, val
         assert secret not in said
         assert secret.encode() not in b"\n".join(keys)
     assert {answer.status_code for answer in answers} >= {200, 401, 404, 422, 503}
+    lines = [json.loads(line) for line in api.output.splitlines()]
+    logged = [line for line in lines if line["event"] == "request"]
+    assert len(logged) >= len(answers)
+    assert {"request_id", "method", "route", "status", "ms", "account"} <= logged[0].keys()
+    assert {line["account"] is None for line in logged} == {True, False}
 
 
 async def _confide(client):
