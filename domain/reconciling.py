@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from domain.reconciliation import CounterBooks, Difference, Fault, Repair, confi
 from domain.refusals import CapacityBelowSold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from domain.bookings import Booking
     from domain.store.connect import Stores
@@ -59,12 +61,39 @@ async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool =
     """
     if event_id is not None:
         return await reconcile_page(stores, [event_id], fix=fix)
-    outcomes: list[Outcome] = await _relist_orphans(stores, fix=fix)
-    last = None
-    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
-        last = page[-1].id
+    return await reconcile_some(stores, None, seconds=math.inf, going_to=_nowhere, fix=fix)
+
+
+async def reconcile_some(
+    stores: Stores,
+    after: UUID | None,
+    *,
+    seconds: float,
+    going_to: Callable[[UUID | None], Awaitable[None]],
+    fix: bool = True,
+) -> list[Outcome]:
+    """Do a part of a pass: the events after `after`, from the first one on with None, until the time is up.
+
+    `going_to` is told the last event of a page before the page is read, so that one which takes too long is
+    not begun for ever, and None when the pass is complete.
+
+    Raises:
+        Unavailable: what was repaired until then stays repaired.
+    """
+    end_s = time.monotonic() + seconds
+    outcomes: list[Outcome] = await _relist_orphans(stores, fix=fix) if after is None else []
+    while page := await stores.catalog.after(after, limit=EVENTS_PER_PAGE):
+        after = page[-1].id
+        await going_to(after)
         outcomes += await reconcile_page(stores, [event.id for event in page], fix=fix)
+        if time.monotonic() >= end_s:
+            return outcomes
+    await going_to(None)
     return outcomes
+
+
+async def _nowhere(_: UUID | None) -> None:
+    """A pass that is not interrupted need not be gone on with."""
 
 
 async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:

@@ -7,16 +7,18 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from domain import reconciling
 from domain.audit import audit
 from domain.events import POOL_MAIN, user_counter
 from domain.partitions import partition_of_event
 from domain.reconciliation import Fault
-from domain.reconciling import reconcile
+from domain.reconciling import reconcile, reconcile_some
 from domain.refusals import SoldOut
 from domain.store.inventory import counters_key, mine_key, record_key, unpersisted_key
 from tests.books import pool, row, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import eventually, keep_persisting, persist_all
+from worker import jobs
 
 
 async def sold(stores, event, number=3):
@@ -350,3 +352,29 @@ async def test_the_audit_says_by_how_much(stores):
     assert (books.size, books.remaining, books.pending, books.confirmed, books.drift) == (100, 94, 1, 3, 2)
     assert not books.in_order
     await reconcile(stores)
+
+
+async def test_a_pass_that_is_cut_short_is_gone_on_with_behind_the_page_it_came_to(stores, monkeypatch):
+    monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 2)
+    events = sorted([(await make_event(stores)).id for _ in range(5)])
+    pages = []
+
+    async def going_to(event_id):
+        pages.append(event_id)
+
+    after = None
+    for _ in range(4):
+        await reconcile_some(stores, after, seconds=0, going_to=going_to)
+        after = pages[-1]
+    assert pages == [events[1], events[3], events[4], None]
+
+
+async def test_the_job_goes_through_every_event_though_each_time_it_stops_early(stores, monkeypatch):
+    monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 1)
+    monkeypatch.setattr(jobs, "RECONCILE_S", 0)
+    events = [await make_event(stores) for _ in range(3)]
+    for event in events:
+        await move(stores, event, POOL_MAIN, 1)
+    found = [await jobs.reconcile_all({"stores": stores, "redis": stores.queue}) for _ in range(4)]
+    assert sum(found) == len(events)
+    assert await reconcile(stores) == []
