@@ -5,6 +5,7 @@ One middleware, because each costs time: token, session and limit are one questi
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 KEY_CHARS_MAX = 255
 SCHEME = "bearer "
+
+_VISIBLE = re.compile("[!-~]+")
 
 
 class Door:
@@ -148,7 +151,7 @@ def idempotency_key(scope: Scope) -> str | None:
     if not keys:
         return None
     key = keys[0]
-    if len(keys) > 1 or not 1 <= len(key) <= KEY_CHARS_MAX or not all("!" <= character <= "~" for character in key):
+    if len(keys) > 1 or len(key) > KEY_CHARS_MAX or not _VISIBLE.fullmatch(key):
         pointer = "/Idempotency-Key"
         message = f"must be one header of 1 to {KEY_CHARS_MAX} visible ASCII characters"
         raise Invalid.at(pointer, message)

@@ -185,7 +185,8 @@ class Inventory:
             TermsStale, LookupNeeded: see there.
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
         """
-        partition = partition_of_event(new.event_id)
+        booking_id, event_id, user_id = str(new.id), str(new.event_id), str(new.user_id)
+        keys = self._booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
         claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
         opens_ms, closes_ms = terms.window_ms
         args: list[Any] = [
@@ -193,9 +194,9 @@ class Inventory:
             opens_ms,
             closes_ms,
             "checked" if looked_up else "fresh",
-            str(new.id),
-            str(new.event_id),
-            str(new.user_id),
+            booking_id,
+            event_id,
+            user_id,
             new.quantity,
             self._unpersisted_max,
             LAG_MS_MAX,
@@ -204,9 +205,7 @@ class Inventory:
         for claim in claims:
             args += (claim.counter, claim.quantity, claim.size)
         epoch = self._scripts.epoch
-        answer = await self._scripts.call(
-            "reserve", self._booking_keys(partition, new.id, new.event_id, new.user_id), args, epoch=looked_up_in
-        )
+        answer = await self._scripts.call("reserve", keys, args, epoch=looked_up_in)
         if answer[0] == b"reserved":
             return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
         if answer[0] == b"known":
@@ -240,7 +239,7 @@ class Inventory:
         epoch = self._scripts.epoch
         answer = await self._scripts.call(
             "release",
-            self._booking_keys(partition, booking.id, booking.event_id, booking.user_id),
+            self._booking_keys(partition, str(booking.id), str(booking.event_id), str(booking.user_id)),
             [
                 str(booking.id),
                 status,
@@ -404,7 +403,7 @@ class Inventory:
         ]
 
     @staticmethod
-    def _booking_keys(partition: int, booking_id: UUID, event_id: UUID, user_id: UUID) -> list[str]:
+    def _booking_keys(partition: int, booking_id: str, event_id: str, user_id: str) -> list[str]:
         tag = f"{{p{partition}}}"
         return [
             f"{tag}:epoch",
