@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -35,6 +36,10 @@ RETRY_AFTER_SECONDS = 1
 
 DATA_EXCEPTIONS = "22"
 """The class of SQLSTATE of what no column can hold and no statement count with (PostgreSQL, appendix A)."""
+
+BROKEN = (DBAPIError, PoolTimeoutError, InterfaceError, PostgresError, OSError, TimeoutError)
+"""What a database raises that cannot be asked. SQLAlchemy leaves the driver's own errors as they are while it
+prepares a new connection."""
 
 
 class Database:
@@ -100,7 +105,7 @@ class Database:
                 yield connection
         except IntegrityError:
             raise
-        except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
+        except BROKEN as error:
             if _sqlstate(error).startswith(DATA_EXCEPTIONS):
                 detail = "A value is not one that can be kept or looked for."
                 raise Invalid(detail, errors=[]) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
+from asyncpg import ConnectionDoesNotExistError, InterfaceError
+from sqlalchemy import event, text
 
 from domain.refusals import Invalid, Unavailable
 
@@ -34,6 +35,23 @@ async def test_a_server_that_takes_too_long_for_a_lock_is_unavailable(stores):
 
         with pytest.raises(Unavailable):
             await _take_the_lock_at_once(stores)
+
+
+@pytest.mark.parametrize("error", [InterfaceError("connection is closed"), ConnectionDoesNotExistError("closed")])
+async def test_a_connection_that_breaks_while_it_is_prepared_is_unavailable(stores, error):
+    """The driver's own error would end a worker that only had to come back later."""
+
+    def break_off(*_):
+        raise error
+
+    event.listen(stores.engine.engine.sync_engine, "connect", break_off)
+    try:
+        await stores.engine.engine.dispose()
+        with pytest.raises(Unavailable):
+            await _ask(stores, "SELECT :value", "1")
+    finally:
+        event.remove(stores.engine.engine.sync_engine, "connect", break_off)
+    await _ask(stores, "SELECT CAST(:value AS text)", "back")
 
 
 async def _take_the_lock_at_once(stores):
