@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from domain.bookings import Booking, BookingStatus, NewBooking
 from domain.events import POOL_MAIN, Terms, from_ms, to_ms
-from domain.partitions import PARTITIONS, partition_of_booking, partition_of_event
+from domain.partitions import PARTITIONS, partition_of_event
 from domain.refusals import (
     CapacityBelowSold,
     EventStarted,
@@ -27,6 +27,17 @@ from domain.refusals import (
     PerUserLimit,
     Refusal,
     SoldOut,
+)
+from domain.store.keys import (
+    booking_keys,
+    counters_key,
+    doorbell_key,
+    epoch_key,
+    lease_key,
+    mine_key,
+    partition_named_by,
+    record_key,
+    unpersisted_key,
 )
 from domain.store.pipeline import RETRY_AFTER_SECONDS
 
@@ -125,41 +136,6 @@ class Pulse(Struct, frozen=True):
     oldest_age_ms: int
 
 
-def epoch_key(partition: int) -> str:
-    """The epoch a partition sells in."""
-    return f"{{p{partition}}}:epoch"
-
-
-def counters_key(event_id: UUID) -> str:
-    """What is taken of each of an event's counters, and the terms in force."""
-    return f"{{p{partition_of_event(event_id)}}}:counters:{event_id}"
-
-
-def record_key(booking_id: UUID) -> str:
-    """A booking as it stands; it expires only when PostgreSQL has it."""
-    return f"{{p{_partition(booking_id)}}}:booking:{booking_id}"
-
-
-def unpersisted_key(partition: int) -> str:
-    """Bookings whose newest version is not yet in PostgreSQL, by time."""
-    return f"{{p{partition}}}:unpersisted"
-
-
-def doorbell_key(partition: int) -> str:
-    """There while a worker was told and has not emptied the set."""
-    return f"{{p{partition}}}:doorbell"
-
-
-def mine_key(partition: int, user_id: UUID) -> str:
-    """The unpersisted bookings of one account in a partition."""
-    return f"{{p{partition}}}:mine:{user_id}"
-
-
-def lease_key(partition: int) -> str:
-    """The worker that persists a partition now."""
-    return f"{{p{partition}}}:lease"
-
-
 class Inventory:
     """One typed method per script; see the header of each for what it promises."""
 
@@ -186,7 +162,7 @@ class Inventory:
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
         """
         booking_id, event_id, user_id = str(new.id), str(new.event_id), str(new.user_id)
-        keys = self._booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
+        keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
         claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
         opens_ms, closes_ms = terms.window_ms
         args: list[Any] = [
@@ -235,11 +211,11 @@ class Inventory:
             EventStarted: it is too late.
             InventoryUnavailable.
         """
-        partition = _partition(booking.id)
+        partition = partition_named_by(booking.id)
         epoch = self._scripts.epoch
         answer = await self._scripts.call(
             "release",
-            self._booking_keys(partition, str(booking.id), str(booking.event_id), str(booking.user_id)),
+            booking_keys(partition, str(booking.id), str(booking.event_id), str(booking.user_id)),
             [
                 str(booking.id),
                 status,
@@ -265,7 +241,7 @@ class Inventory:
 
     async def look(self, booking_id: UUID) -> Booking:
         """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
-        partition = _partition(booking_id)
+        partition = partition_named_by(booking_id)
         epoch = self._scripts.epoch
         answer = await self._scripts.call("look", [epoch_key(partition), record_key(booking_id)], [])
         if answer[0] == b"unknown":
@@ -280,7 +256,7 @@ class Inventory:
         Raises:
             InventoryUnavailable: that epoch is over.
         """
-        partition = _partition(booking.id)
+        partition = partition_named_by(booking.id)
         claims = terms.claims(user_id=booking.user_id, quantity=booking.quantity)
         fields: dict[str, Any] = {
             "event": str(booking.event_id),
@@ -401,26 +377,6 @@ class Inventory:
             Unpersisted(booking_id, int(record.get(b"epoch", 0)), _read_fields(booking_id, record) if record else None)
             for booking_id, record in zip(booking_ids, records, strict=True)
         ]
-
-    @staticmethod
-    def _booking_keys(partition: int, booking_id: str, event_id: str, user_id: str) -> list[str]:
-        tag = f"{{p{partition}}}"
-        return [
-            f"{tag}:epoch",
-            f"{tag}:counters:{event_id}",
-            f"{tag}:booking:{booking_id}",
-            f"{tag}:unpersisted",
-            f"{tag}:doorbell",
-            f"{tag}:mine:{user_id}",
-        ]
-
-
-def _partition(booking_id: UUID) -> int:
-    partition = partition_of_booking(booking_id)
-    if partition is None:
-        message = f"{booking_id} is no booking id"
-        raise ValueError(message)
-    return partition
 
 
 def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
