@@ -126,7 +126,7 @@ def declared_access(handler: BaseRouteHandler) -> Access | None:
 
 
 class Undeclared(Exception):
-    """A route says not who may call it, or names a limit that there is not."""
+    """A route says not who may call it, names a limit that there is not, or has its body read for nobody."""
 
 
 def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
@@ -139,6 +139,11 @@ def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
                 continue
             if declared is None or not {declared.limit, declared.limit_address or declared.limit} <= names:
                 message = f"{route.path} {sorted(handler.http_methods)}: declare access(roles, limit=…) on its handler"
+                raise Undeclared(message)
+            if declared.keyed and not declared.lane:
+                message = (
+                    f"{route.path} {sorted(handler.http_methods)}: what is keyed is for a lane=… to answer"
+                )
                 raise Undeclared(message)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from litestar import Litestar, get
+from litestar import Litestar, get, post
 
 from api.access import Undeclared, access, check_declared, rules_of
 from api.app import create_app
@@ -135,3 +135,12 @@ def test_a_limit_that_there_is_not_does_not_start(settings):
 
     with pytest.raises(Undeclared):
         check_declared(Litestar([mistyped], logging_config=None), rules_of(settings))
+
+
+def test_a_body_that_is_read_at_the_door_for_nobody_does_not_start(settings):
+    @post("/", **access(frozenset(), keyed=lambda body: body.decode()))
+    async def robbed() -> None:
+        """Its body is read before it, and by no lane."""
+
+    with pytest.raises(Undeclared, match="lane"):
+        check_declared(Litestar([robbed], logging_config=None), rules_of(settings))

@@ -23,7 +23,8 @@ from loadtests.target import TargetRefused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GENERATORS = [Own, pytest.param(Wrk, marks=pytest.mark.skipif(shutil.which("wrk") is None, reason="no wrk here"))]
+NO_WRK = "wrk is a package of the operating system that this project does not install; without it the bench uses Own"
+GENERATORS = [Own, pytest.param(Wrk, marks=pytest.mark.skipif(shutil.which("wrk") is None, reason=NO_WRK))]
 
 STALL_S = 0.3
 
