@@ -141,9 +141,7 @@ def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
                 message = f"{route.path} {sorted(handler.http_methods)}: declare access(roles, limit=…) on its handler"
                 raise Undeclared(message)
             if declared.keyed and not declared.lane:
-                message = (
-                    f"{route.path} {sorted(handler.http_methods)}: what is keyed is for a lane=… to answer"
-                )
+                message = f"{route.path} {sorted(handler.http_methods)}: what is keyed is for a lane=… to answer"
                 raise Undeclared(message)
 
 
