@@ -19,7 +19,7 @@ from domain.partitions import PARTITIONS, partition_of_event
 from domain.persisting import BATCH_MAX, settlements, write, write_off
 from domain.refusals import InventoryUnavailable, Unavailable
 from domain.sabotage import Failpoint, reach
-from domain.store.keys import counters_key, epoch_key
+from domain.store.key_names import counters_key, epoch_key
 from domain.store.ledger import EpochOver
 from domain.store.progress import Progress, tell
 

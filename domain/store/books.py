@@ -20,7 +20,7 @@ from domain.bookings import Booking, BookingStatus
 from domain.events import POOL_MAIN, from_ms
 from domain.partitions import partition_of_booking, partition_of_event
 from domain.reconciliation import Counted, CounterBooks, StoredBooks
-from domain.store.keys import counters_key, epoch_key, mine_key, record_key, unpersisted_key
+from domain.store.key_names import counters_key, epoch_key, mine_key, record_key, unpersisted_key
 from domain.store.ledger import IDLE_MS_MAX, read_booking
 from domain.store.schema import bookings, events, pools, repairs
 

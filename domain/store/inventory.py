@@ -28,7 +28,7 @@ from domain.refusals import (
     Refusal,
     SoldOut,
 )
-from domain.store.keys import (
+from domain.store.key_names import (
     booking_keys,
     counters_key,
     doorbell_key,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from domain.events import POOL_MAIN
 from domain.identity import Role
 from domain.partitions import random_booking_id
-from domain.store.keys import record_key
+from domain.store.key_names import record_key
 from ops.minting import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from redis import Redis
 
 from domain.partitions import PARTITIONS
 from domain.settings import Settings
-from domain.store.keys import unpersisted_key
+from domain.store.key_names import unpersisted_key
 from loadtests.bench.machine import Cores, cpu_seconds
 from loadtests.stack import StackFailed
 from ops.embedded import EmbeddedStack

@@ -17,7 +17,7 @@ from domain.partitions import PARTITIONS, booking_id_for_key
 from domain.reconciling import reconcile
 from domain.refusals import Unavailable
 from domain.store.connect import open_stores
-from domain.store.keys import counters_key, unpersisted_key
+from domain.store.key_names import counters_key, unpersisted_key
 from ops.chaos.answers import Answer, Order
 from ops.chaos.servers import hash_of
 from ops.chaos.watch import Sight

@@ -11,7 +11,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from domain.events import POOL_MAIN
-from domain.store.keys import counters_key
+from domain.store.key_names import counters_key
 from ops.chaos.servers import hash_of
 
 if TYPE_CHECKING:

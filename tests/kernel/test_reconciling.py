@@ -14,7 +14,7 @@ from domain.partitions import partition_of_event
 from domain.reconciliation import Fault
 from domain.reconciling import reconcile, reconcile_some
 from domain.refusals import SoldOut
-from domain.store.keys import counters_key, mine_key, record_key, unpersisted_key
+from domain.store.key_names import counters_key, mine_key, record_key, unpersisted_key
 from tests.books import pool, row, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import eventually, keep_persisting, persist_all

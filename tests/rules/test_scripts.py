@@ -17,7 +17,7 @@ from domain.reconciling import reconcile
 from domain.refusals import IdempotencyKeyReused
 from domain.settings import Limit
 from domain.store.admission import Ask, Rule
-from domain.store.keys import counters_key, mine_key, unpersisted_key
+from domain.store.key_names import counters_key, mine_key, unpersisted_key
 from domain.store.scripts import FENCED_SCRIPTS, REBUILD_SCRIPTS, sha1, source
 from domain.tokens import Token, TokenKind
 from tests.books import retire
