@@ -1,6 +1,6 @@
 """How far the rebuild under way has come, for whoever looks at metrics. Redis forgets it by itself.
 
-Fails open: it is told beside the rebuild's own work, which fails for itself where Redis is away.
+Fails with Redis, as the rebuild does that tells it; nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Progress(Struct, frozen=True):
 
 
 async def tell(pipeline: Pipeline, progress: Progress) -> None:
-    """Say how far it is."""
+    """Say how far it is; raises Unavailable."""
     fields = ("epoch", progress.epoch, "done", progress.done, "of", progress.of)
     await pipeline.call("HSET", PROGRESS_KEY, *fields)
     await pipeline.call("EXPIRE", PROGRESS_KEY, KEPT_S)
 
 
 async def told(pipeline: Pipeline) -> Progress | None:
-    """What was said last, None when no rebuild was lately."""
+    """What was said last, None when no rebuild was lately; raises Unavailable."""
     found = await pipeline.call("HMGET", PROGRESS_KEY, "epoch", "done", "of")
     return None if None in found else Progress(*map(int, found))
