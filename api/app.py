@@ -22,6 +22,7 @@ from api.openapi import HEADERS
 from api.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.process import STATE, open_process
 from api.routes import PREFIX, api_routes
+from domain.garbage import spare_what_stays
 from domain.refusals import Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def _serving(settings: Settings) -> Callable[[Litestar], Any]:
                 # The epoch is learned with the first request that PostgreSQL answers.
                 log.warning("started_without_database")
             app.state[STATE] = process
+            spare_what_stays()
             yield
 
     return serving

@@ -180,7 +180,7 @@ class EventPlain(Struct, frozen=True, kw_only=True):
         )
 
 
-class BookingShown(Struct, frozen=True):
+class BookingShown(Struct, frozen=True, gc=False):
     """A booking; `pending` until it is in PostgreSQL. `reason` says why it was rejected or cancelled for its owner."""
 
     id: UUID

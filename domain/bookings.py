@@ -36,7 +36,7 @@ HOLDING = frozenset({BookingStatus.PENDING, BookingStatus.CONFIRMED})
 """States in which a booking's claims are taken."""
 
 
-class Claim(Struct, frozen=True, array_like=True):
+class Claim(Struct, frozen=True, array_like=True, gc=False):
     """So many of one counter, of which there are `size` in all."""
 
     counter: str
@@ -44,7 +44,7 @@ class Claim(Struct, frozen=True, array_like=True):
     size: int
 
 
-class NewBooking(Struct, frozen=True):
+class NewBooking(Struct, frozen=True, gc=False):
     """A booking somebody asks for; `claims` are computed from the event's terms at that moment."""
 
     id: UUID
@@ -53,7 +53,7 @@ class NewBooking(Struct, frozen=True):
     quantity: int
 
 
-class Booking(Struct, frozen=True):
+class Booking(Struct, frozen=True, gc=False):
     """A booking as it stands.
 
     `version` grows with every change; PostgreSQL keeps the highest it has seen.
@@ -76,7 +76,7 @@ class Booking(Struct, frozen=True):
         return self.status in FINAL
 
 
-class Reservation(Struct, frozen=True):
+class Reservation(Struct, frozen=True, gc=False):
     """What a request for places got: the booking, and whether an earlier request had made it."""
 
     booking: Booking

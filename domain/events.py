@@ -93,7 +93,7 @@ class Event(Struct, frozen=True, kw_only=True):
         )
 
 
-class Terms(Struct, frozen=True, kw_only=True):
+class Terms(Struct, frozen=True, kw_only=True, gc=False):
     """The terms of a sale, as API processes cache them and the inventory verifies them by `token`.
 
     Places are sold from `opens_ms` to before `closes_ms`, milliseconds since 1970 on Redis' clock.

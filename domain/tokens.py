@@ -49,7 +49,7 @@ class TokenKind(StrEnum):
     REFRESH = "rt+jwt"
 
 
-class Token(Struct, frozen=True, kw_only=True):
+class Token(Struct, frozen=True, kw_only=True, gc=False):
     """What a verified token says.
 
     `epoch` is the account's `token_epoch` it was made under. Times are seconds since 1970.

@@ -13,6 +13,7 @@ from arq import cron
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from domain.garbage import spare_what_stays
 from domain.logs import configure_logs
 from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
@@ -128,6 +129,7 @@ async def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_stores(settings) as stores:
+        spare_what_stays()
         await serve(stores, stop)
         log.info("worker_stopped")
         reach(Failpoint.SHUTTING_DOWN)

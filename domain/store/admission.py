@@ -79,7 +79,7 @@ class Rule(Struct, frozen=True, kw_only=True):
         return cls(name=name, quota=limit.count, period_s=limit.period_s, fails_open=fails_open)
 
 
-class Admitted(Struct, frozen=True):
+class Admitted(Struct, frozen=True, gc=False):
     """A request that may go on: what is left of its limit, and when all of it will be back."""
 
     rule: Rule | None
@@ -91,7 +91,7 @@ UNCOUNTED = Admitted(None)
 """A request no limit was asked for, or none could be."""
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """What a request needs to be admitted for.
 
     `subject` is what the rule counts by besides the account. `key` is the caller's idempotency key, and

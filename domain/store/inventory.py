@@ -90,7 +90,7 @@ class RecordUnknown(Exception):
         self.epoch = epoch
 
 
-class Reserved(Struct, frozen=True):
+class Reserved(Struct, frozen=True, gc=False):
     """A booking that holds its claims, in the epoch its script ran in.
 
     `ring`: nobody was told yet that the partition has work.
