@@ -5,7 +5,6 @@ A route that declares nothing does not start (`check_declared`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from litestar.openapi.datastructures import ResponseSpec
@@ -48,7 +47,7 @@ class Access(Struct, frozen=True, kw_only=True):
 
     `limit` names the rule that counts its requests, by account or, without one, by address; `limit_address`
     one that counts by address, besides it or, where no account is needed, instead of it. `lane` answers at
-    the door (see `api.lane`), and there `keyed` reads from a body what an idempotency key stands for.
+    the door (see `api.lane`).
     """
 
     roles: frozenset[Role]
@@ -57,7 +56,6 @@ class Access(Struct, frozen=True, kw_only=True):
     token: TokenKind = TokenKind.ACCESS
     per_session: bool = False
     lane: Lane | None = None
-    keyed: Callable[[bytes], str] | None = None
     reads: tuple[str, ...] = ()
 
 
@@ -73,7 +71,6 @@ def access(  # noqa: PLR0913  (what there is to declare)
     token: TokenKind = TokenKind.ACCESS,
     per_session: bool = False,
     lane: Lane | None = None,
-    keyed: Callable[[bytes], str] | None = None,
     refuses: tuple[type[Refusal], ...] = (),
     reads: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -88,7 +85,6 @@ def access(  # noqa: PLR0913  (what there is to declare)
         token=token,
         per_session=per_session,
         lane=lane,
-        keyed=keyed,
         reads=reads,
     )
     guarded = (Unauthenticated, Forbidden) if roles else ()
@@ -126,7 +122,7 @@ def declared_access(handler: BaseRouteHandler) -> Access | None:
 
 
 class Undeclared(Exception):
-    """A route says not who may call it, names a limit that there is not, or has its body read for nobody."""
+    """A route says not who may call it, names a limit that there is not, or has keys that stand for nothing."""
 
 
 def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
@@ -140,8 +136,10 @@ def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
             if declared is None or not {declared.limit, declared.limit_address or declared.limit} <= names:
                 message = f"{route.path} {sorted(handler.http_methods)}: declare access(roles, limit=…) on its handler"
                 raise Undeclared(message)
-            if declared.keyed and not declared.lane:
-                message = f"{route.path} {sorted(handler.http_methods)}: what is keyed is for a lane=… to answer"
+            if declared.lane and declared.lane.keyed and not declared.lane.takes:
+                message = (
+                    f"{route.path} {sorted(handler.http_methods)}: its keys stand for a body that its lane never reads"
+                )
                 raise Undeclared(message)
 
 

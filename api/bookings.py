@@ -18,8 +18,8 @@ from api.cursors import LIMIT_DEFAULT, Cursor, Limit, cut, read_cursor, write_cu
 from api.following import STREAM_MEDIA_TYPE, changes
 from api.guards import check_owns_booking, check_owns_event
 from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
-from api.lane import Answer, Call, answered_at_the_door
-from api.preferences import accepts, applied, booking_etag, booking_headers, matches, wait_s
+from api.lane import Answer, Call, Lane, answered_at_the_door
+from api.preferences import accepts, booking_etag, booking_fields, booking_headers, matches, wait_s
 from api.process import Process, process
 from api.wire import BookingShown, Page
 from domain.bookings import HOLDING, Booking, BookingStatus
@@ -52,15 +52,19 @@ class BookingOrder(Body):
 _ORDER = msgspec.json.Decoder(BookingOrder)
 
 
-def what_a_key_stands_for(body: bytes) -> str:
-    """The part of a body that makes two requests the same, whatever its spelling."""
-    order: BookingOrder = decode(body, _ORDER)
+def ordered(body: bytes) -> BookingOrder:
+    """What a body asks for; raises MalformedBody, Invalid."""
+    return decode(body, _ORDER)
+
+
+def what_a_key_stands_for(order: BookingOrder) -> str:
+    """What makes two requests the same, however they are spelled."""
     return f"{order.event_id.hex}:{order.quantity}"
 
 
 async def take_places(call: Call) -> Answer:
     """`POST /bookings`: what everybody calls in the minute of an on-sale."""
-    order: BookingOrder = decode(call.checked_body(), _ORDER)
+    order: BookingOrder = call.order
     box_office = call.process.stores.box_office
     reservation = await box_office.reserve(
         event_id=order.event_id, user_id=call.caller.account_id, quantity=order.quantity, idempotency_key=call.key
@@ -68,12 +72,12 @@ async def take_places(call: Call) -> Answer:
     booking, seconds = reservation.booking, wait_s(call.scope)
     if seconds:
         booking = await box_office.wait_until_final(booking, seconds=seconds)
-    headers = booking_headers(booking) | applied(seconds)
-    headers["Location"] = f"/api/v1/bookings/{booking.id}/status"
+    fields = booking_fields(booking, waited_s=seconds)
+    fields.append((b"location", b"/api/v1/bookings/%b/status" % str(booking.id).encode()))
     if reservation.replayed:
-        headers["Idempotent-Replayed"] = "true"
+        fields.append((b"idempotent-replayed", b"true"))
     confirmed = seconds > 0 and booking.status is BookingStatus.CONFIRMED
-    return Answer(201 if confirmed else 202, BookingShown.of(booking), headers)
+    return Answer.of(201 if confirmed else 202, BookingShown.of(booking), fields)
 
 
 async def tell_status(call: Call) -> Answer | None:
@@ -84,10 +88,10 @@ async def tell_status(call: Call) -> Answer | None:
     seconds = wait_s(call.scope)
     if seconds and not booking.final:
         booking = await call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
-    headers = booking_headers(booking) | applied(seconds)
+    fields = booking_fields(booking, waited_s=seconds)
     if matches(call.scope, booking_etag(booking)):
-        return Answer(304, None, headers)
-    return Answer(200, BookingShown.of(booking), headers)
+        return Answer(304, fields)
+    return Answer.of(200, BookingShown.of(booking), fields)
 
 
 class BookingController(Controller):
@@ -102,8 +106,7 @@ class BookingController(Controller):
         **access(
             ATTENDEES,
             limit="booking_create",
-            lane=take_places,
-            keyed=what_a_key_stands_for,
+            lane=Lane(answer=take_places, takes=ordered, keyed=what_a_key_stands_for),
             reads=("Idempotency-Key", "Prefer"),
             refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
         ),
@@ -132,7 +135,9 @@ class BookingController(Controller):
 
     @get(
         "/{booking_id:uuid}/status",
-        **access(EVERYBODY, lane=tell_status, refuses=(BookingNotFound,), reads=("Prefer", "If-None-Match")),
+        **access(
+            EVERYBODY, lane=Lane(answer=tell_status), refuses=(BookingNotFound,), reads=("Prefer", "If-None-Match")
+        ),
     )
     async def status(
         self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]

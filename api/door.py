@@ -6,24 +6,27 @@ One middleware, because each costs time: token, session and limit are one questi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 
 from api.access import OPTIONS_ACCESS, UNLIMITED, Access, declared_access
 from api.fields import fields
 from api.guards import check_role
-from api.lane import Call, answer, read_body, refuse
+from api.lane import Call, read_order, refusing, send_answer
 from api.options import answer_options
-from api.process import STATE, Process
+from api.process import STATE
 from domain.refusals import Invalid, Refusal, Unauthenticated
 from domain.store.admission import UNCOUNTED, Admitted, Ask
-from domain.tokens import unauthenticated, utc_now
+from domain.tokens import unauthenticated
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+    from api.envelope import Reply
     from api.lane import Lane
+    from api.process import Process
     from domain.tokens import Token
 
 KEY_CHARS_MAX = 255
@@ -37,8 +40,7 @@ class Door:
 
     Both are None on a route for anyone, when none or an unusable one was sent.
 
-    Raises, to be answered as problems: Unauthenticated, RateLimited, IdempotencyKeyReused, Invalid,
-    Unavailable.
+    Raises, to be answered as problems: Unauthenticated, RateLimited, Invalid, Unavailable.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,12 +50,11 @@ class Door:
         """Admit the request, or raise; answer it if its route is in the fast lane."""
         if scope["type"] == ScopeType.HTTP:
             scope["user"] = scope["auth"] = None
-            declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
-            visit = _Visit(scope, receive, declared)
-            if declared.lane:
-                if await visit.take(declared.lane, send):
+            visit = _Visit(scope, declared_access(scope["route_handler"]) or OPTIONS_ACCESS)
+            if visit.declared.lane:
+                if await visit.take(visit.declared.lane, receive, send):
                     return
-            elif declared.limit != UNLIMITED:
+            elif visit.declared.limit != UNLIMITED:
                 await visit.admit()
             if scope["method"] == "OPTIONS":
                 await answer_options(scope, send)
@@ -64,30 +65,42 @@ class Door:
 class _Visit:
     """One request before the door."""
 
-    def __init__(self, scope: HTTPScope, receive: Receive, declared: Access) -> None:
+    def __init__(self, scope: HTTPScope, declared: Access) -> None:
+        self.declared = declared
         self._scope = scope
-        self._receive = receive
-        self._declared = declared
+        self._reply: Reply = scope["reply"]  # type: ignore[typeddict-item]  # the envelope's
         self._process: Process = scope["litestar_app"].state[STATE]
-        self._key: str | None = None
-        self._body = b""
 
-    async def take(self, lane: Lane, send: Send) -> bool:
+    async def take(self, lane: Lane, receive: Receive, send: Send) -> bool:
         """Answer in the fast lane; False when that leaves the request to its handler."""
         try:
-            await self.admit()
-            check_role(self._declared, self._scope["user"])
-            answered = await lane(Call(self._process, self._scope, self._scope["user"], self._body, self._key))
+            answered = await lane.answer(await self._call(lane, receive))
         except Refusal as refusal:
-            await refuse(self._scope, send, refusal)
-            return True
-        if answered is not None:
-            await answer(send, answered)
-        return answered is not None
+            answered = refusing(refusal, request_id=self._reply.request_id)
+        if answered is None:
+            return False
+        await send_answer(answered, self._reply, self._scope, send)
+        return True
+
+    async def _call(self, lane: Lane, receive: Receive) -> Call:
+        """The request, admitted and of somebody whose role may make it, with its body."""
+        token, declared = self._token(), self.declared
+        order = key = None
+        if lane.takes:
+            key = idempotency_key(self._scope)
+            order = await read_order(self._scope, receive, lane.takes)
+        ask = Ask(self._process.rule(declared.limit))
+        if key and lane.keyed and not isinstance(order, Refusal):
+            ask = Ask(ask.rule, key=key, body=lane.keyed(order))
+        self._tell(await self._admit(token, ask))
+        check_role(declared, token)
+        if isinstance(order, Refusal):
+            raise order
+        return Call(self._process, self._scope, token, order, key)
 
     async def admit(self) -> None:
         """Admit by account where one is needed or told, else by address; some routes always by address."""
-        declared = self._declared
+        declared = self.declared
         if declared.roles:
             admitted = await self._admit_account()
         elif declared.limit_address:
@@ -97,40 +110,36 @@ class _Visit:
                 admitted = await self._admit_account()
             except Unauthenticated:
                 admitted = await self._admit_address(declared.limit)
-        _tell_limit(self._scope, admitted)
+        self._tell(admitted)
 
     async def _admit_account(self) -> Admitted:
-        at, declared = self._process, self._declared
-        text = bearer(self._scope)
-        token = at.tokens.read(text, declared.token, now=utc_now())
+        token, declared = self._token(), self.declared
         if declared.limit_address:
             await self._admit_address(declared.limit_address)
-        admitted = await at.stores.admission.admit(token, await self._ask(token))
-        self._scope["user"], self._scope["auth"] = token, text
-        return admitted
+        subject = token.session_id.hex if declared.per_session else ""
+        return await self._admit(token, Ask(self._process.rule(declared.limit), subject))
 
     async def _admit_address(self, limit: str) -> Admitted:
         rule = self._process.rule(limit)
         if rule is None:
             return UNCOUNTED
-        address = self._process.proxies.client_of(self._scope)
-        return await self._process.stores.admission.admit_address(address, rule)
+        return await self._process.stores.admission.admit_address(self._process.proxies.client_of(self._scope), rule)
 
-    async def _ask(self, token: Token) -> Ask:
-        declared = self._declared
-        rule = self._process.rule(declared.limit)
-        subject = token.session_id.hex if declared.per_session else ""
-        if declared.keyed is None:
-            return Ask(rule, subject)
-        self._key = idempotency_key(self._scope)
-        self._body = await read_body(self._scope, self._receive)
-        if self._key is None:
-            return Ask(rule, subject)
-        try:
-            return Ask(rule, subject, self._key, declared.keyed(self._body))
-        except Refusal:
-            # The body asks for nothing: it is counted here, and refused where bodies are.
-            return Ask(rule, subject)
+    async def _admit(self, token: Token, ask: Ask) -> Admitted:
+        admitted = await self._process.stores.admission.admit(token, ask)
+        self._scope["user"], self._scope["auth"] = token, self._text
+        return admitted
+
+    def _token(self) -> Token:
+        self._text = bearer(self._scope)
+        return self._process.tokens.read(self._text, self.declared.token, now_s=time.time())
+
+    def _tell(self, admitted: Admitted) -> None:
+        """Say what is left of the limit (draft-ietf-httpapi-ratelimit-headers)."""
+        rule = admitted.rule
+        if rule is not None:
+            left = f'"{rule.name}";r={admitted.remaining};t={admitted.reset_s}'
+            self._reply.fields += ((b"ratelimit-policy", rule.policy), (b"ratelimit", left.encode()))
 
 
 def bearer(scope: Scope) -> str:
@@ -156,12 +165,3 @@ def idempotency_key(scope: Scope) -> str | None:
         message = f"must be one header of 1 to {KEY_CHARS_MAX} visible ASCII characters"
         raise Invalid.at(pointer, message)
     return key
-
-
-def _tell_limit(scope: Any, admitted: Admitted) -> None:  # noqa: ANN401  (a scope with a key of the envelope's)
-    """Say what is left of the limit (draft-ietf-httpapi-ratelimit-headers)."""
-    rule = admitted.rule
-    if rule is not None:
-        policy = f'"{rule.name}";q={rule.quota};w={rule.period_s}'
-        left = f'"{rule.name}";r={admitted.remaining};t={admitted.reset_s}'
-        scope["reply_headers"] += [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]

@@ -15,7 +15,11 @@ from api.metrics import NO_ROUTE, requests
 from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from litestar.types import ASGIApp, Message, Receive, Send
+
+    from api.fields import Field
 
 log = structlog.get_logger()
 
@@ -41,12 +45,14 @@ NO_STORE = (b"cache-control", b"no-store")
 
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
+WRITE_WHOLE = "write_whole"
+"""Where in a request's scope a server of ours leaves the function that answers it with one write (api.protocol)."""
+
 
 class Envelope:
     """Wraps the whole application.
 
-    Leaves the request's id at `scope["request_id"]`, and at `scope["reply_headers"]` a list to which whoever
-    answers adds header fields.
+    Leaves the request's id at `scope["request_id"]` and the answer on its way out at `scope["reply"]`.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...] = (), logs_requests: bool = False) -> None:
@@ -63,47 +69,61 @@ class Envelope:
         if bodiless:
             # A copy: the server counts the body's bytes by the method that it was asked with.
             scope = {**scope, "method": "GET"}
-        envelope = _Reply(scope, send, bodiless=bodiless, logged=self._logs_requests)
+        reply = Reply(scope, send, bodiless=bodiless, logged=self._logs_requests)
         if self._hosts and _host(scope) not in self._hosts:
-            await envelope.refuse(400)
+            await reply.refuse(400)
             return
+        scope["reply"] = reply
         try:
-            await self.app(scope, receive, envelope.send)
+            await self.app(scope, receive, reply.send)
         except Exception:
             log.exception("request_failed", request_id=scope["request_id"])
-            await envelope.refuse(500)
+            await reply.refuse(500)
+        finally:
+            # They refer to each other, and would be left to the garbage collector.
+            del scope["reply"]
 
 
-class _Reply:
-    """One answer on its way out."""
+class Reply:
+    """One answer on its way out, to the request `request_id`. Whoever answers may add to its header `fields`."""
 
     def __init__(self, scope: dict[str, Any], send: Send, *, bodiless: bool, logged: bool) -> None:
         self._scope = scope
         self._send = send
+        self._write: Callable[..., bool] | None = scope.pop(WRITE_WHOLE, None)
         self._began_s = time.perf_counter()
         self._bodiless = bodiless
         self._logged = logged
-        self._headers: list[tuple[bytes, bytes]] = []
         self._started = False
         request_id = _request_id(scope)
-        self._request_id = scope["request_id"] = request_id.decode()
-        self._headers += [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        self.request_id = scope["request_id"] = request_id.decode()
+        self.fields: list[Field] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
         if scope.get("scheme") == "https":
-            self._headers.append(HSTS)
-        scope["reply_headers"] = self._headers
+            self.fields.append(HSTS)
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with the envelope's header fields."""
         if message["type"] == "http.response.start":
             self._started = True
             self._count(message["status"])
-            headers = [*message["headers"], *self._headers]
+            headers = [*message["headers"], *self.fields]
             names = {name for name, _ in headers}
             headers += [default for default in (NO_STORE, CSP) if default[0] not in names]
             message["headers"] = headers
         elif self._bodiless and message["type"] == "http.response.body":
             message["body"] = b""
         await self._send(message)
+
+    async def whole(self, status: int, fields: list[Field], content: bytes) -> None:
+        """Send an answer that is no page and says itself how long it may be kept, in one write where that can be."""
+        self._started = True
+        self._count(status)
+        headers = [*fields, *self.fields, CSP]
+        if self._write and not self._bodiless and self._write(status, headers, content):
+            return
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        body = b"" if self._bodiless else content
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _count(self, status: int) -> None:
         method, route = self._scope["method"], self._scope.get("path_template", NO_ROUTE)
@@ -113,7 +133,7 @@ class _Reply:
             # The route, not the path: what callers make up in paths and queries is nobody's to keep.
             log.info(
                 "request",
-                request_id=self._request_id,
+                request_id=self.request_id,
                 method=method,
                 route=route,
                 status=status,
@@ -127,7 +147,7 @@ class _Reply:
             return
         code, title = FRAMEWORK[status]
         body = problem_body(
-            status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=self._request_id, facts={}
+            status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=self.request_id, facts={}
         )
         headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from litestar.types import Scope
 
+Field = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value."""
+
 
 def fields(scope: Scope, name: bytes) -> list[str]:
     """Every field of this name, in lower case, as it was sent."""

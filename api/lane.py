@@ -1,8 +1,8 @@
 """The fast lane: routes that everybody calls at once are answered at the door, without the framework's machinery.
 
 A framework's request, parameters, dependencies and response cost more than a booking does. A route in the lane
-declares a function of its own, `access(…, lane=…)`. Token, session, limit, role and body are checked as on every
-route; the route's handler is what the documentation is made of, and answers what the lane leaves to it.
+declares a function of its own, `access(…, lane=Lane(…))`. Token, session, limit, role and body are checked as on
+every route; the route's handler is what the documentation is made of, and answers what the lane leaves to it.
 """
 
 from __future__ import annotations
@@ -17,58 +17,90 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec import Struct
 
 from api.bodies import BODY_BYTES_MAX, JSON_MEDIA_TYPE, check_media_type
-from api.fields import field
+from api.envelope import NO_STORE
+from api.fields import Field, field
 from api.problems import CALLER_LEFT, PROBLEM_MEDIA_TYPE, MalformedBody, refused
+from domain.refusals import Refusal
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from litestar.types import Receive, Scope, Send
 
+    from api.envelope import Reply
     from api.process import Process
-    from domain.refusals import Refusal
     from domain.tokens import Token
 
 
 @dataclass(slots=True)
 class Call:
-    """A request of somebody who may make it. `key` is its idempotency key; `body` has been read to its end."""
+    """A request of somebody who may make it.
+
+    `order` is what its body says and `key` its idempotency key, where the lane takes a body.
+    """
 
     process: Process
     scope: Scope
     caller: Token
-    body: bytes
-    key: str | None
+    order: Any = None
+    key: str | None = None
 
     def id_in_path(self, name: str) -> UUID:
         """An id that stands in the path."""
         return cast("UUID", self.scope["path_params"][name])
 
-    def checked_body(self) -> bytes:
-        """The body, if it can be JSON; raises UnsupportedMediaType, MalformedBody."""
-        check_media_type(field(self.scope, b"content-type"))
-        if not self.body:
-            detail = "A body in JSON is needed."
-            raise MalformedBody(detail)
-        return self.body
 
-
-class Answer(Struct, frozen=True):
-    """What is answered: something as JSON, or nothing."""
+class Answer(Struct, frozen=True, gc=False):
+    """What is answered: header fields with names in lower case, `cache-control` among them, and the content."""
 
     status: int
-    shown: Struct | None
-    headers: dict[str, str]
+    fields: list[Field]
+    content: bytes = b""
+
+    @classmethod
+    def of(cls, status: int, shown: Struct, fields: list[Field]) -> Answer:
+        """An answer that shows something as JSON."""
+        return cls(status, fields + _described(content := _ENCODER.encode(shown), _JSON), content)
 
 
-Lane = Callable[[Call], Awaitable[Answer | None]]
-"""Answers a call; None leaves it to the route's handler. Raises any Refusal."""
+class Lane(Struct, frozen=True, kw_only=True):
+    """How a route is answered at the door.
+
+    `answer` answers a call, and raises any Refusal; None leaves the request to the route's handler. `takes` decodes
+    the body, if there is to be one, and `keyed` says what an idempotency key stands for that came with it.
+    """
+
+    answer: Callable[[Call], Awaitable[Answer | None]]
+    takes: Callable[[bytes], Any] | None = None
+    keyed: Callable[[Any], str] | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_JSON = JSON_MEDIA_TYPE.encode()
+_PROBLEM = PROBLEM_MEDIA_TYPE.encode()
 
 
 def answered_at_the_door() -> Any:  # noqa: ANN401  (what a handler says it returns)
     """The body of a handler that is there for the documentation alone."""
     message = "a lane answers this route"
     raise AssertionError(message)
+
+
+async def read_order(scope: Scope, receive: Receive, takes: Callable[[bytes], Any]) -> Any | Refusal:  # noqa: ANN401
+    """A request's body, or why it is none: that is told when the request has been counted.
+
+    Raises:
+        RequestEntityTooLarge, InternalServerException: see read_body.
+    """
+    body = await read_body(scope, receive)
+    try:
+        check_media_type(field(scope, b"content-type"))
+        if not body:
+            detail = "A body in JSON is needed."
+            raise MalformedBody(detail)
+        return takes(body)
+    except Refusal as refusal:
+        return refusal
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
@@ -93,23 +125,21 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             return body
 
 
-async def answer(send: Send, answered: Answer) -> None:
-    """Send what a lane answered."""
-    if answered.shown is None:
-        await _send(send, answered.status, b"", None, answered.headers)
-    else:
-        await _send(send, answered.status, msgspec.json.encode(answered.shown), JSON_MEDIA_TYPE, answered.headers)
-
-
-async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
-    """Send what a lane raised."""
-    status, body, headers = refused(refusal, request_id=scope["request_id"])  # type: ignore[typeddict-item]  # the envelope's
-    await _send(send, status, body, PROBLEM_MEDIA_TYPE, headers)
-
-
-async def _send(send: Send, status: int, body: bytes, media_type: str | None, headers: dict[str, str]) -> None:
+def refusing(refusal: Refusal, *, request_id: str) -> Answer:
+    """The answer that says what a lane raised."""
+    status, content, headers = refused(refusal, request_id=request_id)
     fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    if media_type:
-        fields += [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return Answer(status, [*fields, NO_STORE, *_described(content, _PROBLEM)], content)
+
+
+async def send_answer(answered: Answer, reply: Reply, scope: Scope, send: Send) -> None:
+    """Send it in one piece; to a page of another origin through the framework, which says what that may read."""
+    if field(scope, b"origin") is None:
+        await reply.whole(answered.status, answered.fields, answered.content)
+        return
+    await send({"type": "http.response.start", "status": answered.status, "headers": answered.fields})
+    await send({"type": "http.response.body", "body": answered.content, "more_body": False})
+
+
+def _described(content: bytes, media_type: bytes) -> list[Field]:
+    return [(b"content-type", media_type), (b"content-length", b"%d" % len(content))]

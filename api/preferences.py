@@ -10,6 +10,7 @@ from api.fields import field
 if TYPE_CHECKING:
     from litestar.types import Scope
 
+    from api.fields import Field
     from domain.bookings import Booking
 
 WAIT_S_MAX = 30
@@ -22,6 +23,9 @@ _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 RETRY_AFTER_S = 1
 """When to look at a pending booking again; most are confirmed within 50 ms."""
 
+_KEPT: Field = (b"cache-control", b"private, no-cache")
+_ASK_AGAIN: Field = (b"retry-after", b"%d" % RETRY_AFTER_S)
+
 
 def wait_s(scope: Scope) -> int:
     """For how many seconds the caller would wait (RFC 7240); 0 for no or an odd preference."""
@@ -32,15 +36,19 @@ def wait_s(scope: Scope) -> int:
     return 0
 
 
-def applied(seconds: int) -> dict[str, str]:
-    """The header field that says the preference was followed."""
-    return {"Preference-Applied": f"wait={seconds}"} if seconds else {}
+def booking_fields(booking: Booking, *, waited_s: int = 0) -> list[Field]:
+    """The version of a booking, when to ask again while it is pending, and that a preference to wait was followed."""
+    fields = [(b"etag", booking_etag(booking).encode()), _KEPT]
+    if not booking.final:
+        fields.append(_ASK_AGAIN)
+    if waited_s:
+        fields.append((b"preference-applied", b"wait=%d" % waited_s))
+    return fields
 
 
 def booking_headers(booking: Booking) -> dict[str, str]:
-    """The version of a booking, and when to ask again while it is pending."""
-    headers = {"ETag": booking_etag(booking), "Cache-Control": "private, no-cache"}
-    return headers if booking.final else headers | {"Retry-After": str(RETRY_AFTER_S)}
+    """The same for an answer of the framework's."""
+    return {name.decode(): value.decode() for name, value in booking_fields(booking)}
 
 
 def booking_etag(booking: Booking) -> str:

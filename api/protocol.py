@@ -1,18 +1,28 @@
-"""HTTP on a connection, with the limits that uvicorn leaves out: size of the header, time for header and body."""
+"""HTTP on a connection, with what uvicorn leaves out.
+
+Limits: the size of the header, the time for header and body. And a way to answer in one piece: uvicorn writes
+head and body apart, each with a system call of its own, after it has searched every field for what may not stand
+in it.
+"""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from api.envelope import WRITE_WHOLE
 from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
+
+    from api.fields import Field
 
 HEADER_BYTES_MAX = 32_768
 HEADER_FIELDS_MAX = 100
@@ -61,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _phase = Phase.NEW
     _header_bytes = 0
+    _chunk_bytes = 0
     _thrown_away_bytes = 0
     _refused_with = 400
     _timer: asyncio.TimerHandle | None = None
@@ -81,6 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if phase is Phase.REFUSED:
             self._throw_away(data)
             return
+        self._chunk_bytes = len(data)
         super().data_received(data)
         if self._phase is Phase.REFUSED:
             return
@@ -101,18 +113,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the header's size before anything is done with it."""
         self._phase = Phase.BODY
-        size = sum(len(name) + len(value) for name, value in self.headers)
-        if len(self.headers) > HEADER_FIELDS_MAX or size > HEADER_BYTES_MAX:
+        if len(self.headers) > HEADER_FIELDS_MAX or self._header_is_too_large():
             self._refused_with = 431
             raise TooLarge
         if len(self.url) > URL_BYTES_MAX:
             self._refused_with = 414
             raise TooLarge
         hosts = [value for name, value in self.headers if name == b"host"]
-        old = self.parser.get_http_version() == "1.0" and not hosts
-        if not old and (len(hosts) != 1 or not HOST.fullmatch(hosts[0])):
-            # RFC 9112, 3.2: which of two names is asked for, two servers may read differently.
-            raise BadHost
+        # RFC 9112, 3.2: which of two names is asked for, two servers may read differently.
+        if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+            old = not hosts and self.parser.get_http_version() == "1.0"
+            if not old:
+                raise BadHost
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -124,6 +136,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what is no HTTP, or over a limit, with a problem."""
         del msg
         self._refuse(self._refused_with)
+
+    def _header_is_too_large(self) -> bool:
+        """Counted field by field only where what was received is more than a header may have."""
+        if self._header_bytes + self._chunk_bytes <= HEADER_BYTES_MAX:
+            return False
+        return sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES_MAX
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  (uvicorn's)
+        """Let the application answer in one piece, if it wants to."""
+        cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle)  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
 
     def _wait(self) -> None:
         patience_s = PATIENCE_S.get(self._phase)
@@ -169,6 +192,33 @@ class BoundedProtocol(HttpToolsProtocol):
         self._thrown_away_bytes += len(data)
         if self._thrown_away_bytes > LINGER_BYTES_MAX:
             self.transport.close()
+
+
+def write_whole(cycle: RequestResponseCycle, status: int, fields: Iterable[Field], body: bytes) -> bool:
+    """Answer a request that is not a HEAD with one write; False, and nothing done, when that cannot be now.
+
+    `fields` have the content's length, if it has content, and names in lower case.
+
+    Raises:
+        ValueError: a line break stands in a field.
+    """
+    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        return False
+    lines = [b"%b: %b\r\n" % field for field in (*cycle.default_headers, *fields)]
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        message = "a line break in a field of the header"
+        raise ValueError(message)
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 def _problem(status: int) -> bytes:

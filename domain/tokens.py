@@ -105,13 +105,12 @@ class Tokens:
         headers = {"kid": key.kid, "typ": kind.value}
         return jwt.encode(claims, key.secret.encode(), algorithm=ALGORITHM, headers=headers)
 
-    def read(self, text: str, kind: TokenKind, *, now: datetime) -> Token:
+    def read(self, text: str, kind: TokenKind, *, now_s: float) -> Token:
         """What a token says, its signature verified once per process and its times at each call.
 
         Raises:
             Unauthenticated: forged, expired, not of this kind; the refusal does not say which.
         """
-        now_s = now.timestamp()
         if abs(now_s - self._looked_s) >= LOOK_EVERY_S:
             self._look(now_s)
         token = self._verified.get(text) or self._verify(text, now_s)

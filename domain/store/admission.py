@@ -53,7 +53,7 @@ ASKED_MAX = 3
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A limit as scripts take it: one request each `interval_us`, and a burst of `period_us` at once.
+    """A limit as scripts take it: one request each `interval_us`, and a burst of as many as `period_us` gives back.
 
     The generic cell rate algorithm (ITU-T I.371): exact, one number for each key.
     """
@@ -61,22 +61,24 @@ class Rule(Struct, frozen=True, kw_only=True):
     name: str
     quota: int
     period_s: int
+    interval_us: int
+    period_us: int
+    policy: bytes
     fails_open: bool
-
-    @property
-    def period_us(self) -> int:
-        """How much may come at once, as the time in which it is given back."""
-        return self.period_s * 1_000_000
-
-    @property
-    def interval_us(self) -> int:
-        """How long one request takes to be given back."""
-        return max(1, self.period_us // self.quota)
 
     @classmethod
     def of(cls, name: str, limit: Limit, *, fails_open: bool) -> Rule:
-        """The rule a setting asks for."""
-        return cls(name=name, quota=limit.count, period_s=limit.period_s, fails_open=fails_open)
+        """The rule a setting asks for. `policy` is how callers are told of it."""
+        period_us = limit.period_s * 1_000_000
+        return cls(
+            name=name,
+            quota=limit.count,
+            period_s=limit.period_s,
+            interval_us=max(1, period_us // limit.count),
+            period_us=period_us,
+            policy=f'"{name}";q={limit.count};w={limit.period_s}'.encode(),
+            fails_open=fails_open,
+        )
 
 
 class Admitted(Struct, frozen=True, gc=False):
@@ -121,19 +123,25 @@ class Admission:
             IdempotencyKeyReused: the key came with another body before.
             Unavailable: neither Redis nor PostgreSQL can say; or Redis cannot, and the limit fails closed.
         """
+        tag, rule = _tag(token.account_id), ask.rule
+        keys = [f"{tag}:account", f"{tag}:limit:{rule.name if rule else ''}{ask.subject}"]
+        if ask.key is not None:
+            keys.append(f"{tag}:key:{_digest(ask.key)}")
+        interval_us, period_us = (rule.interval_us, rule.period_us) if rule else (0, 0)
+        args = (token.session_id.hex, token.epoch, interval_us, period_us, ask.body, KEY_LIFETIME_MS)
         for _ in range(ASKED_MAX):
             try:
-                answer = await self._ask(token, ask)
+                answer = await self._scripts.call("admit", keys, args)
             except Unavailable:
                 break
             if answer[0] != b"unknown":
-                return _admitted(answer, ask.rule)
+                return _admitted(answer, rule)
             standing = await self._standing(token)
             try:
                 await self._remember(token, standing, read_ms=answer[1])
             except Unavailable:
                 break
-        return await self._admit_by_postgres(token, ask.rule)
+        return await self._admit_by_postgres(token, rule)
 
     async def admit_address(self, address: str, rule: Rule, *, subject: str = "") -> Admitted:
         """Admit one request of somebody unknown (limit.lua), by address and what else the rule counts by.
@@ -166,15 +174,6 @@ class Admission:
     async def tokens_ended(self, account: Account) -> None:
         """Tell Redis, before it is answered, that tokens of an earlier epoch are dead; raises Unavailable."""
         await self._tell(account.id, account.token_epoch, [])
-
-    async def _ask(self, token: Token, ask: Ask) -> list[Any]:
-        tag, rule = _tag(token.account_id), ask.rule
-        keys = [f"{tag}:account", f"{tag}:limit:{rule.name if rule else ''}{ask.subject}"]
-        if ask.key is not None:
-            keys.append(f"{tag}:key:{_digest(ask.key)}")
-        interval_us, period_us = (rule.interval_us, rule.period_us) if rule else (0, 0)
-        args = [token.session_id.hex, token.epoch, interval_us, period_us, ask.body, KEY_LIFETIME_MS]
-        return await self._scripts.call("admit", keys, args)
 
     async def _standing(self, token: Token) -> Standing:
         standing = await self._standings.of(token.session_id)

@@ -21,7 +21,7 @@ from domain.sabotage import Protection, protected, unguarded
 from domain.store.pipeline import RETRY_AFTER_SECONDS, Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 FENCED = b"fenced"
 """The word with which every script answers outside its epoch."""
@@ -85,7 +85,7 @@ class Scripts:
         self.epoch = max(self.epoch, await self._read_epoch())
         return self.epoch
 
-    async def call(self, name: str, keys: list[str], args: list[Any], *, epoch: int | None = None) -> list[Any]:
+    async def call(self, name: str, keys: Sequence[str], args: Sequence[Any], *, epoch: int | None = None) -> list[Any]:
         """Run a script; answers its words.
 
         With `epoch` in that one only: what its arguments say was read in it, and a rebuild may know better.
@@ -96,7 +96,7 @@ class Scripts:
         """
         if self.epoch == UNKNOWN_EPOCH:
             await self.refresh()
-        if epoch not in {None, self.epoch}:
+        if epoch is not None and epoch != self.epoch:
             raise _unavailable()
         epoch = self.epoch
         try:

@@ -7,6 +7,7 @@ from litestar import Litestar, get, post
 
 from api.access import Undeclared, access, check_declared, rules_of
 from api.app import create_app
+from api.lane import Call, Lane
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
 
@@ -137,10 +138,13 @@ def test_a_limit_that_there_is_not_does_not_start(settings):
         check_declared(Litestar([mistyped], logging_config=None), rules_of(settings))
 
 
-def test_a_body_that_is_read_at_the_door_for_nobody_does_not_start(settings):
-    @post("/", **access(frozenset(), keyed=lambda body: body.decode()))
-    async def robbed() -> None:
-        """Its body is read before it, and by no lane."""
+def test_keys_that_stand_for_a_body_nobody_reads_do_not_start(settings):
+    async def nothing(_: Call) -> None:
+        """Leaves everything to the handler."""
+
+    @post("/", **access(frozenset(), lane=Lane(answer=nothing, keyed=str)))
+    async def confused() -> None:
+        """Two requests with one key would be the same, whatever they ask for."""
 
     with pytest.raises(Undeclared, match="lane"):
-        check_declared(Litestar([robbed], logging_config=None), rules_of(settings))
+        check_declared(Litestar([confused], logging_config=None), rules_of(settings))

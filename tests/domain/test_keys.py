@@ -74,23 +74,23 @@ def test_after_a_rotation_the_new_key_signs_and_what_was_signed_before_lives_unt
 
     assert _kid(before) == Key(FIRST_SECRET).kid
     assert _kid(after) == ring[0].kid != Key(FIRST_SECRET).kid
-    assert here.read(after, TokenKind.ACCESS, now=NOW)
-    assert here.read(before, TokenKind.ACCESS, now=NOW + timedelta(seconds=1799))
+    assert here.read(after, TokenKind.ACCESS, now_s=NOW.timestamp())
+    assert here.read(before, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=1799)).timestamp())
     last = NOW + timedelta(seconds=REFRESH_S + LEEWAY_S - 1)
-    assert here.read(refresh_before, TokenKind.REFRESH, now=last)
+    assert here.read(refresh_before, TokenKind.REFRESH, now_s=last.timestamp())
     with pytest.raises(Unauthenticated):
-        here.read(before, TokenKind.ACCESS, now=NOW + timedelta(seconds=1810))
+        here.read(before, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=1810)).timestamp())
 
 
 def test_another_process_accepts_the_new_key_at_once_and_signs_with_it_too(path):
     """S3: a token of the new key may arrive before a second has passed."""
     here, there = _process(path), _process(path)
-    there.read(_issue(here), TokenKind.ACCESS, now=NOW)
+    there.read(_issue(here), TokenKind.ACCESS, now_s=NOW.timestamp())
 
     _rotate(path)
     text = _issue(here)
 
-    assert there.read(text, TokenKind.ACCESS, now=NOW)
+    assert there.read(text, TokenKind.ACCESS, now_s=NOW.timestamp())
     assert _kid(_issue(there)) == _kid(text)
 
 
@@ -109,14 +109,14 @@ def test_after_a_leak_every_old_token_is_dead_within_a_second_remembered_or_not(
     """S3: `--drop-old` reaches what a process has verified already."""
     here = _process(path)
     text = _issue(here)
-    here.read(text, TokenKind.ACCESS, now=NOW)
+    here.read(text, TokenKind.ACCESS, now_s=NOW.timestamp())
 
     ring = _rotate(path, drop_old=True)
 
     assert len(ring) == 1
     with pytest.raises(Unauthenticated):
-        here.read(text, TokenKind.ACCESS, now=NOW + timedelta(seconds=1))
-    assert here.read(_issue(here), TokenKind.ACCESS, now=NOW)
+        here.read(text, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=1)).timestamp())
+    assert here.read(_issue(here), TokenKind.ACCESS, now_s=NOW.timestamp())
 
 
 def test_a_key_leaves_the_ring_when_all_it_signed_has_expired(path):
@@ -145,12 +145,12 @@ def test_a_file_that_vanishes_or_breaks_brings_no_old_key_back(path):
     new = _issue(here)
 
     path.write_text("{")
-    assert here.read(new, TokenKind.ACCESS, now=NOW + timedelta(seconds=2))
+    assert here.read(new, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=2)).timestamp())
     path.unlink()
-    assert here.read(new, TokenKind.ACCESS, now=NOW + timedelta(seconds=4))
+    assert here.read(new, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=4)).timestamp())
 
     with pytest.raises(Unauthenticated):
-        here.read(old, TokenKind.ACCESS, now=NOW + timedelta(seconds=6))
+        here.read(old, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=6)).timestamp())
 
 
 def test_the_file_is_its_owners_alone(path):
