@@ -148,7 +148,7 @@ class ProblemDetails(Struct, frozen=True):
 
 def status_of(refusal: type[refusals.Refusal]) -> int:
     """The status of a refusal, or of the nearest class it is one of."""
-    return next(STATUSES[cls] for cls in refusal.__mro__ if cls in STATUSES)
+    return STATUSES.get(refusal) or next(STATUSES[cls] for cls in refusal.__mro__ if cls in STATUSES)
 
 
 def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Response[bytes]:

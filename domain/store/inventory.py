@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from domain.bookings import Booking, BookingStatus, NewBooking
 from domain.events import POOL_MAIN, Terms, from_ms, to_ms
@@ -161,7 +161,7 @@ class Inventory:
             TermsStale, LookupNeeded: see there.
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
         """
-        booking_id, event_id, user_id = str(new.id), str(new.event_id), str(new.user_id)
+        booking_id, event_id, user_id = to_builtins((new.id, new.event_id, new.user_id))
         keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
         claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
         opens_ms, closes_ms = terms.window_ms
