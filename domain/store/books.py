@@ -40,8 +40,6 @@ COUNTERS_PER_PAGE = 1_000
 RECORDS_PER_SCAN = 1_000
 RECORD_PREFIX = b":booking:"
 
-_REPEATABLE_READ = {"isolation_level": "REPEATABLE READ"}
-
 
 class OrphanPage(Struct, frozen=True):
     """Records without a lifetime that nobody lists, and the cursor to go on from; 0 at the end."""
@@ -80,8 +78,7 @@ class Books:
         self, event_ids: Sequence[UUID], *, since_ms: int, unpersisted: Sequence[UUID]
     ) -> dict[UUID, StoredBooks]:
         """The events in one snapshot, with the rows that changed at or after `since_ms`, and the unpersisted ones."""
-        async with self._database.connect() as connection:
-            await connection.execution_options(**_REPEATABLE_READ)
+        async with self._database.snapshot() as connection:
             held = await _held(connection, event_ids)
             moving = await _moving(connection, event_ids, from_ms(since_ms), unpersisted)
             rows = await connection.execute(

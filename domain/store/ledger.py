@@ -69,6 +69,8 @@ class Taken(Struct, frozen=True):
     booked: int
 
 
+_FIND = select(bookings).where(bookings.c.id == bindparam("booking_id"))
+
 _SAME_KEY = text(
     f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
 ).bindparams(bindparam("key_part", type_=LargeBinary))
@@ -247,7 +249,7 @@ class Ledger:
     async def find(self, booking_id: UUID) -> Booking | None:
         """A booking that PostgreSQL has."""
         async with self._database.connect() as connection:
-            row = (await connection.execute(select(bookings).where(bookings.c.id == booking_id))).one_or_none()
+            row = (await connection.execute(_FIND, {"booking_id": booking_id})).one_or_none()
         return None if row is None else read_booking(row)
 
     async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:

@@ -68,12 +68,22 @@ class Database:
                 },
             },
         )
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading."""
-        async with self._translated(self.engine.connect()) as connection:
+        """A connection for reading by one statement: a transaction around it would cost two more round trips.
+
+        Several statements do not see the same; those that must are read in a `snapshot`.
+        """
+        async with self._translated(self._single.connect()) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which every statement reads what the first one found."""
+        async with self._translated(self.engine.connect()) as connection:
+            yield await connection.execution_options(isolation_level="REPEATABLE READ")
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -88,8 +98,8 @@ class Database:
         For what locks rows that everybody needs: PostgreSQL commits it by itself, so a process that
         freezes before it hears the answer holds nothing.
         """
-        async with self.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        async with self._translated(self._single.connect()) as connection:
+            yield connection
 
     async def close(self) -> None:
         """Close every connection."""

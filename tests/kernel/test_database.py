@@ -7,6 +7,7 @@ from asyncpg import ConnectionDoesNotExistError, InterfaceError
 from sqlalchemy import event, text
 
 from domain.refusals import Invalid, Unavailable
+from tests.factories import make_accounts
 
 UNSTORABLE = {
     "a NUL in text": ("SELECT CAST(:value AS text)", "nul\x00"),
@@ -52,6 +53,27 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_unavailable(stor
     finally:
         event.remove(stores.engine.engine.sync_engine, "connect", break_off)
     await _ask(stores, "SELECT CAST(:value AS text)", "back")
+
+
+async def test_a_reading_opens_no_transaction(stores):
+    """One statement is one round trip, and a process that freezes in between leaves nothing open."""
+    async with stores.engine.connect() as reading:
+        asking = await reading.scalar(text("SELECT pg_backend_pid()"))
+        async with stores.engine.connect() as beside:
+            state = await beside.scalar(text("SELECT state FROM pg_stat_activity WHERE pid = :pid"), {"pid": asking})
+
+    assert state == "idle"
+
+
+async def test_a_snapshot_does_not_see_what_is_committed_after_its_first_statement(stores):
+    async with stores.engine.snapshot() as snapshot:
+        before = await snapshot.scalar(text("SELECT count(*) FROM accounts"))
+        await make_accounts(stores, 1)
+
+        assert await snapshot.scalar(text("SELECT count(*) FROM accounts")) == before
+
+    async with stores.engine.connect() as reading:
+        assert await reading.scalar(text("SELECT count(*) FROM accounts")) == before + 1
 
 
 async def _take_the_lock_at_once(stores):
