@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar import Controller, MediaType, Request, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.access import ANYONE, ORGANIZERS, access
 from api.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
-from api.cursors import LIMIT_DEFAULT, Cursor, Limit, Skip, cut, read_cursor, write_cursor
+from api.cursors import LIMIT_DEFAULT, Cursor, Limit, Skip, read_cursor
 from api.guards import acting_admin, check_owns_event
 from api.preferences import event_etag, expected_version, matches
 from api.process import process
+from api.showing import ListAsked
 from api.wire import CountedPage, EventShown
 from domain.events import EventChanges, NewEvent
 from domain.refusals import CapacityBelowSold, EventNotFound, VersionMismatch
@@ -109,21 +110,16 @@ class EventController(Controller):
         limit: Limit = LIMIT_DEFAULT,
         skip: Skip = 0,
         cursor: Cursor = None,
-    ) -> CountedPage[EventShown]:
+    ) -> Response[CountedPage[EventShown]]:
         """Events, soonest first, without those that are cancelled."""
-        stores = process(request).stores
-        starting_after = utc_now() if upcoming_only else None
-        after = read_cursor(cursor, tuple[datetime, UUID])
-        found = await stores.catalog.page(
-            limit=limit + 1, skip=skip, after=after, starting_after=starting_after, search=_searched(q)
+        asked = ListAsked(
+            limit=limit,
+            skip=skip,
+            after=read_cursor(cursor, tuple[datetime, UUID]),
+            upcoming_only=upcoming_only,
+            search=_searched(q),
         )
-        events, more = cut(found, limit)
-        shown = [EventShown.of(*each) for each in await stores.box_office.on_show(events)]
-        return CountedPage(
-            items=shown,
-            next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
-            total=await stores.catalog.count(starting_after=starting_after, search=_searched(q)),
-        )
+        return Response(cast("Any", await process(request).showing.page(asked)), media_type=MediaType.JSON)
 
     @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,), reads=("If-None-Match",)))
     async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:

@@ -58,7 +58,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                 reports=Reports(stores.engine),
                 tokens=tokens,
                 membership=Membership(stores.accounts, stores.admission, stores.box_office, passwords, tokens),
-                showing=Showing(stores.box_office),
+                showing=Showing(stores.box_office, stores.catalog),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
             )

@@ -1,57 +1,73 @@
-"""Events as they are at this moment, read once for everybody who asks at the same time."""
+"""Events as they are at this moment, each reading shared by everybody who asks for it at the same time."""
 
 from __future__ import annotations
 
-import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+import msgspec
+from msgspec import Struct
+
+from api.cursors import cut, write_cursor
+from api.sharing import Shared
+from api.wire import CountedPage, EventShown
 from domain.events import Event, EventStatus
-from domain.refusals import Refusal
+from domain.tokens import utc_now
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from domain.box_office import BoxOffice
+    from domain.store.catalog import Catalog
 
 Shown = tuple[Event, int, EventStatus]
 """An event, the places that remain, and where its sale stands."""
 
+_encoder = msgspec.json.Encoder()
+
+
+class ListAsked(Struct, frozen=True, kw_only=True):
+    """Which page of the events is asked for; whoever asks for the same may share a reading of it."""
+
+    limit: int
+    skip: int
+    after: tuple[datetime, UUID] | None
+    upcoming_only: bool
+    search: str | None
+
 
 class Showing:
-    """Answers every caller with a reading that began after the call, so nobody sees a state older than its question.
+    """What everybody looks at: one event, or a page of them."""
 
-    While one reading of an event is under way, whoever asks joins the next: thousands who look at one
-    event cost two readings at a time.
-    """
-
-    def __init__(self, box_office: BoxOffice) -> None:
+    def __init__(self, box_office: BoxOffice, catalog: Catalog) -> None:
         self._box_office = box_office
-        self._current: dict[UUID, asyncio.Task[Shown | Refusal]] = {}
-        self._next: dict[UUID, asyncio.Task[Shown | Refusal]] = {}
+        self._catalog = catalog
+        self._events = Shared[UUID, Shown](self._read_event)
+        self._pages = Shared[ListAsked, bytes](self._read_page)
 
     async def of(self, event_id: UUID) -> Shown:
         """An event, the places that remain and its status; raises EventNotFound, Unavailable."""
-        reading = self._next.get(event_id)
-        if reading is None:
-            reading = asyncio.create_task(self._read(event_id, after=self._current.get(event_id)))
-            self._next[event_id] = reading
-        # A caller who goes away does not take the reading from the others.
-        shown = await asyncio.shield(reading)
-        if isinstance(shown, Refusal):
-            raise type(shown)(shown.detail, **shown.facts) from shown
+        return await self._events.of(event_id)
+
+    async def page(self, asked: ListAsked) -> bytes:
+        """A `CountedPage[EventShown]` as JSON, encoded once for all who share it; raises Invalid, Unavailable."""
+        return await self._pages.of(asked)
+
+    async def _read_event(self, event_id: UUID) -> Shown:
+        (shown,) = await self._box_office.on_show([await self._box_office.event(event_id)])
         return shown
 
-    async def _read(self, event_id: UUID, *, after: asyncio.Task[Shown | Refusal] | None) -> Shown | Refusal:
-        if after is not None:
-            await asyncio.wait([after])
-        # From here on it is too late to join.
-        self._current[event_id] = self._next.pop(event_id)
-        reading = self._current[event_id]
-        try:
-            (shown,) = await self._box_office.on_show([await self._box_office.event(event_id)])
-        except Refusal as refusal:
-            return refusal
-        finally:
-            if self._current.get(event_id) is reading:
-                del self._current[event_id]
-        return shown
+    async def _read_page(self, asked: ListAsked) -> bytes:
+        found = await self._catalog.page(
+            limit=asked.limit + 1,
+            skip=asked.skip,
+            after=asked.after,
+            starting_after=utc_now() if asked.upcoming_only else None,
+            search=asked.search,
+        )
+        events, more = cut(found.events, asked.limit)
+        page = CountedPage(
+            items=[EventShown.of(*each) for each in await self._box_office.on_show(events)],
+            next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
+            total=found.total,
+        )
+        return _encoder.encode(page)

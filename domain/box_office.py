@@ -221,8 +221,10 @@ class BoxOffice:
         """
         if not events:
             return []
-        now_ms = await self._inventory.now_ms()
-        taken = await self._inventory.taken([event.id for event in events])
+        # Asked at once, both are one round trip.
+        now_ms, taken = await asyncio.gather(
+            self._inventory.now_ms(), self._inventory.taken([event.id for event in events])
+        )
         shown = []
         for event, places in zip(events, taken, strict=True):
             if places is None and event.cancelled_at is None:

@@ -7,11 +7,12 @@ epoch are held, so that neither two changes nor a change and a rebuild can cross
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from msgspec import UNSET, structs
-from sqlalchemy import and_, func, insert, or_, select, tuple_, update
+from msgspec import UNSET, Struct, structs
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.events import POOL_MAIN, Event, EventChanges, NewEvent
@@ -30,9 +31,10 @@ from domain.store.ledger import EpochOver, Ledger
 from domain.store.schema import events, pools
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from domain.store.inventory import Inventory
@@ -42,7 +44,31 @@ if TYPE_CHECKING:
 PAGE_MAX = 100
 """Events of one page."""
 
+ESCAPE = "/"
+"""Stands in a pattern before what is meant literally; a backslash would mean something in a string too."""
+
 _FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
+_NAMES = [column.name for column in _FIELDS]
+
+_FIND = select(*_FIELDS).where(events.c.id == bindparam("event_id"))
+
+_FILTERS: dict[str, ColumnElement[bool]] = {
+    "starting_after": events.c.starts_at > bindparam("starting_after"),
+    "organizer_id": events.c.organizer_id == bindparam("organizer_id"),
+    "search": or_(
+        *(column.icontains(bindparam("search"), escape=ESCAPE) for column in (events.c.title, events.c.location))
+    ),
+}
+"""What narrows a list of events, by the name of the value that does."""
+
+_AFTER = tuple_(events.c.starts_at, events.c.id) > tuple_(bindparam("after_start"), bindparam("after_id"))
+
+
+class EventPage(Struct, frozen=True):
+    """Some events of a list, and how many it has in all."""
+
+    events: list[Event]
+    total: int
 
 
 class Catalog:
@@ -155,10 +181,10 @@ class Catalog:
     async def find(self, event_id: UUID) -> Event:
         """An event, cancelled or not; raises EventNotFound."""
         async with self._database.connect() as connection:
-            row = (await connection.execute(select(*_FIELDS).where(events.c.id == event_id))).one_or_none()
+            row = (await connection.execute(_FIND, {"event_id": event_id})).one_or_none()
         if row is None:
             raise _not_found()
-        return Event(**row._mapping)  # noqa: SLF001  (the row's documented mapping)
+        return _event(row)
 
     async def page(  # noqa: PLR0913  (the filters a list of events has)
         self,
@@ -169,25 +195,20 @@ class Catalog:
         starting_after: datetime | None = None,
         search: str | None = None,
         organizer_id: UUID | None = None,
-    ) -> list[Event]:
-        """Events that are not cancelled, soonest first by (starts_at, id)."""
-        statement = (
-            select(*_FIELDS)
-            .where(*_filters(starting_after=starting_after, search=search, organizer_id=organizer_id))
-            .order_by(events.c.starts_at, events.c.id)
-            .limit(min(limit, PAGE_MAX + 1))
-            .offset(skip)
-        )
-        if after:
-            statement = statement.where(tuple_(events.c.starts_at, events.c.id) > after)
+    ) -> EventPage:
+        """Events that are not cancelled, soonest first by (starts_at, id), and how many the pages have in all."""
+        values = {
+            "after_start": after and after[0],
+            "after_id": after and after[1],
+            "starting_after": starting_after,
+            "search": search and _literally(search),
+            "organizer_id": organizer_id,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        bounds = {"limit": min(limit, PAGE_MAX + 1), "skip": skip}
         async with self._database.connect() as connection:
-            return [Event(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
-
-    async def count(self, *, starting_after: datetime | None = None, search: str | None = None) -> int:
-        """How many events `page` would list in all."""
-        statement = select(func.count()).where(*_filters(starting_after=starting_after, search=search))
-        async with self._database.connect() as connection:
-            return int((await connection.execute(statement)).scalar_one())
+            rows = (await connection.execute(_page(frozenset(given)), given | bounds)).all()
+        return EventPage([_event(row[1:]) for row in rows if row[1] is not None], rows[0][0])
 
     async def number(self) -> int:
         """How many events there are, cancelled ones included."""
@@ -200,7 +221,7 @@ class Catalog:
         if event_id:
             statement = statement.where(events.c.id > event_id)
         async with self._database.connect() as connection:
-            return [Event(**row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+            return [_event(row) for row in await connection.execute(statement)]
 
     async def uncleared(self, *, limit: int) -> list[UUID]:
         """Cancelled events whose bookings may still hold places."""
@@ -234,7 +255,7 @@ class Catalog:
         ).one_or_none()
         if row is None:
             raise _not_found()
-        return Event(**row._mapping)  # noqa: SLF001
+        return _event(row)
 
     async def _write(self, connection: AsyncConnection, event: Event) -> None:
         """Row and pool first, Redis last: whatever fails before the commit leaves PostgreSQL as it was."""
@@ -274,19 +295,39 @@ def _broken_time(event: Event, *, now: datetime | None) -> tuple[str, str]:
     return "", ""
 
 
-def _filters(
-    *, starting_after: datetime | None, search: str | None, organizer_id: UUID | None = None
-) -> list[ColumnElement[bool]]:
-    filters: list[ColumnElement[bool]] = [events.c.cancelled_at.is_(None)]
-    if starting_after is not None:
-        filters.append(events.c.starts_at > starting_after)
-    if organizer_id is not None:
-        filters.append(events.c.organizer_id == organizer_id)
-    if search:
-        filters.append(
-            or_(events.c.title.icontains(search, autoescape=True), events.c.location.icontains(search, autoescape=True))
-        )
-    return [and_(*filters)]
+@cache
+def _page(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """A page and its list's length in one statement, for the values that are given, built once for each of their sets.
+
+    There is a row without an event when the page has none.
+    """
+    filters = and_(events.c.cancelled_at.is_(None), *(_FILTERS[name] for name in sorted(given & _FILTERS.keys())))
+    counted = select(func.count().label("total")).select_from(events).where(filters).subquery()
+    page = (
+        select(*_FIELDS)
+        .where(filters, *([_AFTER] if "after_start" in given else []))
+        .order_by(events.c.starts_at, events.c.id)
+        .limit(bindparam("limit", type_=Integer))
+        .offset(bindparam("skip", type_=Integer))
+        .subquery()
+    )
+    return (
+        select(counted.c.total, *page.c)
+        .select_from(counted.outerjoin(page, true()))
+        .order_by(page.c.starts_at, page.c.id)
+    )
+
+
+def _literally(search: str) -> str:
+    """A text to look for as it is, though it has what stands for other characters in a pattern."""
+    for special in (ESCAPE, "%", "_"):
+        search = search.replace(special, ESCAPE + special)
+    return search
+
+
+def _event(row: Sequence[Any]) -> Event:
+    """A row of `_FIELDS`."""
+    return Event(**dict(zip(_NAMES, row, strict=True)))
 
 
 async def _note(

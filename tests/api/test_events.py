@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 
 from tests.api.callers import event_draft
@@ -126,6 +127,41 @@ async def test_events_are_found_by_title_and_location_and_those_to_come_by_defau
         "q=100%25": set(),
         "q=gala&upcoming_only=false": {gala, past},
     }
+
+
+@pytest.mark.parametrize("special", ["100%", "a_b", "either/or", "back\\slash"])
+async def test_what_means_something_in_a_pattern_is_found_as_it_stands(callers, client, special):
+    organizer = await callers.organizer()
+    event = await organizer.make_event(title=f"About {special} and more")
+    await organizer.make_event(title="100 axb eitheror backslash either//or")
+
+    found = (await client.get("/api/v1/events", params={"q": special})).json()
+
+    assert ([each["id"] for each in found["items"]], found["total"]) == ([event["id"]], 1)
+
+
+async def test_every_page_tells_how_many_events_the_list_has(callers, client):
+    organizer = await callers.organizer()
+    ids = {(await organizer.make_event())["id"] for _ in range(3)}
+
+    first = (await client.get("/api/v1/events?limit=2")).json()
+    last = (await client.get(f"/api/v1/events?limit=2&cursor={first['next_cursor']}")).json()
+    beyond = (await client.get("/api/v1/events?skip=3")).json()
+
+    assert {event["id"] for event in first["items"] + last["items"]} == ids
+    assert [page["total"] for page in (first, last, beyond)] == [3, 3, 3]
+    assert (last["next_cursor"], beyond["items"]) == (None, [])
+
+
+async def test_a_list_shows_what_remains_as_live_as_an_event_does(callers, client, other_client):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    await client.get("/api/v1/events")
+    await buyer.through(other_client).book(event["id"], quantity=3)
+
+    pages = await asyncio.gather(*(client.get("/api/v1/events") for _ in range(20)))
+
+    assert {page.json()["items"][0]["remaining"] for page in pages} == {7}
 
 
 async def test_what_remains_is_told_a_second_later_at_most_on_every_process(callers, client, other_client):
