@@ -9,5 +9,5 @@ local FIRST_FIELD = 2
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 if ARGV[1] == 'first' then redis.call('DEL', KEYS[2]) end
-for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[2], unpack(ARGV, FIRST_FIELD))
 return {'refilled'}

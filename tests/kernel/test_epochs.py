@@ -8,6 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
+from domain import rebuilding
 from domain.bookings import BookingStatus, NewBooking
 from domain.events import EventChanges
 from domain.partitions import PARTITIONS, partition_of_event
@@ -15,6 +16,7 @@ from domain.persisting import persist_once, settlements, write
 from domain.rebuilding import in_order, rebuild, rebuild_if_needed
 from domain.refusals import InventoryUnavailable, SoldOut, Unavailable
 from domain.store.connect import open_stores
+from domain.store.key_names import epoch_key
 from domain.store.ledger import EpochOver
 from domain.store.scripts import FENCED_SCRIPTS, source
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
@@ -412,3 +414,45 @@ async def mend(stores):
         return await rebuild_if_needed(stores)
     except Unavailable:
         return None
+
+
+@pytest.mark.parametrize("places_per_portion", [1, 1_000_000])
+async def test_a_rebuild_in_chunks_and_portions_makes_the_counters_that_sales_had_made(
+    stores, monkeypatch, places_per_portion
+):
+    monkeypatch.setattr(rebuilding, "COUNTERS_PER_CHUNK", 2)
+    monkeypatch.setattr(rebuilding, "PLACES_PER_PORTION", places_per_portion)
+    known = [await make_event(stores) for _ in range(4)]
+    for number, event in enumerate(known):
+        for buyer in await make_accounts(stores, number):
+            await book(stores, event, user_id=buyer, quantity=number)
+    await stores.box_office.cancel(await book(stores, known[0]))
+    await persist_all(stores)
+    before = [await counters(stores, event) for event in known]
+    await stores.pipeline.redis.flushall()
+
+    await rebuild(stores)
+
+    assert [await counters(stores, event) for event in known] == before
+    assert not await differences(stores)
+
+
+async def test_a_rebuild_that_is_overtaken_while_it_refills_leaves_nothing_at_work(stores, monkeypatch):
+    monkeypatch.setattr(rebuilding, "PLACES_PER_PORTION", 1)
+    for _ in range(3):
+        await book(stores, await make_event(stores))
+    await persist_all(stores)
+    holdings, before = stores.ledger.holdings, asyncio.all_tasks()
+
+    async def overtaken(*args, **options):
+        found = await holdings(*args, **options)
+        for partition in range(PARTITIONS):
+            await stores.pipeline.redis.set(epoch_key(partition), 1_000)
+        return found
+
+    monkeypatch.setattr(stores.ledger, "holdings", overtaken)
+
+    with pytest.raises(EpochOver):
+        await rebuild(stores)
+
+    assert asyncio.all_tasks() == before
