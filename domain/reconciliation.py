@@ -18,7 +18,7 @@ from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.events import POOL_MAIN, to_ms, user_counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 class Fault(StrEnum):
@@ -101,7 +101,8 @@ class CounterBooks(Struct, frozen=True):
 class StoredBooks(Struct, frozen=True):
     """An event in one snapshot of PostgreSQL.
 
-    `moving` are its rows that changed since the counters were read, or that Redis lists as unpersisted.
+    `held` is what each account holds, by the name of its counter; `moving` are its rows that changed since the
+    counters were read, or that Redis lists as unpersisted.
     """
 
     event_id: UUID
@@ -109,7 +110,7 @@ class StoredBooks(Struct, frozen=True):
     capacity: int
     pool_size: int
     pool_taken: int
-    held_by_user: dict[UUID, int]
+    held: dict[str, int]
     moving: dict[UUID, Booking]
 
 
@@ -145,18 +146,26 @@ def differences(counters: CounterBooks, unpersisted: Iterable[Booking], stored: 
     found = list(_stored_differences(stored))
     if counters.terms != stored.terms or counters.size != stored.capacity:
         found.append(Difference(stored.event_id, Fault.TERMS_DIFFER, "terms", counters.size or 0, stored.capacity))
-    moving = moves(unpersisted, stored)
+    found += _counter_differences(counters, moves(unpersisted, stored), stored)
+    return found
+
+
+def _counter_differences(counters: CounterBooks, moving: list[Move], stored: StoredBooks) -> Iterable[Difference]:
+    """Counters that say another number than bookings: what is held is added up once, what moves for each page."""
+    held = stored.held | {POOL_MAIN: sum(stored.held.values())}
+    shift = _shift(moving, at_ms=0)
     seen: set[str] = set()
     for page in counters.pages:
-        expected = _expected(stored.held_by_user, moving, page.at_ms)
+        shift = _shift(moving, at_ms=page.at_ms)
+        seen |= page.taken.keys()
         for counter, taken in page.taken.items():
-            seen.add(counter)
-            found += _compare(stored.event_id, counter, taken, expected.get(counter, 0))
-    last_ms = counters.pages[-1].at_ms if counters.pages else 0
-    for counter, places in _expected(stored.held_by_user, moving, last_ms).items():
-        if counter not in seen:
-            found += _compare(stored.event_id, counter, 0, places)
-    return found
+            expected = held.get(counter, 0) + shift.get(counter, 0)
+            if taken != expected:
+                yield _counter_difference(stored.event_id, counter, taken, expected)
+    for counter in held | shift:
+        expected = held.get(counter, 0) + shift.get(counter, 0)
+        if expected and counter not in seen:
+            yield _counter_difference(stored.event_id, counter, 0, expected)
 
 
 def confirmed(first: Iterable[Difference], second: Iterable[Difference]) -> list[Difference]:
@@ -179,26 +188,23 @@ def _move(booking: Booking, row: Booking | None) -> Move:
     )
 
 
-def _expected(held_by_user: Mapping[UUID, int], moving: Iterable[Move], at_ms: int) -> dict[str, int]:
-    """What every counter should say at `at_ms`."""
+def _shift(moving: Iterable[Move], *, at_ms: int) -> dict[str, int]:
+    """By what every counter should differ at `at_ms` from what PostgreSQL holds; most do not."""
     places: dict[str, int] = defaultdict(int)
-    for user_id, quantity in held_by_user.items():
-        places[user_counter(user_id)] += quantity
     for move in moving:
-        places[user_counter(move.user_id)] += move.correction(at_ms)
-    places[POOL_MAIN] = sum(places.values())
+        correction = move.correction(at_ms)
+        places[user_counter(move.user_id)] += correction
+        places[POOL_MAIN] += correction
     return places
 
 
-def _compare(event_id: UUID, counter: str, taken: int, expected: int) -> list[Difference]:
-    if taken == expected:
-        return []
+def _counter_difference(event_id: UUID, counter: str, taken: int, expected: int) -> Difference:
     fault = Fault.COUNTER_TOO_HIGH if taken > expected else Fault.COUNTER_TOO_LOW
-    return [Difference(event_id, fault, counter, taken, expected)]
+    return Difference(event_id, fault, counter, taken, expected)
 
 
 def _stored_differences(stored: StoredBooks) -> Iterable[Difference]:
-    booked = sum(stored.held_by_user.values())
+    booked = sum(stored.held.values())
     if stored.pool_taken != booked:
         yield Difference(stored.event_id, Fault.POOL_MISCOUNTED, POOL_MAIN, stored.pool_taken, booked)
     if stored.pool_size != stored.capacity:

@@ -330,15 +330,9 @@ class Ledger:
             return [read_booking(row) for row in await connection.execute(statement)]
 
     async def holdings(self, event_ids: Sequence[UUID], *, counters_max: int) -> dict[UUID, Holdings]:
-        """What each event's bookings hold, with `counters_max` counters in a chunk; events without any are left out."""
-        found: dict[UUID, Holdings] = defaultdict(Holdings)
+        """What each event's bookings hold, see `read_holdings`."""
         async with self._database.connect() as connection:
-            for event_id, places, counters in await connection.execute(
-                _HOLDINGS, {"event_ids": list(event_ids), "counters_max": counters_max}
-            ):
-                found[event_id].places += places
-                found[event_id].chunks.append(counters.split(" "))
-        return found
+            return await read_holdings(connection, event_ids, counters_max=counters_max)
 
     async def pools_taken(self, event_ids: Sequence[UUID]) -> dict[UUID, int]:
         """What the events' pools say is taken."""
@@ -358,6 +352,18 @@ class Ledger:
         )
         async with self._database.connect() as connection:
             return {row[0]: Taken(*row) for row in await connection.execute(statement)}
+
+
+async def read_holdings(
+    connection: AsyncConnection, event_ids: Sequence[UUID], *, counters_max: int
+) -> dict[UUID, Holdings]:
+    """What each event's bookings hold, with `counters_max` counters in a chunk; events without any are left out."""
+    found: dict[UUID, Holdings] = defaultdict(Holdings)
+    values = {"event_ids": list(event_ids), "counters_max": counters_max}
+    for event_id, places, counters in await connection.execute(_HOLDINGS, values):
+        found[event_id].places += places
+        found[event_id].chunks.append(counters.split(" "))
+    return found
 
 
 async def _as_written(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Written]:

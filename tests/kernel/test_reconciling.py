@@ -14,6 +14,7 @@ from domain.partitions import partition_of_event
 from domain.reconciliation import Fault
 from domain.reconciling import reconcile, reconcile_some
 from domain.refusals import SoldOut
+from domain.store import books
 from domain.store.key_names import counters_key, mine_key, record_key, unpersisted_key
 from tests.books import pool, row, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
@@ -367,6 +368,44 @@ async def test_a_pass_that_is_cut_short_is_gone_on_with_behind_the_page_it_came_
         await reconcile_some(stores, after, seconds=0, going_to=going_to)
         after = pages[-1]
     assert pages == [events[1], events[3], events[4], None]
+
+
+async def test_events_that_sold_much_are_compared_fewer_at_a_time(stores, monkeypatch):
+    """A worker persists nothing while it compares."""
+    monkeypatch.setattr(reconciling, "PLACES_PER_PAGE", 2)
+    events = sorted([await make_event(stores) for _ in range(5)], key=lambda event: event.id)
+    for event, places in zip(events, (1, 1, 3, 0, 0), strict=True):
+        if places:
+            await book(stores, event, quantity=places)
+    await persist_all(stores)
+    pages = []
+
+    async def going_to(event_id):
+        pages.append(event_id)
+
+    await reconcile_some(stores, None, seconds=60, going_to=going_to)
+
+    assert pages == [events[1].id, events[2].id, events[4].id, None]
+
+
+@pytest.mark.parametrize("counters_per_page", [1, 1_000])
+async def test_drift_is_found_on_whatever_page_it_stands_while_bookings_move(stores, monkeypatch, counters_per_page):
+    monkeypatch.setattr(books, "COUNTERS_PER_PAGE", counters_per_page)
+    event, buyers = await make_event(stores, capacity=10_000), await make_accounts(stores, 600)
+    await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in buyers))
+    await persist_all(stores)
+    given_back = await book(stores, event, user_id=buyers[0], quantity=2)
+    await persist_all(stores)
+    await book(stores, event, user_id=buyers[1], quantity=3)
+    await stores.box_office.cancel(given_back)
+    assert await reconcile(stores) == []
+    await move(stores, event, user_counter(buyers[300]), 1)
+    await stores.pipeline.redis.hdel(counters_key(event.id), user_counter(buyers[400]))
+
+    found = {(each.difference.subject, each.difference.drift) for each in await reconcile(stores)}
+
+    assert found == {(user_counter(buyers[300]), 1), (user_counter(buyers[400]), -1)}
+    assert await reconcile(stores) == []
 
 
 async def test_the_job_goes_through_every_event_though_each_time_it_stops_early(stores, monkeypatch):
