@@ -21,7 +21,7 @@ from loadtests.bench.generator import Unexpected, generator
 from loadtests.bench.growth import GrowthBench
 from loadtests.bench.machine import description
 from loadtests.bench.pictures import pictures
-from loadtests.bench.plan import QUICK_GROWTH, GrowthPlan, plan_of
+from loadtests.bench.plan import THEMES, growth_plan_of, plan_of
 from loadtests.bench.report import report
 from loadtests.bench.results import Results
 from loadtests.bench.rush import measure_rush
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from loadtests.bench.generator import Generator
-    from loadtests.bench.plan import Plan
+    from loadtests.bench.plan import GrowthPlan, Plan
 
 RESULTS = Path(__file__).parent.parent / "results"
 """Where runs are kept that are asked to be; part of the repository."""
@@ -84,6 +84,7 @@ def _options() -> Namespace:
     option("--backlog", type=int, help="bookings that wait before they are drained")
     option("--connections", type=int, help="of the generator")
     option("--growth", action="store_true", help="what growth costs, instead of the standard bench")
+    option("--themes", default="", metavar="events,…", help=f"what grows, of {', '.join(THEMES)}; all without it")
     option("--rush", action="store_true", help="a real on-sale by locust, instead of the standard bench")
     option("--all", action="store_true", help="the standard bench, growth and rush")
     option("--quick", action="store_true", help="one short round, to see that everything works")
@@ -95,7 +96,7 @@ def _options() -> Namespace:
 
 def _run(options: Namespace, found: list[Results]) -> Results:
     """Measure; `found` is given the results before there are any, so that a failure does not take them along."""
-    plan = plan_of(options)
+    plan, growth_plan = plan_of(options), growth_plan_of(options)
     load = generator(connections=plan.connections)
     results = Results(
         started_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -105,15 +106,17 @@ def _run(options: Namespace, found: list[Results]) -> Results:
     )
     found.append(results)
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-        _measure(options, plan, load, results, Path(folder))
+        _measure(options, (plan, growth_plan), load, results, Path(folder))
     return results
 
 
-def _measure(options: Namespace, plan: Plan, load: Generator, results: Results, folder: Path) -> None:
+def _measure(
+    options: Namespace, plans: tuple[Plan, GrowthPlan], load: Generator, results: Results, folder: Path
+) -> None:
+    plan, growth_plan = plans
     if options.all or not (options.growth or options.rush):
         standard.run(plan, load, results, folder=_made(folder / "standard"), say=_say)
     if options.all or options.growth:
-        growth_plan = QUICK_GROWTH if options.quick else GrowthPlan()
         growing = GrowthBench(growth_plan, load, _made(folder / "growth"), _say)
         results.growth = growing.growth
         growing.run()

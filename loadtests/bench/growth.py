@@ -117,12 +117,12 @@ class GrowthBench:
         self._owner = Owner()
 
     def run(self) -> None:
-        """Measure every theme.
+        """Measure every theme that the plan has.
 
         Raises:
             Unexpected: something was answered that should not have been.
         """
-        for theme in self._themes():
+        for theme in themes_of(self._plan, self._owner):
             self._say(f"growth: {theme.title}, {theme.small.label} and {theme.large.label}")
             with ExitStack() as exits:
                 small, large = (self._open(theme, side, exits) for side in (theme.small, theme.large))
@@ -132,24 +132,6 @@ class GrowthBench:
                 large.stack.resume()
                 self._look_beside(theme, large.bench)
                 small.stack.resume()
-
-    def _themes(self) -> list[Theme]:
-        plan = self._plan
-        bookings = partial(furnish_bookings, count=plan.bookings, owner=self._owner)
-        polls = ("book", "poll_pending", "poll_final", DRAIN)
-        return [
-            Theme(
-                "events",
-                "events on sale",
-                Side("1"),
-                Side(f"{plan.events:,}", furnish=partial(furnish_events, count=plan.events)),
-                ("book", "events", "event"),
-            ),
-            Theme("bookings", "bookings in PostgreSQL", Side("0"), Side(f"{plan.bookings:,}", furnish=bookings), polls),
-            Theme("records", "records in Redis", Side("0"), Side(f"{plan.records:,}", records=plan.records), polls),
-            Theme("apis", "API processes", Side("1"), Side("2", api_processes=2), polls[:2], pinned=False),
-            Theme("workers", "workers", Side("1"), Side("2", workers=2), ("book", DRAIN), pinned=False),
-        ]
 
     def _open(self, theme: Theme, side: Side, exits: ExitStack) -> Measurers:
         """A stack of this side, standing still."""
@@ -218,6 +200,26 @@ class GrowthBench:
         self.growth.walks.append(found)
         first, last = found.block_ms[0], found.block_ms[-1]
         self._say(f"growth: {found.title}: first pages in {first:.1f} ms, page {found.pages:,} in {last:.1f} ms")
+
+
+def themes_of(plan: GrowthPlan, owner: Owner) -> list[Theme]:
+    """The themes that the plan has; `owner` is filled in when there are bookings."""
+    bookings = partial(furnish_bookings, count=plan.bookings, owner=owner)
+    polls = ("book", "poll_pending", "poll_final", DRAIN)
+    themes = [
+        Theme(
+            "events",
+            "events on sale",
+            Side("1"),
+            Side(f"{plan.events:,}", furnish=partial(furnish_events, count=plan.events)),
+            ("book", "events", "event"),
+        ),
+        Theme("bookings", "bookings in PostgreSQL", Side("0"), Side(f"{plan.bookings:,}", furnish=bookings), polls),
+        Theme("records", "records in Redis", Side("0"), Side(f"{plan.records:,}", records=plan.records), polls),
+        Theme("apis", "API processes", Side("1"), Side("2", api_processes=2), polls[:2], pinned=False),
+        Theme("workers", "workers", Side("1"), Side("2", workers=2), ("book", DRAIN), pinned=False),
+    ]
+    return [theme for theme in themes if theme.name in plan.themes]
 
 
 def _furnish_records(stack: Stack, crowd: Crowd, count: int) -> None:

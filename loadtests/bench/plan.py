@@ -34,8 +34,12 @@ class Plan(Struct, frozen=True, kw_only=True):
         return not self.only or letter in self.only or (letter == "b" and "h" in self.only)
 
 
+THEMES = ("events", "bookings", "records", "apis", "workers")
+"""What can grow, by name."""
+
+
 class GrowthPlan(Struct, frozen=True, kw_only=True):
-    """Bounds of growth: how much of everything there is on the large side."""
+    """Bounds of growth: how much of everything there is on the large side. `themes` are those to measure."""
 
     rounds: int = 5
     seconds: int = 2
@@ -45,6 +49,7 @@ class GrowthPlan(Struct, frozen=True, kw_only=True):
     records: int = 100_000
     pages: int = 10_000
     memory_bookings: int = 10_000
+    themes: tuple[str, ...] = THEMES
 
 
 QUICK_GROWTH = GrowthPlan(
@@ -76,6 +81,21 @@ def plan_of(options: Namespace) -> Plan:
             message = f"--{name.replace('_', '-')} is 1 to {MOST[name]}"
             raise ValueError(message)
     return structs.replace(plan, **given, only=only)
+
+
+def growth_plan_of(options: Namespace) -> GrowthPlan:
+    """The plan of growth that the command line asks for.
+
+    Raises:
+        ValueError: it asks for what cannot be.
+    """
+    asked = set(options.themes.replace(",", " ").split())
+    if unknown := asked - set(THEMES):
+        message = f"nothing of this name grows: {', '.join(sorted(unknown))}; there are {', '.join(THEMES)}"
+        raise ValueError(message)
+    themes = tuple(name for name in THEMES if not asked or name in asked)
+    given = {name: value for name in ("rounds", "seconds", "backlog") if (value := getattr(options, name)) is not None}
+    return structs.replace(QUICK_GROWTH if options.quick else GrowthPlan(), **given, themes=themes)
 
 
 MOST = {

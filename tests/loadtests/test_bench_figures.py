@@ -10,10 +10,12 @@ import pytest
 
 from loadtests.bench.bars import Bar as Goal
 from loadtests.bench.bars import bars_of
+from loadtests.bench.furnishing import Owner
+from loadtests.bench.growth import themes_of
 from loadtests.bench.locust_ceiling import Entry, answered_by
 from loadtests.bench.picture import Bar, Line, bar_picture, line_picture
 from loadtests.bench.pictures import pictures
-from loadtests.bench.plan import MOST, plan_of
+from loadtests.bench.plan import MOST, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report import report, table
 from loadtests.bench.results import Results
 from loadtests.bench.spread import ratio_of, spread_of
@@ -23,7 +25,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def options(**given: object) -> Namespace:
-    return Namespace(**{**dict.fromkeys(MOST), "quick": False, "only": "", **given})
+    return Namespace(**{**dict.fromkeys(MOST), "quick": False, "only": "", "themes": "", **given})
 
 
 def test_the_median_is_told_with_the_lowest_and_the_highest() -> None:
@@ -189,3 +191,21 @@ def test_locusts_figures_are_read_from_its_own() -> None:
     answered = answered_by([entry])
 
     assert (answered.per_second, answered.p50_ms, answered.p99_ms) == (50.0, 7.0, 50.0)
+
+
+def test_everything_grows_unless_some_of_it_is_asked_for() -> None:
+    everything, some = growth_plan_of(options()), growth_plan_of(options(themes="workers, events", quick=True))
+
+    assert tuple(theme.name for theme in themes_of(everything, Owner())) == THEMES
+    assert [theme.name for theme in themes_of(some, Owner())] == ["events", "workers"]
+
+
+def test_what_cannot_grow_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="seats; there are events, bookings"):
+        growth_plan_of(options(themes="events,seats"))
+
+
+def test_growth_takes_the_rounds_that_are_asked_for() -> None:
+    plan = growth_plan_of(options(rounds=3, backlog=500))
+
+    assert (plan.rounds, plan.backlog, plan.bookings) == (3, 500, 1_000_000)
