@@ -66,7 +66,8 @@ async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool =
     """
     if event_id is not None:
         return await reconcile_page(stores, [event_id], fix=fix)
-    return await reconcile_some(stores, None, seconds=math.inf, going_to=_nowhere, fix=fix)
+    relisted, _ = await relist_some(stores, 0, seconds=math.inf, fix=fix)
+    return relisted + await reconcile_some(stores, None, seconds=math.inf, going_to=_nowhere, fix=fix)
 
 
 async def reconcile_some(
@@ -86,7 +87,7 @@ async def reconcile_some(
         Unavailable: what was repaired until then stays repaired.
     """
     end_s = time.monotonic() + seconds
-    outcomes: list[Outcome] = await _relist_orphans(stores, fix=fix) if after is None else []
+    outcomes: list[Outcome] = []
     while portion := await _portion_after(stores, after):
         after = portion[-1]
         await going_to(after)
@@ -191,18 +192,30 @@ async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
     return True
 
 
-async def _relist_orphans(stores: Stores, *, fix: bool) -> list[Outcome]:
-    """Find records nobody would persist. One that is being reserved or settled is only briefly like that."""
-    first: list[UUID] = []
-    cursor = 0
+async def relist_some(stores: Stores, cursor: int, *, seconds: float, fix: bool = True) -> tuple[list[Outcome], int]:
+    """Look through records for those nobody would persist, from `cursor` on until the time is up.
+
+    Returns:
+        What was found, and the cursor to go on from; 0 when all were looked through.
+
+    Raises:
+        Unavailable: what was listed until then stays listed.
+    """
+    end_s = time.monotonic() + seconds
+    outcomes: list[Outcome] = []
     for _ in range(SCANS_MAX):
         page = await stores.books.orphans(cursor)
-        first += page.orphans
+        outcomes += await _relist(stores, page.orphans, fix=fix)
         cursor = page.cursor
-        if cursor == 0:
+        if cursor == 0 or time.monotonic() >= end_s:
             break
+    return outcomes, cursor
+
+
+async def _relist(stores: Stores, orphans: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+    """List them. One that is being reserved or settled is only briefly like that."""
     outcomes: list[Outcome] = []
-    for booking_id in first:
+    for booking_id in orphans:
         record = await stores.inventory.record(booking_id)
         if record is None:
             continue

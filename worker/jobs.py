@@ -12,7 +12,7 @@ from arq import Retry
 
 from domain.clearing import clear_event
 from domain.persisting import persist
-from domain.reconciling import reconcile_some
+from domain.reconciling import reconcile_some, relist_some
 from domain.refusals import Unavailable
 from domain.store.ledger import EpochOver
 
@@ -30,6 +30,12 @@ RETRY_S = 0.5
 
 RECONCILE_S = 0.5
 """How long one reconciliation goes on; of its five seconds it leaves nine tenths to bookings."""
+
+RELIST_S = 0.1
+"""How long one of them looks for records that nobody would persist; a full Redis is looked through in minutes."""
+
+LOOKED_THROUGH_KEY = "onsale:looked-through"
+"""The cursor up to which records were looked through."""
 
 RECONCILED_KEY = "onsale:reconciled"
 """The event up to which the pass under way has come; empty when the next one begins at the first."""
@@ -82,9 +88,11 @@ async def reconcile_all(ctx: dict[str, Any]) -> int:
     async def going_to(event_id: UUID | None) -> None:
         await redis.set(RECONCILED_KEY, str(event_id or ""))
 
-    after = await redis.get(RECONCILED_KEY)
+    after, cursor = await redis.get(RECONCILED_KEY), await redis.get(LOOKED_THROUGH_KEY)
     try:
-        outcomes = await reconcile_some(
+        outcomes, looked = await relist_some(stores, int(cursor or 0), seconds=RELIST_S)
+        await redis.set(LOOKED_THROUGH_KEY, looked)
+        outcomes += await reconcile_some(
             stores, UUID(after.decode()) if after else None, seconds=RECONCILE_S, going_to=going_to
         )
         await stores.intents.forget_kept()

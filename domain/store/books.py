@@ -6,6 +6,7 @@ only what two readings agreed on.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -42,6 +43,9 @@ COUNTER_PREFIXES = (b"pool:", USER_PREFIX.encode())
 
 RECORDS_PER_SCAN = 1_000
 RECORD_PREFIX = b":booking:"
+
+LASTING = -1
+"""What Redis answers for the lifetime of what has none."""
 
 
 class OrphanPage(Struct, frozen=True):
@@ -118,21 +122,27 @@ class Books:
         next_cursor, names = await self._pipeline.call(
             "SCAN", cursor, "MATCH", "{p*}:booking:*", "COUNT", RECORDS_PER_SCAN
         )
-        ids = [UUID(name.split(RECORD_PREFIX)[1].decode()) for name in names]
-        if not ids:
-            return OrphanPage(int(next_cursor), [])
-        pipe = self._pipeline.redis.pipeline(transaction=False)
-        for booking_id in ids:
-            pipe.pttl(record_key(booking_id))
-            pipe.zscore(unpersisted_key(partition_of_booking(booking_id) or 0), str(booking_id))
-        answers = await self._pipeline.execute(pipe)
-        lifetimes, scores = answers[::2], answers[1::2]
-        orphans = [
-            booking_id
-            for booking_id, lifetime, score in zip(ids, lifetimes, scores, strict=True)
-            if lifetime == -1 and score is None
+        # Asked at once, they share a round trip; nearly all have a lifetime, and no second question.
+        lifetimes = await asyncio.gather(*(self._pipeline.call("PTTL", name) for name in names))
+        lasting = [
+            UUID(name.split(RECORD_PREFIX)[1].decode())
+            for name, lifetime in zip(names, lifetimes, strict=True)
+            if lifetime == LASTING
         ]
+        verdicts = await asyncio.gather(*(self._is_orphan(booking_id) for booking_id in lasting))
+        orphans = [booking_id for booking_id, is_one in zip(lasting, verdicts, strict=True) if is_one]
         return OrphanPage(int(next_cursor), orphans)
+
+    async def _is_orphan(self, booking_id: UUID) -> bool:
+        """Whether a record is not listed and, asked in the same breath, has no lifetime either.
+
+        What was settled since it was first looked at has one.
+        """
+        listed, key = unpersisted_key(partition_of_booking(booking_id) or 0), record_key(booking_id)
+        score, lifetime = await asyncio.gather(
+            self._pipeline.call("ZSCORE", listed, str(booking_id)), self._pipeline.call("PTTL", key)
+        )
+        return score is None and lifetime == LASTING
 
     async def relist(self, booking_id: UUID) -> bool:
         """List an orphan as unpersisted (relist.lua); False when it was none."""
