@@ -106,11 +106,10 @@ async def _pending(stores: Stores) -> dict[UUID, Pending]:
     """Per event, what waits to be persisted: new places, and places to be returned."""
     pending: dict[UUID, Pending] = {}
     for partition in range(PARTITIONS):
-        entries = await stores.inventory.unpersisted(partition, limit=UNPERSISTED_READ_MAX)
-        stored = await stores.ledger.find_all([entry.id for entry in entries])
-        for entry in entries:
-            if entry.booking:
-                _count(pending.setdefault(entry.booking.event_id, Pending()), entry.booking, stored.get(entry.id))
+        bookings = await stores.inventory.unpersisted_bookings(partition, limit=UNPERSISTED_READ_MAX)
+        stored = await stores.ledger.find_all([booking.id for booking in bookings])
+        for booking in bookings:
+            _count(pending.setdefault(booking.event_id, Pending()), booking, stored.get(booking.id))
     return pending
 
 

@@ -13,16 +13,15 @@ from msgspec import Struct, structs
 from domain.bookings import HOLDING, BookingStatus
 from domain.refusals import Unavailable
 from domain.sabotage import Failpoint, reach
-from domain.store.inventory import RecordChanged, RecordUnknown, Settlement
-from domain.store.ledger import LedgerRefused, Written
+from domain.store.inventory import RecordChanged, RecordUnknown
+from domain.store.ledger import LedgerRefused
+from domain.unpersisted import Settlement, Written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from uuid import UUID
 
-    from domain.bookings import Booking
     from domain.store.connect import Stores
-    from domain.store.inventory import Unpersisted
+    from domain.unpersisted import Unpersisted
 
 log = structlog.get_logger()
 
@@ -108,23 +107,22 @@ async def _persist_until_empty(stores: Stores, partition: int, *, holder: str) -
 async def persist_once(stores: Stores, partition: int) -> Persisted:
     """Persist the oldest batch of a partition."""
     epoch = stores.scripts.epoch
-    entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
-    bookings = [entry.booking for entry in entries if entry.booking and entry.epoch == epoch]
-    written, refused = await write(stores, bookings, epoch=epoch)
-    holding = [(booking, reason) for booking, reason in refused if booking.status in HOLDING]
-    empty = [(booking, reason) for booking, reason in refused if booking.status not in HOLDING]
+    page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+    written, refused = await write(stores, [entry for entry in page if entry.epoch == epoch], epoch=epoch)
+    holding = [(entry, reason) for entry, reason in refused if entry.status in HOLDING]
+    empty = [(entry, reason) for entry, reason in refused if entry.status not in HOLDING]
     written |= await write_off(stores, empty, epoch=epoch)
     reach(Failpoint.AFTER_COMMIT)
-    left = await stores.inventory.settle(partition, settlements(entries, written))
+    left = await stores.inventory.settle(partition, settlements(page, written))
     reach(Failpoint.AFTER_SETTLE)
-    for booking, reason in holding:
-        await reject(stores, booking, reason)
+    for entry, reason in holding:
+        await reject(stores, entry, reason)
     return Persisted(len(written), len(holding), left)
 
 
 async def write(
-    stores: Stores, batch: Sequence[Booking], *, epoch: int
-) -> tuple[dict[UUID, Written], list[tuple[Booking, str]]]:
+    stores: Stores, batch: Sequence[Unpersisted], *, epoch: int
+) -> tuple[dict[str, Written], list[tuple[Unpersisted, str]]]:
     """Write a batch; a booking that PostgreSQL refuses is found by halving, and the rest goes through."""
     if not batch:
         return {}, []
@@ -134,51 +132,44 @@ async def write(
         if len(batch) == 1:
             return {}, [(batch[0], refusal.reason)]
     # Places given back first: whoever took them since must not be refused because the batch was split.
-    ordered = sorted(batch, key=lambda booking: booking.status in HOLDING)
+    ordered = sorted(batch, key=lambda entry: entry.status in HOLDING)
     middle = len(ordered) // 2
     first, first_refused = await write(stores, ordered[:middle], epoch=epoch)
     second, second_refused = await write(stores, ordered[middle:], epoch=epoch)
     return first | second, first_refused + second_refused
 
 
-async def write_off(stores: Stores, refused: Sequence[tuple[Booking, str]], *, epoch: int) -> dict[UUID, Written]:
+async def write_off(stores: Stores, refused: Sequence[tuple[Unpersisted, str]], *, epoch: int) -> dict[str, Written]:
     """Record as rejected what PostgreSQL refused and what holds nothing any more.
 
     Not even that can be written of an account or event that PostgreSQL does not know: the log has it then,
     and it counts as written, or its partition would be stuck with it for ever.
     """
     rejected = [
-        structs.replace(booking, status=BookingStatus.REJECTED, version=booking.version + 1, reason=reason)
-        for booking, reason in refused
+        structs.replace(entry, status=BookingStatus.REJECTED, version=entry.version + 1, reason=reason)
+        for entry, reason in refused
     ]
     written, unwritable = await write(stores, rejected, epoch=epoch)
-    for booking, reason in unwritable:
-        log.error("booking_written_off", booking_id=str(booking.id), event_id=str(booking.event_id), reason=reason)
-        written[booking.id] = Written(booking.id, BookingStatus.REJECTED, booking.version, None)
+    for entry, reason in unwritable:
+        log.error("booking_written_off", booking_id=entry.id, event_id=entry.event_id, reason=reason)
+        written[entry.id] = Written(entry.id, BookingStatus.REJECTED, entry.version, 0)
     return written
 
 
-async def reject(stores: Stores, booking: Booking, reason: str) -> None:
+async def reject(stores: Stores, refused: Unpersisted, reason: str) -> None:
     """Return a refused booking's places; the rejection is persisted like any other change."""
-    log.error("booking_rejected", booking_id=str(booking.id), event_id=str(booking.event_id), reason=reason)
+    log.error("booking_rejected", booking_id=refused.id, event_id=refused.event_id, reason=reason)
     try:
-        await stores.inventory.release(booking, status=BookingStatus.REJECTED, reason=reason, version=booking.version)
+        await stores.inventory.release(
+            refused.booking, status=BookingStatus.REJECTED, reason=reason, version=refused.version
+        )
     except (RecordChanged, RecordUnknown):
         # It was cancelled, or persisted by another worker, in between: nothing is left to reject.
-        log.info("rejection_overtaken", booking_id=str(booking.id))
+        log.info("rejection_overtaken", booking_id=refused.id)
 
 
-def settlements(entries: Sequence[Unpersisted], written: dict[UUID, Written]) -> list[Settlement]:
+def settlements(page: Sequence[Unpersisted], written: dict[str, Written]) -> list[Settlement]:
     """What may leave the unpersisted set: what is written, and ids whose record is gone."""
-    settled = []
-    for entry in entries:
-        row = written.get(entry.id)
-        if entry.booking is None:
-            settled.append(Settlement(entry.id, None, None, BookingStatus.REJECTED, 0, None))
-        elif row is not None:
-            settled.append(
-                Settlement(
-                    entry.id, entry.booking.user_id, entry.booking.version, row.status, row.version, row.confirmed_at
-                )
-            )
-    return settled
+    gone = {entry.id: Written(entry.id, BookingStatus.REJECTED, 0, 0) for entry in page if not entry.recorded}
+    known = written | gone
+    return [Settlement(entry, known[entry.id]) for entry in page if entry.id in known]

@@ -24,14 +24,14 @@ from domain.store.key_names import counters_key, epoch_key
 from domain.store.ledger import EpochOver, Holdings
 from domain.store.progress import Progress, tell
 from domain.together import together
+from domain.unpersisted import Unpersisted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.bookings import Booking
     from domain.events import Event
     from domain.store.connect import Stores
-    from domain.store.ledger import Written
+    from domain.unpersisted import Written
 
 log = structlog.get_logger()
 
@@ -150,7 +150,7 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
         entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
         if not entries:
             return drained
-        written = await _write_all(stores, [entry.booking for entry in entries if entry.booking], epoch)
+        written = await _write_all(stores, [entry for entry in entries if entry.recorded], epoch)
         await stores.inventory.settle(partition, settlements(entries, written))
         drained += len(written)
     return drained
@@ -163,12 +163,13 @@ async def _drain_intents(stores: Stores, epoch: int) -> int:
         lost = await stores.intents.lost(limit=BATCH_MAX)
         if not lost or lost == before:
             break
-        drained, before = drained + len(await _write_all(stores, lost, epoch)), lost
+        batch = [Unpersisted.of(booking, epoch=epoch) for booking in lost]
+        drained, before = drained + len(await _write_all(stores, batch, epoch)), lost
     await stores.intents.forget_kept()
     return drained
 
 
-async def _write_all(stores: Stores, batch: Sequence[Booking], epoch: int) -> dict[UUID, Written]:
+async def _write_all(stores: Stores, batch: Sequence[Unpersisted], epoch: int) -> dict[str, Written]:
     """Persist a batch of an earlier epoch; what PostgreSQL refuses is recorded as rejected."""
     written, refused = await write(stores, batch, epoch=epoch)
     return written | await write_off(stores, refused, epoch=epoch)

@@ -141,8 +141,7 @@ async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading
 async def _unpersisted(stores: Stores, partitions: set[int]) -> list[Booking]:
     bookings: list[Booking] = []
     for partition in sorted(partitions):
-        entries = await stores.inventory.unpersisted(partition, limit=UNPERSISTED_MAX)
-        bookings += [entry.booking for entry in entries if entry.booking]
+        bookings += await stores.inventory.unpersisted_bookings(partition, limit=UNPERSISTED_MAX)
     return bookings
 
 

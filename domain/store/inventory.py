@@ -8,11 +8,11 @@ Fails closed: without Redis, or outside its epoch, nothing is reserved and nothi
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct, to_builtins
+from msgspec.msgpack import Decoder
 
 from domain.bookings import Booking, BookingStatus, NewBooking
 from domain.events import POOL_MAIN, Terms, from_ms, to_ms
@@ -35,16 +35,20 @@ from domain.store.key_names import (
     epoch_key,
     lease_key,
     mine_key,
+    mine_prefix,
     partition_named_by,
     record_key,
+    record_prefix,
     unpersisted_key,
 )
 from domain.store.pipeline import RETRY_AFTER_SECONDS
+from domain.unpersisted import Unpersisted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.store.scripts import Scripts
+    from domain.unpersisted import Settlement
 
 LAG_MS_MAX = 5_000
 """The oldest unpersisted change there may be while bookings are accepted; older means workers are stuck."""
@@ -60,6 +64,10 @@ RESTORE_AGE_MS_MAX = 10_000
 
 Far below RETIRE_MS: whatever changed the booking since that reading is then still in Redis, and wins.
 """
+
+
+_PAGE = Decoder(list[Unpersisted], strict=False)
+"""Redis' numbers are text; they are read as what they stand for."""
 
 
 class TermsStale(Exception):
@@ -110,23 +118,11 @@ class Released(Struct, frozen=True):
     ring: bool
 
 
-class Unpersisted(Struct, frozen=True):
-    """One entry of a partition's unpersisted set. `booking` is None when its record is gone."""
+class Turn(Struct, frozen=True):
+    """What a partition's unpersisted set is after a batch was taken out of it: its size, and some of the oldest."""
 
-    id: UUID
-    epoch: int
-    booking: Booking | None
-
-
-class Settlement(Struct, frozen=True):
-    """A booking as PostgreSQL has it, and the version that was read before it was written."""
-
-    id: UUID
-    user_id: UUID | None
-    version_read: int | None
-    status: BookingStatus
-    version: int
-    confirmed_at: datetime | None
+    left: int
+    page: list[Unpersisted]
 
 
 class Pulse(Struct, frozen=True):
@@ -308,14 +304,17 @@ class Inventory:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def unpersisted(self, partition: int, *, limit: int) -> list[Unpersisted]:
-        """The oldest unpersisted bookings of a partition with their records."""
+        """A batch: the oldest unpersisted bookings of a partition with their records."""
+        return (await self.turn(partition, [], limit=limit)).page
+
+    async def unpersisted_bookings(self, partition: int, *, limit: int) -> list[Booking]:
+        """The oldest unpersisted bookings of a partition, of whatever epoch; for who compares books."""
         ids = await self._pipeline.call("ZRANGE", unpersisted_key(partition), 0, limit - 1)
         return await self._read([UUID(booking_id.decode()) for booking_id in ids])
 
     async def record(self, booking_id: UUID) -> Booking | None:
         """A booking's record as it is, of whatever epoch."""
-        (entry,) = await self._read([booking_id])
-        return entry.booking
+        return next(iter(await self._read([booking_id])), None)
 
     async def unpersisted_of(self, user_id: UUID) -> list[Booking]:
         """An account's bookings that are not yet in PostgreSQL as they stand here."""
@@ -325,19 +324,36 @@ class Inventory:
             pipe.smembers(mine_key(partition, user_id))
         for members in await self._pipeline.execute(pipe):
             found.update(UUID(member.decode()) for member in members)
-        return [entry.booking for entry in await self._read(sorted(found)) if entry.booking]
+        return await self._read(sorted(found))
 
     async def settle(self, partition: int, settlements: Sequence[Settlement]) -> int:
-        """Take persisted bookings out of the unpersisted set (settle.lua); answers how many are left in it."""
+        """Take persisted bookings out of the unpersisted set; answers how many are left in it."""
+        return (await self.turn(partition, settlements, limit=0)).left
+
+    async def turn(self, partition: int, settlements: Sequence[Settlement], *, skip: int = 0, limit: int) -> Turn:
+        """Settle one batch and read another in one round trip (settle.lua).
+
+        The `skip` oldest that are left are not read: they are being written. What moves among them meanwhile
+        may be read twice or left for later, and neither does harm.
+
+        Raises:
+            InventoryUnavailable: nothing was settled; it is persisted again in the next epoch.
+        """
         keys = [epoch_key(partition), unpersisted_key(partition), doorbell_key(partition)]
-        args: list[Any] = [RETIRE_MS]
+        records, mine = record_prefix(partition), mine_prefix(partition)
+        args: list[Any] = [RETIRE_MS, records, skip, limit]
         for item in settlements:
-            keys += (record_key(item.id), mine_key(partition, item.user_id or item.id))
-            version_read = "" if item.version_read is None else item.version_read
-            confirmed_ms = to_ms(item.confirmed_at) if item.confirmed_at else ""
-            args += (str(item.id), version_read, item.status, item.version, confirmed_ms)
+            read, written = item.read, item.written
+            keys += (records + read.id, mine + (read.user_id or read.id))
+            args += (
+                read.id,
+                read.version if read.recorded else "",
+                written.status,
+                written.version,
+                written.confirmed_ms or "",
+            )
         answer = await self._scripts.call("settle", keys, args)
-        return int(answer[2])
+        return Turn(int(answer[1]), _PAGE.decode(answer[2]))
 
     async def pulse(self, partition: int) -> Pulse:
         """What waits in a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
@@ -368,14 +384,14 @@ class Inventory:
         if await self._pipeline.call("GET", lease_key(partition)) == holder.encode():
             await self._pipeline.call("DEL", lease_key(partition))
 
-    async def _read(self, booking_ids: Sequence[UUID]) -> list[Unpersisted]:
+    async def _read(self, booking_ids: Sequence[UUID]) -> list[Booking]:
+        """Those of the bookings that have a record."""
         pipe = self._pipeline.redis.pipeline(transaction=False)
         for booking_id in booking_ids:
             pipe.execute_command("HGETALL", record_key(booking_id))
         records = await self._pipeline.execute(pipe) if booking_ids else []
         return [
-            Unpersisted(booking_id, int(record.get(b"epoch", 0)), _read_fields(booking_id, record) if record else None)
-            for booking_id, record in zip(booking_ids, records, strict=True)
+            _read_fields(booking_id, record) for booking_id, record in zip(booking_ids, records, strict=True) if record
         ]
 
 

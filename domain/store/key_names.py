@@ -43,6 +43,16 @@ def mine_key(partition: int, user_id: UUID) -> str:
     return f"{{p{partition}}}:mine:{user_id}"
 
 
+def record_prefix(partition: int) -> str:
+    """What the names of a partition's records begin with; the booking's id follows."""
+    return f"{{p{partition}}}:booking:"
+
+
+def mine_prefix(partition: int) -> str:
+    """What the names of `mine_key` begin with; the account's id follows."""
+    return f"{{p{partition}}}:mine:"
+
+
 def lease_key(partition: int) -> str:
     """The worker that persists a partition now."""
     return f"{{p{partition}}}:lease"

@@ -8,7 +8,6 @@ written stays unpersisted in Redis and is written again.
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,20 +15,23 @@ from msgspec import Struct
 from sqlalchemy import LargeBinary, bindparam, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.types import DateTime, Integer, Text, Uuid
+from sqlalchemy.types import Integer, Uuid
 
 from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.events import POOL_MAIN, USER_PREFIX
 from domain.partitions import KEY_BYTES, key_part
 from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.schema import bookings, inventory_epoch, pools
+from domain.unpersisted import Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from domain.store.postgres import Database
+    from domain.unpersisted import Unpersisted
 
 PAGE_MAX = 100
 """Rows of one page of a list."""
@@ -50,15 +52,6 @@ class LedgerRefused(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class Written(Struct, frozen=True):
-    """A booking as PostgreSQL has it after a write."""
-
-    id: UUID
-    status: BookingStatus
-    version: int
-    confirmed_at: datetime | None
 
 
 class Taken(Struct, frozen=True):
@@ -107,22 +100,31 @@ _LEAVE_REBUILD_LEASE = text("DELETE FROM rebuild_lease WHERE holder = :holder").
     bindparam("holder", type_=Uuid)
 )
 
-_LOCK_POOLS = (
-    select(pools.c.event_id)
-    .where(pools.c.event_id.in_(bindparam("event_ids", expanding=True)))
-    .order_by(pools.c.event_id, pools.c.counter)
-    .with_for_update()
-)
+_FENCE_AND_LOCK = """
+    WITH fence AS MATERIALIZED (
+        SELECT epoch, set_config('idle_in_transaction_session_timeout', $3::text, true) FROM inventory_epoch FOR SHARE
+    ), locked AS (
+        SELECT pools.event_id FROM fence, pools
+        WHERE fence.epoch = $2::bigint AND pools.event_id = ANY($1::uuid[])
+        ORDER BY pools.event_id, pools.counter
+        FOR UPDATE OF pools
+    )
+    SELECT epoch, (SELECT count(*) FROM locked) FROM fence
+"""
+"""The fence, and then the pools of a batch in their order; in another epoch no pool is locked."""
 
-_PERSIST = text(
-    """
+_PERSIST = """
     WITH input AS (
-        SELECT * FROM unnest(
-            :ids, :event_ids, :user_ids, :quantities, :statuses, :versions,
-            :created_ats, :cancelled_ats, :reasons
-        ) AS row(id, event_id, user_id, quantity, status, version, created_at, cancelled_at, reason)
+        SELECT id, event_id, user_id, quantity, status, version,
+               to_timestamp(created_ms / 1000::float8) AS created_at,
+               to_timestamp(nullif(cancelled_ms, 0) / 1000::float8) AS cancelled_at,
+               nullif(reason, '') AS reason
+        FROM unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::integer[],
+            $7::bigint[], $8::bigint[], $9::text[]
+        ) AS row(id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason)
     ), before AS (
-        SELECT held.id, held.status FROM bookings AS held JOIN input USING (id)
+        SELECT held.id, held.status FROM bookings AS held JOIN input USING (id) WHERE input.version > 1
     ), written AS (
         INSERT INTO bookings AS held (
             id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
@@ -146,29 +148,28 @@ _PERSIST = text(
     ), moved AS (
         UPDATE pools SET taken = greatest(0, pools.taken + change.places)
         FROM change
-        WHERE pools.event_id = change.event_id AND pools.counter = :counter AND change.places <> 0
+        WHERE pools.event_id = change.event_id AND pools.counter = $10 AND change.places <> 0
     )
-    SELECT id, status, version, confirmed_at FROM written
-    """
-).bindparams(
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("event_ids", type_=ARRAY(Uuid)),
-    bindparam("user_ids", type_=ARRAY(Uuid)),
-    bindparam("quantities", type_=ARRAY(Integer)),
-    bindparam("statuses", type_=ARRAY(Text)),
-    bindparam("versions", type_=ARRAY(Integer)),
-    bindparam("created_ats", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("cancelled_ats", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("reasons", type_=ARRAY(Text)),
-    counter=POOL_MAIN,
-)
+    SELECT coalesce(array_agg(id::text), '{}') AS ids,
+           coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
+    FROM written
+"""
 """Writes a batch so that only a newer version wins, and moves the pools by what really changed.
 
 The pools of the batch's events are locked before, by a statement of its own: so no two batches of one
-event overlap, and `before` sees what the other one wrote. Giving places back never fails: a pool that
-was miscounted goes to 0 and is left to reconciliation.
+event overlap, and `before` sees what the other one wrote; a first version overwrote nothing, and is not
+looked for. Giving places back never fails: a pool that was miscounted goes to 0 and is left to
+reconciliation.
+
+Written for the driver, which is handed whole arrays: SQLAlchemy would bind each of their 4,500 elements by
+itself. It answers in two arrays what the worker does not know: which bookings were written, and when.
 """
 
+_AS_WRITTEN = """
+    SELECT id::text AS id, status, version,
+           coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0) AS confirmed_ms
+    FROM bookings WHERE id = ANY($1::uuid[])
+"""
 
 _HOLDINGS = text(
     f"""
@@ -194,12 +195,10 @@ _POOLS_TAKEN = select(pools.c.event_id, pools.c.taken).where(
     pools.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))), pools.c.counter == bindparam("counter")
 )
 
-_FORGET_INTENTS = text(
-    """
-    DELETE FROM intents USING unnest(:ids, :versions) AS written(id, version)
+_FORGET_INTENTS = """
+    DELETE FROM intents USING unnest($1::uuid[], $2::integer[]) AS written(id, version)
     WHERE intents.id = written.id AND intents.version <= written.version
-    """
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("versions", type_=ARRAY(Integer)))
+"""
 
 
 class Ledger:
@@ -241,7 +240,7 @@ class Ledger:
         async with self._database.statement() as connection:
             await connection.execute(_LEAVE_REBUILD_LEASE, {"holder": holder})
 
-    async def persist(self, batch: Sequence[Booking], *, epoch: int) -> dict[UUID, Written]:
+    async def persist(self, batch: Sequence[Unpersisted], *, epoch: int) -> dict[str, Written]:
         """Write bookings, `pending` ones as `confirmed`; only a newer version wins. All or none.
 
         Safe to repeat and in any order. Answers every booking of the batch as PostgreSQL now has it.
@@ -253,18 +252,14 @@ class Ledger:
         """
         try:
             async with self._database.begin() as connection:
-                await self.fence(connection, epoch)
-                await connection.execute(_LOCK_POOLS, {"event_ids": sorted({booking.event_id for booking in batch})})
-                rows = (await connection.execute(_PERSIST, _columns(batch))).all()
-                written = {
-                    row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_at) for row in rows
-                }
-                older = [booking.id for booking in batch if booking.id not in written]
+                await _fence_and_lock(connection, batch, epoch)
+                written = await _write(connection, batch)
+                older = [entry.id for entry in batch if entry.id not in written]
                 if older:
                     written |= await _as_written(connection, older)
                 if self._keeps_intents:
-                    done = {"ids": list(written), "versions": [row.version for row in written.values()]}
-                    await connection.execute(_FORGET_INTENTS, done)
+                    done = (list(written), [row.version for row in written.values()])
+                    await connection.exec_driver_sql(_FORGET_INTENTS, done)
                 reach(Failpoint.BEFORE_COMMIT)
                 return written
         except IntegrityError as error:
@@ -273,9 +268,7 @@ class Ledger:
     @staticmethod
     async def fence(connection: AsyncConnection, epoch: int) -> None:
         """Hold the epoch until this transaction ends; raises EpochOver when it is another."""
-        current = int((await connection.execute(_FENCE)).scalar_one())
-        if current != epoch and protected(Protection.EPOCH_IN_POSTGRES):
-            raise EpochOver
+        _refuse_older(int((await connection.execute(_FENCE)).scalar_one()), epoch)
 
     async def find(self, booking_id: UUID) -> Booking | None:
         """A booking that PostgreSQL has."""
@@ -366,28 +359,47 @@ async def read_holdings(
     return found
 
 
-async def _as_written(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Written]:
-    statement = select(bookings.c.id, bookings.c.status, bookings.c.version, bookings.c.confirmed_at).where(
-        bookings.c.id.in_(booking_ids)
-    )
-    rows = await connection.execute(statement)
-    return {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_at) for row in rows}
+async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[Unpersisted], epoch: int) -> None:
+    events = sorted({entry.event_id for entry in batch})
+    answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (events, epoch, str(IDLE_MS_MAX)))
+    _refuse_older(int(answer.scalar_one()), epoch)
 
 
-def _columns(batch: Sequence[Booking]) -> dict[str, list[object]]:
+def _refuse_older(current: int, epoch: int) -> None:
+    if current != epoch and protected(Protection.EPOCH_IN_POSTGRES):
+        raise EpochOver
+
+
+async def _write(connection: AsyncConnection, batch: Sequence[Unpersisted]) -> dict[str, Written]:
+    """Write what is newer; answers that."""
+    statuses = [BookingStatus.CONFIRMED if entry.status in HOLDING else entry.status for entry in batch]
+    answer = await connection.exec_driver_sql(_PERSIST, (*_columns(batch, statuses), POOL_MAIN))
+    row = answer.one()
+    confirmed_ms = dict(zip(row.ids, row.moments, strict=True))
     return {
-        "ids": [booking.id for booking in batch],
-        "event_ids": [booking.event_id for booking in batch],
-        "user_ids": [booking.user_id for booking in batch],
-        "quantities": [booking.quantity for booking in batch],
-        "statuses": [
-            str(BookingStatus.CONFIRMED if booking.status in HOLDING else booking.status) for booking in batch
-        ],
-        "versions": [booking.version for booking in batch],
-        "created_ats": [booking.created_at for booking in batch],
-        "cancelled_ats": [booking.cancelled_at for booking in batch],
-        "reasons": [booking.reason for booking in batch],
+        entry.id: Written(entry.id, status, entry.version, confirmed_ms[entry.id])
+        for entry, status in zip(batch, statuses, strict=True)
+        if entry.id in confirmed_ms
     }
+
+
+async def _as_written(connection: AsyncConnection, booking_ids: Sequence[str]) -> dict[str, Written]:
+    rows = await connection.exec_driver_sql(_AS_WRITTEN, (booking_ids,))
+    return {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_ms) for row in rows}
+
+
+def _columns(batch: Sequence[Unpersisted], statuses: Sequence[BookingStatus]) -> tuple[Sequence[object], ...]:
+    return (
+        [entry.id for entry in batch],
+        [entry.event_id for entry in batch],
+        [entry.user_id for entry in batch],
+        [entry.quantity for entry in batch],
+        statuses,
+        [entry.version for entry in batch],
+        [entry.created_ms for entry in batch],
+        [entry.cancelled_ms for entry in batch],
+        [entry.reason for entry in batch],
+    )
 
 
 def _reason(error: IntegrityError) -> str:

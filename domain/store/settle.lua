@@ -1,32 +1,44 @@
 #!lua
--- Take bookings that PostgreSQL has out of the unpersisted set, unless they changed meanwhile.
--- Safe to repeat, and in any order: a version that is not the record's any more settles nothing.
+-- Take bookings that PostgreSQL has out of the unpersisted set, unless they changed meanwhile, and read the
+-- oldest of the others. Safe to repeat, and in any order: a version that is not the record's any more settles
+-- nothing. The records it reads are named after their ids, in the slot of its keys.
 --
 -- KEYS  epoch, unpersisted, doorbell, then record and mine of each booking
--- ARGV  retire_ms, then of each booking: booking_id, version as it was read ('' when there was no
---       record), then as PostgreSQL has it: status, version, confirmed_ms ('' for none)
--- RETURN {'settled', settled_count, unpersisted_left}, {'fenced'}
-local FIRST_BOOKING, FIRST_KEY = 2, 4
+-- ARGV  retire_ms, record_prefix, skip (how many of the oldest are not read), limit (0 to read none),
+--       then of each booking: booking_id, version as it was read ('' when there was no record),
+--       then as PostgreSQL has it: status, version, confirmed_ms ('' for none)
+-- RETURN {'settled', unpersisted_left, page (in msgpack, of each: id, then what its record says)}, {'fenced'}
+local FIRST_BOOKING, FIRST_KEY = 5, 4
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
-local settled, key = 0, FIRST_KEY
+local settled, key = {}, FIRST_KEY
 for i = FIRST_BOOKING, #ARGV, 5 do
   local version = redis.call('HGET', KEYS[key], 'version')
   local same = true
   same = (version or '') == ARGV[i + 1] -- protection: settle_version
   if same then
-    redis.call('ZREM', KEYS[2], ARGV[i])
+    settled[#settled + 1] = ARGV[i]
     redis.call('SREM', KEYS[key + 1], ARGV[i])
-    if version then
+    if version and ARGV[i + 4] ~= '' then
+      redis.call('HSET', KEYS[key], 'status', ARGV[i + 2], 'version', ARGV[i + 3], 'confirmed_ms', ARGV[i + 4])
+    elseif version then
       redis.call('HSET', KEYS[key], 'status', ARGV[i + 2], 'version', ARGV[i + 3])
-      if ARGV[i + 4] ~= '' then redis.call('HSET', KEYS[key], 'confirmed_ms', ARGV[i + 4]) end
-      redis.call('PEXPIRE', KEYS[key], ARGV[1])
     end
-    settled = settled + 1
+    if version then redis.call('PEXPIRE', KEYS[key], ARGV[1]) end
   end
   key = key + 2
 end
+if settled[1] then redis.call('ZREM', KEYS[2], unpack(settled)) end
 local left = redis.call('ZCARD', KEYS[2])
 if left == 0 then redis.call('DEL', KEYS[3]) end
-return {'settled', settled, left}
+
+local page, last = {}, ARGV[3] + ARGV[4] - 1
+local ids = ARGV[4] == '0' and {} or redis.call('ZRANGE', KEYS[2], ARGV[3], last)
+for i, id in ipairs(ids) do
+  local record = redis.call('HMGET', ARGV[2] .. id, 'epoch', 'event', 'user', 'quantity', 'status', 'version',
+    'created_ms', 'cancelled_ms', 'reason')
+  record[8], record[9] = record[8] or 0, record[9] or ''
+  page[i] = record[1] and {id, unpack(record)} or {id}
+end
+return {'settled', left, cmsgpack.pack(page)}

@@ -85,7 +85,7 @@ async def test_a_cancel_between_read_and_settle_is_not_settled_away(stores):
     booking = await book(stores, event)
     partition = partition_of_event(event.id)
     read = await stores.inventory.unpersisted(partition, limit=10)
-    written, _ = await write(stores, [entry.booking for entry in read], epoch=stores.scripts.epoch)
+    written, _ = await write(stores, read, epoch=stores.scripts.epoch)
     await stores.box_office.cancel(booking)
 
     left = await stores.inventory.settle(partition, settlements(read, written))
@@ -105,7 +105,7 @@ async def test_settling_without_comparing_versions_would_lose_that_cancel(settin
         booking = await book(careless, event)
         partition = partition_of_event(event.id)
         read = await careless.inventory.unpersisted(partition, limit=10)
-        written, _ = await write(careless, [entry.booking for entry in read], epoch=careless.scripts.epoch)
+        written, _ = await write(careless, read, epoch=careless.scripts.epoch)
         await careless.box_office.cancel(booking)
 
         left = await careless.inventory.settle(partition, settlements(read, written))
@@ -122,7 +122,7 @@ async def test_a_booking_read_before_and_written_after_its_cancellation_stays_ca
     await stores.box_office.cancel(booking)
     await persist_all(stores)
 
-    written, _ = await write(stores, [entry.booking for entry in read_early], epoch=stores.scripts.epoch)
+    written, _ = await write(stores, read_early, epoch=stores.scripts.epoch)
     await stores.inventory.settle(partition, settlements(read_early, written))
 
     assert (await row(stores, booking))["status"] == "cancelled"

@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
     from domain.settings import Settings
     from domain.store.connect import Stores
-    from domain.store.inventory import Unpersisted
-    from domain.store.ledger import Written
+    from domain.unpersisted import Unpersisted, Written
     from tests.model import Snapshot
 
 WORDS = {
@@ -101,7 +100,7 @@ class Batch:
         self.entries = entries
         self.model = model
         self.epoch = epoch
-        self.written: dict[UUID, Written] = {}
+        self.written: dict[str, Written] = {}
         self.refused: list[Any] = []
 
 
@@ -146,7 +145,7 @@ class Machine(RuleBasedStateMachine):
 
         done = self.run(persist_once(self.doors[door], partition))
 
-        self.model.persist([entry.id for entry in waiting])
+        self.model.persist([UUID(entry.id) for entry in waiting])
         assert done.left == sum(partition_of_booking(each) == partition for each in self.model.unpersisted)
 
     @precondition(lambda self: self.model.unpersisted)
@@ -156,7 +155,8 @@ class Machine(RuleBasedStateMachine):
         booking_id = pick(self.unpersisted(), number)
         partition = partition_of_booking(booking_id)
         entries = self.waiting(partition, order)
-        batch = Batch(partition, entries, self.model.read(entry.id for entry in entries), self.stores.scripts.epoch)
+        model = self.model.read(UUID(entry.id) for entry in entries)
+        batch = Batch(partition, entries, model, self.stores.scripts.epoch)
         for step in steps:
             if step == "cancel":
                 self.cancel_one(booking_id, self.stores)
@@ -174,9 +174,9 @@ class Machine(RuleBasedStateMachine):
                 self.run(self.stores.inventory.settle(batch.partition, settlements(batch.entries, batch.written)))
                 self.model.settle(batch.model)
             case "reject":
-                for booking, reason in batch.refused:
-                    self.run(reject(self.stores, booking, reason))
-                    self.model.reject(booking.id, version=booking.version)
+                for entry, reason in batch.refused:
+                    self.run(reject(self.stores, entry, reason))
+                    self.model.reject(UUID(entry.id), version=entry.version)
             case "wipe":
                 self.wipe()
             case _:
@@ -303,16 +303,16 @@ class Machine(RuleBasedStateMachine):
         assert cancelled == self.model.cancel(booking_id)
 
     def write(self, batch: Batch) -> None:
-        bookings = [entry.booking for entry in batch.entries]
         try:
-            batch.written, batch.refused = self.run(write(self.stores, bookings, epoch=batch.epoch))
+            batch.written, batch.refused = self.run(write(self.stores, batch.entries, epoch=batch.epoch))
         except EpochOver:
             assert batch.epoch < self.stores.scripts.epoch
             return
 
         assert batch.epoch == self.stores.scripts.epoch
-        assert {booking.id for booking, _ in batch.refused} == self.model.write(batch.model)
-        assert {row.id: Copy(row.status, row.version) for row in batch.written.values()} == batch.model.written
+        assert {UUID(entry.id) for entry, _ in batch.refused} == self.model.write(batch.model)
+        copies = {UUID(row.id): Copy(row.status, row.version) for row in batch.written.values()}
+        assert copies == batch.model.written
 
     def settled(self) -> list[UUID]:
         """Bookings whose record may retire, in the order they were made in."""
@@ -328,13 +328,22 @@ class Machine(RuleBasedStateMachine):
 
     def waiting(self, partition: int, order: int) -> list[Unpersisted]:
         """The unpersisted bookings of a partition, put into an order that clocks might have put them into."""
-        ids = [each for each in self.unpersisted() if partition_of_booking(each) == partition]
-        self.run(self.rank(partition, ids[order % 3 :] + ids[: order % 3]))
+        self.reorder(partition, order)
         entries: list[Unpersisted] = self.run(self.stores.inventory.unpersisted(partition, limit=1_000))
         return entries
 
+    def surviving(self, partition: int, order: int) -> list[UUID]:
+        """What a rebuild finds of a partition, whatever the epoch."""
+        self.reorder(partition, order)
+        found = self.run(self.stores.inventory.unpersisted_bookings(partition, limit=1_000))
+        return [booking.id for booking in found]
+
+    def reorder(self, partition: int, order: int) -> None:
+        ids = [each for each in self.unpersisted() if partition_of_booking(each) == partition]
+        self.run(self.rank(partition, ids[order % 3 :] + ids[: order % 3]))
+
     def begin_again(self, order: int) -> None:
-        survived = [[entry.id for entry in self.waiting(partition, order)] for partition in range(PARTITIONS)]
+        survived = [self.surviving(partition, order) for partition in range(PARTITIONS)]
         self.begin_again_without_model()
         self.model.rebuild(survived)
 
