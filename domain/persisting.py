@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -18,9 +19,10 @@ from domain.store.ledger import LedgerRefused
 from domain.unpersisted import Settlement, Written
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from domain.store.connect import Stores
+    from domain.store.inventory import Turn
     from domain.unpersisted import Unpersisted
 
 log = structlog.get_logger()
@@ -32,8 +34,15 @@ Rows a second stop growing at about this size on one connection; a larger batch 
 booking cost more.
 """
 
-ROUNDS_MAX = 400
-"""Batches of one call; then the caller decides whether to go on, so that a job stays shorter than its timeout."""
+PACE_S = 0.02
+"""From the beginning of a batch that is not full to the next one's.
+
+A batch costs some milliseconds of the processor whatever its size, so it pays to let bookings gather;
+none waits for longer than this, and one that comes alone not at all.
+"""
+
+PERSIST_S_MAX = 5.0
+"""How long one call goes on; then the caller decides, so that a job stays shorter than its timeout."""
 
 LEASE_MS = 300
 """How long others leave a partition to a worker that does not say it is alive.
@@ -51,8 +60,21 @@ class Persisted(Struct, frozen=True):
     left: int = 0
 
 
+class Outcome(Struct, frozen=True):
+    """What became of a batch in PostgreSQL, and what may be settled of it."""
+
+    written: int
+    rejected: int
+    settlements: list[Settlement]
+
+    @property
+    def moved(self) -> int:
+        """How many bookings got somewhere."""
+        return self.written + self.rejected
+
+
 async def persist(stores: Stores, partition: int) -> int:
-    """Persist a partition until it is empty, or somebody else is at it; answers how many were written.
+    """Persist a partition until it is empty, somebody else is at it, or the time is up; answers how many were written.
 
     Safe to be killed anywhere and to run twice: what is not settled is simply persisted again.
 
@@ -60,24 +82,31 @@ async def persist(stores: Stores, partition: int) -> int:
         Unavailable: PostgreSQL or Redis cannot be asked; the set stays as it is.
         EpochOver: the epoch ended meanwhile; the rebuild persists what is left.
     """
-    holder = uuid4().hex
+    holder, end_s = uuid4().hex, time.monotonic() + PERSIST_S_MAX
     written, moved, left = 0, 1, 1
     while moved and left and await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
-        async with _renewed(stores, partition, holder=holder):
-            moved = await _persist_until_empty(stores, partition, holder=holder)
+        async with _renewed(stores, partition, holder=holder) as renewing:
+            moved = await _persist_until_empty(
+                stores, partition, goes_on=lambda: not renewing.done() and time.monotonic() < end_s
+            )
         written += moved
         await stores.inventory.leave_lease(partition, holder=holder)
+        if time.monotonic() >= end_s:
+            break
         # A doorbell that rang just before the lease was left found the partition taken, and went away.
         left = (await stores.inventory.pulse(partition)).unpersisted_count
     return written
 
 
 @asynccontextmanager
-async def _renewed(stores: Stores, partition: int, *, holder: str) -> AsyncIterator[None]:
-    """Keep a lease for as long as this process runs and the block lasts: one that is frozen loses it."""
+async def _renewed(stores: Stores, partition: int, *, holder: str) -> AsyncIterator[asyncio.Task[None]]:
+    """Keep a lease for as long as this process runs and the block lasts: one that is frozen loses it.
+
+    The task ends when somebody else has it.
+    """
     renewing = asyncio.create_task(_renew(stores, partition, holder=holder))
     try:
-        yield
+        yield renewing
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
@@ -91,33 +120,82 @@ async def _renew(stores: Stores, partition: int, *, holder: str) -> None:
                 return
 
 
-async def _persist_until_empty(stores: Stores, partition: int, *, holder: str) -> int:
-    """Batch after batch; answers how many bookings got somewhere. A round that moves none is the last."""
+async def _persist_until_empty(stores: Stores, partition: int, *, goes_on: Callable[[], bool]) -> int:
+    """Batch after batch; answers how many bookings got somewhere. A batch of which none does is the last."""
     moved = 0
-    for _ in range(ROUNDS_MAX):
-        done = await persist_once(stores, partition)
-        moved += done.written + done.rejected
-        if done.left == 0 or done.written + done.rejected == 0:
+    while goes_on():
+        began_s = time.monotonic()
+        page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+        if len(page) < BATCH_MAX:
+            done = await _persist_page(stores, partition, page)
+        else:
+            done = await _persist_backlog(stores, partition, page, goes_on=goes_on)
+        moved += done
+        if not done:
             break
-        if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
-            break
+        await asyncio.sleep(began_s + PACE_S - time.monotonic())
     return moved
+
+
+async def _persist_page(stores: Stores, partition: int, page: Sequence[Unpersisted]) -> int:
+    outcome = await _write_page(stores, page)
+    await _settle(stores, partition, outcome.settlements)
+    return outcome.moved
+
+
+async def _persist_backlog(
+    stores: Stores, partition: int, page: Sequence[Unpersisted], *, goes_on: Callable[[], bool]
+) -> int:
+    """While PostgreSQL writes a batch, settle the one before it and read the next, as long as they are full.
+
+    Nothing waits for its turn in that: what is settled is what was written, in the version it had, whenever
+    that was; and what is read twice is written once.
+    """
+    moved, settlements = 0, list[Settlement]()
+    while len(page) == BATCH_MAX and goes_on():
+        outcome, ahead = await _both(
+            _write_page(stores, page), _settle(stores, partition, settlements, skip=len(page), limit=BATCH_MAX)
+        )
+        moved += outcome.moved
+        settlements, page = outcome.settlements, ahead.page if outcome.moved else []
+    await _settle(stores, partition, settlements)
+    return moved
+
+
+async def _both(writing: Awaitable[Outcome], turning: Awaitable[Turn]) -> tuple[Outcome, Turn]:
+    """Both end before a failure of one is raised: neither is left behind at work."""
+    outcome, turn = await asyncio.gather(writing, turning, return_exceptions=True)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    if isinstance(turn, BaseException):
+        raise turn
+    return outcome, turn
 
 
 async def persist_once(stores: Stores, partition: int) -> Persisted:
     """Persist the oldest batch of a partition."""
+    outcome = await _write_page(stores, await stores.inventory.unpersisted(partition, limit=BATCH_MAX))
+    left = (await _settle(stores, partition, outcome.settlements)).left
+    return Persisted(outcome.written, outcome.rejected, left)
+
+
+async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> Outcome:
+    """Write what was read; what PostgreSQL refuses gives its places back."""
     epoch = stores.scripts.epoch
-    page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
     written, refused = await write(stores, [entry for entry in page if entry.epoch == epoch], epoch=epoch)
     holding = [(entry, reason) for entry, reason in refused if entry.status in HOLDING]
     empty = [(entry, reason) for entry, reason in refused if entry.status not in HOLDING]
     written |= await write_off(stores, empty, epoch=epoch)
     reach(Failpoint.AFTER_COMMIT)
-    left = await stores.inventory.settle(partition, settlements(page, written))
-    reach(Failpoint.AFTER_SETTLE)
     for entry, reason in holding:
         await reject(stores, entry, reason)
-    return Persisted(len(written), len(holding), left)
+    return Outcome(len(written), len(holding), settlements(page, written))
+
+
+async def _settle(stores: Stores, partition: int, done: Sequence[Settlement], *, skip: int = 0, limit: int = 0) -> Turn:
+    turn = await stores.inventory.turn(partition, done, skip=skip, limit=limit)
+    reach(Failpoint.AFTER_SETTLE)
+    return turn
 
 
 async def write(

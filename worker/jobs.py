@@ -14,6 +14,7 @@ from domain.clearing import clear_event
 from domain.persisting import persist
 from domain.reconciling import reconcile_some, relist_some
 from domain.refusals import Unavailable
+from domain.store.doorbell import PERSIST_JOB
 from domain.store.ledger import EpochOver
 
 if TYPE_CHECKING:
@@ -60,13 +61,17 @@ def tried_again(job: Job) -> Job:
 
 @tried_again
 async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
-    """Answer a doorbell; what cannot be written now is left to the sweep."""
+    """Answer a doorbell; what cannot be written now is left to the sweep, what is not done in time to another job."""
     stores: Stores = ctx["stores"]
+    redis: ArqRedis = ctx["redis"]
     try:
-        return await persist(stores, partition)
+        written = await persist(stores, partition)
+        if written and (await stores.inventory.pulse(partition)).unpersisted_count:
+            await redis.enqueue_job(PERSIST_JOB, partition)
     except (Unavailable, EpochOver) as error:
         log.warning("persist_put_off", partition=partition, cause=str(error))
         return 0
+    return written
 
 
 @tried_again

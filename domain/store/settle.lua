@@ -1,7 +1,8 @@
 #!lua
 -- Take bookings that PostgreSQL has out of the unpersisted set, unless they changed meanwhile, and read the
 -- oldest of the others. Safe to repeat, and in any order: a version that is not the record's any more settles
--- nothing. The records it reads are named after their ids, in the slot of its keys.
+-- nothing. The records it reads are named after their ids, in the slot of its keys. The doorbell is taken down
+-- by whoever finds the set empty with nothing to settle: who has settled something comes again.
 --
 -- KEYS  epoch, unpersisted, doorbell, then record and mine of each booking
 -- ARGV  retire_ms, record_prefix, skip (how many of the oldest are not read), limit (0 to read none),
@@ -31,7 +32,7 @@ for i = FIRST_BOOKING, #ARGV, 5 do
 end
 if settled[1] then redis.call('ZREM', KEYS[2], unpack(settled)) end
 local left = redis.call('ZCARD', KEYS[2])
-if left == 0 then redis.call('DEL', KEYS[3]) end
+if left == 0 and not settled[1] then redis.call('DEL', KEYS[3]) end
 
 local page, last = {}, ARGV[3] + ARGV[4] - 1
 local ids = ARGV[4] == '0' and {} or redis.call('ZRANGE', KEYS[2], ARGV[3], last)
