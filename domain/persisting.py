@@ -34,11 +34,12 @@ Rows a second stop growing at about this size on one connection; a larger batch 
 booking cost more.
 """
 
-PACE_S = 0.02
+PACE_S = 0.04
 """From the beginning of a batch that is not full to the next one's.
 
-A batch costs some milliseconds of the processor whatever its size, so it pays to let bookings gather;
-none waits for longer than this, and one that comes alone not at all.
+A batch costs some milliseconds of the processor whatever its size, so it pays to let bookings gather: at 2,000
+a second they cost two thirds of what they do at half the pause. None waits for longer than this, and one that
+comes alone not at all.
 """
 
 PERSIST_S_MAX = 5.0
