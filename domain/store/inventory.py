@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, convert, to_builtins
 from msgspec.msgpack import Decoder
 
 from domain.bookings import Booking, BookingStatus, NewBooking
@@ -417,8 +417,8 @@ def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     reason = record.get(b"reason")
     return Booking(
         id=booking_id,
-        event_id=UUID(record[b"event"].decode()),
-        user_id=UUID(record[b"user"].decode()),
+        event_id=convert(record[b"event"].decode(), UUID),
+        user_id=convert(record[b"user"].decode(), UUID),
         quantity=int(record[b"quantity"]),
         status=BookingStatus(record[b"status"].decode()),
         version=int(record[b"version"]),
