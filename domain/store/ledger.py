@@ -172,9 +172,9 @@ _AS_WRITTEN = """
 """
 
 _HOLDINGS = text(
-    f"""
+    """
     SELECT event_id, sum(places)::int,
-           string_agg('{USER_PREFIX}' || encode(uuid_send(user_id), 'hex') || ' ' || places, ' ')
+           string_agg(CAST(:prefix AS text) || encode(uuid_send(user_id), 'hex') || ' ' || places, ' ')
     FROM (
         SELECT event_id, user_id, places, (row_number() OVER (PARTITION BY event_id) - 1) / :counters_max AS chunk
         FROM (
@@ -183,8 +183,8 @@ _HOLDINGS = text(
         ) AS held
     ) AS numbered
     GROUP BY event_id, chunk
-    """  # noqa: S608  (a constant of ours)
-).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), bindparam("counters_max", type_=Integer))
+    """
+).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), bindparam("counters_max", type_=Integer), prefix=USER_PREFIX)
 """Names and adds up the accounts' counters as Redis has them: a row and two objects here for each of a million
 accounts took ten times as long.
 

@@ -35,7 +35,7 @@ BASELINE_DATABASE = "baseline"
 """The baseline's own database, on the same server."""
 
 READY_SECONDS_MAX = 240.0
-"""With a million bookings the inventory is rebuilt for a minute on a busy machine before anything sells."""
+"""With a million bookings the inventory is rebuilt for some seconds, on a busy machine for more, before it sells."""
 
 DRAINED_SECONDS_MAX = 120.0
 """A backlog of 100,000 bookings takes half of it."""
