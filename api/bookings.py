@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -38,6 +38,9 @@ from domain.refusals import (
 from domain.store.reports import Guest
 from domain.tokens import Token, utc_now
 
+if TYPE_CHECKING:
+    from domain.store.scripts import Answered, Command
+
 CANCELLED_BY_ADMIN = "cancelled_by_admin"
 """The `reason` of a booking that somebody else than its owner cancelled."""
 
@@ -62,13 +65,19 @@ def what_a_key_stands_for(order: BookingOrder) -> str:
     return f"{order.event_id.hex}:{order.quantity}"
 
 
-async def take_places(call: Call) -> Answer:
-    """`POST /bookings`: what everybody calls in the minute of an on-sale."""
+def plan_places(call: Call) -> Command | None:
+    """The command that takes the places that are asked for."""
     order: BookingOrder = call.order
-    box_office = call.process.stores.box_office
-    reservation = await box_office.reserve(
+    plan = call.plan = call.process.stores.box_office.plan(
         event_id=order.event_id, user_id=call.caller.account_id, quantity=order.quantity, idempotency_key=call.key
     )
+    return plan.command
+
+
+async def take_places(call: Call) -> Answer:
+    """`POST /bookings`: what everybody calls in the minute of an on-sale."""
+    box_office = call.process.stores.box_office
+    reservation = await box_office.take(call.plan, call.answered)
     booking, seconds = reservation.booking, wait_s(call.scope)
     if seconds:
         booking = await box_office.wait_until_final(booking, seconds=seconds)
@@ -80,11 +89,16 @@ async def take_places(call: Call) -> Answer:
     return Answer.of(201 if confirmed else 202, BookingShown.of(booking), fields)
 
 
+def plan_look(call: Call) -> Command | None:
+    """The command that looks at the booking of the path."""
+    return call.process.stores.box_office.looking(call.id_in_path("booking_id"))
+
+
 async def tell_status(call: Call) -> Answer | None:
     """`GET /bookings/{id}/status`: what everybody calls in the minute after it. Streams are for the handler."""
     if accepts(call.scope, STREAM_MEDIA_TYPE):
         return None
-    booking = await visible_booking(call.process, call.caller, call.id_in_path("booking_id"))
+    booking = await visible_booking(call.process, call.caller, call.id_in_path("booking_id"), call.answered)
     seconds = wait_s(call.scope)
     if seconds and not booking.final:
         booking = await call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
@@ -106,7 +120,7 @@ class BookingController(Controller):
         **access(
             ATTENDEES,
             limit="booking_create",
-            lane=Lane(answer=take_places, takes=ordered, keyed=what_a_key_stands_for),
+            lane=Lane(answer=take_places, ahead=plan_places, takes=ordered, keyed=what_a_key_stands_for),
             reads=("Idempotency-Key", "Prefer"),
             refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
         ),
@@ -136,7 +150,10 @@ class BookingController(Controller):
     @get(
         "/{booking_id:uuid}/status",
         **access(
-            EVERYBODY, lane=Lane(answer=tell_status), refuses=(BookingNotFound,), reads=("Prefer", "If-None-Match")
+            EVERYBODY,
+            lane=Lane(answer=tell_status, ahead=plan_look),
+            refuses=(BookingNotFound,),
+            reads=("Prefer", "If-None-Match"),
         ),
     )
     async def status(
@@ -205,9 +222,9 @@ async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) ->
     return cancelled
 
 
-async def visible_booking(at: Process, caller: Token, booking_id: UUID) -> Booking:
-    """A booking that the caller may see; raises BookingNotFound for any other."""
-    booking = await at.stores.box_office.booking(booking_id)
+async def visible_booking(at: Process, caller: Token, booking_id: UUID, answered: Answered | None = None) -> Booking:
+    """A booking that the caller may see, by what Redis answered if it was asked; raises BookingNotFound for another."""
+    booking = await at.stores.box_office.booking(booking_id, answered)
     if booking.user_id != caller.account_id and caller.role is not Role.ADMIN:
         await _check_organizes(at, caller, booking)
     return booking

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from api.envelope import Reply
     from api.lane import Lane
     from api.process import Process
+    from domain.store.scripts import Command
     from domain.tokens import Token
 
 KEY_CHARS_MAX = 255
@@ -85,18 +86,22 @@ class _Visit:
     async def _call(self, lane: Lane, receive: Receive) -> Call:
         """The request, admitted and of somebody whose role may make it, with its body."""
         token, declared = self._token(), self.declared
-        order = key = None
+        call = Call(self._process, self._scope, token)
+        ask, fault = Ask(self._process.rule(declared.limit)), None
         if lane.takes:
-            key = idempotency_key(self._scope)
-            order = await read_order(self._scope, receive, lane.takes)
-        ask = Ask(self._process.rule(declared.limit))
-        if key and lane.keyed and not isinstance(order, Refusal):
-            ask = Ask(ask.rule, key=key, body=lane.keyed(order))
-        self._tell(await self._admit(token, ask))
+            call.key = idempotency_key(self._scope)
+            call.order = await read_order(self._scope, receive, lane.takes)
+            fault = call.order if isinstance(call.order, Refusal) else None
+            if call.key and lane.keyed and fault is None:
+                ask = Ask(ask.rule, key=call.key, body=lane.keyed(call.order))
+        allowed = fault is None and token.role in declared.roles
+        admitted = await self._admit(token, ask, then=lane.ahead(call) if allowed else None)
+        self._tell(admitted)
         check_role(declared, token)
-        if isinstance(order, Refusal):
-            raise order
-        return Call(self._process, self._scope, token, order, key)
+        if fault:
+            raise fault
+        call.answered = admitted.after
+        return call
 
     async def admit(self) -> None:
         """Admit by account where one is needed or told, else by address; some routes always by address."""
@@ -125,8 +130,8 @@ class _Visit:
             return UNCOUNTED
         return await self._process.stores.admission.admit_address(self._process.proxies.client_of(self._scope), rule)
 
-    async def _admit(self, token: Token, ask: Ask) -> Admitted:
-        admitted = await self._process.stores.admission.admit(token, ask)
+    async def _admit(self, token: Token, ask: Ask, *, then: Command | None = None) -> Admitted:
+        admitted = await self._process.stores.admission.admit(token, ask, then=then)
         self._scope["user"], self._scope["auth"] = token, self._text
         return admitted
 

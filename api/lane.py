@@ -21,6 +21,7 @@ from api.envelope import NO_STORE
 from api.fields import Field, field
 from api.problems import CALLER_LEFT, PROBLEM_MEDIA_TYPE, MalformedBody, refused
 from domain.refusals import Refusal
+from domain.store.scripts import Answered, Command
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 class Call:
     """A request of somebody who may make it.
 
-    `order` is what its body says and `key` its idempotency key, where the lane takes a body.
+    `order` is what its body says and `key` its idempotency key, where the lane takes a body. `plan` is what the lane
+    keeps of what it said `ahead`, and `answered` what Redis answered to that, if it was asked.
     """
 
     process: Process
@@ -44,6 +46,8 @@ class Call:
     caller: Token
     order: Any = None
     key: str | None = None
+    plan: Any = None
+    answered: Answered | None = None
 
     def id_in_path(self, name: str) -> UUID:
         """An id that stands in the path."""
@@ -67,10 +71,12 @@ class Lane(Struct, frozen=True, kw_only=True):
     """How a route is answered at the door.
 
     `answer` answers a call, and raises any Refusal; None leaves the request to the route's handler. `takes` decodes
-    the body, if there is to be one, and `keyed` says what an idempotency key stands for that came with it.
+    the body, if there is to be one, and `keyed` says what an idempotency key stands for that came with it. `ahead`
+    says, without asking anybody, what Redis is to do as soon as the caller is admitted; None when it cannot be said.
     """
 
     answer: Callable[[Call], Awaitable[Answer | None]]
+    ahead: Callable[[Call], Command | None]
     takes: Callable[[bytes], Any] | None = None
     keyed: Callable[[Any], str] | None = None
 

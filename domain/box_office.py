@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domain.bookings import Booking, BookingStatus, NewBooking, Reservation
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from domain.store.intents import Intents
     from domain.store.inventory import Inventory, Released, Reserved
     from domain.store.ledger import Ledger
+    from domain.store.scripts import Answered, Command
     from domain.store.turnstile import Turnstile
 
 TERMS_CACHED_MAX = 10_000
@@ -46,6 +48,19 @@ POLL_INTERVAL_S_MAX = 0.25
 
 CLEAR_BATCH_MAX = 200
 """Bookings of a cancelled event that are cancelled together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A booking somebody asks for, and the command that takes its places, when the event's terms are at hand.
+
+    `looked_up`: PostgreSQL need not be asked whether it knows the booking.
+    """
+
+    new: NewBooking
+    looked_up: bool
+    terms: Terms | None
+    command: Command | None
 
 
 class BoxOffice:
@@ -79,38 +94,57 @@ class BoxOffice:
             EventNotFound, SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused: nothing was taken.
             InventoryUnavailable, PersistenceLagging: try again.
         """
+        plan = self.plan(event_id=event_id, user_id=user_id, quantity=quantity, idempotency_key=idempotency_key)
+        return await self.take(plan)
+
+    def plan(self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None) -> Plan:
+        """What `reserve` would do; asks nobody."""
         if idempotency_key is None or not protected(Protection.STABLE_ID):
             booking_id, looked_up = random_booking_id(event_id), True
         else:
             booking_id = booking_id_for_key(account_id=user_id, idempotency_key=idempotency_key, event_id=event_id)
             looked_up = False
+        new = NewBooking(booking_id, event_id, user_id, quantity)
+        terms = self._terms.get(event_id)
+        command = self._inventory.reserving(new, terms, looked_up=looked_up) if terms else None
+        return Plan(new, looked_up, terms, command)
+
+    async def take(self, plan: Plan, answered: Answered | None = None) -> Reservation:
+        """Do what was planned, of which Redis may have answered the command; raises as `reserve` does."""
         try:
-            return await self._book(NewBooking(booking_id, event_id, user_id, quantity), looked_up=looked_up)
+            return await self._book(plan, answered)
         except (SoldOut, PerUserLimit, NotOnSale) as refusal:
-            self._turnstile.count(event_id, refusal.code)
+            self._turnstile.count(plan.new.event_id, refusal.code)
             raise
 
-    async def _book(self, new: NewBooking, *, looked_up: bool) -> Reservation:
+    async def _book(self, plan: Plan, answered: Answered | None) -> Reservation:
+        new = plan.new
         try:
-            reserved = await self._reserve(new, looked_up=looked_up)
+            reserved = await self._reserve(plan, answered)
         except LookupNeeded as needed:
             earlier = await self._ledger.find_by_key(new.id)
             if earlier is not None:
                 return _replay(earlier, new)
-            reserved = await self._reserve(new, looked_up=True, looked_up_in=needed.epoch)
+            reserved = await self._reserve(replace(plan, looked_up=True), looked_up_in=needed.epoch)
         reach(Failpoint.RESERVED)
         await self._acknowledge(reserved)
         return Reservation(reserved.booking, reserved.replayed)
 
-    async def booking(self, booking_id: UUID) -> Booking:
+    async def booking(self, booking_id: UUID, answered: Answered | None = None) -> Booking:
         """The booking as it stands: from its record, or from PostgreSQL once that has retired.
+
+        `answered` is what Redis said of it, when it was asked already what `looking` says.
 
         Raises:
             BookingNotFound: no booking has this id.
             InventoryUnavailable: it may be in Redis, which cannot be asked now.
         """
-        booking, _ = await self._find(booking_id)
+        booking, _ = await self._find(booking_id, answered)
         return booking
+
+    def looking(self, booking_id: UUID) -> Command | None:
+        """What Redis is asked for a booking, None for an id that no booking has."""
+        return None if partition_of_booking(booking_id) is None else self._inventory.looking(booking_id)
 
     async def wait_until_final(self, booking: Booking, *, seconds: float) -> Booking:
         """The booking once it is final, or as it stands when the time is over."""
@@ -234,13 +268,17 @@ class BoxOffice:
             shown.append((event, remaining, event.terms.status(now_ms=now_ms, remaining=remaining)))
         return shown
 
-    async def _reserve(self, new: NewBooking, *, looked_up: bool, looked_up_in: int | None = None) -> Reserved:
-        terms = await self._cached_terms(new.event_id)
+    async def _reserve(
+        self, plan: Plan, answered: Answered | None = None, *, looked_up_in: int | None = None
+    ) -> Reserved:
+        new, terms = plan.new, plan.terms or await self._cached_terms(plan.new.event_id)
         for _ in range(ATTEMPTS_MAX):
             try:
-                return await self._inventory.reserve(new, terms, looked_up=looked_up, looked_up_in=looked_up_in)
+                if answered:
+                    return self._inventory.reserved(new, terms, answered)
+                return await self._inventory.reserve(new, terms, looked_up=plan.looked_up, looked_up_in=looked_up_in)
             except TermsStale:
-                terms = await self._follow(terms)
+                terms, answered = await self._follow(terms), None
         detail = "The event's terms are changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
@@ -283,11 +321,13 @@ class BoxOffice:
         detail = "The booking is changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
-    async def _find(self, booking_id: UUID) -> tuple[Booking, RecordUnknown | None]:
+    async def _find(self, booking_id: UUID, answered: Answered | None = None) -> tuple[Booking, RecordUnknown | None]:
         """The booking, and what Redis said when it had no record of it."""
         if partition_of_booking(booking_id) is None:
             raise _no_booking()
         try:
+            if answered:
+                return self._inventory.looked(booking_id, answered), None
             return await self._inventory.look(booking_id), None
         except RecordUnknown as unknown:
             booking = await self._ledger.find(booking_id)

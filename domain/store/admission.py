@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from domain.refusals import IdempotencyKeyReused, InventoryUnavailable, RateLimited, Unauthenticated, Unavailable
+from domain.store.scripts import Answered, Command
 from domain.store.standings import Standings
 
 if TYPE_CHECKING:
@@ -82,11 +83,15 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Admitted(Struct, frozen=True, gc=False):
-    """A request that may go on: what is left of its limit, and when all of it will be back."""
+    """A request that may go on: what is left of its limit, and when all of it will be back.
+
+    `after` is the answer of the command that was to follow, if it was run.
+    """
 
     rule: Rule | None
     remaining: int = 0
     reset_s: int = 0
+    after: Answered | None = None
 
 
 UNCOUNTED = Admitted(None)
@@ -114,8 +119,8 @@ class Admission:
         self._pipeline = pipeline
         self._standings = Standings(accounts)
 
-    async def admit(self, token: Token, ask: Ask) -> Admitted:
-        """Admit one request of a token's bearer (admit.lua).
+    async def admit(self, token: Token, ask: Ask, *, then: Command | None = None) -> Admitted:
+        """Admit one request of a token's bearer (admit.lua), and run `then` in the same call if it is.
 
         Raises:
             Unauthenticated: the session is over, or the account's tokens were all ended.
@@ -128,14 +133,18 @@ class Admission:
         if ask.key is not None:
             keys.append(f"{tag}:key:{_digest(ask.key)}")
         interval_us, period_us = (rule.interval_us, rule.period_us) if rule else (0, 0)
-        args = (token.session_id.hex, token.epoch, interval_us, period_us, ask.body, KEY_LIFETIME_MS)
+        args = [token.session_id.hex, token.epoch, interval_us, period_us, ask.body, KEY_LIFETIME_MS]
+        after = None
         for _ in range(ASKED_MAX):
             try:
-                answer = await self._scripts.call("admit", keys, args)
+                if then is None:
+                    answer = await self._scripts.call("admit", keys, args)
+                else:
+                    answer, after = await self._scripts.call_joined(Command("admit", keys, args), then)
             except Unavailable:
                 break
             if answer[0] != b"unknown":
-                return _admitted(answer, rule)
+                return _admitted(answer, rule, after)
             standing = await self._standing(token)
             try:
                 await self._remember(token, standing, read_ms=answer[1])
@@ -216,11 +225,11 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest() if text else ""
 
 
-def _admitted(answer: list[Any], rule: Rule | None) -> Admitted:
+def _admitted(answer: list[Any], rule: Rule | None, after: Answered | None = None) -> Admitted:
     """What the scripts' words mean."""
     match answer[0]:
         case b"admitted":
-            return Admitted(rule, answer[1], math.ceil(answer[2] / 1000))
+            return Admitted(rule, answer[1], math.ceil(answer[2] / 1000), after)
         case b"limited":
             retry_s = max(1, math.ceil(answer[1] / 1000))
             detail = f"Try again in {retry_s} s."

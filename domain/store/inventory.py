@@ -42,6 +42,7 @@ from domain.store.key_names import (
     unpersisted_key,
 )
 from domain.store.pipeline import RETRY_AFTER_SECONDS
+from domain.store.scripts import Answered, Command
 from domain.unpersisted import Unpersisted
 
 if TYPE_CHECKING:
@@ -157,6 +158,12 @@ class Inventory:
             TermsStale, LookupNeeded: see there.
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
         """
+        command, epoch = self.reserving(new, terms, looked_up=looked_up), self._scripts.epoch
+        words = await self._scripts.call(command.name, command.keys, command.args, epoch=looked_up_in)
+        return self.reserved(new, terms, Answered(words, epoch))
+
+    def reserving(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Command:
+        """What `reserve` has Redis run."""
         booking_id, event_id, user_id = to_builtins((new.id, new.event_id, new.user_id))
         keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
         claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
@@ -176,15 +183,19 @@ class Inventory:
         ]
         for claim in claims:
             args += (claim.counter, claim.quantity, claim.size)
-        epoch = self._scripts.epoch
-        answer = await self._scripts.call("reserve", keys, args, epoch=looked_up_in)
+        return Command("reserve", keys, args)
+
+    @staticmethod
+    def reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
+        """What came of `reserving`; raises as `reserve` does."""
+        answer, epoch = answered.words, answered.epoch
         if answer[0] == b"reserved":
             return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
         if answer[0] == b"known":
             return Reserved(_read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
         if answer[0] == b"lookup":
             raise LookupNeeded(epoch)
-        raise _reserve_refusal(answer, terms, claims[0].size)
+        raise _reserve_refusal(answer, terms)
 
     async def release(
         self,
@@ -237,12 +248,20 @@ class Inventory:
 
     async def look(self, booking_id: UUID) -> Booking:
         """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
-        partition = partition_named_by(booking_id)
-        epoch = self._scripts.epoch
-        answer = await self._scripts.call("look", [epoch_key(partition), record_key(booking_id)], [])
-        if answer[0] == b"unknown":
-            raise RecordUnknown(answer[1], epoch)
-        return _read_record(booking_id, answer[1])
+        command, epoch = self.looking(booking_id), self._scripts.epoch
+        return self.looked(booking_id, Answered(await self._scripts.call("look", command.keys, []), epoch))
+
+    @staticmethod
+    def looking(booking_id: UUID) -> Command:
+        """What `look` has Redis run."""
+        return Command("look", [epoch_key(partition_named_by(booking_id)), record_key(booking_id)], [])
+
+    @staticmethod
+    def looked(booking_id: UUID, answered: Answered) -> Booking:
+        """What came of `looking`; raises RecordUnknown."""
+        if answered.words[0] == b"unknown":
+            raise RecordUnknown(answered.words[1], answered.epoch)
+        return _read_record(booking_id, answered.words[1])
 
     async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
         """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua).
@@ -429,7 +448,7 @@ def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     )
 
 
-def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Exception:
+def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
     """What `reserve.lua` said when it took nothing, as the fact it names."""
     match answer[0]:
         case b"stale":
@@ -441,7 +460,7 @@ def _reserve_refusal(answer: list[Any], terms: Terms, allowance: int) -> Excepti
             status = terms.status(now_ms=answer[1], remaining=1)
             return NotOnSale("Bookings are not taken now.", status=status, sales_open_at=terms.sales_open_at)
         case b"short":
-            return _shortage(index=answer[1], remaining=answer[2], allowance=allowance)
+            return _shortage(index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
         case b"lagging":
             return PersistenceLagging(
                 "More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS

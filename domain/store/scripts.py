@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
 from domain.refusals import InventoryUnavailable
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 FENCED = b"fenced"
 """The word with which every script answers outside its epoch."""
+
+APART = "CROSSSLOT"
+"""How a node of a cluster begins its refusal of keys that need not be on one node."""
 
 UNKNOWN_EPOCH = 0
 """Below any epoch: what a process believes in before it has asked PostgreSQL."""
@@ -50,16 +54,67 @@ FENCED_SCRIPTS = (
 done again.
 """
 
+JOINED_SCRIPTS = {"reserve": "admit+reserve", "look": "admit+look"}
+"""Two scripts in one call, by the second: what everybody asks for at once, run only for who is admitted to it.
+
+Each call waits until Redis has synced what others wrote, so one call for two is half the time as well.
+"""
+
 REBUILD_SCRIPTS = ("open", "refill")
 """Run by their text while an epoch is being built; never loaded."""
+
+
+_JOINED = """
+local function first(KEYS, ARGV)
+{first}
+end
+
+local function second(KEYS, ARGV)
+{second}
+end
+
+local keys, args = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answer = first({{unpack(KEYS, 1, keys)}}, {{unpack(ARGV, 3, args + 2)}})
+if answer[1] ~= 'admitted' then return {{answer}} end
+return {{answer, second({{unpack(KEYS, keys + 1)}}, {{unpack(ARGV, args + 3)}})}}
+"""
+"""How many keys and arguments are the first one's, then these, then the second one's."""
+
+
+class KeysApart(Exception):
+    """The keys of one call are on several nodes of a cluster: nothing was run."""
+
+
+class Command(Struct, frozen=True, gc=False):
+    """A script with its keys and arguments, not yet run."""
+
+    name: str
+    keys: list[str]
+    args: list[Any]
+
+
+class Answered(Struct, frozen=True, gc=False):
+    """What a script answered, and the epoch it ran in."""
+
+    words: list[Any]
+    epoch: int
 
 
 @cache
 def source(name: str, epoch: int) -> str:
     """The text of a script in one epoch."""
-    text = files("domain.store").joinpath(f"{name}.lua").read_text()
-    shebang, body = text.split("\n", 1)
+    first, _, second = name.partition("+")
+    shebang, body = _read(first)
+    if second:
+        # What follows writes, or not, by its own flags; what goes first writes.
+        body = _JOINED.format(first=body, second=_read(second)[1])
     return unguarded(f"{shebang}\nlocal EPOCH = '{epoch}'\n{body}")
+
+
+def _read(name: str) -> tuple[str, str]:
+    """The first line of a script, which says what Redis may let it do, and the rest."""
+    shebang, body = files("domain.store").joinpath(f"{name}.lua").read_text().split("\n", 1)
+    return shebang, body
 
 
 @cache
@@ -78,6 +133,7 @@ class Scripts:
     def __init__(self, pipeline: Pipeline, read_epoch: Callable[[], Awaitable[int]]) -> None:
         self.pipeline = pipeline
         self._read_epoch = read_epoch
+        self._apart = False
         self.epoch = UNKNOWN_EPOCH
 
     async def refresh(self) -> int:
@@ -106,18 +162,41 @@ class Scripts:
             if not protected(Protection.EPOCH_IN_REDIS):
                 await self.load(epoch)
         except ResponseError as error:
+            if str(error).startswith(APART):
+                raise KeysApart from error
             raise _unavailable() from error
-        if answer[0] == FENCED:
+        if FENCED in (answer[0], answer[0][0]):
             if self.epoch == epoch:
                 await self.refresh()
             raise _unavailable()
         return answer
 
+    async def call_joined(self, first: Command, second: Command) -> tuple[list[Any], Answered | None]:
+        """Run admit.lua and, if that admits, another in the same call; answers both.
+
+        The second answer is None when the second script was not run, or has to be run by itself: on a cluster
+        account and event may be on different nodes, which refuse to run both.
+
+        Raises:
+            InventoryUnavailable, Unavailable: as `call`; neither was run, or that is not known.
+        """
+        if self._apart:
+            return await self.call(first.name, first.keys, first.args), None
+        args = [len(first.keys), len(first.args), *first.args, *second.args]
+        epoch = self.epoch or await self.refresh()
+        try:
+            answers = await self.call(JOINED_SCRIPTS[second.name], [*first.keys, *second.keys], args)
+        except KeysApart:
+            self._apart = True
+            return await self.call_joined(first, second)
+        after = answers[1] if len(answers) > 1 and answers[1][0] != FENCED else None
+        return answers[0], after and Answered(after, epoch)
+
     def begin(self, epoch: int) -> None:
         """Believe in a new epoch, as the rebuilder that began it."""
         self.epoch = epoch
 
-    async def load(self, epoch: int, names: tuple[str, ...] = FENCED_SCRIPTS) -> None:
+    async def load(self, epoch: int, names: tuple[str, ...] = (*JOINED_SCRIPTS.values(), *FENCED_SCRIPTS)) -> None:
         """Make an epoch's scripts known to Redis: with all of them, it sells in it, unless a later one has begun."""
         for name in names:
             await self.pipeline.call("SCRIPT", "LOAD", source(name, epoch))

@@ -142,7 +142,7 @@ def test_keys_that_stand_for_a_body_nobody_reads_do_not_start(settings):
     async def nothing(_: Call) -> None:
         """Leaves everything to the handler."""
 
-    @post("/", **access(frozenset(), lane=Lane(answer=nothing, keyed=str)))
+    @post("/", **access(frozenset(), lane=Lane(answer=nothing, ahead=lambda _: None, keyed=str)))
     async def confused() -> None:
         """Two requests with one key would be the same, whatever they ask for."""
 

@@ -18,7 +18,7 @@ from domain.refusals import IdempotencyKeyReused
 from domain.settings import Limit
 from domain.store.admission import Ask, Rule
 from domain.store.key_names import counters_key, mine_key, unpersisted_key
-from domain.store.scripts import FENCED_SCRIPTS, REBUILD_SCRIPTS, sha1, source
+from domain.store.scripts import FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, sha1, source
 from domain.tokens import Token, TokenKind
 from tests.books import retire
 from tests.factories import book, make_account, make_event
@@ -206,7 +206,18 @@ async def monitored(stores):
         while (words := _words(await monitor.connection.read_response()))[0] != "ECHO":
             if words[0] in {"EVALSHA", "EVAL"}:
                 keys_end = 3 + int(words[2])
-                calls[_script(words[1], stores.scripts.epoch)].append((words[3:keys_end], words[keys_end:]))
+                name = _script(words[1], stores.scripts.epoch)
+                for each, keys, args in _apart(name, words[3:keys_end], words[keys_end:]):
+                    calls[each].append((keys, args))
+
+
+def _apart(name, keys, args):
+    """The scripts that are called, each with its own keys and arguments: two, when they are joined."""
+    first, _, second = name.partition("+")
+    if not second:
+        return [(name, keys, args)]
+    keys_end, args_end = int(args[0]), 2 + int(args[1])
+    return [(first, keys[:keys_end], args[2:args_end]), (second, keys[keys_end:], args[args_end:])]
 
 
 def _words(line):
@@ -219,7 +230,7 @@ def _script(called, last_epoch):
     """The script that is called by this SHA-1, or by this text."""
     (name,) = {
         name
-        for name in SCRIPTS
+        for name in (*SCRIPTS, *JOINED_SCRIPTS.values())
         for epoch in (last_epoch - 1, last_epoch)
         if called in (sha1(name, epoch), source(name, epoch))
     }
@@ -261,7 +272,10 @@ async def ask_for_admission(stores, account_id):
         expires_s=int(now.timestamp()) + 60,
     )
     await stores.admission.admit(token, Ask(rule))
-    await stores.admission.admit(token, Ask(rule, key="order-7", body="one"))
+    event = await make_event(stores)
+    plan = stores.box_office.plan(event_id=event.id, user_id=account_id, quantity=1, idempotency_key="order-7")
+    await stores.admission.admit(token, Ask(rule, key="order-7", body="one"), then=plan.command)
+    await stores.admission.admit(token, Ask(rule), then=stores.box_office.looking(plan.new.id))
     with pytest.raises(IdempotencyKeyReused):
         await stores.admission.admit(token, Ask(rule, key="order-7", body="other"))
     await stores.admission.admit_address("192.0.2.7", rule)
