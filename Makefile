@@ -39,7 +39,7 @@ bench: ## Measure how fast it is beside what it stands on; ARGS=--all with growt
 
 chaos: ## Break a stack on purpose for 40 minutes, and check every promise
 	@ops/install dev
-	$(ONSALE) chaos --seeds 20 --seconds 40 --recovery $(ARGS)
+	$(ONSALE) chaos --seeds 20 --seconds 45 --recovery $(ARGS)
 
 controls: ## Take each protection away and show that the chaos checks notice
 	@ops/install dev

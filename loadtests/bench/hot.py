@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _look(name: str, folder: Path) -> tuple[Measured, Profile]:
-    with Stack(folder, cores=Cores.of_this_machine()) as stack:
+    with Stack(folder, cores=Cores.shared()) as stack:
         crowd = Crowd(stack, size=SECONDS * BUYERS_PER_SECOND)
         bench = Bench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
         cases = {case.name: case for case in bench.own_cases()}

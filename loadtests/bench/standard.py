@@ -31,7 +31,7 @@ def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Cal
         Unexpected: something was answered that should not have been; the figures are worth nothing.
     """
     say("starting PostgreSQL, Valkey, API and worker")
-    with Stack(folder, cores=Cores.of_this_machine()) as stack:
+    with Stack(folder, cores=Cores.shared()) as stack:
         size = max(plan.backlog, plan.seconds * plan.buyers_per_second)
         say(f"making {size} buyers")
         bench = Bench(stack, Crowd(stack, size=size), load, seconds=plan.seconds)
