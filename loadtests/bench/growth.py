@@ -152,9 +152,20 @@ class GrowthBench:
             _furnish_records(stack, crowd, side.records)
         bench = Bench(stack, crowd, self._load, seconds=plan.seconds, listed=side.listed)
         self.growth.idles.append(Idle(theme.name, side.label, bench.idle))
+        self._warm_up(bench)
         opened = Measurers(bench, self._measurers(bench))
         stack.pause()
         return opened
+
+    def _warm_up(self, bench: Bench) -> None:
+        """Have as much persisted as a database at work has since its last checkpoint.
+
+        After one PostgreSQL writes each page that it touches for the first time whole, and a furnished database
+        begins with a checkpoint.
+        """
+        left = self._plan.warm_up
+        while left:
+            left -= measure_drain(bench, backlog=min(left, self._plan.backlog)).bookings
 
     def _compare(self, theme: Theme, small: Measurers, large: Measurers) -> None:
         """Both sides in turns, each case in every round; leaves both standing still."""

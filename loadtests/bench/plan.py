@@ -39,7 +39,10 @@ THEMES = ("events", "bookings", "records", "apis", "workers")
 
 
 class GrowthPlan(Struct, frozen=True, kw_only=True):
-    """Bounds of growth: how much of everything there is on the large side. `themes` are those to measure."""
+    """Bounds of growth: how much of everything there is on the large side. `themes` are those to measure.
+
+    Each side persists `warm_up` bookings before the first round.
+    """
 
     rounds: int = 5
     seconds: int = 2
@@ -49,11 +52,20 @@ class GrowthPlan(Struct, frozen=True, kw_only=True):
     records: int = 100_000
     pages: int = 10_000
     memory_bookings: int = 10_000
+    warm_up: int = 20_000
     themes: tuple[str, ...] = THEMES
 
 
 QUICK_GROWTH = GrowthPlan(
-    rounds=1, seconds=1, backlog=2_000, events=300, bookings=10_000, records=2_000, pages=100, memory_bookings=2_000
+    rounds=1,
+    seconds=1,
+    backlog=2_000,
+    events=300,
+    bookings=10_000,
+    records=2_000,
+    pages=100,
+    memory_bookings=2_000,
+    warm_up=2_000,
 )
 
 QUICK = Plan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=2_000, buyers_per_second=2_000)
