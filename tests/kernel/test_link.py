@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from redis.exceptions import NoScriptError
 
 from domain.refusals import Unavailable
 from domain.store import pipeline as pipelines
+from domain.store.link import TOGETHER_MAX
 from domain.store.pipeline import Pipeline
 
 
@@ -85,3 +87,18 @@ async def test_a_call_on_a_connection_that_was_closed_fails_at_once(stores):
     link = stores.pipeline._link
     link.end(ConnectionError("gone"))
     assert isinstance(await asyncio.wait_for(link.send(("PING",)), 1), ConnectionError)
+
+
+async def test_a_crowd_does_not_keep_redis_waiting_until_it_is_whole(stores):
+    """Commands leave sixteen at a time, in their order, and what is left of a turn with the next."""
+    await stores.pipeline.call("PING")
+    link = stores.pipeline._link
+    writes, write = [], link._transport.write
+    link._transport = SimpleNamespace(
+        write=lambda data: writes.append(data) or write(data), abort=link._transport.abort
+    )
+
+    answers = await asyncio.gather(*(link.send(("ECHO", number)) for number in range(40)))
+
+    assert answers == [b"%d" % number for number in range(40)]
+    assert [data.count(b"ECHO") for data in writes] == [TOGETHER_MAX, TOGETHER_MAX, 40 - 2 * TOGETHER_MAX]
