@@ -16,6 +16,7 @@ from ops.chaos import report
 from ops.chaos.recovery import measure
 from ops.chaos.schedule import EVERYTHING, NO_LOSS
 from ops.chaos.trial import Plan, Result, run_trial
+from ops.server import ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +81,12 @@ def campaign(todo: Sequence[Plan], folder: Path, say: Callable[[str], None]) -> 
     results = []
     for plan in todo:
         say(f"seed {plan.seed}, DURABILITY={plan.durability}: {plan.seconds:.0f} s, {len(plan.faults)} faults planned")
-        result = try_plan(plan, folder, say)
+        try:
+            result = try_plan(plan, folder, say)
+        except* ServerFailed as failures:
+            # A database server that does not come back is none of the promises; its log is kept beside the report.
+            say(f"seed {plan.seed} could not be held, and is held again: {failures.exceptions[0]}")
+            result = try_plan(plan, folder, say)
         results.append(result)
         say(report.line(result))
         if result.broken:

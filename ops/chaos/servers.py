@@ -173,8 +173,14 @@ class Postgres:
         return await asyncpg.connect(self.server.url(), timeout=STOP_DEADLINE_SECONDS)
 
     async def quit(self) -> None:
-        """End at once, as `pg_ctl stop -m immediate` does: the next start recovers from the log."""
+        """End at once, as `pg_ctl stop -m immediate` does: the next start recovers from the log.
+
+        Its main process is left to end by itself: it kills children that the signal left hanging, after five seconds.
+        """
         os.kill(self.server.pid, signal.SIGQUIT)
+        deadline = asyncio.get_running_loop().time() + STOP_DEADLINE_SECONDS
+        while self.server.poll() is None and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
         await asyncio.to_thread(self.server.kill)
 
     @asynccontextmanager

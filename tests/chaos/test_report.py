@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from msgspec import structs
 
 from domain.sabotage import Failpoint, Protection
-from ops.chaos import report
+from ops.chaos import campaign, report
 from ops.chaos.campaign import plans, write_report
 from ops.chaos.checks import CHECKS
 from ops.chaos.controls import CONTROLS, Outcome
@@ -16,6 +17,7 @@ from ops.chaos.controls import table as controls_table
 from ops.chaos.recovery import Recovered
 from ops.chaos.schedule import REDIS_LOSSES
 from ops.chaos.trial import FAILPOINTS, Result
+from ops.server import ServerFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,3 +164,30 @@ def test_a_control_that_stays_green_or_is_red_anyway_does_not_hold() -> None:
     assert not structs.replace(held, red=[]).holds
     assert not structs.replace(held, red_with_it=["one_booking_per_key"]).holds
     assert "**nothing**" in controls_table([structs.replace(held, red=[])])
+
+
+def test_a_trial_whose_server_did_not_come_back_is_held_again_and_said(tmp_path: Path, monkeypatch) -> None:
+    held, said = [], []
+
+    def try_plan(plan, *_: object) -> Result:
+        held.append(plan.seed)
+        if held == [1]:
+            message = "faults"
+            raise ExceptionGroup(message, [ServerFailed("postgres ended with 1")])
+        return result(seed=plan.seed)
+
+    monkeypatch.setattr(campaign, "try_plan", try_plan)
+    results = campaign.campaign(plans(seeds=range(1, 3), seconds=1, durability="redis"), tmp_path, said.append)
+
+    assert held == [1, 1, 2]
+    assert [each.seed for each in results] == [1, 2]
+    assert any("held again: postgres ended with 1" in line for line in said)
+
+
+def test_a_trial_that_fails_in_another_way_ends_the_run(tmp_path: Path, monkeypatch) -> None:
+    def try_plan(*_: object) -> Result:
+        raise RuntimeError
+
+    monkeypatch.setattr(campaign, "try_plan", try_plan)
+    with pytest.raises(RuntimeError):
+        campaign.campaign(plans(seeds=range(1, 2), seconds=1, durability="redis"), tmp_path, lambda _: None)
