@@ -178,8 +178,9 @@ class Postgres:
         Its main process is left to end by itself: it kills children that the signal left hanging, after five seconds.
         """
         os.kill(self.server.pid, signal.SIGQUIT)
-        deadline = asyncio.get_running_loop().time() + STOP_DEADLINE_SECONDS
-        while self.server.poll() is None and asyncio.get_running_loop().time() < deadline:
+        for _ in range(round(STOP_DEADLINE_SECONDS / LOOK_SECONDS)):
+            if self.server.poll() is not None:
+                break
             await asyncio.sleep(LOOK_SECONDS)
         await asyncio.to_thread(self.server.kill)
 
