@@ -1,6 +1,7 @@
 """The door: before any handler runs, who calls is known, and the call is counted.
 
-One middleware, because each costs time: token, session and limit are one question to Redis.
+One middleware, because each costs time: session and limit are one question to Redis, and what a lane does for whom
+that admits goes with it.
 """
 
 from __future__ import annotations
