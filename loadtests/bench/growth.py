@@ -53,14 +53,13 @@ class Side:
 
 @dataclass(frozen=True)
 class Theme:
-    """Something that grows, and the cases it might slow. `pinned`: the API has a core of its own."""
+    """Something that grows, and the cases it might slow."""
 
     name: str
     title: str
     small: Side
     large: Side
     cases: tuple[str, ...]
-    pinned: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class GrowthBench:
         stack = exits.enter_context(
             Stack(
                 folder,
-                cores=Cores.of_this_machine() if theme.pinned else Cores.shared(),
+                cores=Cores.shared(),
                 api_processes=side.api_processes,
                 workers=side.workers,
                 furnish=side.furnish,
@@ -227,8 +226,8 @@ def themes_of(plan: GrowthPlan, owner: Owner) -> list[Theme]:
         ),
         Theme("bookings", "bookings in PostgreSQL", Side("0"), Side(f"{plan.bookings:,}", furnish=bookings), polls),
         Theme("records", "records in Redis", Side("0"), Side(f"{plan.records:,}", records=plan.records), polls),
-        Theme("apis", "API processes", Side("1"), Side("2", api_processes=2), polls[:2], pinned=False),
-        Theme("workers", "workers", Side("1"), Side("2", workers=2), ("book", DRAIN), pinned=False),
+        Theme("apis", "API processes", Side("1"), Side("2", api_processes=2), polls[:2]),
+        Theme("workers", "workers", Side("1"), Side("2", workers=2), ("book", DRAIN)),
     ]
     return [theme for theme in themes if theme.name in plan.themes]
 
