@@ -25,7 +25,10 @@ if interval_us > 0 then
     return {'limited', math.ceil((arrival_us - period_us - now_us) / 1000), reset_ms - math.floor(interval_us / 1000)}
   end
   remaining = math.floor((period_us - (arrival_us - now_us)) / interval_us)
+  -- Not worth a sync of the file: a Redis that starts again forgets what was counted, and nothing else.
+  redis.set_repl(redis.REPL_NONE)
   redis.call('SET', KEYS[2], string.format('%.0f', arrival_us), 'PX', reset_ms)
+  redis.set_repl(redis.REPL_ALL)
 end
 
 if KEYS[3] and not redis.call('SET', KEYS[3], ARGV[5], 'NX', 'PX', ARGV[6])

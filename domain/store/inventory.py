@@ -8,7 +8,7 @@ Fails closed: without Redis, or outside its epoch, nothing is reserved and nothi
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from msgspec import Struct, convert, to_builtins
@@ -50,6 +50,21 @@ if TYPE_CHECKING:
 
     from domain.store.scripts import Scripts
     from domain.unpersisted import Settlement
+
+RECORD_FIELDS = (
+    b"event",
+    b"user",
+    b"quantity",
+    b"status",
+    b"version",
+    b"created_ms",
+    b"confirmed_ms",
+    b"cancelled_ms",
+    b"reason",
+)
+"""What a record says of a booking, in the order in which look.lua answers it after the epoch."""
+
+_STATUSES = {status.encode(): status for status in BookingStatus}
 
 LAG_MS_MAX = 5_000
 """The oldest unpersisted change there may be while bookings are accepted; older means workers are stuck."""
@@ -261,7 +276,7 @@ class Inventory:
         """What came of `looking`; raises RecordUnknown."""
         if answered.words[0] == b"unknown":
             raise RecordUnknown(answered.words[1], answered.epoch)
-        return _read_record(booking_id, answered.words[1])
+        return _read_values(booking_id, answered.words[1][1:])
 
     async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
         """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua).
@@ -427,21 +442,25 @@ def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
 
 
 def _read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
-    """A record as a script returns it, field after value."""
+    """A record as a script returns all of it, field after value."""
     return _read_fields(booking_id, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
-    confirmed_ms, cancelled_ms = record.get(b"confirmed_ms"), record.get(b"cancelled_ms")
-    reason = record.get(b"reason")
+    return _read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
+
+
+def _read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
+    """A record by the values of RECORD_FIELDS, of which the last three may be None."""
+    event, user, quantity, status, version, created_ms, confirmed_ms, cancelled_ms, reason = cast("list[bytes]", values)
     return Booking(
         id=booking_id,
-        event_id=convert(record[b"event"].decode(), UUID),
-        user_id=convert(record[b"user"].decode(), UUID),
-        quantity=int(record[b"quantity"]),
-        status=BookingStatus(record[b"status"].decode()),
-        version=int(record[b"version"]),
-        created_at=from_ms(int(record[b"created_ms"])),
+        event_id=convert(event.decode(), UUID),
+        user_id=convert(user.decode(), UUID),
+        quantity=int(quantity),
+        status=_STATUSES[status],
+        version=int(version),
+        created_at=from_ms(int(created_ms)),
         confirmed_at=from_ms(int(confirmed_ms)) if confirmed_ms else None,
         cancelled_at=from_ms(int(cancelled_ms)) if cancelled_ms else None,
         reason=reason.decode() if reason else None,

@@ -3,10 +3,11 @@
 --
 -- KEYS  epoch, record
 -- ARGV  none
--- RETURN {'known', record…}, {'unknown', now_ms}, {'fenced'}
+-- RETURN {'known', {epoch, event, user, quantity, status, version, created_ms, confirmed_ms, cancelled_ms, reason}}
+--        (the last three may be nil), {'unknown', now_ms}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
-if redis.call('HGET', KEYS[2], 'epoch') == EPOCH then
-  return {'known', redis.call('HGETALL', KEYS[2])}
-end
+local record = redis.call('HMGET', KEYS[2], 'epoch', 'event', 'user', 'quantity', 'status', 'version', 'created_ms',
+  'confirmed_ms', 'cancelled_ms', 'reason')
+if record[1] == EPOCH then return {'known', record} end
 local time = redis.call('TIME')
 return {'unknown', time[1] * 1000 + math.floor(time[2] / 1000)}

@@ -41,11 +41,14 @@ if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[9]) then return {'lagging'} end
 local oldest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 if oldest[2] and now_ms - tonumber(oldest[2]) > tonumber(ARGV[10]) then return {'lagging'} end
 
-local claims = {}
+local claims, sums = {}, {}
 for i = FIRST_CLAIM, #ARGV, 3 do
-  redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
-  claims[#claims + 1] = ARGV[i] .. '=' .. ARGV[i + 1]
+  local index = (i - FIRST_CLAIM) / 3
+  claims[index + 1] = ARGV[i] .. '=' .. ARGV[i + 1]
+  sums[2 * index + 1] = ARGV[i]
+  sums[2 * index + 2] = (taken[index + 2] or 0) + ARGV[i + 1]
 end
+redis.call('HSET', KEYS[2], unpack(sums))
 if known[1] then redis.call('DEL', KEYS[3]) end
 redis.call('HSET', KEYS[3], 'epoch', EPOCH, 'event', ARGV[6], 'user', ARGV[7], 'quantity', ARGV[8],
   'status', 'pending', 'version', 1, 'created_ms', now_ms, 'claims', table.concat(claims, ' '))
