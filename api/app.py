@@ -16,6 +16,7 @@ from api.bodies import BODY_BYTES_MAX, JsonBody
 from api.docs import DocsController
 from api.door import Door
 from api.envelope import Envelope
+from api.express import Express
 from api.guards import role_allows
 from api.landing import LandingController
 from api.openapi import HEADERS
@@ -53,11 +54,12 @@ def create_app(settings: Settings) -> ASGIApp:
     Raises:
         Undeclared: a route does not say who may call it, and how often.
     """
-    return Envelope(create_litestar(settings), hosts=settings.allowed_hosts, logs_requests=settings.request_log == "on")
+    app = Express(create_litestar(settings))
+    return Envelope(app, hosts=settings.allowed_hosts, logs_requests=settings.request_log == "on")
 
 
 def create_litestar(settings: Settings) -> Litestar:
-    """The application without its envelope."""
+    """The application without its envelope and its express lane."""
     app = Litestar(
         [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), LandingController],
         guards=[role_allows],

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
     from api.envelope import Reply
-    from api.lane import Lane
+    from api.lane import Answer, Lane
     from api.process import Process
     from domain.store.scripts import Command
     from domain.tokens import Token
 
 KEY_CHARS_MAX = 255
 SCHEME = "bearer "
+
+ADMITTED = "admitted"
+"""Where in a request's scope it stands that it was admitted, and is left to its handler."""
 
 _VISIBLE = re.compile("[!-~]+")
 
@@ -50,9 +53,8 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit the request, or raise; answer it if its route is in the fast lane."""
-        if scope["type"] == ScopeType.HTTP:
-            scope["user"] = scope["auth"] = None
-            visit = _Visit(scope, declared_access(scope["route_handler"]) or OPTIONS_ACCESS)
+        if scope["type"] == ScopeType.HTTP and ADMITTED not in scope:
+            visit = Visit(scope, declared_access(scope["route_handler"]) or OPTIONS_ACCESS)
             if visit.declared.lane:
                 if await visit.take(visit.declared.lane, receive, send):
                     return
@@ -64,21 +66,26 @@ class Door:
         await self.app(scope, receive, send)
 
 
-class _Visit:
-    """One request before the door."""
+class Visit:
+    """One request before the door; nobody is known to have sent it yet."""
 
     def __init__(self, scope: HTTPScope, declared: Access) -> None:
         self.declared = declared
         self._scope = scope
+        scope["user"] = scope["auth"] = None
         self._reply: Reply = scope["reply"]  # type: ignore[typeddict-item]  # the envelope's
         self._process: Process = scope["litestar_app"].state[STATE]
 
+    async def answer(self, lane: Lane, receive: Receive) -> Answer | None:
+        """What the fast lane answers; None when that leaves the request to its handler."""
+        try:
+            return await lane.answer(await self._call(lane, receive))
+        except Refusal as refusal:
+            return refusing(refusal, request_id=self._reply.request_id)
+
     async def take(self, lane: Lane, receive: Receive, send: Send) -> bool:
         """Answer in the fast lane; False when that leaves the request to its handler."""
-        try:
-            answered = await lane.answer(await self._call(lane, receive))
-        except Refusal as refusal:
-            answered = refusing(refusal, request_id=self._reply.request_id)
+        answered = await self.answer(lane, receive)
         if answered is None:
             return False
         await send_answer(answered, self._reply, self._scope, send)

@@ -175,13 +175,18 @@ def refused(refusal: refusals.Refusal, *, request_id: str) -> tuple[int, bytes, 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses."""
-    status = error.status_code if error.status_code in FRAMEWORK else _nearest(error.status_code)
-    if error.detail == CALLER_LEFT:
-        status = 408
+    status = status_of_exception(error)
     if status == 500:  # noqa: PLR2004
         return on_failure(request, error)
     code, title = FRAMEWORK[status]
     return problem(request, status=status, code=code, title=title, detail=PARAGRAPHS[code], headers=error.headers or {})
+
+
+def status_of_exception(error: HTTPException) -> int:
+    """The status that says what the framework refuses."""
+    if error.detail == CALLER_LEFT:
+        return 408
+    return error.status_code if error.status_code in FRAMEWORK else _nearest(error.status_code)
 
 
 def on_invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:

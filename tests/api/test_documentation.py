@@ -6,7 +6,7 @@ import json
 import re
 
 from api.access import declared_access
-from api.app import create_app
+from api.app import create_litestar
 from api.assets import FILES
 from api.openapi import MORE_RESPONSES, openapi_document
 from api.pages import statuses_by_code
@@ -119,7 +119,7 @@ async def test_the_type_of_a_problem_leads_to_its_paragraph(client):
 
 
 def test_every_route_declares_who_may_call_it_and_how_often(settings):
-    app = create_app(settings).app
+    app = create_litestar(settings)
     undeclared = [
         route.path
         for route in app.routes

@@ -35,7 +35,7 @@ async def crowd(client, clean):
     passwords = Passwords()
     password_hash = await passwords.hash(PASSWORD)
     passwords.close()
-    membership = client._transport.app.app.state["process"].membership
+    membership = client._transport.app.app.app.state["process"].membership
 
     async def session(account):
         made = await membership._open_session(account, None)

@@ -6,7 +6,7 @@ import pytest
 from litestar import Litestar, get, post
 
 from api.access import Undeclared, access, check_declared, rules_of
-from api.app import create_app
+from api.app import create_litestar
 from api.lane import Call, Lane
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
@@ -68,7 +68,7 @@ def test_every_route_has_a_row(settings):
     """S14: a new route without a row fails."""
     routes = {
         f"{method} {route.path_format}"
-        for route in create_app(settings).app.routes
+        for route in create_litestar(settings).routes
         for method in set(route.methods) - {"OPTIONS"}
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from api.app import create_app
+from api.app import create_litestar
 from tests.processes import ROOT
 
 BOOKINGS = "tests/api/test_bookings.py"
@@ -77,7 +77,7 @@ ROWS = {
 def test_the_routes_are_those_of_the_contract(settings):
     routes = {
         f"{method} {route.path_format}"
-        for route in create_app(settings).app.routes
+        for route in create_litestar(settings).routes
         for method in set(route.methods) - {"OPTIONS"}
     }
 
