@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,6 +19,10 @@ from domain.tokens import utc_now
 if TYPE_CHECKING:
     from domain.box_office import BoxOffice
     from domain.store.catalog import Catalog
+
+COUNTED_S = 1.0
+"""How long the length of a list counts as known: to count ten thousand events cost a third of what showing twenty of
+them did. The last page knows better, and a list that is all on one page is never told longer or shorter than it is."""
 
 Shown = tuple[Event, int, EventStatus]
 """An event, the places that remain, and where its sale stands."""
@@ -43,6 +48,7 @@ class Showing:
         self._catalog = catalog
         self._events = Shared[UUID, Shown](self._read_event)
         self._pages = Shared[ListAsked, bytes](self._read_page)
+        self._lengths: dict[bool, _Length] = {}
 
     async def of(self, event_id: UUID) -> Shown:
         """An event, the places that remain and its status; raises EventNotFound, Unavailable."""
@@ -57,17 +63,36 @@ class Showing:
         return shown
 
     async def _read_page(self, asked: ListAsked) -> bytes:
+        began_s, known = time.monotonic(), self._known_length(asked)
         found = await self._catalog.page(
             limit=asked.limit + 1,
             skip=asked.skip,
             after=asked.after,
             starting_after=utc_now() if asked.upcoming_only else None,
             search=asked.search,
+            counted=known is None,
         )
+        length = known or _Length(found.total or 0, began_s)
+        if not asked.search:
+            self._lengths[asked.upcoming_only] = length
         events, more = cut(found.events, asked.limit)
+        # The last page, when the others were skipped, says itself how long the list is.
+        ends_here = asked.after is None and not more and (events or not asked.skip)
         page = CountedPage(
             items=[EventShown.of(*each) for each in await self._box_office.on_show(events)],
             next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
-            total=found.total,
+            total=asked.skip + len(events) if ends_here else length.total,
         )
         return _encoder.encode(page)
+
+    def _known_length(self, asked: ListAsked) -> _Length | None:
+        """How long the list was within the last second, if it was counted; what is searched for differs each time."""
+        length = None if asked.search else self._lengths.get(asked.upcoming_only)
+        return length if length and time.monotonic() - length.counted_s < COUNTED_S else None
+
+
+class _Length(Struct, frozen=True):
+    """How long a list was."""
+
+    total: int
+    counted_s: float

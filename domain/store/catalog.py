@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, Struct, structs
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, null, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.events import POOL_MAIN, Event, EventChanges, NewEvent
@@ -65,10 +65,10 @@ _AFTER = tuple_(events.c.starts_at, events.c.id) > tuple_(bindparam("after_start
 
 
 class EventPage(Struct, frozen=True):
-    """Some events of a list, and how many it has in all."""
+    """Some events of a list, and how many it has in all, None when they were not counted."""
 
     events: list[Event]
-    total: int
+    total: int | None
 
 
 class Catalog:
@@ -195,8 +195,12 @@ class Catalog:
         starting_after: datetime | None = None,
         search: str | None = None,
         organizer_id: UUID | None = None,
+        counted: bool = True,
     ) -> EventPage:
-        """Events that are not cancelled, soonest first by (starts_at, id), and how many the pages have in all."""
+        """Events that are not cancelled, soonest first by (starts_at, id); if `counted`, how many there are in all.
+
+        A page costs the same however long the list is, to count it does not.
+        """
         values = {
             "after_start": after and after[0],
             "after_id": after and after[1],
@@ -207,8 +211,9 @@ class Catalog:
         given = {name: value for name, value in values.items() if value is not None}
         bounds = {"limit": min(limit, PAGE_MAX + 1), "skip": skip}
         async with self._database.connect() as connection:
-            rows = (await connection.execute(_page(frozenset(given)), given | bounds)).all()
-        return EventPage([_event(row[1:]) for row in rows if row[1] is not None], rows[0][0])
+            rows = (await connection.execute(_page(frozenset(given), counted=counted), given | bounds)).all()
+        found = [_event(row[1:]) for row in rows if row[1] is not None]
+        return EventPage(found, rows[0][0] if counted else None)
 
     async def number(self) -> int:
         """How many events there are, cancelled ones included."""
@@ -296,13 +301,12 @@ def _broken_time(event: Event, *, now: datetime | None) -> tuple[str, str]:
 
 
 @cache
-def _page(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+def _page(given: frozenset[str], *, counted: bool) -> Select[*tuple[Any, ...]]:
     """A page and its list's length in one statement, for the values that are given, built once for each of their sets.
 
-    There is a row without an event when the page has none.
+    The length stands before the event; when it is counted, there is a row without an event for a page without any.
     """
     filters = and_(events.c.cancelled_at.is_(None), *(_FILTERS[name] for name in sorted(given & _FILTERS.keys())))
-    counted = select(func.count().label("total")).select_from(events).where(filters).subquery()
     page = (
         select(*_FIELDS)
         .where(filters, *([_AFTER] if "after_start" in given else []))
@@ -311,9 +315,12 @@ def _page(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
         .offset(bindparam("skip", type_=Integer))
         .subquery()
     )
+    if not counted:
+        return select(null(), *page.c).order_by(page.c.starts_at, page.c.id)
+    length = select(func.count().label("total")).select_from(events).where(filters).subquery()
     return (
-        select(counted.c.total, *page.c)
-        .select_from(counted.outerjoin(page, true()))
+        select(length.c.total, *page.c)
+        .select_from(length.outerjoin(page, true()))
         .order_by(page.c.starts_at, page.c.id)
     )
 

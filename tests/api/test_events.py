@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from domain.store.catalog import Catalog
 from tests.api.callers import event_draft
 from tests.factories import book, make_accounts
 from tests.waiting import eventually, persist_all
@@ -151,6 +152,47 @@ async def test_every_page_tells_how_many_events_the_list_has(callers, client):
     assert {event["id"] for event in first["items"] + last["items"]} == ids
     assert [page["total"] for page in (first, last, beyond)] == [3, 3, 3]
     assert (last["next_cursor"], beyond["items"]) == (None, [])
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """Whether each page was read with its list counted."""
+    found, read = [], Catalog.page
+
+    async def noting(self, *, counted=True, **asked):
+        found.append(counted)
+        return await read(self, counted=counted, **asked)
+
+    monkeypatch.setattr(Catalog, "page", noting)
+    return found
+
+
+async def test_a_list_that_many_look_at_is_counted_once_a_second(callers, client, counts, monkeypatch):
+    organizer = await callers.organizer()
+    for _ in range(2):
+        await organizer.make_event(title="First")
+    totals = [(await client.get("/api/v1/events?limit=1")).json()["total"] for _ in range(3)]
+    searched = [(await client.get("/api/v1/events?limit=1&q=First")).json()["total"] for _ in range(2)]
+    await organizer.make_event()
+    whole = (await client.get("/api/v1/events")).json()
+    monkeypatch.setattr("api.showing.COUNTED_S", 0.0)
+    later = (await client.get("/api/v1/events?limit=1")).json()["total"]
+
+    assert (totals, searched) == ([2, 2, 2], [2, 2])
+    assert (whole["total"], len(whole["items"])) == (3, 3)
+    assert later == 3
+    assert counts == [True, False, False, True, True, False, True]
+
+
+async def test_a_list_whose_last_event_is_cancelled_is_empty_at_once(callers, client):
+    organizer = await callers.organizer()
+    event = await organizer.make_event()
+    before = (await client.get("/api/v1/events")).json()["total"]
+    await organizer.delete(f"/api/v1/events/{event['id']}")
+
+    after = (await client.get("/api/v1/events")).json()
+
+    assert (before, after["total"], after["items"]) == (1, 0, [])
 
 
 async def test_a_list_shows_what_remains_as_live_as_an_event_does(callers, client, other_client):
