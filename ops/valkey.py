@@ -59,6 +59,8 @@ class EmbeddedValkey(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": "always" if self.durable else "no",
             "save": "",
+            # Bookings are ids: compressing them costs half of what rewriting the file does, for a twentieth less of it.
+            "rdbcompression": "no",
             "maxmemory-policy": "noeviction",
             "always-show-logo": "no",
         }
