@@ -26,7 +26,8 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
-    "shared_buffers": "128MB",
+    # A million bookings with their indexes: from 128 MB they were read in and written out with every batch.
+    "shared_buffers": "512MB",
     "synchronous_commit": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
