@@ -111,7 +111,10 @@ class EventController(Controller):
         skip: Skip = 0,
         cursor: Cursor = None,
     ) -> Response[CountedPage[EventShown]]:
-        """Events, soonest first, without those that are cancelled."""
+        """Events, soonest first, without those that are cancelled.
+
+        The `total` of a list that is longer than a page was counted within the last second.
+        """
         asked = ListAsked(
             limit=limit,
             skip=skip,

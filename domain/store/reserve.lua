@@ -5,7 +5,7 @@
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
 -- ARGV  terms_token, opens_ms, closes_ms, lookup ('fresh': an account the event has seen is sent to
 --       PostgreSQL first, 'checked': that was done), booking_id, event_id, user_id, quantity,
---       unpersisted_max, lag_max_ms, doorbell_ms, then counter, quantity, size of each claim
+--       unpersisted_max, lag_max_ms, doorbell_ms, then counter, quantity, size of each claim (no counter twice)
 -- RETURN {'reserved', created_ms, ring}, {'known', record…}, {'mismatch'}, {'lookup'}, {'stale'},
 --        {'closed', now_ms}, {'short', claim_index, remaining, now_ms}, {'lagging'},
 --        {'uninstalled'}, {'fenced'}
