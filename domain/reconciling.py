@@ -191,8 +191,12 @@ async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
     return True
 
 
-async def relist_some(stores: Stores, cursor: int, *, seconds: float, fix: bool = True) -> tuple[list[Outcome], int]:
+async def relist_some(
+    stores: Stores, cursor: int, *, seconds: float, rest: float = 0.0, fix: bool = True
+) -> tuple[list[Outcome], int]:
     """Look through records for those nobody would persist, from `cursor` on until the time is up.
+
+    After each page it rests for `rest` times as long as that took, and leaves the processor to bookings.
 
     Returns:
         What was found, and the cursor to go on from; 0 when all were looked through.
@@ -203,11 +207,13 @@ async def relist_some(stores: Stores, cursor: int, *, seconds: float, fix: bool 
     end_s = time.monotonic() + seconds
     outcomes: list[Outcome] = []
     for _ in range(SCANS_MAX):
+        began_s = time.monotonic()
         page = await stores.books.orphans(cursor)
         outcomes += await _relist(stores, page.orphans, fix=fix)
         cursor = page.cursor
         if cursor == 0 or time.monotonic() >= end_s:
             break
+        await asyncio.sleep(rest * (time.monotonic() - began_s))
     return outcomes, cursor
 
 

@@ -30,11 +30,12 @@ RETRY_S = 0.5
 """How soon a job is tried again that failed for a reason nobody foresaw; arq does so four times."""
 
 RECONCILE_S = 0.5
-"""How long one reconciliation goes on; of its five seconds that and RELIST_S leave eight tenths to bookings."""
+"""How long one reconciliation compares books; of its five seconds that and RELIST_S leave eight tenths to bookings."""
 
-RELIST_S = 0.5
-"""How long one of them looks for records that nobody would persist: 100,000 are looked through in some fifteen seconds,
-a thousand at a time, between which bookings go on."""
+RELIST_S, RELIST_REST = 4.0, 7.0
+"""How long one of them looks for records that nobody would persist, a thousand at a time, and how many times as long as
+it looks it rests: half a second of work, which at one go held up by half what was drained meanwhile. 100,000 are looked
+through in some fifteen seconds."""
 
 LOOKED_THROUGH_KEY = "onsale:looked-through"
 """The cursor up to which records were looked through."""
@@ -96,7 +97,7 @@ async def reconcile_all(ctx: dict[str, Any]) -> int:
 
     after, cursor = await redis.get(RECONCILED_KEY), await redis.get(LOOKED_THROUGH_KEY)
     try:
-        outcomes, looked = await relist_some(stores, int(cursor or 0), seconds=RELIST_S)
+        outcomes, looked = await relist_some(stores, int(cursor or 0), seconds=RELIST_S, rest=RELIST_REST)
         await redis.set(LOOKED_THROUGH_KEY, looked)
         outcomes += await reconcile_some(
             stores, UUID(after.decode()) if after else None, seconds=RECONCILE_S, going_to=going_to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import text
@@ -435,6 +436,27 @@ async def test_records_are_looked_through_a_part_at_a_time(stores, monkeypatch):
     assert [outcome.difference.fault for outcome in outcomes] == [Fault.ORPHAN_RECORD]
     assert rounds > 2
     await persist_all(stores)
+
+
+async def test_between_pages_of_records_bookings_have_their_turn(stores, monkeypatch):
+    """Half a second at one go held up half of what was drained meanwhile."""
+    monkeypatch.setattr(books, "RECORDS_PER_SCAN", 1)
+    event = await make_event(stores)
+    for _ in range(10):
+        await book(stores, event)
+    await persist_all(stores)
+    rested = []
+
+    async def noting(seconds):
+        rested.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", noting)
+    began_s = time.monotonic()
+    await relist_some(stores, 0, seconds=60, rest=7.0)
+    took_s = time.monotonic() - began_s
+
+    assert len(rested) > 1
+    assert 0 < sum(rested) <= 7.0 * took_s
 
 
 async def test_the_job_looks_through_every_record_though_each_time_it_stops_early(stores, monkeypatch):
