@@ -255,7 +255,7 @@ class Buyer(FastHttpUser):
     ) -> Reply:
         """Send one request, count its answer under what it turned out to be, and keep it."""
         sent = self._headers(body=body, key=key) | (headers or {})
-        data = msgspec.json.encode(body) if body else None
+        data = msgspec.json.encode(body).decode() if body else None
         sent_s = time.time()
         with self.client.request(
             method, f"/api/v1{path}", data=data, headers=sent, name=kind, catch_response=True
