@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from domain.events import POOL_MAIN, user_counter
 from domain.partitions import PARTITIONS, partition_of_booking, partition_of_event
+from domain.store.key_names import mine_key, unpersisted_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,6 +33,13 @@ async def counters(stores: Stores, event: Event) -> dict[str, int]:
 async def taken(stores: Stores, event: Event) -> int:
     """How many places of an event are taken."""
     return (await counters(stores, event)).get(POOL_MAIN, 0)
+
+
+async def unlist(stores: Stores, booking: Booking) -> None:
+    """Make an orphan of a booking: its record lives on, and nobody would persist it."""
+    partition = partition_of_event(booking.event_id)
+    await stores.pipeline.redis.zrem(unpersisted_key(partition), str(booking.id))
+    await stores.pipeline.redis.srem(mine_key(partition, booking.user_id), str(booking.id))
 
 
 async def record(stores: Stores, booking: Booking) -> dict[str, str] | None:

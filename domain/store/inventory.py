@@ -8,10 +8,10 @@ Fails closed: without Redis, or outside its epoch, nothing is reserved and nothi
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, to_builtins
 from msgspec.msgpack import Decoder
 
 from domain.bookings import Booking, BookingStatus, NewBooking
@@ -42,6 +42,7 @@ from domain.store.key_names import (
     unpersisted_key,
 )
 from domain.store.pipeline import RETRY_AFTER_SECONDS
+from domain.store.records import read_fields, read_record, read_values
 from domain.store.scripts import Answered, Command
 from domain.unpersisted import Unpersisted
 
@@ -50,21 +51,6 @@ if TYPE_CHECKING:
 
     from domain.store.scripts import Scripts
     from domain.unpersisted import Settlement
-
-RECORD_FIELDS = (
-    b"event",
-    b"user",
-    b"quantity",
-    b"status",
-    b"version",
-    b"created_ms",
-    b"confirmed_ms",
-    b"cancelled_ms",
-    b"reason",
-)
-"""What a record says of a booking, in the order in which look.lua answers it after the epoch."""
-
-_STATUSES = {status.encode(): status for status in BookingStatus}
 
 LAG_MS_MAX = 5_000
 """The oldest unpersisted change there may be while bookings are accepted; older means workers are stuck."""
@@ -207,7 +193,7 @@ class Inventory:
         if answer[0] == b"reserved":
             return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
         if answer[0] == b"known":
-            return Reserved(_read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
+            return Reserved(read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
         if answer[0] == b"lookup":
             raise LookupNeeded(epoch)
         raise _reserve_refusal(answer, terms)
@@ -250,7 +236,7 @@ class Inventory:
         )
         match answer[0]:
             case b"released" | b"known":
-                return Released(_read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
+                return Released(read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
             case b"unknown":
                 raise RecordUnknown(0, epoch)
             case b"changed":
@@ -276,7 +262,7 @@ class Inventory:
         """What came of `looking`; raises RecordUnknown."""
         if answered.words[0] == b"unknown":
             raise RecordUnknown(answered.words[1], answered.epoch)
-        return _read_values(booking_id, answered.words[1][1:])
+        return read_values(booking_id, answered.words[1][1:])
 
     async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
         """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua).
@@ -425,7 +411,7 @@ class Inventory:
             pipe.execute_command("HGETALL", record_key(booking_id))
         records = await self._pipeline.execute(pipe) if booking_ids else []
         return [
-            _read_fields(booking_id, record) for booking_id, record in zip(booking_ids, records, strict=True) if record
+            read_fields(booking_id, record) for booking_id, record in zip(booking_ids, records, strict=True) if record
         ]
 
 
@@ -438,32 +424,6 @@ def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
         status=BookingStatus.PENDING,
         version=1,
         created_at=from_ms(created_ms),
-    )
-
-
-def _read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
-    """A record as a script returns all of it, field after value."""
-    return _read_fields(booking_id, dict(zip(flat[::2], flat[1::2], strict=True)))
-
-
-def _read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
-    return _read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
-
-
-def _read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
-    """A record by the values of RECORD_FIELDS, of which the last three may be None."""
-    event, user, quantity, status, version, created_ms, confirmed_ms, cancelled_ms, reason = cast("list[bytes]", values)
-    return Booking(
-        id=booking_id,
-        event_id=convert(event.decode(), UUID),
-        user_id=convert(user.decode(), UUID),
-        quantity=int(quantity),
-        status=_STATUSES[status],
-        version=int(version),
-        created_at=from_ms(int(created_ms)),
-        confirmed_at=from_ms(int(confirmed_ms)) if confirmed_ms else None,
-        cancelled_at=from_ms(int(cancelled_ms)) if cancelled_ms else None,
-        reason=reason.decode() if reason else None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from sqlalchemy import text
@@ -13,11 +12,11 @@ from domain.audit import audit
 from domain.events import POOL_MAIN, user_counter
 from domain.partitions import partition_of_event
 from domain.reconciliation import Fault
-from domain.reconciling import reconcile, reconcile_some, relist_some
+from domain.reconciling import reconcile, reconcile_some
 from domain.refusals import SoldOut
 from domain.store import books
-from domain.store.key_names import counters_key, mine_key, record_key, unpersisted_key
-from tests.books import pool, row, taken, unpersisted
+from domain.store.key_names import counters_key, record_key, unpersisted_key
+from tests.books import pool, row, taken, unlist, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import eventually, keep_persisting, persist_all
 from worker import jobs
@@ -116,9 +115,7 @@ async def test_a_row_without_a_record_takes_its_places(stores):
 async def test_an_orphan_record_is_listed_and_then_persisted(stores):
     event = await make_event(stores)
     booking = await book(stores, event)
-    partition = partition_of_event(event.id)
-    await stores.pipeline.redis.zrem(unpersisted_key(partition), str(booking.id))
-    await stores.pipeline.redis.srem(mine_key(partition, booking.user_id), str(booking.id))
+    await unlist(stores, booking)
 
     outcomes = await reconcile(stores)
     await persist_all(stores)
@@ -315,10 +312,7 @@ async def plant_lost_release(stores, event):
 
 
 async def plant_orphan_record(stores, event):
-    booking = await book(stores, event)
-    partition = partition_of_event(event.id)
-    await stores.pipeline.redis.zrem(unpersisted_key(partition), str(booking.id))
-    await stores.pipeline.redis.srem(mine_key(partition, booking.user_id), str(booking.id))
+    await unlist(stores, await book(stores, event))
     return event.id
 
 
@@ -417,79 +411,6 @@ async def test_drift_is_found_on_whatever_page_it_stands_while_bookings_move(sto
 
     assert found == {(user_counter(buyers[300]), 1), (user_counter(buyers[400]), -1)}
     assert await reconcile(stores) == []
-
-
-async def test_records_are_looked_through_a_part_at_a_time(stores, monkeypatch):
-    """A Redis that is full of them does not keep a worker from persisting."""
-    monkeypatch.setattr(books, "RECORDS_PER_SCAN", 1)
-    event = await make_event(stores)
-    for _ in range(30):
-        await book(stores, event)
-    await persist_all(stores)
-    await plant_orphan_record(stores, event)
-    outcomes, cursor, rounds = [], 0, 0
-
-    while rounds == 0 or cursor:
-        found, cursor = await relist_some(stores, cursor, seconds=0)
-        outcomes, rounds = outcomes + found, rounds + 1
-
-    assert [outcome.difference.fault for outcome in outcomes] == [Fault.ORPHAN_RECORD]
-    assert rounds > 2
-    await persist_all(stores)
-
-
-async def test_between_pages_of_records_bookings_have_their_turn(stores, monkeypatch):
-    """Half a second at one go held up half of what was drained meanwhile."""
-    monkeypatch.setattr(books, "RECORDS_PER_SCAN", 1)
-    event = await make_event(stores)
-    for _ in range(10):
-        await book(stores, event)
-    await persist_all(stores)
-    rested = []
-
-    async def noting(seconds):
-        rested.append(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", noting)
-    began_s = time.monotonic()
-    await relist_some(stores, 0, seconds=60, rest=7.0)
-    took_s = time.monotonic() - began_s
-
-    assert len(rested) > 1
-    assert 0 < sum(rested) <= 7.0 * took_s
-
-
-async def test_the_job_looks_through_every_record_though_each_time_it_stops_early(stores, monkeypatch):
-    monkeypatch.setattr(books, "RECORDS_PER_SCAN", 1)
-    monkeypatch.setattr(jobs, "RELIST_S", 0)
-    event = await make_event(stores)
-    for _ in range(10):
-        await book(stores, event)
-    await persist_all(stores)
-    await plant_orphan_record(stores, event)
-
-    async def job():
-        await jobs.reconcile_all({"stores": stores, "redis": stores.queue})
-        return await unpersisted(stores)
-
-    assert await eventually(job)
-    await persist_all(stores)
-
-
-async def test_what_is_settled_while_records_are_looked_through_is_no_orphan(stores, monkeypatch):
-    event = await make_event(stores)
-    await book(stores, event)
-    call = stores.pipeline.call
-
-    async def settled_behind_the_first_look(*command):
-        answer = await call(*command)
-        if command[0] == "PTTL" and await unpersisted(stores):
-            await persist_all(stores)
-        return answer
-
-    monkeypatch.setattr(stores.pipeline, "call", settled_behind_the_first_look)
-
-    assert await relist_some(stores, 0, seconds=60) == ([], 0)
 
 
 async def test_the_job_goes_through_every_event_though_each_time_it_stops_early(stores, monkeypatch):
