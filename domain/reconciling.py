@@ -41,6 +41,20 @@ SCANS_MAX = 1_000
 """Pages of records one pass looks through for orphans: a million records."""
 
 
+class Pace(Struct, frozen=True):
+    """How long a part of a pass goes on, and how many times as long as each portion took it rests after it.
+
+    The rests leave the processor to bookings.
+    """
+
+    seconds: float = math.inf
+    rest: float = 0.0
+
+
+AT_ONE_GO = Pace()
+"""A whole pass, and no rests."""
+
+
 class Reading(Struct, frozen=True):
     """What seems wrong with one event, and what a repair must find unchanged."""
 
@@ -66,15 +80,15 @@ async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool =
     """
     if event_id is not None:
         return await reconcile_page(stores, [event_id], fix=fix)
-    relisted, _ = await relist_some(stores, 0, seconds=math.inf, fix=fix)
-    return relisted + await reconcile_some(stores, None, seconds=math.inf, going_to=_nowhere, fix=fix)
+    relisted, _ = await relist_some(stores, 0, pace=AT_ONE_GO, fix=fix)
+    return relisted + await reconcile_some(stores, None, pace=AT_ONE_GO, going_to=_nowhere, fix=fix)
 
 
 async def reconcile_some(
     stores: Stores,
     after: UUID | None,
     *,
-    seconds: float,
+    pace: Pace,
     going_to: Callable[[UUID | None], Awaitable[None]],
     fix: bool = True,
 ) -> list[Outcome]:
@@ -86,14 +100,17 @@ async def reconcile_some(
     Raises:
         Unavailable: what was repaired until then stays repaired.
     """
-    end_s = time.monotonic() + seconds
+    end_s = time.monotonic() + pace.seconds
     outcomes: list[Outcome] = []
+    began_s = time.monotonic()
     while portion := await _portion_after(stores, after):
         after = portion[-1]
         await going_to(after)
         outcomes += await reconcile_page(stores, portion, fix=fix)
         if time.monotonic() >= end_s:
             return outcomes
+        await asyncio.sleep(pace.rest * (time.monotonic() - began_s))
+        began_s = time.monotonic()
     await going_to(None)
     return outcomes
 
@@ -191,12 +208,8 @@ async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
     return True
 
 
-async def relist_some(
-    stores: Stores, cursor: int, *, seconds: float, rest: float = 0.0, fix: bool = True
-) -> tuple[list[Outcome], int]:
+async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = True) -> tuple[list[Outcome], int]:
     """Look through records for those nobody would persist, from `cursor` on until the time is up.
-
-    After each page it rests for `rest` times as long as that took, and leaves the processor to bookings.
 
     Returns:
         What was found, and the cursor to go on from; 0 when all were looked through.
@@ -204,7 +217,7 @@ async def relist_some(
     Raises:
         Unavailable: what was listed until then stays listed.
     """
-    end_s = time.monotonic() + seconds
+    end_s = time.monotonic() + pace.seconds
     outcomes: list[Outcome] = []
     for _ in range(SCANS_MAX):
         began_s = time.monotonic()
@@ -213,7 +226,7 @@ async def relist_some(
         cursor = page.cursor
         if cursor == 0 or time.monotonic() >= end_s:
             break
-        await asyncio.sleep(rest * (time.monotonic() - began_s))
+        await asyncio.sleep(pace.rest * (time.monotonic() - began_s))
     return outcomes, cursor
 
 

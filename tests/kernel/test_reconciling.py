@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from domain.audit import audit
 from domain.events import POOL_MAIN, user_counter
 from domain.partitions import partition_of_event
 from domain.reconciliation import Fault
-from domain.reconciling import reconcile, reconcile_some
+from domain.reconciling import AT_ONE_GO, Pace, reconcile, reconcile_some
 from domain.refusals import SoldOut
 from domain.store import books
 from domain.store.key_names import counters_key, record_key, unpersisted_key
@@ -370,9 +371,31 @@ async def test_a_pass_that_is_cut_short_is_gone_on_with_behind_the_page_it_came_
 
     after = None
     for _ in range(4):
-        await reconcile_some(stores, after, seconds=0, going_to=going_to)
+        await reconcile_some(stores, after, pace=Pace(seconds=0), going_to=going_to)
         after = pages[-1]
     assert pages == [events[1], events[3], events[4], None]
+
+
+async def test_between_portions_of_a_pass_bookings_have_their_turn(stores, monkeypatch):
+    """Half a second at one go held up by a quarter what was booked and persisted meanwhile."""
+    monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 1)
+    for _ in range(4):
+        await make_event(stores)
+    rested = []
+
+    async def noting(seconds):
+        rested.append(seconds)
+
+    async def going_to(event_id):
+        """Nobody goes on with this pass."""
+
+    monkeypatch.setattr(asyncio, "sleep", noting)
+    began_s = time.monotonic()
+    await reconcile_some(stores, None, pace=Pace(rest=5.0), going_to=going_to)
+    took_s = time.monotonic() - began_s
+
+    assert len(rested) == 4
+    assert 0 < sum(rested) <= 5.0 * took_s
 
 
 async def test_events_that_sold_much_are_compared_fewer_at_a_time(stores, monkeypatch):
@@ -388,7 +411,7 @@ async def test_events_that_sold_much_are_compared_fewer_at_a_time(stores, monkey
     async def going_to(event_id):
         pages.append(event_id)
 
-    await reconcile_some(stores, None, seconds=60, going_to=going_to)
+    await reconcile_some(stores, None, pace=AT_ONE_GO, going_to=going_to)
 
     assert pages == [events[1].id, events[2].id, events[4].id, None]
 
@@ -415,7 +438,7 @@ async def test_drift_is_found_on_whatever_page_it_stands_while_bookings_move(sto
 
 async def test_the_job_goes_through_every_event_though_each_time_it_stops_early(stores, monkeypatch):
     monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 1)
-    monkeypatch.setattr(jobs, "RECONCILE_S", 0)
+    monkeypatch.setattr(jobs, "RECONCILE", Pace(seconds=0))
     events = [await make_event(stores) for _ in range(3)]
     for event in events:
         await move(stores, event, POOL_MAIN, 1)

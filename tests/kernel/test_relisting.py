@@ -8,7 +8,7 @@ import time
 import pytest
 
 from domain.reconciliation import Fault
-from domain.reconciling import relist_some
+from domain.reconciling import AT_ONE_GO, Pace, relist_some
 from domain.store import books
 from tests.books import unlist, unpersisted
 from tests.factories import book, make_event
@@ -38,7 +38,7 @@ async def test_records_are_looked_through_a_part_at_a_time(stores):
     outcomes, cursor, rounds = [], 0, 0
 
     while rounds == 0 or cursor:
-        found, cursor = await relist_some(stores, cursor, seconds=0)
+        found, cursor = await relist_some(stores, cursor, pace=Pace(seconds=0))
         outcomes, rounds = outcomes + found, rounds + 1
 
     assert [outcome.difference.fault for outcome in outcomes] == [Fault.ORPHAN_RECORD]
@@ -57,7 +57,7 @@ async def test_between_pages_of_records_bookings_have_their_turn(stores, monkeyp
 
     monkeypatch.setattr(asyncio, "sleep", noting)
     began_s = time.monotonic()
-    await relist_some(stores, 0, seconds=60, rest=7.0)
+    await relist_some(stores, 0, pace=Pace(rest=7.0))
     took_s = time.monotonic() - began_s
 
     assert len(rested) > 1
@@ -66,7 +66,7 @@ async def test_between_pages_of_records_bookings_have_their_turn(stores, monkeyp
 
 @pytest.mark.usefixtures("a_record_a_page")
 async def test_the_job_looks_through_every_record_though_each_time_it_stops_early(stores, monkeypatch):
-    monkeypatch.setattr(jobs, "RELIST_S", 0)
+    monkeypatch.setattr(jobs, "RELIST", Pace(seconds=0))
     await unlist(stores, await book(stores, await _records(stores, 10)))
 
     async def job():
@@ -90,4 +90,4 @@ async def test_what_is_settled_while_records_are_looked_through_is_no_orphan(sto
 
     monkeypatch.setattr(stores.pipeline, "call", settled_behind_the_first_look)
 
-    assert await relist_some(stores, 0, seconds=60) == ([], 0)
+    assert await relist_some(stores, 0, pace=AT_ONE_GO) == ([], 0)
