@@ -208,8 +208,10 @@ class GrowthBench:
     def _walk(self, stack: Stack, pages: List) -> None:
         found = walk(stack.api.url, pages, pages=self._plan.pages)
         self.growth.walks.append(found)
-        first, last = found.block_ms[0], found.block_ms[-1]
-        self._say(f"growth: {found.title}: first pages in {first:.1f} ms, page {found.pages:,} in {last:.1f} ms")
+        self._say(
+            f"growth: {found.title}: first pages in {found.first_ms:.1f} ms,"
+            f" page {found.pages:,} in {found.last_ms:.1f} ms"
+        )
 
 
 def themes_of(plan: GrowthPlan, owner: Owner) -> list[Theme]:

@@ -131,10 +131,7 @@ def growth_tables(growth: Growth) -> str:
     """What grows, and what is kept of each rate."""
     sections = [grown_table(growth), idle_table(growth)]
     if growth.walks:
-        lines = [
-            [walk.title, f"{walk.pages:,}", number(walk.block_ms[0]), number(walk.block_ms[-1])]
-            for walk in growth.walks
-        ]
+        lines = [[walk.title, f"{walk.pages:,}", number(walk.first_ms), number(walk.last_ms)] for walk in growth.walks]
         sections.append(table(["Pages by cursor", "pages", "first ms", "last ms"], lines))
     if growth.memory:
         memory = growth.memory

@@ -66,7 +66,7 @@ def everything() -> Results:
         grown=[Grown("events", "events on sale", "book", "1", "10,000", [1_000.0, 1_100.0], [950.0, 1_000.0])],
         idles=[Idle("events", "1", {"worker": 0.05})],
         memory=Memory(bookings=1_000, pending_bytes=700.0, retired_bytes=500.0),
-        walks=[Walk("guest list", 200, [2.0, 2.1])],
+        walks=[Walk("guest list", 200, [2.0, 2.1], first_ms=2.0, last_ms=2.1)],
     )
     found.rush = Rush(
         profile="ShmooCon",

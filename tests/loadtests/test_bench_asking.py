@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import uvloop
@@ -17,6 +18,7 @@ from loadtests.bench.client import ask_all
 from loadtests.bench.generator import Answered, Own, Unexpected, Wrk, check_all
 from loadtests.bench.machine import Cores, cpu_seconds
 from loadtests.bench.open_loop import ask_at
+from loadtests.bench.pages import BLOCK, List, walk
 from loadtests.bench.prepared import read_requests, request, write_requests
 from loadtests.target import TargetRefused
 
@@ -27,6 +29,7 @@ NO_WRK = "wrk is a package of the operating system that this project does not in
 GENERATORS = [Own, pytest.param(Wrk, marks=pytest.mark.skipif(shutil.which("wrk") is None, reason=NO_WRK))]
 
 STALL_S = 0.3
+SLOW_S = 0.002
 
 
 class Answering(asyncio.Protocol):
@@ -45,11 +48,33 @@ class Answering(asyncio.Protocol):
         self.transport.write(head + (b"\r\n" if status == b"304" else b"content-length: 2\r\n\r\n{}"))
 
 
+PAGES = 300
+
+
+class Listing(asyncio.Protocol):
+    """A list of PAGES pages, each named by its cursor; those after the first hundred take their time."""
+
+    asked: ClassVar[list[int]] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        query = parse_qs(urlsplit(data.split(b" ", 2)[1].decode()).query)
+        number = int(query.get("cursor", ["0"])[0])
+        self.asked.append(number)
+        if number >= BLOCK:
+            threading.Event().wait(SLOW_S)
+        after = f'"{number + 1}"' if number + 1 < PAGES else "null"
+        body = f'{{"items": [], "next_cursor": {after}}}'.encode()
+        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+
 @contextmanager
-def answering() -> Iterator[str]:
+def answering(protocol: type[asyncio.Protocol] = Answering) -> Iterator[str]:
     """A server in a thread of its own; its URL."""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(loop.create_server(Answering, "127.0.0.1", 0))
+    server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -134,6 +159,24 @@ def test_a_request_that_could_not_be_sent_in_time_counts_from_when_it_was_due() 
 
     assert paced.answered.statuses == {202: 21}
     assert paced.answered.p50_ms > STALL_S * 1000 / 2
+
+
+def test_the_last_pages_of_a_list_are_compared_with_the_first_in_turns(monkeypatch) -> None:
+    """The machine may have another speed by the time the last one is reached."""
+    monkeypatch.setattr(Listing, "asked", [])
+    with answering(Listing) as url:
+        found = walk(url, List("a list", "/list", 10, "token"), pages=PAGES)
+    in_turns = [number for pair in zip(range(BLOCK), range(PAGES - BLOCK, PAGES), strict=True) for number in pair]
+    assert Listing.asked == [*range(PAGES), *in_turns]
+    assert len(found.block_ms) == PAGES // BLOCK
+    assert found.last_ms >= SLOW_S * 1000
+    assert found.first_to_last == found.first_ms / found.last_ms
+
+
+def test_a_list_that_ends_too_early_is_no_figure(monkeypatch) -> None:
+    monkeypatch.setattr(Listing, "asked", [])
+    with answering(Listing) as url, pytest.raises(Unexpected, match="has 300 pages, not 301"):
+        walk(url, List("a list", "/list", 10, "token"), pages=PAGES + 1)
 
 
 def test_cpu_time_is_counted_with_children_that_have_ended() -> None:
