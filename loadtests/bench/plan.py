@@ -14,7 +14,7 @@ LETTERS = "abcdefghz"
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Bounds of everything; the defaults take ten minutes, and five rounds are the fewest with a meaning.
+    """Bounds of everything; the defaults take seven minutes, and five rounds are the fewest with a meaning.
 
     `only` are the letters of the cases, all when it is empty; `backlog` is what waits before it is drained.
     There are `buyers_per_second` for each second of a case, more than are served in it.
