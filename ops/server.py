@@ -80,6 +80,10 @@ class EmbeddedServer(ABC):
         """Return uid and gid the server runs as, or None for the caller's own."""
         return None
 
+    def variables(self) -> dict[str, str]:
+        """Return what the server is told through its environment, unless the caller's own says otherwise."""
+        return {}
+
     def stale(self) -> list[Path]:
         """Return the files that a killed server leaves and that would hinder the next one."""
         return []
@@ -135,6 +139,7 @@ class EmbeddedServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folders.data,
+                env=self.variables() | os.environ,
                 # Ctrl-C reaches every process of a terminal's group; the servers outlive the API and workers.
                 start_new_session=True,
             )
