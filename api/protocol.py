@@ -2,7 +2,7 @@
 
 Limits: the size of the header, the time for header and body. And a way to answer in one piece: uvicorn writes
 head and body apart, each with a system call of its own, after it has searched every field for what may not stand
-in it.
+in it. Such answers leave at the end of a turn of the loop (api.outbox).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from uuid import uuid4
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.envelope import WRITE_WHOLE
+from api.outbox import outbox_of
 from api.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from api.fields import Field
+    from api.outbox import Outbox
 
 HEADER_BYTES_MAX = 32_768
 HEADER_FIELDS_MAX = 100
@@ -79,6 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self._outbox = outbox_of(self.loop)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,6 +140,11 @@ class BoundedProtocol(HttpToolsProtocol):
         del msg
         self._refuse(self._refused_with)
 
+    def shutdown(self) -> None:
+        """End when nothing is under way, as the server ends; answers that are on their way go first."""
+        self._outbox.send()
+        super().shutdown()
+
     def _header_is_too_large(self) -> bool:
         """Counted field by field only where what was received is more than a header may have."""
         if self._header_bytes + self._chunk_bytes <= HEADER_BYTES_MAX:
@@ -145,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  (uvicorn's)
         """Let the application answer in one piece, if it wants to."""
-        cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle)  # type: ignore[literal-required]
+        cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle, self._outbox)  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     def _wait(self) -> None:
@@ -168,6 +176,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Answer, unless an answer has begun, and close."""
         self._stop_waiting()
+        self._outbox.send()
         if self.transport.is_closing():
             return
         cycle: RequestResponseCycle | None = self.cycle
@@ -194,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def write_whole(cycle: RequestResponseCycle, status: int, fields: Iterable[Field], body: bytes) -> bool:
+def write_whole(cycle: RequestResponseCycle, outbox: Outbox, status: int, fields: Iterable[Field], body: bytes) -> bool:
     """Answer a request that is not a HEAD with one write; False, and nothing done, when that cannot be now.
 
     `fields` have the content's length, if it has content, and names in lower case.
@@ -213,9 +222,10 @@ def write_whole(cycle: RequestResponseCycle, status: int, fields: Iterable[Field
         raise ValueError(message)
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+    outbox.put(cycle.transport, b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
     cycle.message_event.set()
     if not cycle.keep_alive:
+        outbox.send()
         cycle.transport.close()
     cycle.on_response()
     return True

@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from api import protocol
+from api.outbox import Outbox, outbox_of
 from api.protocol import BoundedProtocol, write_whole
 from tests.api.conftest import serving
 
@@ -119,6 +120,56 @@ async def test_requests_sent_together_are_answered_in_their_order(client, caller
     assert ids == [b"first", b"second", b"third"]
 
 
+class Wire:
+    """Notes what is written to a connection."""
+
+    def __init__(self, notes, name=""):
+        self._notes = notes
+        self._name = name
+
+    def write(self, answer):
+        self._notes.append(self._name + answer.decode())
+
+
+async def test_answers_of_one_turn_leave_together_at_its_end_in_their_order():
+    notes, outbox = [], outbox_of(asyncio.get_running_loop())
+    one, other = Wire(notes, "one "), Wire(notes, "other ")
+    outbox.put(one, b"1")
+    outbox.put(other, b"2")
+    outbox.put(one, b"3")
+    at_once = list(notes)
+    await asyncio.sleep(0)
+    after_a_turn = list(notes)
+    outbox.put(other, b"4")
+    await asyncio.sleep(0)
+
+    assert at_once == []
+    assert after_a_turn == ["one 1", "other 2", "one 3"]
+    assert notes == [*after_a_turn, "other 4"]
+
+
+@pytest.mark.parametrize("ending", [lambda it: it.shutdown(), lambda it: it.send_400_response("no HTTP")])
+async def test_an_answer_on_its_way_goes_before_the_end_of_its_connection(ending):
+    config = uvicorn.Config(None, log_config=None)
+    config.load()
+    served, loop = asyncio.Queue(), asyncio.get_running_loop()
+
+    class Noted(BoundedProtocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            served.put_nowait(self)
+
+    async with await loop.create_server(lambda: Noted(config, ServerState(), {}), HOST, 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        connection = await served.get()
+        outbox_of(loop).put(connection.transport, b"an answer")
+        ending(connection)
+        received = await reader.read()
+        writer.close()
+
+    assert received.startswith(b"an answer")
+
+
 async def _request_id(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
@@ -144,10 +195,10 @@ def _cycle(**differing):
 
 @pytest.mark.parametrize("differing", [{"write_paused": True}, {"disconnected": True}, {"response_started": True}])
 def test_an_answer_that_cannot_be_written_now_is_left_alone(differing):
-    assert write_whole(_cycle(**differing), 200, [], b"") is False
+    assert write_whole(_cycle(**differing), Outbox(), 200, [], b"") is False
 
 
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb"])
 def test_no_field_of_an_answer_can_become_two(value):
     with pytest.raises(ValueError, match="line break"):
-        write_whole(_cycle(), 200, [(b"etag", value)], b"")
+        write_whole(_cycle(), Outbox(), 200, [(b"etag", value)], b"")
