@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CASES = ("book", "sold_out", "poll_pending", "poll_final", "events", "event")
 
 SECONDS = 4
-BUYERS_PER_SECOND = 5_000
+BUYERS_PER_SECOND = 9_000
 CONNECTIONS = 64
 
 SAMPLES_PER_SECOND = 400

@@ -26,7 +26,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     full_seconds: int = 60
     backlog: int = 20_000
     connections: int = 64
-    buyers_per_second: int = 5_000
+    buyers_per_second: int = 9_000
     only: str = ""
 
     def wants(self, letter: str) -> bool:
