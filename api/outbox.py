@@ -26,10 +26,11 @@ class Outbox:
         self._answers.append((transport, answer))
 
     def send(self) -> None:
-        """Send everything now."""
+        """Send everything now, except to who has left: to write there raises, and the others wait for theirs."""
         answers, self._answers = self._answers, []
         for transport, answer in answers:
-            transport.write(answer)
+            if not transport.is_closing():
+                transport.write(answer)
 
 
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()

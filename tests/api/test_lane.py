@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.server import ServerState
 
 from api import protocol
@@ -127,6 +128,9 @@ class Wire:
         self._notes = notes
         self._name = name
 
+    def is_closing(self):
+        return False
+
     def write(self, answer):
         self._notes.append(self._name + answer.decode())
 
@@ -146,6 +150,34 @@ async def test_answers_of_one_turn_leave_together_at_its_end_in_their_order():
     assert at_once == []
     assert after_a_turn == ["one 1", "other 2", "one 3"]
     assert notes == [*after_a_turn, "other 4"]
+
+
+def test_who_has_left_takes_no_answer_of_others_along():
+    async def leave_and_stay():
+        made = asyncio.Queue()
+
+        class Noted(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.put_nowait(transport)
+
+        async with await asyncio.get_running_loop().create_server(Noted, HOST, 0) as server:
+            address = server.sockets[0].getsockname()
+            (_, leaving), gone = await asyncio.open_connection(*address), await made.get()
+            (reader, staying), here = await asyncio.open_connection(*address), await made.get()
+            gone.abort()
+            await asyncio.sleep(0)
+            outbox = outbox_of(asyncio.get_running_loop())
+            outbox.put(gone, b"1")
+            outbox.put(here, b"2")
+            try:
+                async with asyncio.timeout(5):
+                    return await reader.readexactly(1)
+            finally:
+                leaving.close()
+                staying.close()
+
+    # The loop that serves raises where asyncio's own is silent.
+    assert uvloop.run(leave_and_stay()) == b"2"
 
 
 @pytest.mark.parametrize("ending", [lambda it: it.shutdown(), lambda it: it.send_400_response("no HTTP")])
