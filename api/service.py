@@ -25,7 +25,8 @@ class ServiceController(Controller):
     @get("/health/ready", **access(ANYONE, limit=UNLIMITED))
     async def ready(self, request: Request[Any, Any, Any]) -> Response[Readiness]:
         """Whether bookings can be taken now, and if not, what is missing: 503."""
-        readiness = await check(process(request).stores)
+        serving = process(request)
+        readiness = await check(serving.stores, keys_current=serving.tokens.keys_current())
         return Response(readiness, status_code=200 if readiness.ready else 503)
 
     @get("/metrics", **access(ANYONE, limit=UNLIMITED))

@@ -35,7 +35,7 @@ LOOK_EVERY_S = 1.0
 
 
 FileState = tuple[int, int, int]
-"""Inode, time of change and size of a file: another one whenever it is replaced or written."""
+"""Inode, time of change (ctime) and size of a file: another one when it is replaced, written, or given other rights."""
 
 
 class Key(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,19 +65,25 @@ class KeyRing:
 
 
 class Keys:
-    """The ring of a process, as new as its file."""
+    """The ring of a process, as new as its file.
+
+    `fault` says why the file cannot be read now, None while the ring is the file's. The keys that were known go on
+    meanwhile; readiness tells the fault, since a rotation or a dropped key may be missed.
+    """
 
     def __init__(self, ring: KeyRing, path: Path | None = None, *, seen: FileState | None = None) -> None:
         self.ring = ring
+        self.fault: str | None = None
         self._path = path
         self._seen = seen
+        self._had_file = seen is not None
 
     @classmethod
     def of(cls, settings: Settings) -> Keys:
         """The keys that settings name: those of the file once there is one, else JWT_SECRET.
 
         Raises:
-            SettingsRefused: neither is there, or the file is none; names the setting and shows no key.
+            SettingsRefused: neither is there, or the file cannot be read; names the setting and shows no key.
         """
         path = settings.jwt_keys_file
         # Before it is read: a rotation in between is noticed at the next look.
@@ -90,21 +96,38 @@ class Keys:
         return cls(KeyRing([Key(settings.jwt_secret.get_secret_value())]), path)
 
     def look(self) -> bool:
-        """Read the file again if it has changed; answers whether the ring is another one.
+        """Read the file again if it has changed or could not be read; answers whether the ring is another one.
 
-        One that vanished or cannot be read changes nothing: the keys that were known go on.
+        A file that vanished or cannot be read leaves the keys that were known, and sets `fault` until it is mended.
         """
-        state = _state(self._path)
-        if self._path is None or state is None or state == self._seen:
+        if self._path is None:
             return False
-        self._seen = state
         try:
-            self.ring = KeyRing(read_keys(self._path))
+            return self._read(self._path)
         except SettingsRefused as refused:
-            log.warning("keys_unreadable", reason=str(refused))
+            reason = str(refused)
+            if reason != self.fault:
+                log.warning("keys_unreadable", reason=reason)
+            self.fault = reason
             return False
-        log.info("keys_changed", signing=self.ring.signing.kid, accepted=len(self.ring.keys))
-        return True
+
+    def _read(self, path: Path) -> bool:
+        state = _state(path)
+        if state is None:
+            if self._had_file:
+                message = f"JWT_KEYS_FILE: {path} is gone; put it back, or restart every process with another one"
+                raise SettingsRefused(message)
+            return False
+        if state == self._seen and self.fault is None:
+            return False
+        self._had_file = True
+        keys = read_keys(path)
+        # Only now: what could not be read is read again at the next look.
+        self._seen, self.fault = state, None
+        changed = tuple(keys) != self.ring.keys
+        self.ring = KeyRing(keys)
+        log.info("keys_read", signing=self.ring.signing.kid, accepted=len(keys), changed=changed)
+        return changed
 
 
 def read_keys(path: Path) -> list[Key]:
@@ -114,7 +137,9 @@ def read_keys(path: Path) -> list[Key]:
             message = f"JWT_KEYS_FILE: everybody on this machine may read {path}; chmod 600 it"
             raise SettingsRefused(message)
         keys = msgspec.json.decode(path.read_bytes(), type=dict[str, list[Key]]).get("keys", [])
-    except (msgspec.MsgspecError, UnicodeDecodeError, OSError):
+    except OSError as error:
+        raise SettingsRefused(_unreadable(path, error)) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         keys = []
     if not 1 <= len(keys) <= KEYS_MAX or any(broken_secret_rule(key.secret) for key in keys):
         message = f'JWT_KEYS_FILE: {path} is not {{"keys": [{{"secret": "…"}}, …]}} with 1 to {KEYS_MAX} long secrets'
@@ -126,9 +151,20 @@ _NO_SECRET = "JWT_SECRET: the embedded stack hands it to its processes"  # noqa:
 
 
 def _state(path: Path | None) -> FileState | None:
-    """The state of a file, None when it cannot be seen."""
+    """The state of a file, None when there is none.
+
+    Raises:
+        SettingsRefused: whether there is one cannot be seen, e.g. in a folder that this user may not enter. Taken
+            for none, keys that were dropped after a leak would be accepted again.
+    """
     try:
         found = path.stat() if path else None
-    except OSError:
+    except FileNotFoundError:
         return None
-    return found and (found.st_ino, found.st_mtime_ns, found.st_size)
+    except OSError as error:
+        raise SettingsRefused(_unreadable(path, error)) from error
+    return found and (found.st_ino, found.st_ctime_ns, found.st_size)
+
+
+def _unreadable(path: Path | None, error: OSError) -> str:
+    return f"JWT_KEYS_FILE: {path} cannot be read: {error.strerror or error}"

@@ -119,6 +119,11 @@ class Tokens:
             raise unauthenticated()
         return token
 
+    def keys_current(self) -> bool:
+        """Look at the file of the keys; False while it cannot be read, and a rotation may be missed."""
+        self._look(utc_now().timestamp())
+        return self._keys.fault is None
+
     def _look(self, now_s: float) -> None:
         """Notice a rotation; what an older ring verified is verified again."""
         self._looked_s = now_s

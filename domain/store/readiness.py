@@ -28,6 +28,9 @@ ANSWER_S_MAX = 2.0
 OK = "ok"
 UNTOLD = "untold"
 
+KEYS_UNREADABLE = "JWT_KEYS_FILE cannot be read; the log says why"
+"""Anybody may ask for readiness, so it shows no path."""
+
 
 class Readiness(Struct, frozen=True):
     """One word or sentence for each thing that is needed, `ok` when it is there."""
@@ -37,6 +40,7 @@ class Readiness(Struct, frozen=True):
     redis: str
     inventory: str
     worker: str
+    keys: str
 
     @property
     def ready(self) -> bool:
@@ -44,12 +48,13 @@ class Readiness(Struct, frozen=True):
         return self.status == "ready"
 
 
-async def check(stores: Stores) -> Readiness:
-    """Ask every server at once."""
+async def check(stores: Stores, *, keys_current: bool) -> Readiness:
+    """Ask every server at once; `keys_current` is whether the token keys are those of their file."""
     found = await asyncio.gather(
         _asked(_postgresql(stores)), _asked(_redis(stores)), _asked(_inventory(stores)), _asked(_worker(stores))
     )
-    return Readiness("ready" if set(found) == {OK} else "not ready", *found)
+    answers = (*found, OK if keys_current else KEYS_UNREADABLE)
+    return Readiness("ready" if set(answers) == {OK} else "not ready", *answers)
 
 
 async def refuse_forgetful_inventory(settings: Settings) -> None:

@@ -8,6 +8,9 @@ from redis.asyncio import Redis
 from domain.rebuilding import rebuild
 from domain.store.doorbell import QUEUE_NAME
 from domain.store.progress import Progress, tell
+from domain.tokens import utc_now
+from ops.rotation import rotate
+from tests.api.conftest import serving
 from tests.factories import make_event
 
 
@@ -36,6 +39,20 @@ async def test_without_inventory_nothing_is_ready(client, seen_worker, valkey): 
     answer = await client.get("/health/ready")
 
     assert (answer.status_code, answer.json()["inventory"]) == (503, "does not answer")
+
+
+async def test_a_key_file_that_cannot_be_read_is_not_ready_until_it_is_mended(seen_worker, unlimited, tmp_path):  # noqa: ARG001
+    ring = tmp_path / "keys.json"
+    rotate(ring, first_secret=None, lifetime_s=600, now_s=int(utc_now().timestamp()), drop_old=False)
+    async with serving(unlimited.model_copy(update={"jwt_keys_file": ring})) as client:
+        ring.chmod(0o644)
+        unreadable = await client.get("/health/ready")
+        ring.chmod(0o600)
+        mended = await client.get("/health/ready")
+
+    assert (unreadable.status_code, mended.status_code) == (503, 200)
+    assert unreadable.json()["keys"] == "JWT_KEYS_FILE cannot be read; the log says why"
+    assert str(tmp_path) not in unreadable.text
 
 
 @pytest.mark.parametrize(

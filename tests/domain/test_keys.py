@@ -153,6 +153,56 @@ def test_a_file_that_vanishes_or_breaks_brings_no_old_key_back(path):
         here.read(old, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=6)).timestamp())
 
 
+def test_a_file_that_was_unreadable_is_read_when_its_rights_are_mended(path):
+    """Chmod and chown change neither its content nor its time of modification."""
+    here = _process(path)
+    old = _issue(here)
+    draft = path.with_suffix(".new")
+    _rotate(draft, drop_old=True)
+    os.chmod(draft, 0o644)  # noqa: PTH101  (as an operator would)
+    draft.rename(path)
+    unreadable = here.read(old, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=2)).timestamp())
+    told = here.keys_current()
+
+    os.chmod(path, 0o600)  # noqa: PTH101  (as an operator would)
+
+    assert (unreadable.account_id, told) == (ACCOUNT.id, False)
+    assert here.keys_current()
+    with pytest.raises(Unauthenticated):
+        here.read(old, TokenKind.ACCESS, now_s=(NOW + timedelta(seconds=4)).timestamp())
+
+
+def test_keys_are_not_current_while_their_file_is_broken_or_gone(path):
+    _rotate(path)
+    here = _process(path)
+    content = path.read_bytes()
+    current = [here.keys_current()]
+
+    path.write_text("{")
+    current.append(here.keys_current())
+    path.write_bytes(content)
+    current.append(here.keys_current())
+    path.rename(path.with_suffix(".away"))
+    current.append(here.keys_current())
+    path.with_suffix(".away").rename(path)
+    current.append(here.keys_current())
+
+    assert current == [True, False, True, False, True]
+
+
+def test_keys_without_a_file_yet_are_current(path):
+    assert _process(path).keys_current()
+
+
+def test_a_file_whose_folder_cannot_be_entered_is_not_taken_for_none(path):
+    """Taken for none, JWT_SECRET would sign again after it was dropped."""
+    not_a_folder = path.with_name("file")
+    not_a_folder.touch()
+
+    with pytest.raises(SettingsRefused, match=r"JWT_KEYS_FILE: .* cannot be read"):
+        _process(not_a_folder / "keys.json")
+
+
 def test_the_file_is_its_owners_alone(path):
     _rotate(path)
 
