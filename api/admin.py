@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 from litestar import Controller, Request, delete, get, patch, post
@@ -12,7 +13,7 @@ from msgspec import Struct
 from api.access import ADMINS, ANYONE, access
 from api.auth import Credentials, count_login
 from api.bodies import Body
-from api.cursors import LIMIT_DEFAULT, Cursor, Limit, Skip, cut, read_cursor, write_cursor
+from api.cursors import LIMIT_DEFAULT, Cursor, EmailSearch, Limit, Skip, cut, read_cursor, searched, write_cursor
 from api.process import process
 from api.wire import AccountState, BookingShown, CountedPage, EventPlain, Page, Profile, Session
 from domain.audit import EventBooks, audit
@@ -20,11 +21,13 @@ from domain.identity import AccountStatus, Role
 from domain.membership import SelfBan
 from domain.reconciling import reconcile
 from domain.refusals import EventNotFound, InvalidCredentials, LastAdmin, UserNotFound
-from domain.store.reports import AttendeeRow, AuditEntry, OrganizerRow, UserCounts
+from domain.store.reports import AccountsAsked, AttendeeRow, AuditEntry, OrganizerRow, UserCounts
 from domain.tokens import Token, utc_now
 
 DETAILS_MAX = 20
 """Bookings and events that a user's details show; their lists have all of them."""
+
+Row = TypeVar("Row", AttendeeRow, OrganizerRow)
 
 
 class RoleChange(Body):
@@ -86,6 +89,19 @@ class ReconciliationDone(Struct, frozen=True):
     after: Reconciliation
 
 
+def _asked(q: str | None, limit: int, skip: int, cursor: str | None) -> AccountsAsked:
+    """A page of accounts, and one more, which tells whether others follow."""
+    after = read_cursor(cursor, tuple[datetime, UUID])
+    return AccountsAsked(limit=limit + 1, skip=skip, after=after, search=searched(q))
+
+
+def _page(found: list[Row], *, limit: int, total: int) -> CountedPage[Row]:
+    rows, more = cut(found, limit)
+    return CountedPage(
+        items=rows, next_cursor=write_cursor((rows[-1].created_at, rows[-1].id)) if more else None, total=total
+    )
+
+
 class AdminController(Controller):
     """Administration."""
 
@@ -106,26 +122,36 @@ class AdminController(Controller):
 
     @get("/users/attendees", **access(ADMINS, limit="admin_read"))
     async def attendees(
-        self, request: Request[Token, Any, Any], limit: Limit = LIMIT_DEFAULT, skip: Skip = 0
+        self,
+        request: Request[Token, Any, Any],
+        q: EmailSearch = None,
+        limit: Limit = LIMIT_DEFAULT,
+        skip: Skip = 0,
+        cursor: Cursor = None,
     ) -> CountedPage[AttendeeRow]:
         """Attendees, oldest account first, with their active bookings."""
-        reports = process(request).reports
-        return CountedPage(
-            items=await reports.attendees(limit=limit, skip=skip),
-            next_cursor=None,
-            total=await reports.count_accounts(Role.ATTENDEE),
+        reports, asked = process(request).reports, _asked(q, limit, skip, cursor)
+        return _page(
+            await reports.attendees(asked),
+            limit=limit,
+            total=await reports.count_accounts(Role.ATTENDEE, search=asked.search),
         )
 
     @get("/users/organizers", **access(ADMINS, limit="admin_read"))
     async def organizers(
-        self, request: Request[Token, Any, Any], limit: Limit = LIMIT_DEFAULT, skip: Skip = 0
+        self,
+        request: Request[Token, Any, Any],
+        q: EmailSearch = None,
+        limit: Limit = LIMIT_DEFAULT,
+        skip: Skip = 0,
+        cursor: Cursor = None,
     ) -> CountedPage[OrganizerRow]:
         """Organizers, oldest account first, with their events and sales."""
-        reports = process(request).reports
-        return CountedPage(
-            items=await reports.organizers(limit=limit, skip=skip),
-            next_cursor=None,
-            total=await reports.count_accounts(Role.ORGANIZER),
+        reports, asked = process(request).reports, _asked(q, limit, skip, cursor)
+        return _page(
+            await reports.organizers(asked),
+            limit=limit,
+            total=await reports.count_accounts(Role.ORGANIZER, search=asked.search),
         )
 
     @get("/users/details/{user_id:uuid}", **access(ADMINS, limit="admin_read", refuses=(UserNotFound,)))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from litestar.params import QueryParameter
 
+from api.bodies import nfc
 from domain.refusals import Invalid
 
 Place = TypeVar("Place")
@@ -28,6 +29,11 @@ Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="Items of 
 Skip = Annotated[int, QueryParameter(ge=0, le=SKIP_MAX, description="Items before the page.")]
 Cursor = Annotated[
     str | None, QueryParameter(max_length=CURSOR_CHARS_MAX, description="`next_cursor` of the page before.")
+]
+
+SEARCH_CHARS_MAX = 100
+EmailSearch = Annotated[
+    str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="In the e-mail address, blind to case.")
 ]
 
 
@@ -53,6 +59,11 @@ def read_cursor(cursor: str | None, place: type[Place]) -> Place | None:
 def cut(found: list[Any], limit: int) -> tuple[list[Any], bool]:
     """A page of what was read, one more than it holds, and whether more follows."""
     return found[:limit], len(found) > limit
+
+
+def searched(search: str | None) -> str | None:
+    """What to look for, composed and without the space around it; None when there is nothing in it."""
+    return nfc(search).replace("\x00", "") or None if search else None
 
 
 def _check_is_a_place(found: object) -> None:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType, structs
 
 from api.access import ANYONE, ORGANIZERS, access
 from api.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
-from api.cursors import LIMIT_DEFAULT, Cursor, Limit, Skip, read_cursor
+from api.cursors import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, Skip, read_cursor, searched
 from api.guards import acting_admin, check_owns_event
 from api.preferences import event_etag, expected_version, matches
 from api.process import process
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 TITLE_CHARS_MIN = 3
 LOCATION_CHARS_MIN = 3
-
-SEARCH_CHARS_MAX = 100
 
 YEAR_FIRST, YEAR_LAST = 2000, 2100
 """Times outside are typing errors."""
@@ -120,7 +118,7 @@ class EventController(Controller):
             skip=skip,
             after=read_cursor(cursor, tuple[datetime, UUID]),
             upcoming_only=upcoming_only,
-            search=_searched(q),
+            search=searched(q),
         )
         return Response(cast("Any", await process(request).showing.page(asked)), media_type=MediaType.JSON)
 
@@ -204,8 +202,3 @@ def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
         for name, value in structs.asdict(body).items()
         if value is not UNSET
     }
-
-
-def _searched(search: str | None) -> str | None:
-    """What to look for, None when there is nothing in it."""
-    return nfc(search).replace("\x00", "") or None if search else None

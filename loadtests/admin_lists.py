@@ -52,6 +52,7 @@ ADMIN, ORGANIZER, ATTENDEE = Role.ADMIN, Role.ORGANIZER, Role.ATTENDEE
 REQUESTS = (
     ("attendees, first page", ADMIN, "/api/v1/admin/users/attendees?limit=100"),
     ("attendees, farthest", ADMIN, f"/api/v1/admin/users/attendees?limit=100&skip={SKIP}"),
+    ("attendees, searched", ADMIN, "/api/v1/admin/users/attendees?limit=100&q=user-777"),
     ("organizers, first page", ADMIN, "/api/v1/admin/users/organizers?limit=100"),
     ("organizers, last page", ADMIN, f"/api/v1/admin/users/organizers?limit=100&skip={ORGANIZERS - 100}"),
     ("details of an organizer", ADMIN, "/api/v1/admin/users/details/{organizer_id}"),

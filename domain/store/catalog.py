@@ -28,6 +28,7 @@ from domain.refusals import (
 )
 from domain.store.audit_log import note
 from domain.store.ledger import EpochOver, Ledger
+from domain.store.patterns import ESCAPE, literally
 from domain.store.schema import events, pools
 
 if TYPE_CHECKING:
@@ -40,12 +41,6 @@ if TYPE_CHECKING:
     from domain.store.inventory import Inventory
     from domain.store.postgres import Database
     from domain.store.scripts import Scripts
-
-PAGE_MAX = 100
-"""Events of one page."""
-
-ESCAPE = "/"
-"""Stands in a pattern before what is meant literally; a backslash would mean something in a string too."""
 
 _FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
 _NAMES = [column.name for column in _FIELDS]
@@ -205,11 +200,11 @@ class Catalog:
             "after_start": after and after[0],
             "after_id": after and after[1],
             "starting_after": starting_after,
-            "search": search and _literally(search),
+            "search": search and literally(search),
             "organizer_id": organizer_id,
         }
         given = {name: value for name, value in values.items() if value is not None}
-        bounds = {"limit": min(limit, PAGE_MAX + 1), "skip": skip}
+        bounds = {"limit": limit, "skip": skip}
         async with self._database.connect() as connection:
             rows = (await connection.execute(_page(frozenset(given), counted=counted), given | bounds)).all()
         found = [_event(row[1:]) for row in rows if row[1] is not None]
@@ -323,13 +318,6 @@ def _page(given: frozenset[str], *, counted: bool) -> Select[*tuple[Any, ...]]:
         .select_from(length.outerjoin(page, true()))
         .order_by(page.c.starts_at, page.c.id)
     )
-
-
-def _literally(search: str) -> str:
-    """A text to look for as it is, though it has what stands for other characters in a pattern."""
-    for special in (ESCAPE, "%", "_"):
-        search = search.replace(special, ESCAPE + special)
-    return search
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from domain.store.postgres import Database
     from domain.unpersisted import Unpersisted
 
-PAGE_MAX = 100
-"""Rows of one page of a list."""
-
 TAKEN_CHECK = "ck_pools_taken"
 KEY_UNIQUE = "ix_bookings_key"
 
@@ -297,12 +294,12 @@ class Ledger:
         return None if row is None else read_booking(row)
 
     async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
-        """A page of an account's bookings, newest first."""
+        """The `limit` newest bookings of an account, or the next ones of those older than `before`; newest first."""
         statement = (
             select(bookings)
             .where(bookings.c.user_id == user_id)
             .order_by(bookings.c.created_at.desc(), bookings.c.id.desc())
-            .limit(min(limit, PAGE_MAX))
+            .limit(limit)
         )
         if before:
             statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) < before)

@@ -10,11 +10,25 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Integer, Select, Subquery, Text, case, cast, func, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Subquery,
+    Text,
+    case,
+    cast,
+    func,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
 from domain.bookings import BookingStatus
 from domain.events import Event
 from domain.identity import AccountStatus, Role
+from domain.store.patterns import ESCAPE, literally
 from domain.store.schema import accounts, audit_log, bookings, events, pools
 
 if TYPE_CHECKING:
@@ -70,6 +84,15 @@ class Guest(Struct, frozen=True):
     quantity: int
     status: BookingStatus
     created_at: datetime
+
+
+class AccountsAsked(Struct, frozen=True, kw_only=True):
+    """A page of a list of accounts: those after a place (created_at, id), with `search` in their e-mail address."""
+
+    limit: int
+    skip: int = 0
+    after: tuple[datetime, UUID] | None = None
+    search: str | None = None
 
 
 class AttendeeRow(Struct, frozen=True):
@@ -152,17 +175,17 @@ class Reports:
             Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5]) for row in await self._rows(statement)
         ]
 
-    async def attendees(self, *, limit: int, skip: int) -> list[AttendeeRow]:
+    async def attendees(self, asked: AccountsAsked) -> list[AttendeeRow]:
         """Attendees, oldest account first."""
-        return [AttendeeRow(*_account(row), row[5], row[6]) for row in await self._rows(_attendees(limit, skip))]
+        return [AttendeeRow(*_account(row), row[5], row[6]) for row in await self._rows(_attendees(asked))]
 
-    async def organizers(self, *, limit: int, skip: int) -> list[OrganizerRow]:
+    async def organizers(self, asked: AccountsAsked) -> list[OrganizerRow]:
         """Organizers, oldest account first."""
-        return [OrganizerRow(*_account(row), row[5], row[6]) for row in await self._rows(_organizers(limit, skip))]
+        return [OrganizerRow(*_account(row), row[5], row[6]) for row in await self._rows(_organizers(asked))]
 
-    async def count_accounts(self, role: Role) -> int:
-        """How many accounts have a role and are not closed."""
-        return int((await self._rows(number_of_accounts(role)))[0][0])
+    async def count_accounts(self, role: Role, *, search: str | None = None) -> int:
+        """How many accounts have a role, are not closed, and have `search` in their e-mail address."""
+        return int((await self._rows(number_of_accounts(role, search=search)))[0][0])
 
     async def counts_of(self, account_id: UUID) -> UserCounts:
         """What one account has done."""
@@ -235,34 +258,40 @@ class Reports:
             return list((await connection.execute(statement)).all())
 
 
-def _listed(role: Role) -> list[ColumnElement[bool]]:
-    return [accounts.c.role == role, *_NOT_CLOSED]
+def _listed(role: Role, search: str | None) -> list[ColumnElement[bool]]:
+    return [accounts.c.role == role, *_NOT_CLOSED, *_with_email(search)]
 
 
-def number_of_accounts(role: Role) -> Select[int]:
-    """How many accounts have a role and are not closed."""
-    return select(func.count()).select_from(accounts).where(*_listed(role))
+def _with_email(search: str | None) -> list[ColumnElement[bool]]:
+    """Accounts with `search` in their e-mail address, blind to case."""
+    return [accounts.c.email.icontains(literally(search), escape=ESCAPE)] if search else []
 
 
-def page_of_accounts(role: Role, *, limit: int, skip: int) -> Select[UUID]:
+def number_of_accounts(role: Role, *, search: str | None = None) -> Select[int]:
+    """How many accounts have a role, are not closed, and have `search` in their e-mail address."""
+    return select(func.count()).select_from(accounts).where(*_listed(role, search))
+
+
+def page_of_accounts(role: Role, asked: AccountsAsked) -> Select[UUID]:
     """The ids of a page of accounts; nothing is read of those that are skipped but the index they stand in."""
-    return (
+    chosen = (
         select(accounts.c.id)
-        .where(*_listed(role))
+        .where(*_listed(role, asked.search))
         .order_by(accounts.c.created_at, accounts.c.id)
-        .limit(limit)
-        .offset(skip)
+        .limit(asked.limit)
+        .offset(asked.skip)
     )
+    return chosen.where(tuple_(accounts.c.created_at, accounts.c.id) > asked.after) if asked.after else chosen
 
 
-def _page_of(role: Role, limit: int, skip: int) -> Subquery:
+def _page_of(role: Role, asked: AccountsAsked) -> Subquery:
     """A page of accounts, chosen before anything is counted for them."""
-    chosen = page_of_accounts(role, limit=limit, skip=skip).subquery()
+    chosen = page_of_accounts(role, asked).subquery()
     return select(accounts).join(chosen, chosen.c.id == accounts.c.id).subquery()
 
 
-def _attendees(limit: int, skip: int) -> Select[*tuple[Any, ...]]:
-    page = _page_of(Role.ATTENDEE, limit, skip)
+def _attendees(asked: AccountsAsked) -> Select[*tuple[Any, ...]]:
+    page = _page_of(Role.ATTENDEE, asked)
     booked = (
         select(func.count().label("number"), _total(bookings.c.quantity).label("tickets"))
         .where(bookings.c.user_id == page.c.id, ACTIVE)
@@ -271,8 +300,8 @@ def _attendees(limit: int, skip: int) -> Select[*tuple[Any, ...]]:
     return _with_counts(page, booked)
 
 
-def _organizers(limit: int, skip: int) -> Select[*tuple[Any, ...]]:
-    page = _page_of(Role.ORGANIZER, limit, skip)
+def _organizers(asked: AccountsAsked) -> Select[*tuple[Any, ...]]:
+    page = _page_of(Role.ORGANIZER, asked)
     organized = (
         select(func.count(events.c.id.distinct()).label("number"), _total(pools.c.taken).label("tickets"))
         .select_from(events.join(pools, pools.c.event_id == events.c.id))

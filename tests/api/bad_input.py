@@ -328,8 +328,8 @@ CURSORS = {
     "cursor=" + "W1tb" * 70: INVALID,
     "cursor=" + "x" * 301: INVALID,
 }
-SEARCHES = {
-    "q=" + "x" * 101: INVALID,
+LONG_SEARCH = {"q=" + "x" * 101: INVALID}
+SEARCHES = LONG_SEARCH | {
     "upcoming_only=perhaps": INVALID,
     "upcoming_only=": INVALID,
     "upcoming_only=%00": INVALID,
@@ -339,8 +339,8 @@ QUERIES = {
     "GET /api/v1/events": LIMITS | SKIPS | CURSORS | SEARCHES,
     "GET /api/v1/bookings/my-bookings": LIMITS | CURSORS,
     "GET /api/v1/bookings/{event_id}": LIMITS,
-    "GET /api/v1/admin/users/attendees": LIMITS | SKIPS,
-    "GET /api/v1/admin/users/organizers": LIMITS | SKIPS,
+    "GET /api/v1/admin/users/attendees": LIMITS | SKIPS | CURSORS | LONG_SEARCH,
+    "GET /api/v1/admin/users/organizers": LIMITS | SKIPS | CURSORS | LONG_SEARCH,
     "GET /api/v1/admin/audit-log": LIMITS | CURSORS,
 }
 """What each list is asked with."""

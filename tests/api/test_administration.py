@@ -30,6 +30,25 @@ async def test_lists_count_active_bookings_and_sold_tickets(callers, stores):
     assert {booking["id"] for booking in details["bookings"]} == {kept["id"], dropped["id"]}
 
 
+@pytest.mark.parametrize("role", ["attendee", "organizer"])
+async def test_accounts_are_found_by_their_address_and_those_alone_are_counted(callers, role):
+    admin = await callers.admin()
+    accounts = [await getattr(callers, role)() for _ in range(3)]
+    name = accounts[1].email.partition("@")[0]
+
+    found = [
+        (await admin.get(f"/api/v1/admin/users/{role}s", params={"q": search})).json()
+        for search in (name.upper(), "%", "example.org")
+    ]
+
+    assert [[each["email"] for each in page["items"]] for page in found] == [
+        [accounts[1].email],
+        [],
+        [account.email for account in accounts],
+    ]
+    assert [page["total"] for page in found] == [1, 0, 3]
+
+
 async def test_the_totals_count_each_account_event_and_booking_by_what_it_is_now(callers, stores):
     admin, organizer = await callers.admin(), await callers.organizer()
     buyer, leaver = await callers.attendee(), await callers.attendee()

@@ -104,7 +104,7 @@ async def test_a_page_of_events_costs_no_round_trip_to_redis_for_each(callers, s
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (reports.page_of_accounts(Role.ATTENDEE, limit=100, skip=10_000), "ix_accounts_listed"),
+        (reports.page_of_accounts(Role.ATTENDEE, reports.AccountsAsked(limit=100, skip=10_000)), "ix_accounts_listed"),
         (reports.number_of_accounts(Role.ATTENDEE), "ix_accounts_counted"),
         (reports.USERS_BY_ROLE, "ix_accounts_counted"),
         (reports.BOOKINGS_ENDED, "ix_bookings_ended"),
