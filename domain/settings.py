@@ -163,6 +163,12 @@ class Settings(BaseSettings):
         description="`any` accepts a Redis that syncs its append-only file less often: a power cut may then lose "
         "bookings.",
     )
+    audit_log_days: int = Field(
+        365, ge=1, le=3650, description="Days an entry of the audit log is kept; PCI DSS asks for a year."
+    )
+    repairs_days: int = Field(
+        90, ge=1, le=3650, description="Days a recorded repair of reconciliation is kept: a season of on-sales."
+    )
     chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the three below.")
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec import structs
 
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
 from domain.refusals import InventoryUnavailable, Unavailable
+from domain.retention import delete_expired_once
 from domain.sabotage import Protection, protected
 from domain.store.ledger import EpochOver
 
@@ -24,6 +26,10 @@ SWEEP_INTERVAL_S = 0.25
 CLEARING_INTERVAL_S = 1.0
 PULSE_INTERVAL_S = 0.25
 """How soon a worker notices that the inventory has to be rebuilt."""
+
+RETENTION_INTERVAL_S = 60.0
+RETENTION_AGAIN_S = 1.0
+"""How soon the next batch is deleted after one that found something: 18 million rows an hour at most."""
 
 CLEARING_MAX = 100
 """Cancelled events whose clearing is asked for in one sweep."""
@@ -50,6 +56,20 @@ async def go_on_clearing(stores: Stores) -> None:
         except (Unavailable, EpochOver) as error:
             log.warning("clearing_put_off", cause=str(error))
         await asyncio.sleep(CLEARING_INTERVAL_S)
+
+
+async def keep_retention(stores: Stores) -> None:
+    """Delete what is past its retention until cancelled."""
+    while True:
+        pause_s = RETENTION_INTERVAL_S
+        try:
+            deleted = await delete_expired_once(stores)
+            if deleted.total:
+                log.info("expired_rows_deleted", **structs.asdict(deleted))
+                pause_s = RETENTION_AGAIN_S
+        except Unavailable as error:
+            log.warning("retention_put_off", cause=str(error))
+        await asyncio.sleep(pause_s)
 
 
 async def sweep_once(stores: Stores) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, UnsetType, structs
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.identity import Account, AccountStatus, Role, Session, Standing, email_key
@@ -21,7 +21,7 @@ from domain.store.schema import accounts, events, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -104,6 +104,8 @@ class Accounts:
     ) -> list[UUID]:
         """Begin a session, and keep `password_hash` if one is given. An admin's stands in the audit log.
 
+        Deletes the account's sessions that have ended: a session without a row is over.
+
         Returns:
             Sessions that ended because the account had `SESSIONS_MAX` of them.
 
@@ -126,7 +128,11 @@ class Accounts:
                 await _change(connection, account.id, {"password_hash": password_hash})
             if account.role is Role.ADMIN:
                 await note(connection, now, actor_id=account.id, action="admin.logged_in", target_id=account.id)
-            return await _end_oldest(connection, account.id, now)
+            ended = await _end_oldest(connection, account.id, now)
+            await connection.execute(
+                delete(sessions).where(sessions.c.account_id == account.id, sessions.c.revoked_at.is_not(None))
+            )
+            return ended
 
     async def rotate_session(  # noqa: PLR0913  (what a single use is conditional on)
         self,
@@ -160,6 +166,17 @@ class Accounts:
         async with self._database.begin() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _account(row)
+
+    async def delete_ended_sessions(self, *, kept: timedelta, limit: int) -> int:
+        """Delete sessions that ended or expired longer than `kept` ago, at most `limit` of them; answers how many."""
+        ended = (
+            select(sessions.c.id)
+            .where(func.least(sessions.c.expires_at, sessions.c.revoked_at) < func.now() - kept)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.statement() as connection:
+            return (await connection.execute(delete(sessions).where(sessions.c.id.in_(ended)))).rowcount
 
     async def end_session(self, session_id: UUID, *, now: datetime) -> None:
         """End a session; again, nothing."""
@@ -215,6 +232,7 @@ class Accounts:
                 return before
             await _keep_an_admin(connection, before)
             after = await _change(connection, account_id, {"role": role, "token_epoch": before.token_epoch + 1})
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
             await note(
                 connection,
                 now,

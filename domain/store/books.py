@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
@@ -26,7 +26,7 @@ from domain.store.schema import bookings, events, pools, repairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -187,7 +187,7 @@ class Books:
             return int((await connection.execute(select(func.coalesce(func.sum(latest.c.places), 0)))).scalar_one())
 
     async def repairs_by_fault(self) -> dict[tuple[str, bool], int]:
-        """How many faults of each kind were ever found, and whether they were mended."""
+        """How many faults of each kind were found within their retention, and whether they were mended."""
         statement = select(repairs.c.fault, repairs.c.done, func.count()).group_by(repairs.c.fault, repairs.c.done)
         async with self._database.connect() as connection:
             return {(fault, done): int(number) for fault, done, number in await connection.execute(statement)}
@@ -197,6 +197,16 @@ class Books:
         statement = select(repairs).where(repairs.c.event_id == event_id).order_by(repairs.c.id.desc()).limit(limit)
         async with self._database.connect() as connection:
             return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
+
+    async def delete_repairs(self, *, kept: timedelta, limit: int) -> int:
+        """Delete repairs that are older than `kept`, at most `limit` of them; answers how many.
+
+        Only the `limit` first repairs are looked at, as ids grow with time.
+        """
+        first = select(repairs.c.id).order_by(repairs.c.id).limit(limit)
+        statement = delete(repairs).where(repairs.c.id.in_(first), repairs.c.at < func.now() - kept)
+        async with self._database.statement() as connection:
+            return (await connection.execute(statement)).rowcount
 
 
 _LOCK_POOL = text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+class Retention(Struct, frozen=True):
+    """How long rows that only tell the past are kept."""
+
+    audit_log: timedelta
+    repairs: timedelta
+
+
 class Stores(Struct, frozen=True):
     """The stores of one process, and the box office over them."""
 
@@ -52,6 +60,7 @@ class Stores(Struct, frozen=True):
     box_office: BoxOffice
     durability: str
     redis_sync: str
+    retention: Retention
 
 
 @asynccontextmanager
@@ -94,6 +103,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             ),
             durability=settings.durability,
             redis_sync=settings.redis_sync,
+            retention=Retention(timedelta(days=settings.audit_log_days), timedelta(days=settings.repairs_days)),
         )
     finally:
         await doorbell.close()

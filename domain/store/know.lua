@@ -1,21 +1,32 @@
 #!lua
 -- Keep what PostgreSQL says of an account and its sessions, never lowering its token epoch and never
 -- reviving a session that is over. What was read too long ago is not kept: it may have changed since.
+-- An account's hash is bounded: when it knows too many sessions it forgets them all, and readings that
+-- began before that; whoever asks next reads PostgreSQL again.
 --
 -- KEYS  account
 -- ARGV  token_epoch, lifetime_ms, read_ms (Redis' clock before PostgreSQL was read; 0 for a change that
 --       was committed just now), read_age_max_ms, then session_id, state ('lives' or 'over') of each
 -- RETURN {'kept'}, {'expired', now_ms}, {'fenced'}
 local FIRST_SESSION = 5
+local FIELDS_MAX = 64
 
-local known = redis.call('HMGET', KEYS[1], 'epoch', 'token_epoch')
+local known = redis.call('HMGET', KEYS[1], 'epoch', 'token_epoch', 'forgot_ms')
 if known[1] and tonumber(known[1]) > tonumber(EPOCH) then return {'fenced'} end
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-if ARGV[3] ~= '0' and now_ms - tonumber(ARGV[3]) > tonumber(ARGV[4]) then return {'expired', now_ms} end
+local read_ms, forgot_ms = tonumber(ARGV[3]), tonumber(known[3] or '0')
+-- A time of forgetting that is still to come is one of a clock that was set back since.
+local forgotten = read_ms <= forgot_ms and forgot_ms <= now_ms
+if read_ms > 0 and (forgotten or now_ms - read_ms > tonumber(ARGV[4])) then
+  return {'expired', now_ms}
+end
 
-if known[1] and known[1] ~= EPOCH then
+if redis.call('HLEN', KEYS[1]) > FIELDS_MAX then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'forgot_ms', now_ms)
+elseif known[1] and known[1] ~= EPOCH then
   -- What lived in an older epoch may have ended without this Redis hearing of it.
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     if redis.call('HGET', KEYS[1], field) == 'lives' then redis.call('HDEL', KEYS[1], field) end
