@@ -16,6 +16,10 @@ from msgspec import structs
 from redis.exceptions import RedisError
 
 from loadtests.bench import standard
+from loadtests.bench.against.build import revision, working_tree
+from loadtests.bench.against.results import Comparison
+from loadtests.bench.against.results import report as comparison_report
+from loadtests.bench.against.turns import compare
 from loadtests.bench.bars import bars_of
 from loadtests.bench.generator import Unexpected, generator
 from loadtests.bench.growth import GrowthBench
@@ -57,6 +61,9 @@ FAILURES = (
 def main() -> None:
     """Run; exits with 2 when an answer was not as it should be, and with `--strict` with 1 when a bar is not met."""
     options = _options()
+    if options.against:
+        _compare(options)
+        return
     found: list[Results] = []
     try:
         results = _run(options, found)
@@ -83,6 +90,7 @@ def _options() -> Namespace:
     option("--full-seconds", type=int, help="how long full load is")
     option("--backlog", type=int, help="bookings that wait before they are drained")
     option("--connections", type=int, help="of the generator")
+    option("--against", default="", metavar="REV", help="measure this build and that revision in turns")
     option("--growth", action="store_true", help="what growth costs, instead of the standard bench")
     option("--themes", default="", metavar="events,…", help=f"what grows, of {', '.join(THEMES)}; all without it")
     option("--rush", action="store_true", help="a real on-sale by locust, instead of the standard bench")
@@ -92,6 +100,31 @@ def _options() -> Namespace:
     option("--keep", metavar="NAME", help="keep the report and its pictures in loadtests/results")
     option("--strict", action="store_true", help="exit with 1 when a bar is not met")
     return parser.parse_args()
+
+
+def _compare(options: Namespace) -> None:
+    """Measure the working tree and another revision in turns; exits with 2 when an answer was not as it should be."""
+    try:
+        plan = plan_of(options)
+        _say(f"building {options.against}")
+        builds = working_tree(), revision(options.against)
+        with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
+            load = generator(connections=plan.connections)
+            found = compare(plan, load, builds, folder=Path(folder), say=_say)
+    except FAILURES as error:
+        _say(f"{type(error).__name__}: {error}")
+        sys.exit(EXIT_FAILED)
+    _say(f"\n{comparison_report(found)}\n")
+    _keep_comparison(found, options.out, "against")
+    if options.keep:
+        _keep_comparison(found, RESULTS, options.keep)
+
+
+def _keep_comparison(found: Comparison, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.joinpath(f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    folder.joinpath(f"{name}.md").write_text(f"{comparison_report(found)}\n")
+    _say(f"kept as {folder}/{name}.md and .json")
 
 
 def _run(options: Namespace, found: list[Results]) -> Results:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loadtests.bench.crowd import Crowd
     from loadtests.bench.generator import Answered, Generator
     from loadtests.bench.prepared import Prepared
-    from loadtests.bench.stack import Program, Stack
+    from loadtests.bench.stack import Measurable, Program, Served, Stack
 
 LIST_EVENTS = 20
 """Events on sale before the first round: a full first page, however many rounds there are."""
@@ -68,18 +68,18 @@ class Case:
     letter: str
     title: str
     expected: int
-    program: Program
+    program: Served
     prepare: Callable[[], Prepared]
     generator: Generator | None = None
     during: Callable[[], AbstractContextManager[None]] = nullcontext
     afterwards: Callable[[Answered], None] = lambda _: None
 
 
-class Bench:
-    """The cases over one stack and one crowd."""
+class OwnBench:
+    """The engine's own cases over one stack and one crowd, whichever build runs the stack."""
 
     def __init__(
-        self, stack: Stack, crowd: Crowd, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
+        self, stack: Measurable, crowd: Crowd, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
     ) -> None:
         """Measure cases of so many seconds; `listed` events are put on sale to be looked at, on one page."""
         self.stack = stack
@@ -87,13 +87,13 @@ class Bench:
         self.generator = generator
         self.seconds = seconds
         self._listed = listed
-        self.idle = self._measure_idle()
+        self.idle = self.measure_idle()
         self._event = self._sold_out = uuid4()
         self._booked: list[UUID] = []
         polled = min(POLLED_MAX, len(crowd.buyers), max(1, round(seconds * POLLED_PER_SECOND)))
         self._pollers = crowd.buyers[:polled]
 
-    def _measure_idle(self) -> dict[str, float]:
+    def measure_idle(self) -> dict[str, float]:
         """What each part uses in a second in which nothing is asked, in seconds; it is no request's doing."""
         before = self.stack.cpu_seconds()
         time.sleep(IDLE_S)
@@ -133,35 +133,9 @@ class Bench:
         api = parts.pop("api")
         return parts | {"program": api if case.program is self.stack.api else cpu_seconds(case.program.pid)}
 
-    def cases(self) -> list[Case]:
-        """Every case, in the order of a round."""
-        bare = self._start("bare")
-        return [*self._bare(bare), *self.own_cases(), self._baseline(), *self._ceilings(bare)]
-
     def own_cases(self) -> list[Case]:
         """The cases of the engine's own."""
         return [*self._booking(), *self._polling(), *self._looking()]
-
-    def _bare(self, bare: Program) -> Iterator[Case]:
-        event_id = uuid4()
-        posts = [order(event_id, token="", key="", path="/bookings")] * BARE_REQUESTS
-        gets = [request("GET", f"/events/{event_id}")] * BARE_REQUESTS
-        yield Case(
-            name="bare_post",
-            letter="a",
-            title="bare Litestar, POST",
-            expected=202,
-            program=bare,
-            prepare=lambda: self.crowd.write(posts, again=True),
-        )
-        yield Case(
-            name="bare_get",
-            letter="a",
-            title="bare Litestar, GET",
-            expected=200,
-            program=bare,
-            prepare=lambda: self.crowd.write(gets, again=True),
-        )
 
     def _booking(self) -> Iterator[Case]:
         api = self.stack.api
@@ -294,6 +268,45 @@ class Bench:
                 program=self.stack.api,
                 prepare=lambda requests=requests: self.crowd.write(requests, again=True),  # type: ignore[misc]
             )
+
+
+class Bench(OwnBench):
+    """Every case over one stack and one crowd: the engine's own beside what they are compared with."""
+
+    stack: Stack
+
+    def __init__(
+        self, stack: Stack, crowd: Crowd, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
+    ) -> None:
+        """As for the engine's own cases; the stack can start other programs."""
+        super().__init__(stack, crowd, generator, seconds=seconds, listed=listed)
+        self.stack = stack
+
+    def cases(self) -> list[Case]:
+        """Every case, in the order of a round."""
+        bare = self._start("bare")
+        return [*self._bare(bare), *self.own_cases(), self._baseline(), *self._ceilings(bare)]
+
+    def _bare(self, bare: Program) -> Iterator[Case]:
+        event_id = uuid4()
+        posts = [order(event_id, token="", key="", path="/bookings")] * BARE_REQUESTS
+        gets = [request("GET", f"/events/{event_id}")] * BARE_REQUESTS
+        yield Case(
+            name="bare_post",
+            letter="a",
+            title="bare Litestar, POST",
+            expected=202,
+            program=bare,
+            prepare=lambda: self.crowd.write(posts, again=True),
+        )
+        yield Case(
+            name="bare_get",
+            letter="a",
+            title="bare Litestar, GET",
+            expected=200,
+            program=bare,
+            prepare=lambda: self.crowd.write(gets, again=True),
+        )
 
     def _baseline(self) -> Case:
         self.stack.make_database(BASELINE_DATABASE)

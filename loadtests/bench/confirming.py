@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from uuid import UUID
 
-    from loadtests.bench.cases import Bench
+    from loadtests.bench.cases import OwnBench
     from loadtests.bench.generator import Answered
 
 LOOK_SECONDS = 0.1
@@ -75,7 +75,7 @@ class Full(Struct, frozen=True):
         return self.growth_s > GROWING_S
 
 
-def measure_half(bench: Bench, *, per_second: float, seconds: float) -> Half:
+def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Half:
     """Ask for places at `per_second` and wait until all are confirmed."""
     count = round(per_second * seconds)
     event_ids = _events(bench, count)
@@ -96,7 +96,7 @@ def measure_half(bench: Bench, *, per_second: float, seconds: float) -> Half:
     )
 
 
-def measure_full(bench: Bench, *, expected_per_second: float, seconds: float) -> Full:
+def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float) -> Full:
     """Ask for places as fast as they are given for some seconds, and watch the backlog."""
     event_ids = _events(bench, round(expected_per_second * seconds * SPARE))
     prepared = bench.crowd.orders(event_ids, key=uuid4().hex)
@@ -124,12 +124,12 @@ def measure_full(bench: Bench, *, expected_per_second: float, seconds: float) ->
     )
 
 
-def _events(bench: Bench, bookings: int) -> list[UUID]:
+def _events(bench: OwnBench, bookings: int) -> list[UUID]:
     """Events enough for each buyer to book once of each."""
     return [bench.crowd.event() for _ in range(max(1, ceil(bookings / len(bench.crowd.buyers))))]
 
 
-def _watch(bench: Bench, answering: Future[Answered], began_s: float) -> tuple[list[float], list[int]]:
+def _watch(bench: OwnBench, answering: Future[Answered], began_s: float) -> tuple[list[float], list[int]]:
     at_s: list[float] = []
     backlog: list[int] = []
     with bench.stack.redis() as redis:
@@ -140,7 +140,7 @@ def _watch(bench: Bench, answering: Future[Answered], began_s: float) -> tuple[l
     return at_s, backlog
 
 
-def _waits(bench: Bench, event_ids: Sequence[UUID]) -> tuple[float, float]:
+def _waits(bench: OwnBench, event_ids: Sequence[UUID]) -> tuple[float, float]:
     """The median and the 99th percentile of the times from 202 to confirmed, once all are."""
     bench.stack.wait_until_drained()
     (((p50_ms, p99_ms),),) = bench.stack.fetch(_WAITS, event_ids)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import count, cycle
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+import msgspec
 import uvloop
 
 from domain.identity import Role
-from domain.partitions import booking_id_for_key
 from loadtests.bench.client import ask_all
 from loadtests.bench.generator import Unexpected
 from loadtests.bench.prepared import order, request, write_requests
 from loadtests.box_office import create_event
 from loadtests.profiles import Profile
-from ops.minting import mint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from loadtests.bench.client import Reply
     from loadtests.bench.prepared import Prepared
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.stack import Measurable
     from ops.minting import Minted
 
 ORGANIZERS = 40
@@ -39,11 +37,10 @@ CONNECTIONS = 32
 class Crowd:
     """Buyers whose sessions Redis knows, as it knows those of people who have signed in a moment ago."""
 
-    def __init__(self, stack: Stack, *, size: int) -> None:
+    def __init__(self, stack: Measurable, *, size: int) -> None:
         self._stack = stack
-        settings = stack.settings()
-        self.buyers: list[Minted] = asyncio.run(mint(settings, role=Role.ATTENDEE, count=size))
-        self._organizers = cycle(asyncio.run(mint(settings, role=Role.ORGANIZER, count=ORGANIZERS)))
+        self.buyers: list[Minted] = stack.mint(role=Role.ATTENDEE, count=size)
+        self._organizers = cycle(stack.mint(role=Role.ORGANIZER, count=ORGANIZERS))
         self._files = count()
         self.ask([request("GET", "/api/v1/me", token=buyer.token) for buyer in self.buyers], expected=200)
 
@@ -76,8 +73,8 @@ class Crowd:
     def book(self, event_id: UUID, buyers: Sequence[Minted]) -> list[UUID]:
         """Book a place for each buyer; the ids of the bookings."""
         key = f"booked-{event_id}"
-        self.ask([order(event_id, token=buyer.token, key=key) for buyer in buyers], expected=202)
-        return [booking_id_for_key(account_id=buyer.id, idempotency_key=key, event_id=event_id) for buyer in buyers]
+        replies = self.ask([order(event_id, token=buyer.token, key=key) for buyer in buyers], expected=202)
+        return [UUID(msgspec.json.decode(reply.body)["id"]) for reply in replies]
 
     def ask(self, requests: list[bytes], *, expected: int) -> list[Reply]:
         """Ask the API everything once; raises Unexpected unless each answer has this status."""

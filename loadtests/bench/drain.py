@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from domain.settings import Settings
     from domain.store.connect import Stores
     from loadtests.bench.cases import Bench
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.stack import Measurable
     from ops.minting import Minted
 
 BACKLOG = 20_000
@@ -80,7 +80,7 @@ def measure_drain(bench: Bench, *, backlog: int) -> Drained:
         before = stack.cpu_seconds()
     finally:
         stack.wake_workers()
-    per_second = _rate_of_drain(stack)
+    per_second = rate_of_drain(stack)
     after = stack.cpu_seconds()
     rows = stack.fetch(_ROWS, event_ids)
     if len(rows) != backlog:
@@ -140,7 +140,7 @@ async def _book_on(stores: Stores, event_id: UUID, waiting: Iterator[Minted], un
     return made
 
 
-def _rate_of_drain(stack: Stack) -> float:
+def rate_of_drain(stack: Measurable) -> float:
     """Bookings a second from the first look that finds fewer than before to the one that finds none."""
     with stack.redis() as redis:
         total = left = stack.unpersisted(redis)

@@ -9,8 +9,8 @@ from msgspec import Struct
 from domain.partitions import PARTITIONS, partition_of_event
 
 if TYPE_CHECKING:
-    from loadtests.bench.cases import Bench
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.cases import OwnBench
+    from loadtests.bench.stack import Measurable
 
 CHUNK = 1_000
 """Bookings made for one event: so few that the first is not too old before the last is made."""
@@ -24,7 +24,7 @@ class Memory(Struct, frozen=True):
     retired_bytes: float
 
 
-def measure_memory(bench: Bench, *, bookings: int) -> Memory:
+def measure_memory(bench: OwnBench, *, bookings: int) -> Memory:
     """Make bookings over HTTP while the workers stand still, then have them persisted."""
     stack, partitions = bench.stack, set[int]()
     stack.still_workers()
@@ -49,7 +49,7 @@ def measure_memory(bench: Bench, *, bookings: int) -> Memory:
     )
 
 
-def used_bytes(stack: Stack) -> int:
+def used_bytes(stack: Measurable) -> int:
     """What Redis says it uses for data."""
     with stack.redis() as redis:
         info = cast("dict[str, Any]", redis.info("memory"))

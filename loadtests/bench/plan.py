@@ -9,8 +9,8 @@ from msgspec import Struct, structs
 if TYPE_CHECKING:
     from argparse import Namespace
 
-LETTERS = "abcdefghz"
-"""The cases; `z` is the generators' own ceiling."""
+LETTERS = "abcdefghmz"
+"""The cases; `m` is memory, measured with `--against` only, `z` the generators' own ceiling."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):

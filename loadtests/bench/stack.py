@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import asyncpg
 import httpx
@@ -23,12 +23,15 @@ from loadtests.stack import StackFailed
 from ops.embedded import EmbeddedStack
 from ops.launch import launcher
 from ops.listening import listen
+from ops.minting import mint
 from ops.schema import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from domain.identity import Role
+    from ops.minting import Minted
     from ops.server import EmbeddedServer
 
 BASELINE_DATABASE = "baseline"
@@ -47,6 +50,53 @@ TOKEN_SECONDS = 6 * 3600
 """No token ends in the middle of a bench."""
 
 LOG_LINES_SHOWN = 20
+
+
+class Served(Protocol):
+    """A process that answers requests."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+
+
+class Measurable(Protocol):
+    """What cases need of a stack, whichever build runs it."""
+
+    folder: Path
+    cores: Cores
+
+    @property
+    def api(self) -> Served:
+        """The API, by its first process."""
+
+    def mint(self, *, role: Role, count: int) -> list[Minted]:
+        """Accounts that are signed in."""
+
+    def redis(self) -> Redis:
+        """A client of the inventory's server."""
+
+    def fetch(self, statement: str, *arguments: object, database: str | None = None) -> list[asyncpg.Record]:
+        """Ask PostgreSQL."""
+
+    def unpersisted(self, redis: Redis) -> int:
+        """Accepted bookings that are not yet in PostgreSQL."""
+
+    def wait_until_drained(self) -> None:
+        """Return when nothing is unpersisted."""
+
+    def still_workers(self) -> None:
+        """Let the workers stand still, once nothing is under way."""
+
+    def wake_workers(self) -> None:
+        """Let them go on."""
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What each part has used since it was started."""
 
 
 class Program:
@@ -184,6 +234,10 @@ class Stack:
         """The settings that lead to its servers."""
         values = {name.lower(): value for name, value in self._embedded.environment().items()}
         return Settings.model_validate(values | {"access_token_seconds": TOKEN_SECONDS})
+
+    def mint(self, *, role: Role, count: int) -> list[Minted]:
+        """Accounts that are signed in."""
+        return asyncio.run(mint(self.settings(), role=role, count=count))
 
     def program(self, module: str, *, pinned: bool) -> Program:
         """A program with the stack's environment, ended with the stack; it is not started."""

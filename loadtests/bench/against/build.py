@@ -1,0 +1,102 @@
+"""A build: a tree of this project's code and the Python that has its locked packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from msgspec import Struct
+
+ROOT = Path(__file__).parent.parent.parent.parent
+"""The working tree."""
+
+BUILDS = ROOT / "build" / "against"
+"""Where other revisions are checked out, one folder each; git ignores it, and a second run uses it again."""
+
+INSTALL_SECONDS_MAX = 900
+
+ENVIRONMENT_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+"""What a build is given of the caller's environment, with what package clients need of their own."""
+
+CLIENTS = ("PIP_", "UV_", "SSL_", "REQUESTS_")
+
+
+class RevisionRefused(ValueError):
+    """A revision cannot be built; `str()` says why."""
+
+
+class Build(Struct, frozen=True, kw_only=True):
+    """Where the code of one side is. `label` names it in reports."""
+
+    label: str
+    tree: Path
+
+    @property
+    def python(self) -> Path:
+        """The Python of its environment."""
+        return self.tree / ".venv" / "bin" / "python"
+
+    @property
+    def onsale(self) -> Path:
+        """Its command line."""
+        return self.tree / ".venv" / "bin" / "onsale"
+
+
+def working_tree() -> Build:
+    """The code as it is here, changes that are not committed included.
+
+    Raises:
+        RevisionRefused: its environment is not installed.
+    """
+    build = Build(label="working tree", tree=ROOT)
+    if not build.onsale.exists():
+        message = "the working tree has no .venv: run `make bench`, which installs it"
+        raise RevisionRefused(message)
+    return build
+
+
+def revision(name: str) -> Build:
+    """Check a revision out and install its locked packages, unless an earlier run did.
+
+    Raises:
+        RevisionRefused: git does not know the revision, or its packages cannot be installed.
+    """
+    commit = _git(
+        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", what=f"no revision {name}"
+    )
+    tree = BUILDS / commit[:12]
+    if not tree.exists():
+        BUILDS.mkdir(parents=True, exist_ok=True)
+        _git("worktree", "prune", what="git cannot tidy its worktrees")
+        _git("worktree", "add", "--quiet", "--detach", str(tree), commit, what=f"{name} cannot be checked out")
+    done = subprocess.run(
+        [tree / "ops" / "install", "dev"],
+        cwd=tree,
+        env=environment(clients=True),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=INSTALL_SECONDS_MAX,
+    )
+    if done.returncode:
+        message = f"the packages of {name} cannot be installed:\n{done.stdout}{done.stderr}"
+        raise RevisionRefused(message)
+    return Build(label=name, tree=tree)
+
+
+def environment(*, clients: bool = False) -> dict[str, str]:
+    """The caller's environment without its settings of this project; with `clients`, those of package clients too."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in ENVIRONMENT_KEPT or (clients and name.startswith(CLIENTS))
+    }
+
+
+def _git(*words: str, what: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607  (found on the path, as everywhere)
+    if done.returncode:
+        message = f"{what}: {done.stderr.strip() or 'git does not know it'}"
+        raise RevisionRefused(message)
+    return done.stdout.strip()
