@@ -85,7 +85,8 @@ class AuthController(Controller):
     async def refresh(self, request: Request[Token, str, Any]) -> Session:
         """Exchange the refresh token, sent as the bearer, for two new tokens.
 
-        It works once; a second use ends the whole session.
+        It works once. Sent again within `REFRESH_GRACE_SECONDS`, while the new one is unused, it gets the same two
+        tokens: for two tabs, or an answer that was lost. A later second use ends the whole session.
         """
         return Session.of(await process(request).membership.refresh(request.user, request.auth))
 

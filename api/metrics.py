@@ -115,8 +115,11 @@ class Repairs(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Faults by kind, and whether they were mended."""
-        drift = CounterMetricFamily(
-            "onsale_drift", "Differences between Redis and PostgreSQL that were found.", labels=("fault", "repaired")
+        # No counter: what is past its retention is not counted any more.
+        drift = GaugeMetricFamily(
+            "onsale_drift",
+            "Differences between Redis and PostgreSQL that were found in the last REPAIRS_DAYS.",
+            labels=("fault", "repaired"),
         )
         for (fault, done), number in (self._found or {}).items():
             drift.add_metric((fault, "yes" if done else "no"), number)

@@ -74,4 +74,4 @@ def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
 
 def _tokens(settings: Settings) -> Tokens:
     lifetimes = {TokenKind.ACCESS: settings.access_token_seconds, TokenKind.REFRESH: settings.refresh_token_seconds}
-    return Tokens(Keys.of(settings), lifetimes)
+    return Tokens(Keys.of(settings), lifetimes, refresh_grace_s=settings.refresh_grace_seconds)

@@ -5,6 +5,7 @@ Whatever ends a token is committed in PostgreSQL, then told to Redis, then answe
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -98,27 +99,47 @@ class Membership:
         raise Unavailable(detail, retry_after_seconds=1)
 
     async def refresh(self, token: Token, text: str) -> LoggedIn:
-        """Two new tokens for a refresh token, which works once; used again, it ends its session.
+        """Two new tokens for a refresh token, which works once.
+
+        Used again within the grace, while its successor is unused, it gets the same two tokens: its bearer has
+        two tabs, or lost the answer. Used again later, it ends its session.
 
         Raises:
             Unauthenticated: it was used before, or its session is over.
         """
         now = utc_now()
         account = await self._accounts.find(token.account_id)
-        fresh = self._tokens.issue(TokenKind.REFRESH, account, session_id=token.session_id, now=now)
+        pair = next(self._tokens.successors(text, account, session_id=token.session_id, now=now))
         rotated = await self._accounts.rotate_session(
             token.session_id,
             token_epoch=token.epoch,
             old_hash=fingerprint(text),
-            new_hash=fingerprint(fresh),
+            new_hash=fingerprint(pair.refresh),
             expires_at=now + self._refresh_lifetime,
             now=now,
         )
-        if rotated is None or rotated.token_epoch != account.token_epoch:
+        if rotated is None:
+            return await self._refresh_again(token, text)
+        if rotated.token_epoch != account.token_epoch:
             await self.log_out(token)
             raise unauthenticated()
-        access = self._tokens.issue(TokenKind.ACCESS, rotated, session_id=token.session_id, now=now)
-        return LoggedIn(access, fresh, self._tokens.lifetime_s[TokenKind.ACCESS], rotated)
+        return LoggedIn(pair.access, pair.refresh, self._tokens.lifetime_s[TokenKind.ACCESS], rotated)
+
+    async def _refresh_again(self, token: Token, text: str) -> LoggedIn:
+        """What the token was exchanged for just now; else its session ends. Raises Unauthenticated."""
+        now = utc_now()
+        latest = await self._accounts.latest_rotation(token.session_id, token_epoch=token.epoch, now=now)
+        age_s = (now - latest.rotated_at).total_seconds() if latest else math.inf
+        if latest and abs(age_s) < self._tokens.refresh_grace_s:
+            access_left_s = self._tokens.lifetime_s[TokenKind.ACCESS] - max(0, math.ceil(age_s))
+            for pair in self._tokens.successors(
+                text, latest.account, session_id=token.session_id, now=latest.rotated_at
+            ):
+                # The fingerprint in force is that of the successor until it is used.
+                if fingerprint(pair.refresh) == latest.refresh_hash:
+                    return LoggedIn(pair.access, pair.refresh, access_left_s, latest.account)
+        await self.log_out(token)
+        raise unauthenticated()
 
     async def log_out(self, token: Token) -> None:
         """End the token's session, everywhere, before this returns."""

@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     )
     access_token_seconds: int = Field(1800, ge=60, le=86_400, description="Lifetime of an access token.")
     refresh_token_seconds: int = Field(604_800, ge=600, le=7_776_000, description="Lifetime of a refresh token.")
+    refresh_grace_seconds: int = Field(
+        10, ge=0, le=60, description="For how long a used refresh token gets the same answer again; 0: never."
+    )
     api_processes: int = Field(1, ge=1, le=64, description="API processes `onsale up` starts.")
     worker_processes: int = Field(1, ge=1, le=64, description="Worker processes `onsale up` starts.")
     log_format: Literal["console", "json"] = Field("console", description="`json` for production.")

@@ -10,7 +10,7 @@ import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import jwt
 import msgspec
@@ -21,8 +21,10 @@ from domain.keys import LOOK_EVERY_S
 from domain.refusals import Unauthenticated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from domain.identity import Account
-    from domain.keys import Keys
+    from domain.keys import Key, Keys
 
 ALGORITHM = "HS256"
 """The one algorithm, for signing and for reading: a token does not choose how it is verified (RFC 8725, 3.1)."""
@@ -66,6 +68,13 @@ class Token(Struct, frozen=True, kw_only=True, gc=False):
     expires_s: int
 
 
+class TokenPair(Struct, frozen=True):
+    """The two tokens that a refresh token is exchanged for."""
+
+    access: str
+    refresh: str
+
+
 class _Claims(Struct, frozen=True):
     """The claims as they stand in the token; a wrong type is a forged token."""
 
@@ -81,28 +90,47 @@ class _Claims(Struct, frozen=True):
 class Tokens:
     """Issues tokens and reads them."""
 
-    def __init__(self, keys: Keys, lifetime_s: dict[TokenKind, int]) -> None:
+    def __init__(self, keys: Keys, lifetime_s: dict[TokenKind, int], *, refresh_grace_s: int = 0) -> None:
         self._keys = keys
         self._looked_s = 0.0
         self.lifetime_s = lifetime_s
+        self.refresh_grace_s = refresh_grace_s
         self._verified: dict[str, Token] = {}
 
     def issue(self, kind: TokenKind, account: Account, *, session_id: UUID, now: datetime) -> str:
         """A token of this kind for one session of an account."""
         self._look(now.timestamp())
+        return self._sign(self._keys.ring.signing, kind, account, session_id=session_id, id_=uuid4(), now=now)
+
+    def successors(self, spent: str, account: Account, *, session_id: UUID, now: datetime) -> Iterator[TokenPair]:
+        """The pair that a refresh token is exchanged for at `now`, as each key would sign it, the newest first.
+
+        The pair follows from the spent token, the account and the time, so it can be made again while that
+        is so and need not be stored. Who has the spent token cannot make it: the key signs it.
+        """
+        self._look(now.timestamp())
+        for key in self._keys.ring.keys:
+            access, refresh = (
+                self._sign(key, kind, account, session_id=session_id, id_=uuid5(session_id, kind + spent), now=now)
+                for kind in (TokenKind.ACCESS, TokenKind.REFRESH)
+            )
+            yield TokenPair(access, refresh)
+
+    def _sign(  # noqa: PLR0913  (what stands in a token)
+        self, key: Key, kind: TokenKind, account: Account, *, session_id: UUID, id_: UUID, now: datetime
+    ) -> str:
         issued_s = int(now.timestamp())
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": str(account.id),
             "sid": str(session_id),
-            "jti": str(uuid4()),
+            "jti": str(id_),
             "role": account.role.value,
             "epoch": account.token_epoch,
             "iat": issued_s,
             "exp": issued_s + self.lifetime_s[kind],
         }
-        key = self._keys.ring.signing
         headers = {"kid": key.kid, "typ": kind.value}
         return jwt.encode(claims, key.secret.encode(), algorithm=ALGORITHM, headers=headers)
 

@@ -7,10 +7,11 @@ in its own transaction.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -21,7 +22,7 @@ from domain.store.schema import accounts, events, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +33,7 @@ SESSIONS_MAX = 20
 """Sessions of an account that live at once; the oldest ends when one more is opened."""
 
 _FIELDS = [column for column in accounts.c if column.name != "email_key"]
+_NAMES = [column.name for column in _FIELDS]
 
 _ADMINS_LOCK = 7_301_977
 """The advisory lock that takes turns on the number of admins, so that two cannot both leave one behind."""
@@ -39,6 +41,14 @@ _ADMINS_LOCK = 7_301_977
 
 class AccountChanged(Exception):
     """What was decided from an account's earlier state may not hold any more; read it and decide again."""
+
+
+class Rotation(Struct, frozen=True):
+    """The latest exchange of a session's refresh token: for whom, when, and the fingerprint of the successor."""
+
+    account: Account
+    rotated_at: datetime
+    refresh_hash: bytes
 
 
 class Accounts:
@@ -160,12 +170,33 @@ class Accounts:
                 accounts.c.status == AccountStatus.ACTIVE,
                 accounts.c.token_epoch == token_epoch,
             )
-            .values(refresh_hash=new_hash, expires_at=expires_at)
+            .values(refresh_hash=new_hash, expires_at=expires_at, rotated_at=now)
             .returning(*_FIELDS)
         )
         async with self._database.begin() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _account(row)
+
+    async def latest_rotation(self, session_id: UUID, *, token_epoch: int, now: datetime) -> Rotation | None:
+        """The latest exchange of a session's refresh token; None without one, or when the session is over."""
+        statement = (
+            select(*_FIELDS, sessions.c.rotated_at, sessions.c.refresh_hash)
+            .join(sessions, accounts.c.id == sessions.c.account_id)
+            .where(
+                sessions.c.id == session_id,
+                sessions.c.rotated_at.is_not(None),
+                sessions.c.revoked_at.is_(None),
+                sessions.c.expires_at > now,
+                accounts.c.status == AccountStatus.ACTIVE,
+                accounts.c.token_epoch == token_epoch,
+            )
+        )
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            return None
+        *fields, rotated_at, refresh_hash = row
+        return Rotation(_account_of(dict(zip(_NAMES, fields, strict=True))), rotated_at, refresh_hash)
 
     async def delete_ended_sessions(self, *, kept: timedelta, limit: int) -> int:
         """Delete sessions that ended or expired longer than `kept` ago, at most `limit` of them; answers how many."""
@@ -374,7 +405,10 @@ def _others(account_id: UUID, kept_session_id: UUID) -> list[Any]:
 
 
 def _account(row: Row[Any]) -> Account:
-    values = dict(row._mapping)  # noqa: SLF001  (the row's documented mapping)
+    return _account_of(dict(row._mapping))  # noqa: SLF001  (the row's documented mapping)
+
+
+def _account_of(values: dict[str, Any]) -> Account:
     return Account(**values | {"role": Role(values["role"]), "status": AccountStatus(values["status"])})
 
 

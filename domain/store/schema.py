@@ -36,6 +36,7 @@ sessions = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("rotated_at", DateTime(timezone=True)),
 )
 
 events = Table(
