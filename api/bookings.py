@@ -16,13 +16,14 @@ from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.bodies import Body, decode
 from api.cursors import LIMIT_DEFAULT, Cursor, Limit, cut, read_cursor, write_cursor
 from api.following import STREAM_MEDIA_TYPE, changes
-from api.guards import check_owns_booking, check_owns_event
+from api.guards import check_owns_event
 from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
 from api.lane import Answer, Call, Lane, answered_at_the_door
 from api.preferences import accepts, booking_etag, booking_fields, booking_headers, matches, wait_s
 from api.process import Process, process
 from api.wire import BookingShown, Page
 from domain.bookings import HOLDING, Booking, BookingStatus
+from domain.events import Deadline
 from domain.identity import Role
 from domain.refusals import (
     BookingNotFound,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from domain.store.scripts import Answered, Command
 
 CANCELLED_BY_ADMIN = "cancelled_by_admin"
+CANCELLED_BY_ORGANIZER = "cancelled_by_organizer"
 """The `reason` of a booking that somebody else than its owner cancelled."""
 
 
@@ -176,9 +178,12 @@ class BookingController(Controller):
         **access(EVERYBODY, limit="booking_cancel", refuses=(BookingNotFound, EventStarted)),
     )
     async def cancel(self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]) -> Response[BookingShown]:
-        """Give the places back, exactly once; again, the same answer. For the booking's owner and admins."""
+        """Give the places back, exactly once; again, the same answer.
+
+        Its owner can until the event has started and its sales are closed, the event's organizer and admins until
+        it is over; `reason` says when it was not the owner.
+        """
         booking = await visible_booking(process(request), request.user, booking_id)
-        check_owns_booking(request.user, booking)
         cancelled = await cancel_booking(request, booking)
         return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
 
@@ -205,13 +210,16 @@ class BookingController(Controller):
 
 
 async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) -> Booking:
-    """Cancel it for its owner, or for an admin, with an entry in the audit log."""
+    """Cancel it for its owner, for the event's organizer, or for an admin, with an entry in the audit log."""
     stores, caller_id = process(request).stores, request.user.account_id
     if caller_id == booking.user_id:
         return await stores.box_office.cancel(booking)
+    by_admin = request.user.role is Role.ADMIN
     # The reason is written with the cancellation itself, whatever becomes of the entry.
-    cancelled = await stores.box_office.cancel(booking, reason=CANCELLED_BY_ADMIN)
-    if booking.status in HOLDING:
+    cancelled = await stores.box_office.cancel(
+        booking, deadline=Deadline.OVER, reason=CANCELLED_BY_ADMIN if by_admin else CANCELLED_BY_ORGANIZER
+    )
+    if by_admin and booking.status in HOLDING:
         await stores.accounts.note(
             actor_id=caller_id,
             action="booking.cancelled",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
@@ -18,8 +18,8 @@ from api.preferences import event_etag, expected_version, matches
 from api.process import process
 from api.showing import ListAsked
 from api.wire import CountedPage, EventShown
-from domain.events import EventChanges, NewEvent
-from domain.refusals import CapacityBelowSold, EventNotFound, VersionMismatch
+from domain.events import EventChanges, NewEvent, broken_times
+from domain.refusals import CapacityBelowSold, EventCancelled, EventNotFound, EventOver, VersionMismatch
 from domain.tokens import Token, utc_now
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
     from api.showing import Shown
 
-TITLE_CHARS_MIN = 3
+TITLE_CHARS_MIN = 1
 LOCATION_CHARS_MIN = 3
-
-YEAR_FIRST, YEAR_LAST = 2000, 2100
-"""Times outside are typing errors."""
 
 Title = Annotated[str, Meta(min_length=TITLE_CHARS_MIN, max_length=150, pattern=LINE_PATTERN)]
 Location = Annotated[str, Meta(min_length=LOCATION_CHARS_MIN, max_length=200, pattern=LINE_PATTERN)]
@@ -41,9 +38,9 @@ Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 
 Search = Annotated[str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location.")]
-UpcomingOnly = Annotated[bool, QueryParameter(description="Leave out what has started.")]
-
-_TIMES = ("starts_at", "ends_at", "sales_open_at", "sales_close_at")
+UpcomingOnly = Annotated[
+    bool, QueryParameter(description="Leave out what is over: past `ends_at`, or 24 h after `starts_at`.")
+]
 
 
 class EventDraft(Body):
@@ -62,7 +59,7 @@ class EventDraft(Body):
     def broken_rules(self) -> Iterable[Broken]:
         """Names must be seen, times must be possible."""
         yield from _broken_texts(self)
-        yield from _broken_times(self)
+        yield from (Broken(f"/{name}", message) for name, message in broken_times(self.event(), now=utc_now()))
 
     def event(self) -> NewEvent:
         """The event, in the engine's words."""
@@ -84,9 +81,8 @@ class EventPatch(Body):
     paused: bool | UnsetType = UNSET
 
     def broken_rules(self) -> Iterable[Broken]:
-        """Names must be seen, times must be possible."""
+        """Names must be seen. Times are judged beside those that the event has."""
         yield from _broken_texts(self)
-        yield from _broken_times(self)
 
     def changes(self) -> EventChanges:
         """The changes, in the engine's words."""
@@ -140,7 +136,7 @@ class EventController(Controller):
         **access(
             ORGANIZERS,
             limit="event_update",
-            refuses=(EventNotFound, CapacityBelowSold, VersionMismatch),
+            refuses=(EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch),
             reads=("If-Match",),
         ),
     )
@@ -155,9 +151,13 @@ class EventController(Controller):
         )
         return _response(request, await process(request).showing.of(event_id))
 
-    @delete("/{event_id:uuid}", status_code=200, **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound,)))
+    @delete(
+        "/{event_id:uuid}",
+        status_code=200,
+        **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound, EventOver)),
+    )
     async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
-        """Cancel an event: sales stop at once, its bookings are cancelled in the background."""
+        """Cancel an event: sales stop at once, its bookings are cancelled in the background. Not once it is over."""
         box_office = process(request).stores.box_office
         check_owns_event(request.user, await box_office.event(event_id))
         await box_office.cancel_event(event_id, admin_id=acting_admin(request))
@@ -183,22 +183,10 @@ def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
             yield Broken(f"/{name}", f"Expected `str` of length >= {least} without the space around it")
 
 
-def _broken_times(body: EventDraft | EventPatch) -> Iterable[Broken]:
-    for name in _TIMES:
-        moment = getattr(body, name)
-        if isinstance(moment, datetime) and not YEAR_FIRST <= moment.year <= YEAR_LAST:
-            yield Broken(f"/{name}", f"must be in {YEAR_FIRST} to {YEAR_LAST}")
-    starts_at, ends_at = body.starts_at, body.ends_at
-    if isinstance(starts_at, datetime) and starts_at <= utc_now():
-        yield Broken("/starts_at", "must be in the future")
-    if isinstance(starts_at, datetime) and isinstance(ends_at, datetime) and ends_at <= starts_at:
-        yield Broken("/ends_at", "must be after starts_at")
-
-
 def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
-    """Every field that is set: texts composed, times in UTC."""
+    """Every field that is set, texts composed."""
     return {
-        name: nfc(value) if isinstance(value, str) else value.astimezone(UTC) if isinstance(value, datetime) else value
+        name: nfc(value) if isinstance(value, str) else value
         for name, value in structs.asdict(body).items()
         if value is not UNSET
     }

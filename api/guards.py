@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
-    from domain.bookings import Booking
     from domain.events import Event
     from domain.tokens import Token
 
@@ -43,11 +42,4 @@ def check_owns_event(caller: Token, event: Event) -> None:
     """Raise Forbidden for whoever is neither the event's organizer nor an admin."""
     if caller.account_id != event.organizer_id and caller.role is not Role.ADMIN:
         detail = "This is another organizer's event."
-        raise Forbidden(detail)
-
-
-def check_owns_booking(caller: Token, booking: Booking) -> None:
-    """Raise Forbidden for whoever is neither the booking's owner nor an admin."""
-    if caller.account_id != booking.user_id and caller.role is not Role.ADMIN:
-        detail = "This is somebody else's booking."
         raise Forbidden(detail)

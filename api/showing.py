@@ -68,7 +68,7 @@ class Showing:
             limit=asked.limit + 1,
             skip=asked.skip,
             after=asked.after,
-            starting_after=utc_now() if asked.upcoming_only else None,
+            not_over_at=utc_now() if asked.upcoming_only else None,
             search=asked.search,
             counted=known is None,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domain.bookings import Booking, BookingStatus, NewBooking, Reservation
-from domain.events import EventStatus, from_ms
+from domain.events import Deadline, EventStatus, from_ms
 from domain.partitions import booking_id_for_key, partition_of_booking, partition_of_event, random_booking_id
 from domain.refusals import (
     BookingNotFound,
@@ -154,7 +154,7 @@ class BoxOffice:
         """The booking once it differs from `booking`, or as it stands when the time is over."""
         return await self._wait(booking, until_final=False, seconds=seconds)
 
-    async def cancel(self, booking: Booking, *, reason: str = "") -> Booking:
+    async def cancel(self, booking: Booking, *, deadline: Deadline = Deadline.ATTENDANCE, reason: str = "") -> Booking:
         """Give the places back, once; again, the same answer. `reason` is for who is not its owner.
 
         Raises:
@@ -162,7 +162,7 @@ class BoxOffice:
             InventoryUnavailable: try again.
         """
         terms = await self._cached_terms(booking.event_id)
-        return await self._release(booking.id, terms, before_start=True, reason=reason)
+        return await self._release(booking.id, terms, deadline=deadline, reason=reason)
 
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
         """Cancel the next bookings of a cancelled event, in order of id.
@@ -225,7 +225,7 @@ class BoxOffice:
         """Change an event, its sales included, at once.
 
         Raises:
-            EventNotFound, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
+            EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
         """
         event = await self._catalog.change(
             event_id, changes, expected_version=expected_version, now=await self._now(), admin_id=admin_id
@@ -234,7 +234,11 @@ class BoxOffice:
         return event
 
     async def cancel_event(self, event_id: UUID, *, admin_id: UUID | None = None) -> Event:
-        """Stop sales at once; every booking is cancelled in the background. Again: the same event."""
+        """Stop sales at once; every booking is cancelled in the background. Again: the same event.
+
+        Raises:
+            EventNotFound, EventOver, InventoryUnavailable.
+        """
         event = await self._catalog.cancel(event_id, now=await self._now(), admin_id=admin_id)
         self._remember(event.terms)
         self._doorbell.ring_to_clear(event_id)
@@ -293,9 +297,7 @@ class BoxOffice:
                 detail = "The inventory is being rebuilt."
                 raise InventoryUnavailable(detail, retry_after_seconds=1) from None
 
-    async def _release(
-        self, booking_id: UUID, terms: Terms, *, before_start: bool = False, reason: str = ""
-    ) -> Booking:
+    async def _release(self, booking_id: UUID, terms: Terms, *, deadline: Deadline, reason: str) -> Booking:
         """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
         for _ in range(ATTEMPTS_MAX):
             booking, unknown = await self._find(booking_id)
@@ -308,7 +310,7 @@ class BoxOffice:
                     booking,
                     status=BookingStatus.CANCELLED,
                     reason=reason,
-                    before_start=terms if before_start else None,
+                    deadline=(terms, deadline),
                 )
             except RecordUnknown:
                 continue

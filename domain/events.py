@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
 from domain.bookings import Claim
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
 POOL_MAIN = "pool:main"
 """The counter of an event's places when it has one pool of them."""
+
+
+OVER_AFTER_START = timedelta(hours=24)
+"""When an event without an end is over."""
+
+MOMENT_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
+MOMENT_LAST = datetime(2100, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+"""Instants outside are typing errors."""
+
+TIMES = frozenset({"starts_at", "ends_at", "sales_open_at", "sales_close_at"})
 
 
 class EventStatus(StrEnum):
@@ -23,6 +37,17 @@ class EventStatus(StrEnum):
     SOLD_OUT = "sold_out"
     CLOSED = "closed"
     CANCELLED = "cancelled"
+
+
+class Deadline(Enum):
+    """Until when a booking can be cancelled, by who cancels it."""
+
+    BEGIN = "begin"
+    """Until the event begins: for an account that is closed."""
+    ATTENDANCE = "attendance"
+    """Until the event begins and its sales close, whichever is later: for the booking's owner."""
+    OVER = "over"
+    """Until the event is over: for the event's owner and admins."""
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
@@ -75,6 +100,11 @@ class Event(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
     @property
+    def over_at(self) -> datetime:
+        """When it is over, and belongs to the past."""
+        return over_at(self.starts_at, self.ends_at)
+
+    @property
     def terms(self) -> Terms:
         """The part of an event that decides sales."""
         starts_ms = to_ms(self.starts_at)
@@ -85,8 +115,9 @@ class Event(Struct, frozen=True, kw_only=True):
             capacity=self.capacity,
             max_per_user=self.max_per_user,
             opens_ms=to_ms(self.sales_open_at) if self.sales_open_at else 0,
-            closes_ms=min(starts_ms, to_ms(self.sales_close_at)) if self.sales_close_at else starts_ms,
+            closes_ms=to_ms(self.sales_close_at) if self.sales_close_at else starts_ms,
             starts_ms=starts_ms,
+            over_ms=to_ms(self.over_at),
             paused=self.paused,
             cancelled=self.cancelled_at is not None,
             sales_open_at=self.sales_open_at,
@@ -107,6 +138,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     opens_ms: int
     closes_ms: int
     starts_ms: int
+    over_ms: int
     paused: bool
     cancelled: bool
     sales_open_at: datetime | None
@@ -115,6 +147,16 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     def window_ms(self) -> tuple[int, int]:
         """When places are sold, from and until; empty for a sale that is paused or cancelled."""
         return (0, 0) if self.paused or self.cancelled else (self.opens_ms, self.closes_ms)
+
+    def deadline_ms(self, deadline: Deadline) -> int:
+        """The first millisecond at which it is too late to cancel a booking."""
+        match deadline:
+            case Deadline.BEGIN:
+                return self.starts_ms
+            case Deadline.ATTENDANCE:
+                return max(self.starts_ms, self.closes_ms)
+            case Deadline.OVER:
+                return self.over_ms
 
     def claims(self, *, user_id: UUID, quantity: int) -> tuple[Claim, ...]:
         """What a booking of `quantity` places takes: the account's own allowance first, then places.
@@ -147,6 +189,44 @@ class Availability(Struct, frozen=True):
 
 
 USER_PREFIX = "user:"
+
+
+def over_at(starts_at: datetime, ends_at: datetime | None) -> datetime:
+    """When an event is over, and belongs to the past."""
+    return ends_at or starts_at + OVER_AFTER_START
+
+
+def broken_times(
+    event: Event | NewEvent, *, now: datetime, changed: Collection[str] = TIMES
+) -> Iterator[tuple[str, str]]:
+    """Each rule of time that an event breaks: a field's name, and what is wrong with it.
+
+    A rule is judged only if one of its fields is among those that are `changed`: what is sent back as it
+    was, or was accepted under other rules, is nobody's fault.
+    """
+    moments: dict[str, Any] = {name: getattr(event, name) for name in sorted(TIMES)}
+    outside = [
+        name
+        for name, moment in moments.items()
+        if name in changed and moment is not None and not MOMENT_FIRST <= moment <= MOMENT_LAST
+    ]
+    if outside:
+        yield from ((name, f"must be in {MOMENT_FIRST.year} to {MOMENT_LAST.year}, in UTC") for name in outside)
+        return
+    if "starts_at" in changed and event.starts_at <= now:
+        yield "starts_at", "must be in the future"
+    if event.ends_at and event.ends_at <= event.starts_at and {"starts_at", "ends_at"} & set(changed):
+        yield "ends_at", "must be after starts_at"
+    yield from _broken_sales(event, set(changed))
+
+
+def _broken_sales(event: Event | NewEvent, changed: set[str]) -> Iterator[tuple[str, str]]:
+    closes, ends = event.sales_close_at, over_at(event.starts_at, event.ends_at)
+    if closes and closes > ends and {"starts_at", "ends_at", "sales_close_at"} & changed:
+        yield "sales_close_at", "must not be after the event is over: at ends_at, or 24 hours after starts_at"
+    opens, until = event.sales_open_at, closes or event.starts_at
+    if opens and opens >= until and {"starts_at", "sales_open_at", "sales_close_at"} & changed:
+        yield "sales_open_at", "must be before sales close"
 
 
 def user_counter(user_id: UUID) -> str:

@@ -14,11 +14,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain import passwords
 from domain.bookings import HOLDING
-from domain.events import EventChanges
+from domain.events import Deadline, EventChanges
 from domain.identity import Account, AccountStatus, Role, Session
 from domain.refusals import (
     Conflict,
-    EventNotFound,
+    EventCancelled,
     EventStarted,
     Invalid,
     InvalidCredentials,
@@ -259,7 +259,7 @@ class Membership:
 
     async def _cancel(self, booking: Booking) -> None:
         try:
-            await self._box_office.cancel(booking)
+            await self._box_office.cancel(booking, deadline=Deadline.BEGIN)
         except EventStarted:
             # What took place is a record, not a reservation.
             return
@@ -274,7 +274,7 @@ class Membership:
     async def _pause(self, event_id: UUID) -> None:
         try:
             await self._box_office.change_event(event_id, EventChanges(paused=True), expected_version=None)
-        except EventNotFound:
+        except EventCancelled:
             # Cancelled in between: it sells nothing either.
             return
 

@@ -67,8 +67,22 @@ class NotOnSale(Conflict):
     title = "Not on sale"
 
 
+class EventCancelled(Conflict):
+    """A cancelled event takes no changes any more."""
+
+    code = "event_cancelled"
+    title = "The event is cancelled"
+
+
+class EventOver(Conflict):
+    """What took place cannot be cancelled."""
+
+    code = "event_over"
+    title = "The event is over"
+
+
 class EventStarted(Conflict):
-    """Bookings can be cancelled until the event starts."""
+    """Its owner can cancel a booking until the event starts and its sales close, the organizer until it is over."""
 
     code = "event_started"
     title = "The event has started"

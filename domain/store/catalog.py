@@ -7,6 +7,7 @@ epoch are held, so that neither two changes nor a change and a rebuild can cross
 from __future__ import annotations
 
 import secrets
+from datetime import UTC
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -15,11 +16,13 @@ from msgspec import UNSET, Struct, structs
 from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, null, or_, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from domain.events import POOL_MAIN, Event, EventChanges, NewEvent
+from domain.events import POOL_MAIN, TIMES, Event, EventChanges, NewEvent, broken_times
 from domain.partitions import partition_of_event
 from domain.refusals import (
     CapacityBelowSold,
+    EventCancelled,
     EventNotFound,
+    EventOver,
     Invalid,
     InventoryUnavailable,
     Refusal,
@@ -29,10 +32,10 @@ from domain.refusals import (
 from domain.store.audit_log import note
 from domain.store.ledger import EpochOver, Ledger
 from domain.store.patterns import ESCAPE, literally
-from domain.store.schema import events, pools
+from domain.store.schema import EVENT_OVER_AT, events, pools
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from sqlalchemy import Select
@@ -49,6 +52,7 @@ _FIND = select(*_FIELDS).where(events.c.id == bindparam("event_id"))
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "starting_after": events.c.starts_at > bindparam("starting_after"),
+    "not_over_at": bindparam("not_over_at") < EVENT_OVER_AT,
     "organizer_id": events.c.organizer_id == bindparam("organizer_id"),
     "search": or_(
         *(column.icontains(bindparam("search"), escape=ESCAPE) for column in (events.c.title, events.c.location))
@@ -91,7 +95,7 @@ class Catalog:
             created_at=now,
             **structs.asdict(new),
         )
-        check_times(event, now=now)
+        event = _checked(event, now=now, changed=TIMES)
         async with self._database.begin() as connection:
             await self._hold_epoch(connection)
             await connection.execute(
@@ -116,15 +120,15 @@ class Catalog:
         """Change an event; its terms are in force when this returns.
 
         Raises:
-            EventNotFound, VersionMismatch, Invalid, InventoryUnavailable.
+            EventNotFound, EventCancelled, VersionMismatch, Invalid, InventoryUnavailable.
             CapacityBelowSold: carries `sold`.
         """
         async with self._database.begin() as connection:
             await self._hold_epoch(connection)
             event = await self._hold(connection, event_id)
             if event.cancelled_at is not None:
-                message = "The event is cancelled."
-                raise EventNotFound(message)
+                detail = "The event is cancelled and stays so."
+                raise EventCancelled(detail)
             if expected_version is not None and event.version != expected_version:
                 detail = f"The event is at version {event.version}."
                 raise VersionMismatch(detail, version=event.version)
@@ -136,18 +140,26 @@ class Catalog:
             if not changed:
                 return event
             after = structs.replace(event, **changed, version=event.version + 1, terms_token=_token())
-            check_times(after, now=now, moved="starts_at" in changed)
+            after = _checked(after, now=now, changed=changed.keys())
             await _note(connection, now, admin_id, "event.changed", event_id, fields=sorted(changed))
             await self._write(connection, after)
             return after
 
     async def cancel(self, event_id: UUID, *, now: datetime, admin_id: UUID | None = None) -> Event:
-        """Stop an event's sales for good; again, the same event. Its bookings are cancelled by `clear_event`."""
+        """Stop an event's sales for good; again, the same event. Its bookings are cancelled by `clear_event`.
+
+        Raises:
+            EventOver: it took place.
+            EventNotFound, InventoryUnavailable.
+        """
         async with self._database.begin() as connection:
             await self._hold_epoch(connection)
             event = await self._hold(connection, event_id)
             if event.cancelled_at is not None:
                 return event
+            if event.over_at <= now:
+                detail = "The event is over."
+                raise EventOver(detail)
             after = structs.replace(event, cancelled_at=now, version=event.version + 1, terms_token=_token())
             await _note(connection, now, admin_id, "event.cancelled", event_id)
             await self._write(connection, after)
@@ -188,6 +200,7 @@ class Catalog:
         skip: int = 0,
         after: tuple[datetime, UUID] | None = None,
         starting_after: datetime | None = None,
+        not_over_at: datetime | None = None,
         search: str | None = None,
         organizer_id: UUID | None = None,
         counted: bool = True,
@@ -200,6 +213,7 @@ class Catalog:
             "after_start": after and after[0],
             "after_id": after and after[1],
             "starting_after": starting_after,
+            "not_over_at": not_over_at,
             "search": search and literally(search),
             "organizer_id": organizer_id,
         }
@@ -275,24 +289,16 @@ class Catalog:
         return CapacityBelowSold(detail, sold=taken)
 
 
-def check_times(event: Event, *, now: datetime, moved: bool = True) -> None:
-    """Raise Invalid when an event's times contradict each other, or it is moved into the past."""
-    pointer, message = _broken_time(event, now=now if moved else None)
-    if pointer:
-        raise Invalid.at(pointer, message)
-
-
-def _broken_time(event: Event, *, now: datetime | None) -> tuple[str, str]:
-    """The first rule of time that an event breaks, ("", "") for none."""
-    if now is not None and event.starts_at <= now:
-        return "/starts_at", "must be in the future"
-    if event.ends_at is not None and event.ends_at <= event.starts_at:
-        return "/ends_at", "must be after starts_at"
-    if event.sales_close_at is not None and event.sales_close_at > event.starts_at:
-        return "/sales_close_at", "must not be after starts_at"
-    if event.sales_open_at is not None and event.sales_open_at >= (event.sales_close_at or event.starts_at):
-        return "/sales_open_at", "must be before sales close"
-    return "", ""
+def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
+    """The event with its times in UTC; raises Invalid when what is changed breaks a rule of time."""
+    errors = [
+        {"pointer": f"/{name}", "message": message} for name, message in broken_times(event, now=now, changed=changed)
+    ]
+    if errors:
+        detail = f"{errors[0]['pointer']}: {errors[0]['message']}"
+        raise Invalid(detail, errors=errors)
+    moments = {name: getattr(event, name) for name in TIMES}
+    return structs.replace(event, **{name: moment.astimezone(UTC) for name, moment in moments.items() if moment})
 
 
 @cache

@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 from msgspec.msgpack import Decoder
 
 from domain.bookings import Booking, BookingStatus, NewBooking
-from domain.events import POOL_MAIN, Terms, from_ms, to_ms
+from domain.events import POOL_MAIN, Deadline, Terms, from_ms, to_ms
 from domain.partitions import PARTITIONS, partition_of_event
 from domain.refusals import (
     CapacityBelowSold,
@@ -70,6 +70,12 @@ Far below RETIRE_MS: whatever changed the booking since that reading is then sti
 
 _PAGE = Decoder(list[Unpersisted], strict=False)
 """Redis' numbers are text; they are read as what they stand for."""
+
+_TOO_LATE = {
+    Deadline.BEGIN: "A booking can be cancelled until the event begins.",
+    Deadline.ATTENDANCE: "A booking can be cancelled until the event begins and its sales are closed.",
+    Deadline.OVER: "A booking can be cancelled until the event is over.",
+}
 
 
 class TermsStale(Exception):
@@ -205,12 +211,12 @@ class Inventory:
         status: BookingStatus,
         reason: str = "",
         version: int | None = None,
-        before_start: Terms | None = None,
+        deadline: tuple[Terms, Deadline] | None = None,
     ) -> Released:
         """Give a booking's claims back, once (release.lua).
 
-        Only while the record has `version`, when one is given, and only until the event starts by the
-        terms of `before_start`, when they are given.
+        Only while the record has `version`, when one is given, and only until the deadline by those
+        terms, when they are given.
 
         Raises:
             RecordUnknown: the record has retired; restore it and try again.
@@ -229,8 +235,8 @@ class Inventory:
                 status,
                 reason,
                 "" if version is None else version,
-                before_start.token if before_start else "",
-                before_start.starts_ms if before_start else 0,
+                deadline[0].token if deadline else "",
+                deadline[0].deadline_ms(deadline[1]) if deadline else 0,
                 DOORBELL_MS,
             ],
         )
@@ -244,8 +250,7 @@ class Inventory:
             case b"stale":
                 raise TermsStale
             case _:
-                detail = "A booking can be cancelled until the event starts."
-                raise EventStarted(detail)
+                raise EventStarted(_TOO_LATE[deadline[1] if deadline else Deadline.OVER])
 
     async def look(self, booking_id: UUID) -> Booking:
         """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, SmallInteger, Table, Text, Uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    literal_column,
+)
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 metadata = MetaData()
 
@@ -61,6 +79,12 @@ events = Table(
     Column("terms_token", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
+EVENT_OVER_AT: ColumnElement[datetime] = literal_column(
+    "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))",
+    DateTime(timezone=True),
+)
+"""When an event is over, as `domain.events` says it; spelled so that PostgreSQL may keep it in an index."""
+
 
 pools = Table(
     "pools",

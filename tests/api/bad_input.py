@@ -161,8 +161,6 @@ LINES = {
     "a byte order mark": r'"\ufeffa name"',
     "nothing": '""',
     "spaces": '"      "',
-    "too short": '"ab"',
-    "too short without its spaces": '"  a  "',
     "too long": f'"{"x" * 201}"',
     "10,000 characters": f'"{"x" * 10_000}"',
     "too many accents": '"' + "e\u0301" * 150 + '"',
@@ -172,6 +170,7 @@ LINES = {
     "an array": '["a name"]',
     "an object": '{"a": "name"}',
 }
+PLACES = LINES | {"too short": '"ab"', "too short without its spaces": '"  a  "'}
 """For every name that is one line: each is 422."""
 
 MOMENTS = {
@@ -182,6 +181,8 @@ MOMENTS = {
     "the year 1, before it": '"0001-01-01T00:00:00+23:59"',
     "the year 1999": '"1999-12-31T23:59:59Z"',
     "the year 2101": '"2101-01-01T00:00:00Z"',
+    "the year 2100 here, 2101 in UTC": '"2100-12-31T23:59:59-23:59"',
+    "the year 2000 here, 1999 in UTC": '"2000-01-01T00:00:00+00:01"',
     "the year 9999": '"9999-12-31T23:59:59Z"',
     "the year 9999, after it": '"9999-12-31T23:59:59-23:59"',
     "the year 10000": '"10000-01-01T00:00:00Z"',

@@ -40,7 +40,7 @@ FIELDS = [
     ("POST /api/v1/events", "max_per_user", bad.INTEGERS),
     ("PATCH /api/v1/events/{event_id}", "capacity", bad.INTEGERS),
     ("POST /api/v1/events", "title", bad.LINES),
-    ("POST /api/v1/events", "location", bad.LINES),
+    ("POST /api/v1/events", "location", bad.PLACES),
     ("PATCH /api/v1/events/{event_id}", "title", bad.LINES),
     ("POST /api/v1/events", "starts_at", bad.MOMENTS),
     ("POST /api/v1/events", "ends_at", bad.MOMENTS),

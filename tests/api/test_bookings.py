@@ -195,7 +195,7 @@ async def test_a_booking_is_seen_by_its_owner_the_organizer_and_admins_only(call
     assert seen == [200, 200, 200]
     assert [(answer.status_code, answer.json()["code"]) for answer in unseen] == [(404, "booking_not_found")] * 2
     cancelling = [(await caller.delete(path.removesuffix("/status"))).status_code for caller in (*strangers, organizer)]
-    assert cancelling == [404, 404, 403]
+    assert cancelling == [404, 404, 200]
 
 
 async def test_whoever_became_an_organizer_still_cancels_what_it_booked(callers):

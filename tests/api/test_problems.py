@@ -48,7 +48,7 @@ BROKEN_EVENTS = [
     ("title", "nul\x00"),
     ("title", "abc\u202egnp.exe"),
     ("title", "line\nbreak"),
-    ("title", "  a  "),
+    ("title", "   "),
     ("title", "\u200b\u200b\u200b"),
     ("title", "x" * 151),
     ("description", "x" * 10_001),
@@ -160,9 +160,7 @@ async def test_a_body_of_another_type_is_refused(callers):
 
 async def test_every_broken_rule_is_told_at_once_and_no_value_repeated(callers):
     organizer = await callers.organizer()
-    draft = event_draft(
-        title="x", capacity=0, starts_at="tomorrow-canary", colour="red-canary", max_per_user="8-canary"
-    )
+    draft = event_draft(title="", capacity=0, starts_at="tomorrow-canary", colour="red-canary", max_per_user="8-canary")
 
     answer = await organizer.post("/api/v1/events", draft)
 
