@@ -7,14 +7,18 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+import idna
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from msgspec import Struct
 
 EMAIL_CHARACTERS_MAX = 254
 EMAIL_LOCAL_CHARACTERS_MAX = 64
 """RFC 5321, 4.5.3.1: the longest address a mail server accepts, and the part before its @."""
 
-DOMAIN_LABELS_MIN = 2
-"""No top-level domain takes mail from strangers."""
+PRIVATE_DOMAINS = {"local", "test"}
+"""Top-level domains that no name server knows, but private networks and test systems use."""
+
+SPECIAL_USE_DOMAIN_NAMES[:] = [name for name in SPECIAL_USE_DOMAIN_NAMES if name not in PRIVATE_DOMAINS]
 
 
 class Role(StrEnum):
@@ -68,18 +72,45 @@ class Standing(Struct, frozen=True):
 def broken_email_rule(email: str) -> str | None:
     """Why an address is not one that mail can be sent to, or None.
 
-    Only the shape: whether somebody reads it, a regular expression cannot know.
+    Only the shape, by the rules of RFC 5322 and 6532 that mail servers agree on; no name server is asked, so
+    whether somebody reads it is not known.
     """
-    local, at, domain = email.rpartition("@")
-    labels = domain.split(".")
-    plain = all(character.isprintable() and not character.isspace() for character in email)
-    if not at or not local or not plain or "@" in local or len(labels) < DOMAIN_LABELS_MIN or not all(labels):
-        return "must be an e-mail address"
-    if len(email) > EMAIL_CHARACTERS_MAX or len(local) > EMAIL_LOCAL_CHARACTERS_MAX:
+    if len(email) > EMAIL_CHARACTERS_MAX or len(email.rpartition("@")[0]) > EMAIL_LOCAL_CHARACTERS_MAX:
         return "is longer than an e-mail address can be"
+    try:
+        validate_email(email, check_deliverability=False)
+    except EmailNotValidError:
+        # The library's message repeats what was sent.
+        return "must be an e-mail address"
     return None
 
 
 def email_key(email: str) -> str:
-    """The form in which two spellings of one address are equal."""
+    """The form in which two spellings of one address are equal: in lower case, the domain as IDNA encodes it.
+
+    Lower case keeps letters apart that case folding makes one: `ß` and `ss` are two people's names.
+    """
+    local, at, domain = _lower(email).rpartition("@")
+    return local + at + _ascii_domain(domain)
+
+
+def former_email_key(email: str) -> str:
+    """The form in which addresses were compared before `email_key`.
+
+    Accounts still have it whose `email_key` another account had already, so that both go on working.
+    """
     return unicodedata.normalize("NFC", email).strip().casefold()
+
+
+def _lower(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).strip().lower())
+
+
+def _ascii_domain(domain: str) -> str:
+    """A domain as name servers know it; one that IDNA refuses stays as it is."""
+    if domain.isascii():
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError:
+        return domain

@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from domain.identity import Account, AccountStatus, Role, Session, Standing, email_key
+from domain.identity import Account, AccountStatus, Role, Session, Standing, email_key, former_email_key
 from domain.refusals import EmailTaken, LastAdmin, UserNotFound
 from domain.store.audit_log import note
 from domain.store.schema import accounts, events, sessions
@@ -70,6 +70,7 @@ class Accounts:
         )
         try:
             async with self._database.begin() as connection:
+                await _keep_apart(connection, email, account.id)
                 await connection.execute(insert(accounts).values(**structs.asdict(account), email_key=email_key(email)))
                 await note(connection, now, actor_id=account.id, action="account.created", role=role)
         except IntegrityError as error:
@@ -88,10 +89,14 @@ class Accounts:
         """The account of an address, or None."""
         if "\x00" in email:
             return None  # PostgreSQL's text cannot hold it, so no account has it, and the question would fail.
-        statement = select(*_FIELDS).where(accounts.c.email_key == email_key(email))
+        key, former = email_key(email), former_email_key(email)
+        statement = select(*_FIELDS).where(accounts.c.email_key.in_({key, former}))
         async with self._database.connect() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _account(row)
+            found = [_account(row) for row in await connection.execute(statement)]
+        # Two may have it that were made before addresses were compared by IDNA: each by its own spelling.
+        same = [account for account in found if email_key(account.email) == key]
+        alike = [account for account in same if former_email_key(account.email) == former]
+        return next(iter(alike or same), None)
 
     async def standings(self, session_ids: Sequence[UUID]) -> dict[UUID, Standing]:
         """What is true of these sessions now, in one statement; sessions there are not are left out."""
@@ -240,6 +245,8 @@ class Accounts:
             return account, []
         try:
             async with self._database.begin() as connection:
+                if email is not UNSET:
+                    await _keep_apart(connection, email, account.id)
                 after = await _change(connection, account.id, changed)
                 ended = (
                     await _end_sessions(connection, _others(account.id, kept_session_id), now)
@@ -346,6 +353,17 @@ class Accounts:
             statement = statement.where(events.c.id > after)
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).scalars())
+
+
+async def _keep_apart(connection: AsyncConnection, email: str, account_id: UUID) -> None:
+    """Refuse an address that another account has by its `former_email_key`; the others the constraint refuses."""
+    former = former_email_key(email)
+    if former == email_key(email):
+        return
+    statement = select(accounts.c.email).where(accounts.c.email_key == former, accounts.c.id != account_id)
+    holder = (await connection.execute(statement)).scalar_one_or_none()
+    if holder is not None and email_key(holder) == email_key(email):
+        raise _email_taken()
 
 
 async def _hold(connection: AsyncConnection, account_id: UUID) -> Account:
