@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
@@ -10,6 +12,7 @@ from litestar.dto import AbstractDTO
 from msgspec import Struct
 
 from api.fields import field as header_field
+from api.fields import fields as header_fields
 from api.problems import MalformedBody, UnsupportedMediaType
 from domain.refusals import Invalid
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
     from litestar.dto.data_structures import DTOFieldDefinition
     from litestar.openapi.spec import Reference, Schema
+    from litestar.types import Scope
     from litestar.typing import FieldDefinition
 
 Model = TypeVar("Model", bound="Body")
@@ -27,6 +31,12 @@ JSON_MEDIA_TYPE = "application/json"
 
 BODY_BYTES_MAX = 65_536
 """The largest body has a description of 10 000 characters, each of at most six bytes as JSON escapes it."""
+
+IDENTITY = "identity"
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+"""What JSON may be said to be written in: UTF-8, and the part of it that is ASCII."""
+
+NESTED_TOO_DEEPLY = "The body is nested too deeply."
 
 POINTER_CHARS_MAX = 100
 """How much of an unknown field's name is repeated to who sent it."""
@@ -97,28 +107,77 @@ class JsonBody(AbstractDTO[Model]):
 
     def decode_bytes(self, value: bytes) -> Body:
         """A route's body."""
-        check_media_type(header_field(self.asgi_connection.scope, b"content-type"))
+        check_media_type(self.asgi_connection.scope)
         decoder: msgspec.json.Decoder[Body] = self._decoders[self.asgi_connection.route_handler.handler_id]
         return decode(value, decoder)
 
 
-def check_media_type(media_type: str | None) -> None:
-    """Accept JSON, and what does not say what it is; raises UnsupportedMediaType."""
-    if media_type and media_type.split(";", 1)[0].strip().lower() != JSON_MEDIA_TYPE:
-        detail = "Send the body as application/json."
+def check_media_type(scope: Scope) -> None:
+    """Accept JSON in UTF-8, and a body that does not say what it is; raises UnsupportedMediaType."""
+    if not _is_json(header_field(scope, b"content-type") or JSON_MEDIA_TYPE):
+        detail = "Send the body as application/json, in UTF-8."
         raise UnsupportedMediaType(detail)
+    if any(coding.strip().lower() != IDENTITY for coding in header_fields(scope, b"content-encoding")):
+        detail = "Send the body as it is, without a content coding."
+        raise UnsupportedMediaType(detail)
+
+
+def _is_json(media_type: str) -> bool:
+    """Whether a media type is JSON, without a charset or in UTF-8 (RFC 8259, 8.1)."""
+    if media_type == JSON_MEDIA_TYPE:
+        return True
+    name, *parameters = media_type.lower().split(";")
+    charsets = [value.strip(' "') for key, _, value in (each.partition("=") for each in parameters) if _is_charset(key)]
+    return name.strip() == JSON_MEDIA_TYPE and all(charset in CHARSETS for charset in charsets)
+
+
+def _is_charset(name: str) -> bool:
+    return name.strip() == "charset"
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[Model]) -> Model:
     """A body of the decoder's type; raises MalformedBody, Invalid."""
     try:
         decoded = decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise _refusal(body, decoder.type) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(body, decoder.type, error) from None
+    if not _names_are_unique(body, decoder.type):
+        _check_names(body)
     broken = list(decoded.broken_rules())
     if broken:
         raise _invalid(broken)
     return decoded
+
+
+def _names_are_unique(body: bytes, model: type[Body]) -> bool:
+    """Whether no name can be in the body twice, as far as can be seen without reading it; False when in doubt.
+
+    An object with known names, none of them escaped and no object inside it: each name is in it once at most.
+    """
+    if b"\\" in body or body.count(b"{") != 1:
+        return False
+    return all(body.count(name) <= 1 for name in _quoted_names(model))
+
+
+@cache
+def _quoted_names(model: type[Body]) -> tuple[bytes, ...]:
+    return tuple(b'"%b"' % field.encode_name.encode() for field in msgspec.structs.fields(model))
+
+
+def _check_names(body: bytes) -> None:
+    """Raise MalformedBody for a name that an object of the body has twice: readers differ in which one counts."""
+    try:
+        json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise MalformedBody(NESTED_TOO_DEEPLY) from None
+
+
+def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) != len(members):
+        detail = "A name is in an object twice."
+        raise MalformedBody(detail)
+    return found
 
 
 def nfc(text: str) -> str:
@@ -126,17 +185,20 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def _refusal(body: bytes, model: type[Body]) -> MalformedBody | Invalid:
+def _refusal(body: bytes, model: type[Body], error: Exception) -> MalformedBody | Invalid:
     """Why a body cannot be decoded; the decoder itself stops at the first fault."""
     try:
         raw = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return MalformedBody("The body is not JSON in UTF-8.")
     except RecursionError:
-        return MalformedBody("The body is nested too deeply.")
+        return MalformedBody(NESTED_TOO_DEEPLY)
+    _check_names(body)
     if not isinstance(raw, dict):
         return _invalid([Broken("", "Expected an object")])
-    return _invalid([*_unknown_fields(raw, model), *_broken_fields(raw, model)])
+    broken = [*_unknown_fields(raw, model), *_broken_fields(raw, model)]
+    # What only the decoder of the whole body refuses is told in its words.
+    return _invalid(broken or [Broken("", str(error).split(" - at `", 1)[0])])
 
 
 def _broken_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:

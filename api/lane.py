@@ -100,7 +100,7 @@ async def read_order(scope: Scope, receive: Receive, takes: Callable[[bytes], An
     """
     body = await read_body(scope, receive)
     try:
-        check_media_type(field(scope, b"content-type"))
+        check_media_type(scope)
         if not body:
             detail = "A body in JSON is needed."
             raise MalformedBody(detail)

@@ -71,8 +71,10 @@ FRAMEWORK: dict[int, tuple[str, str]] = {
     413: ("body_too_large", "The body is too large"),
     414: ("uri_too_long", "The address is too long"),
     415: ("unsupported_media_type", "The body must be JSON"),
+    417: ("expectation_failed", "The expectation is not known"),
     431: ("headers_too_large", "The header fields are too large"),
     500: ("internal_error", "Something went wrong here"),
+    501: ("not_implemented", "The transfer coding is not known"),
 }
 """Code and title of what is refused before the engine is asked."""
 
@@ -85,7 +87,7 @@ class MalformedBody(refusals.Refusal):
 
 
 class UnsupportedMediaType(refusals.Refusal):
-    """The body says that it is something else than JSON."""
+    """The body says that it is something else than JSON in UTF-8, or in a content coding."""
 
     code = "unsupported_media_type"
     title = "The body must be JSON"
@@ -133,8 +135,12 @@ PARAGRAPHS: dict[str, str] = {
     "request_timeout": "The request's header or body did not arrive in time.",
     "body_too_large": "A body has at most 64 KiB.",
     "uri_too_long": "Path and query are longer than any this service has.",
-    "unsupported_media_type": "Bodies are JSON: send `Content-Type: application/json`.",
-    "headers_too_large": "The header has more than 100 fields or 32 KiB.",
+    "unsupported_media_type": "Bodies are JSON in UTF-8, without a content coding: send `Content-Type: "
+    "application/json` and no `Content-Encoding`.",
+    "headers_too_large": "The header has more than 100 fields or 32 KiB, or the extensions of chunks and the trailer "
+    "have more than 16 KiB.",
+    "expectation_failed": "`Expect` has something else than `100-continue`.",
+    "not_implemented": "`Transfer-Encoding` has something else than `chunked`. Send the body as it is.",
     "internal_error": "A fault of this server, which was logged with the request's id.",
 }
 """What the documentation says of each code."""
@@ -260,6 +266,8 @@ def _log_unavailable(refusal: refusals.Refusal) -> None:
 def _headers(refusal: refusals.Refusal) -> dict[str, str]:
     """The header fields that say the same as the refusal's facts."""
     headers = {}
+    if isinstance(refusal, UnsupportedMediaType):
+        headers["Accept-Encoding"] = "identity"
     if isinstance(refusal, (refusals.Unauthenticated, refusals.InvalidCredentials)):
         headers["WWW-Authenticate"] = "Bearer"
     unavailable = isinstance(refusal, refusals.Unavailable)

@@ -189,6 +189,46 @@ async def test_a_field_of_the_wrong_kind_is_refused_at_its_name(ask, admin):
     assert wrong == {}
 
 
+@pytest.mark.parametrize("first", ["bad", "good"])
+async def test_a_name_that_is_given_twice_is_refused_by_every_route_that_takes_a_body(ask, admin, first):
+    """Whichever value were the right one: the decoder sees the bad one, and whoever reads again the last."""
+    pairs = [(route, field) for route, field, _ in FIELDS]
+    cases = []
+    for route, field in pairs:
+        body = _with(_right_body(route, admin), field, b"5.5")
+        again = b", " + json.dumps(field).encode() + b": " + _good(route, field)
+        twice = body[:-1] + again + b"}" if first == "bad" else body[:1] + again[2:] + b", " + body[1:]
+        cases.append(((route, field), _request(route, admin, body=twice, headers=[JSON]), bad.MALFORMED))
+
+    assert await _wrong(ask, cases) == {}
+
+
+def _good(route, field):
+    good = _values(route) | {
+        "quantity": 1,
+        "capacity": 10,
+        "max_per_user": 2,
+        "role": "attendee",
+        "event_id": bad.NOBODYS_ID,
+    }
+    return json.dumps(good.get(field, "2099-01-01T00:00:00Z")).encode()
+
+
+def _values(route):
+    return event_draft() if "events" in route else SIGNUP
+
+
+@pytest.mark.parametrize("name", [b'"quantity"', b'"quantit\\u0079"'])
+async def test_an_order_that_says_twice_how_many_books_nothing(ask, admin, name):
+    """Both values are right: which one is meant nobody knows."""
+    body = b'{"event_id": "%b", "quantity": 1, %b: 2}' % (admin.event["id"].encode(), name)
+
+    (reply,) = await ask([_request("POST /api/v1/bookings", admin, body=body, headers=[JSON])])
+
+    assert (reply.status, reply.problem["code"]) == bad.MALFORMED
+    assert (await admin.get("/api/v1/bookings/my-bookings")).json()["items"] == []
+
+
 async def test_no_field_of_the_servers_can_be_set(ask, admin):
     """S16: unknown fields are refused, those that only the server sets among them."""
     cases = [
