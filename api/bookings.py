@@ -15,7 +15,7 @@ from msgspec import Meta
 from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.bodies import Body, decode
 from api.cursors import LIMIT_DEFAULT, Cursor, Limit, cut, read_cursor, write_cursor
-from api.following import STREAM_MEDIA_TYPE, changes
+from api.following import STREAM_MEDIA_TYPE, changes, waited_for
 from api.guards import check_owns_event
 from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
 from api.lane import Answer, Call, Lane, answered_at_the_door
@@ -82,7 +82,8 @@ async def take_places(call: Call) -> Answer:
     reservation = await box_office.take(call.plan, call.answered)
     booking, seconds = reservation.booking, wait_s(call.scope)
     if seconds:
-        booking = await box_office.wait_until_final(booking, seconds=seconds)
+        waiting = box_office.wait_until_final(booking, seconds=seconds)
+        booking = await waited_for(call.scope, waiting, known=booking)
     fields = booking_fields(booking, waited_s=seconds)
     fields.append((b"location", b"/api/v1/bookings/%b/status" % str(booking.id).encode()))
     if reservation.replayed:
@@ -103,7 +104,8 @@ async def tell_status(call: Call) -> Answer | None:
     booking = await visible_booking(call.process, call.caller, call.id_in_path("booking_id"), call.answered)
     seconds = wait_s(call.scope)
     if seconds and not booking.final:
-        booking = await call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
+        waiting = call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
+        booking = await waited_for(call.scope, waiting, known=booking)
     fields = booking_fields(booking, waited_s=seconds)
     if matches(call.scope, booking_etag(booking)):
         return Answer(304, fields)

@@ -17,8 +17,10 @@ from msgspec import Struct, ValidationError, convert
 
 from api.access import Access, declared_access
 from api.door import ADMITTED, Visit
+from api.envelope import NO_STORE
 from api.fields import field
 from api.lane import Lane
+from api.options import WHOLE_SERVER, methods_of_server
 from api.problems import status_of_exception
 
 if TYPE_CHECKING:
@@ -79,12 +81,22 @@ class Express:
 
     async def _answered(self, scope: Any, receive: Receive) -> bool:  # noqa: ANN401  (as above)
         """Whether a lane answered the request."""
-        for route in self._routes.get(scope["method"], ()):
+        routes = self._routes.get(scope["method"])
+        if routes is None:
+            return await self._answered_for_server(scope)
+        for route in routes:
             parameters = route.parameters(scope["path"])
             if parameters is not None and field(scope, b"origin") is None:
                 scope["path_params"], scope["path_template"] = parameters, route.template
                 return await self._taken(route, scope, receive)
         return False
+
+    async def _answered_for_server(self, scope: Any) -> bool:  # noqa: ANN401  (as above)
+        """Whether the request was for the whole server: `OPTIONS *`."""
+        if WHOLE_SERVER not in scope:
+            return False
+        await scope["reply"].whole(204, [(b"allow", methods_of_server(self.app)), NO_STORE], b"")
+        return True
 
     async def _taken(self, route: Route, scope: Any, receive: Receive) -> bool:  # noqa: ANN401  (as above)
         """Whether the route's lane answered; its errors are answered as the framework would."""

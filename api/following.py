@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from api.wire import BookingShown
+from domain.refusals import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
+    from typing import Any
+
+    from litestar.types import Scope
 
     from domain.bookings import Booking
     from domain.box_office import BoxOffice
+
+STOPPED = "stopped"
+"""Where in a request's scope a server of ours leaves a function that gives a future: done once the request should not
+wait for a change any longer, because its caller stopped sending or the server ends (api.protocol)."""
 
 STREAM_MEDIA_TYPE = "text/event-stream"
 
@@ -21,6 +30,22 @@ HEARTBEAT_S = 10.0
 
 HEARTBEATS_MAX = 30
 """A stream ends after five minutes; the reader comes back by itself."""
+
+
+async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, known: Booking) -> Booking:
+    """What the wait for a change of a booking answers; `known` when the request should not wait any longer.
+
+    Also `known` when a server is away meanwhile: the booking was made, or shown, whatever becomes of the wait.
+    """
+    stopped = scope.get(STOPPED)
+    wait = asyncio.ensure_future(waiting)
+    try:
+        await asyncio.wait([wait, stopped()] if stopped else [wait], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[operator]
+        return wait.result() if wait.done() else known
+    except Unavailable:
+        return known
+    finally:
+        wait.cancel()
 
 
 async def changes(box_office: BoxOffice, booking: Booking) -> AsyncIterator[bytes]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 STATE = "methods"
 """Where the table stands in the application's state."""
 
+WHOLE_SERVER = "whole_server"
+"""Where it stands in a request's scope that it asks for the whole server, `OPTIONS *` (api.protocol)."""
+
 _PARAMETER = re.compile(r"{[^}]*}")
 
 
@@ -36,6 +39,12 @@ def methods_by_shape(app: Litestar) -> dict[str, bytes]:
         path: ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))).encode()
         for path, methods in found.items()
     }
+
+
+def methods_of_server(app: Litestar) -> bytes:
+    """What `Allow` says of all paths together."""
+    allowed = {method for methods in app.state[STATE].values() for method in methods.decode().split(", ")}
+    return ", ".join(sorted(allowed)).encode()
 
 
 async def answer_options(scope: Scope, send: Send) -> None:
