@@ -5,22 +5,19 @@ A route that declares nothing does not start (`check_declared`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.routes import HTTPRoute
 from msgspec import Struct
 
 from api.lane import Lane
-from api.problems import PROBLEM_MEDIA_TYPE, ProblemDetails, status_of
 from domain.identity import Role
 from domain.refusals import Forbidden, Invalid, RateLimited, Refusal, Unauthenticated, Unavailable
 from domain.store.admission import Rule
 from domain.tokens import TokenKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from litestar import Litestar
     from litestar.handlers import BaseRouteHandler
 
@@ -57,6 +54,8 @@ class Access(Struct, frozen=True, kw_only=True):
     per_session: bool = False
     lane: Lane | None = None
     reads: tuple[str, ...] = ()
+    sends: Mapping[int, tuple[str, ...]] = {}
+    refuses: tuple[type[Refusal], ...] = ()
 
 
 OPTIONS_ACCESS = Access(roles=ANYONE, limit="default")
@@ -73,11 +72,15 @@ def access(  # noqa: PLR0913  (what there is to declare)
     lane: Lane | None = None,
     refuses: tuple[type[Refusal], ...] = (),
     reads: tuple[str, ...] = (),
+    sends: Mapping[int, tuple[str, ...]] | None = None,
 ) -> dict[str, Any]:
     """The arguments of a route decorator that declare who may call it, how often, and what it may refuse.
 
-    `reads` names header fields that the handler looks at, for the documentation.
+    `reads` names header fields that the handler looks at, and `sends` those of its answers, by status, beside the
+    ones of every answer (`api.response_headers`); both are for the documentation, and tests hold the answers to it.
     """
+    guarded = (Unauthenticated, Forbidden) if roles else ()
+    counted = () if limit == UNLIMITED else (Invalid, RateLimited, Unavailable)
     declared = Access(
         roles=roles,
         limit=limit,
@@ -86,14 +89,10 @@ def access(  # noqa: PLR0913  (what there is to declare)
         per_session=per_session,
         lane=lane,
         reads=reads,
+        sends=sends or {},
+        refuses=(*refuses, *guarded, *counted),
     )
-    guarded = (Unauthenticated, Forbidden) if roles else ()
-    counted = () if limit == UNLIMITED else (Invalid, RateLimited, Unavailable)
-    return {
-        "opt": {OPT: declared},
-        "security": [{"bearer": []}] if roles else [],
-        "responses": _responses((*refuses, *guarded, *counted)),
-    }
+    return {"opt": {OPT: declared}}
 
 
 def rules_of(settings: Settings) -> dict[str, Rule]:
@@ -141,19 +140,3 @@ def check_declared(app: Litestar, rules: Mapping[str, Rule]) -> None:
                     f"{route.path} {sorted(handler.http_methods)}: its keys stand for a body that its lane never reads"
                 )
                 raise Undeclared(message)
-
-
-def _responses(refuses: tuple[type[Refusal], ...]) -> dict[int, ResponseSpec]:
-    """The refusals of a route as the OpenAPI document shows them, those of one status together."""
-    by_status: dict[int, list[str]] = {}
-    for refusal in refuses:
-        by_status.setdefault(status_of(refusal), []).append(refusal.code)
-    return {
-        status: ResponseSpec(
-            ProblemDetails,
-            generate_examples=False,
-            description=", ".join(f"`{code}`" for code in codes),
-            media_type=PROBLEM_MEDIA_TYPE,
-        )
-        for status, codes in sorted(by_status.items())
-    }

@@ -22,6 +22,7 @@ from api.landing import LandingController
 from api.openapi import HEADERS
 from api.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.process import STATE, open_process
+from api.response_headers import EXPOSED
 from api.routes import PREFIX, api_routes
 from domain.garbage import spare_what_stays
 from domain.refusals import Refusal, Unavailable
@@ -34,18 +35,6 @@ if TYPE_CHECKING:
     from domain.settings import Settings
 
 log = structlog.get_logger()
-
-EXPOSED_HEADERS = [
-    "ETag",
-    "Idempotent-Replayed",
-    "Location",
-    "Preference-Applied",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "X-Request-Id",
-]
-"""What pages of other origins may read of an answer, besides what browsers always let them read."""
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -93,7 +82,7 @@ def _cors(settings: Settings) -> CORSConfig | None:
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", *HEADERS, "X-Request-Id"],
         allow_credentials=False,
-        expose_headers=EXPOSED_HEADERS,
+        expose_headers=EXPOSED,
         max_age=3600,
     )
 

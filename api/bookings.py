@@ -126,6 +126,10 @@ class BookingController(Controller):
             limit="booking_create",
             lane=Lane(answer=take_places, ahead=plan_places, takes=ordered, keyed=what_a_key_stands_for),
             reads=("Idempotency-Key", "Prefer"),
+            sends={
+                201: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
+                202: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After"),
+            },
             refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
         ),
     )
@@ -158,6 +162,10 @@ class BookingController(Controller):
             lane=Lane(answer=tell_status, ahead=plan_look),
             refuses=(BookingNotFound,),
             reads=("Prefer", "If-None-Match"),
+            sends={
+                200: ("ETag", "Preference-Applied", "Retry-After", "X-Accel-Buffering"),
+                304: ("ETag", "Preference-Applied", "Retry-After"),
+            },
         ),
     )
     async def status(
@@ -177,7 +185,7 @@ class BookingController(Controller):
     @delete(
         "/{booking_id:uuid}",
         status_code=200,
-        **access(EVERYBODY, limit="booking_cancel", refuses=(BookingNotFound, EventStarted)),
+        **access(EVERYBODY, limit="booking_cancel", refuses=(BookingNotFound, EventStarted), sends={200: ("ETag",)}),
     )
     async def cancel(self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]) -> Response[BookingShown]:
         """Give the places back, exactly once; again, the same answer.
@@ -189,7 +197,10 @@ class BookingController(Controller):
         cancelled = await cancel_booking(request, booking)
         return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
 
-    @get("/{event_id:uuid}", **access(ORGANIZERS, refuses=(EventNotFound,)))
+    @get(
+        "/{event_id:uuid}",
+        **access(ORGANIZERS, refuses=(EventNotFound,), sends={200: ("Content-Disposition",)}),
+    )
     async def guests(
         self,
         request: Request[Token, Any, Any],

@@ -118,12 +118,20 @@ class EventController(Controller):
         )
         return Response(cast("Any", await process(request).showing.page(asked)), media_type=MediaType.JSON)
 
-    @get("/{event_id:uuid}", **access(ANYONE, refuses=(EventNotFound,), reads=("If-None-Match",)))
+    @get(
+        "/{event_id:uuid}",
+        **access(
+            ANYONE,
+            refuses=(EventNotFound,),
+            reads=("If-None-Match",),
+            sends={200: ("ETag",), 304: ("ETag",)},
+        ),
+    )
     async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """An event with the places that remain at this moment."""
         return _response(request, await process(request).showing.of(event_id))
 
-    @post("/", status_code=201, **access(ORGANIZERS, limit="event_create"))
+    @post("/", status_code=201, **access(ORGANIZERS, limit="event_create", sends={201: ("ETag", "Location")}))
     async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
         """Put an event on sale."""
         event = await process(request).stores.box_office.create_event(
@@ -138,6 +146,7 @@ class EventController(Controller):
             limit="event_update",
             refuses=(EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch),
             reads=("If-Match",),
+            sends={200: ("ETag",)},
         ),
     )
     async def change(
@@ -154,7 +163,7 @@ class EventController(Controller):
     @delete(
         "/{event_id:uuid}",
         status_code=200,
-        **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound, EventOver)),
+        **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound, EventOver), sends={200: ("ETag",)}),
     )
     async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """Cancel an event: sales stop at once, its bookings are cancelled in the background. Not once it is over."""

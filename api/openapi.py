@@ -13,11 +13,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 
-from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, declared_access
+from api.access import EVERYBODY, UNLIMITED, declared_access
 from api.bodies import JsonBody
 from api.examples import EXAMPLES
 from api.options import shape
-from api.problems import PROBLEM_MEDIA_TYPE
+from api.pages import statuses_by_code
+from api.problem_schemas import DEFAULT_RESPONSE, Problems
+from api.response_headers import ALWAYS, LIMITS, header_components, headers_of
 from api.routes import api_routes
 
 if TYPE_CHECKING:
@@ -34,12 +36,7 @@ TAGS = [
     Tag("Bookings", "Taking places, following a booking, giving places back."),
     Tag("Administration", "For admins; each action is written into the audit log."),
     Tag("Service", "For whoever runs it."),
-    Tag("For attendees", "What attendees may and organizers may not."),
-    Tag("For organizers", "What organizers may and attendees may not."),
 ]
-
-ROLE_TAGS = {ATTENDEES: "For attendees", ORGANIZERS: "For organizers"}
-"""What admins alone may is administration."""
 
 DESCRIPTION = """
 A booking engine: every place sold once, no accepted booking lost.
@@ -70,7 +67,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 """Request headers that routes say they read."""
 
-BODY_PROBLEMS = {400: "malformed_body", 413: "body_too_large", 415: "unsupported_media_type"}
+BODY_PROBLEMS = ("malformed_body", "bad_request", "body_too_large", "unsupported_media_type")
 """What any body can be refused for before its fields are looked at."""
 
 _KNOWN_ALREADY = {"description": "The caller has it already."}
@@ -144,12 +141,17 @@ def openapi_document() -> bytes:
         ),
     )
     document: dict[str, Any] = described.openapi_schema.to_schema()
+    problems = Problems()
     for operation, declared in _operations(described, document):
         operation.setdefault("parameters", []).extend(_header(name) for name in declared.reads)
         operation["summary"], _, _ = operation["description"].partition(".")
-        _correct_responses(operation)
+        operation["responses"] = _responses(operation, declared, problems)
+        operation["security"] = [{"bearer": []}] if declared.roles else []
         _say_who(operation, declared)
-    schemas = document["components"]["schemas"]
+    document = _plain(document)
+    components = document["components"]
+    schemas = components["schemas"] = problems.schemas | components["schemas"]
+    components |= {"headers": header_components(), "responses": problems.responses}
     for name in _body_schemas(document):
         schemas[name]["additionalProperties"] = False
     for name, example in EXAMPLES.items():
@@ -178,26 +180,52 @@ def _header(name: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, **HEADERS[name]}
 
 
-def _correct_responses(operation: dict[str, Any]) -> None:
-    """Ours is 422 where the framework says 400; a body can be no JSON, too large or of another type."""
-    responses = operation["responses"]
-    responses.pop("400", None)
+def _responses(operation: dict[str, Any], declared: Access, problems: Problems) -> dict[str, Any]:
+    """What an operation answers: its successes with their header fields, its refusals, and any other problem."""
+    more = MORE_RESPONSES.get(operation["operationId"], {})
+    told = {status: response for status, response in operation["responses"].items() if status < "400"} | more
+    limits = () if declared.limit == UNLIMITED else LIMITS
+    found = {
+        status: response | {"headers": headers_of(*ALWAYS, *limits, *declared.sends.get(int(status), ()))}
+        for status, response in told.items()
+    }
+    by_status: dict[int, set[str]] = {}
+    for code in _codes(operation, declared):
+        by_status.setdefault(statuses_by_code()[code], set()).add(code)
+    found |= {str(status): problems.response(status, codes) for status, codes in by_status.items()}
+    return {status: found[status] for status in sorted(found)} | {
+        "default": {"$ref": f"#/components/responses/{DEFAULT_RESPONSE}"}
+    }
+
+
+def _codes(operation: dict[str, Any], declared: Access) -> set[str]:
+    """The codes of the problems that an operation can answer."""
+    codes = {"internal_error"} | {refusal.code for refusal in declared.refuses}
     if "requestBody" in operation:
-        for status, code in BODY_PROBLEMS.items():
-            responses[str(status)] = {
-                "description": f"`{code}`",
-                "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
-            }
-    for name, more in MORE_RESPONSES.get(operation["operationId"], {}).items():
-        responses[name] = more
+        codes.update(BODY_PROBLEMS)
+    if any(parameter["in"] == "path" for parameter in operation["parameters"]):
+        # What is no UUID is no path of this operation.
+        codes.add("not_found")
+    return codes
+
+
+def _plain(part: Any) -> Any:  # noqa: ANN401  (any part of the document)
+    """The document without choices of one: `{"oneOf": [X]}` is X."""
+    if isinstance(part, list):
+        return [_plain(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    plain = {name: _plain(value) for name, value in part.items()}
+    if len(plain.get("oneOf", ())) == 1:
+        (only,) = plain.pop("oneOf")
+        return only | plain
+    return plain
 
 
 def _say_who(operation: dict[str, Any], declared: Access) -> None:
-    """Who may call it, in its description; what only some roles may, under the tag of that role too."""
+    """Who may call it, in its description."""
     who = ", ".join(sorted(declared.roles)) if declared.roles and declared.roles != EVERYBODY else ""
     operation["description"] += f"\n\nFor: {who or ('every role' if declared.roles else 'anyone')}."
-    if declared.roles in ROLE_TAGS:
-        operation["tags"].append(ROLE_TAGS[declared.roles])
 
 
 def _body_schemas(document: dict[str, Any]) -> set[str]:

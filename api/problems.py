@@ -112,7 +112,7 @@ PARAGRAPHS: dict[str, str] = {
     "sold_out": "There are fewer places than asked for; `remaining` says how many. Nothing was taken. Places come "
     "back when bookings are cancelled.",
     "per_user_limit": "The account would hold more than `limit` tickets of this event; it has `already_booked`.",
-    "not_on_sale": "The event takes no bookings now: `status` says why, `sales_open_at` when it opens.",
+    "not_on_sale": "The event takes no bookings now: `event_status` says why, `sales_open_at` when it opens.",
     "event_started": "It is too late to cancel the booking: its owner can until the event has started and its sales "
     "are closed, the event's organizer until the event is over.",
     "event_cancelled": "The event is cancelled and takes no changes any more.",
@@ -241,8 +241,8 @@ def problem_body(  # noqa: PLR0913  (the members of a problem)
     *, status: int, code: str, title: str, detail: str, instance: str, facts: dict[str, Any]
 ) -> bytes:
     """A problem as JSON."""
-    members = ProblemDetails(TYPE_BASE + code, title, status, detail, instance, code)
-    return msgspec.json.encode(msgspec.structs.asdict(members) | facts)
+    standard = msgspec.structs.asdict(ProblemDetails(TYPE_BASE + code, title, status, detail, instance, code))
+    return msgspec.json.encode(standard | facts | standard)
 
 
 def request_id(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

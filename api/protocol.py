@@ -17,7 +17,7 @@ from uuid import uuid4
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from api.envelope import WRITE_WHOLE
+from api.envelope import CSP, NO_STORE, SECURITY_HEADERS, WRITE_WHOLE
 from api.following import STOPPED
 from api.options import WHOLE_SERVER
 from api.outbox import outbox_of
@@ -388,8 +388,7 @@ def _problem(status: int) -> bytes:
         "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),
         "x-request-id": request_id,
-        "x-content-type-options": "nosniff",
-        "cache-control": "no-store",
+        **{name.decode(): value.decode() for name, value in (*SECURITY_HEADERS, NO_STORE, CSP)},
         "connection": "close",
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -22,7 +22,7 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
     """Some of a list; `next_cursor` leads to what follows, None at the end."""
 
     items: list[Item]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
 class CountedPage(Struct, Generic[Item], frozen=True, kw_only=True):

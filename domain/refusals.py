@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, TypedDict
+
+from msgspec import Meta
+
+from domain.events import EventStatus
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class BrokenRule(TypedDict):
+    """A rule of the request that a field breaks; `pointer` is a JSON pointer to the field (RFC 6901)."""
+
+    pointer: str
+    message: str
 
 
 class Refusal(Exception):
-    """A request that took nothing. `code` is stable; `facts` is what the caller may be told."""
+    """A request that took nothing. `code` is stable; `facts` is what the caller may be told.
+
+    `members` has the name and the type of every fact; none has the name of a member that every problem has
+    (RFC 9457). The OpenAPI document is made from it.
+    """
 
     code: ClassVar[str]
     title: ClassVar[str]
+    members: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, detail: str, **facts: object) -> None:
         super().__init__(detail)
@@ -51,6 +70,7 @@ class SoldOut(Conflict):
 
     code = "sold_out"
     title = "Sold out"
+    members: ClassVar[dict[str, Any]] = {"remaining": int}
 
 
 class PerUserLimit(Conflict):
@@ -58,13 +78,15 @@ class PerUserLimit(Conflict):
 
     code = "per_user_limit"
     title = "Too many tickets for one account"
+    members: ClassVar[dict[str, Any]] = {"limit": int, "already_booked": int}
 
 
 class NotOnSale(Conflict):
-    """Sales have not opened, are paused, over, or the event is cancelled; `status`, `sales_open_at`."""
+    """Sales have not opened, are paused, over, or the event is cancelled; `event_status`, `sales_open_at`."""
 
     code = "not_on_sale"
     title = "Not on sale"
+    members: ClassVar[dict[str, Any]] = {"event_status": EventStatus, "sales_open_at": Moment | None}
 
 
 class EventCancelled(Conflict):
@@ -93,6 +115,7 @@ class CapacityBelowSold(Conflict):
 
     code = "capacity_below_sold"
     title = "Capacity is below what is sold"
+    members: ClassVar[dict[str, Any]] = {"sold": int}
 
 
 class EmailTaken(Conflict):
@@ -114,6 +137,7 @@ class Invalid(Refusal):
 
     code = "invalid_request"
     title = "The request breaks a rule"
+    members: ClassVar[dict[str, Any]] = {"errors": list[BrokenRule]}
 
     @classmethod
     def at(cls, pointer: str, message: str) -> Invalid:
@@ -161,6 +185,7 @@ class VersionMismatch(Refusal):
 
     code = "version_mismatch"
     title = "Somebody else was faster"
+    members: ClassVar[dict[str, Any]] = {"version": int}
 
 
 class RateLimited(Refusal):
@@ -168,6 +193,7 @@ class RateLimited(Refusal):
 
     code = "rate_limited"
     title = "Too many requests"
+    members: ClassVar[dict[str, Any]] = {"retry_after_seconds": int, "limit": str, "quota": int, "window_seconds": int}
 
 
 class Unavailable(Refusal):
@@ -175,6 +201,7 @@ class Unavailable(Refusal):
 
     code = "unavailable"
     title = "Temporarily unavailable"
+    members: ClassVar[dict[str, Any]] = {"retry_after_seconds": int}
 
 
 class InventoryUnavailable(Unavailable):

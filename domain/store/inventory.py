@@ -442,7 +442,7 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
             return IdempotencyKeyReused(detail)
         case b"closed":
             status = terms.status(now_ms=answer[1], remaining=1)
-            return NotOnSale("Bookings are not taken now.", status=status, sales_open_at=terms.sales_open_at)
+            return NotOnSale("Bookings are not taken now.", event_status=status, sales_open_at=terms.sales_open_at)
         case b"short":
             return _shortage(index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
         case b"lagging":

@@ -11,6 +11,7 @@ import pytest
 
 from api.app import create_app
 from tests.api.callers import Callers
+from tests.contract.documented import faults_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,9 +45,20 @@ async def serving(settings: Settings, **transport: object) -> AsyncIterator[http
     app = create_app(settings)
     async with (
         started(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app, **transport), base_url=BASE_URL) as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, **transport),
+            base_url=BASE_URL,
+            event_hooks={"response": [_check_is_documented]},
+        ) as client,
     ):
         yield client
+
+
+async def _check_is_documented(answer: httpx.Response) -> None:
+    """Every answer in every test of the API is one that the OpenAPI document has: status, header fields, body."""
+    await answer.aread()
+
+    assert faults_of(answer) == []
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from api.openapi import MORE_RESPONSES, openapi_document
 from api.pages import statuses_by_code
 from api.problems import PARAGRAPHS, STATUSES
 from domain.refusals import Refusal
+from tests.contract.documented import resolved
 
 DOCUMENT = json.loads(openapi_document())
 METHODS = {"get", "post", "patch", "delete"}
@@ -77,7 +78,7 @@ def test_every_error_of_the_document_is_a_problem():
     for name, operation in _operations().items():
         for status, response in operation["responses"].items():
             if status >= "400" and "/health/" not in name:
-                assert list(response["content"]) == ["application/problem+json"], (name, status)
+                assert list(resolved(response)["content"]) == ["application/problem+json"], (name, status)
 
 
 def test_operations_are_named_after_what_they_do():

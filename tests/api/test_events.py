@@ -230,7 +230,11 @@ async def test_a_sale_is_paused_and_goes_on(callers):
     going_on = (await organizer.patch(path, {"paused": False})).json()
 
     assert (paused["status"], going_on["status"]) == ("paused", "on_sale")
-    assert (refused.status_code, refused.json()["code"], refused.json()["status"]) == (409, "not_on_sale", "paused")
+    assert (refused.status_code, refused.json()["code"], refused.json()["event_status"]) == (
+        409,
+        "not_on_sale",
+        "paused",
+    )
     assert (await buyer.book(event["id"])).status_code == 202
 
 

@@ -93,9 +93,9 @@ def _made(client: httpx.Client, path: str, body: dict[str, Any], by: Headers) ->
 
 
 def environment_of(caller: Account | None, keeper: Account) -> dict[str, str]:
-    """What `fuzzing_callers` is told; nothing when nobody in particular calls."""
+    """The hooks, and what `fuzzing_callers` is told when somebody in particular calls."""
     if caller is None:
-        return {}
+        return {"SCHEMATHESIS_HOOKS": "tests.contract.fuzzing_answers"}
     return {
         "SCHEMATHESIS_HOOKS": "tests.contract.fuzzing_callers",
         "FUZZED_ROLE": caller.role,

@@ -12,6 +12,10 @@ from typing import Any
 import httpx
 import schemathesis
 
+from tests.contract import fuzzing_answers
+
+__all__ = ["fuzzing_answers"]
+
 API = os.environ["FUZZED_API"]
 ROLE = os.environ["FUZZED_ROLE"]
 EMAIL = os.environ["FUZZED_EMAIL"]

@@ -76,5 +76,25 @@ async def test_a_made_client_knows_a_refusal_when_it_gets_one(made):
     async with client.Client(base_url=made) as anybody:
         refused = await _operation("authentication", "auth_log_in")(client=anybody, body=credentials)
 
-    assert isinstance(refused, models.ProblemDetails)
+    assert isinstance(refused, models.InvalidCredentialsProblem)
     assert (refused.status, refused.code) == (401, "invalid_credentials")
+
+
+async def test_a_made_client_reads_the_facts_of_a_refusal(made, clean):
+    event = await make_event(clean, capacity=3)
+    client = importlib.import_module(f"{PACKAGE}.client")
+    models = importlib.import_module(f"{PACKAGE}.models")
+
+    async with client.Client(base_url=made) as anybody:
+        await _operation("authentication", "auth_sign_up")(
+            client=anybody, body=models.Signup(email="ada@example.org", password=PASSWORD)
+        )
+        session = await _operation("authentication", "auth_log_in")(
+            client=anybody, body=models.Credentials(email="ada@example.org", password=PASSWORD)
+        )
+    async with client.AuthenticatedClient(base_url=made, token=session.access_token) as caller:
+        order = models.BookingOrder(event_id=event.id, quantity=4)
+        refused = await _operation("bookings", "bookings_create")(client=caller, body=order)
+
+    assert isinstance(refused, models.SoldOutProblem)
+    assert (refused.code, refused.remaining) == ("sold_out", 3)

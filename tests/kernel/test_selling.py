@@ -105,7 +105,7 @@ async def test_nothing_is_sold_before_sales_open(stores):
     with pytest.raises(NotOnSale) as refused:
         await book(stores, event)
 
-    assert refused.value.facts == {"status": EventStatus.SCHEDULED, "sales_open_at": opens}
+    assert refused.value.facts == {"event_status": EventStatus.SCHEDULED, "sales_open_at": opens}
 
 
 async def test_sales_open_on_the_millisecond_without_anybody_doing_anything(stores):
@@ -132,7 +132,7 @@ async def test_nothing_is_sold_after_sales_close(stores):
     with pytest.raises(NotOnSale) as refused:
         await book(stores, event)
 
-    assert refused.value.facts["status"] is EventStatus.CLOSED
+    assert refused.value.facts["event_status"] is EventStatus.CLOSED
 
 
 async def test_a_paused_sale_stops_and_goes_on(stores, other_stores):
@@ -144,7 +144,7 @@ async def test_a_paused_sale_stops_and_goes_on(stores, other_stores):
         await book(other_stores, event)
     await stores.box_office.change_event(event.id, EventChanges(paused=False), expected_version=None)
 
-    assert refused.value.facts["status"] is EventStatus.PAUSED
+    assert refused.value.facts["event_status"] is EventStatus.PAUSED
     assert await book(other_stores, event)
 
 

@@ -1,0 +1,149 @@
+"""Every route is asked for every success that the document has: header fields are compared both ways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import httpx
+import pytest
+
+from api.app import create_app
+from domain.identity import Role
+from domain.settings import Limit
+from domain.store.doorbell import QUEUE_NAME
+from tests.api.callers import PASSWORD, Callers, event_draft
+from tests.api.conftest import started
+from tests.contract.documented import TRANSPORT, faults_of, operation_of, operations, resolved
+from tests.waiting import keep_persisting, persist_all
+
+API = "/api/v1"
+
+LIMIT = Limit.parse("1000/min")
+
+
+class Seen:
+    """The header fields of every answer by operation and status, and the faults of all answers."""
+
+    def __init__(self):
+        self.headers = defaultdict(set)
+        self.faults = []
+
+    async def note(self, answer):
+        await answer.aread()
+        self.faults += faults_of(answer)
+        operation = operation_of(answer.request.method, answer.request.url.path)
+        if operation:
+            self.headers[operation["operationId"], str(answer.status_code)] |= set(answer.headers) - TRANSPORT
+
+
+@pytest.fixture
+def seen():
+    return Seen()
+
+
+@pytest.fixture
+async def noted(clean, settings, seen):  # noqa: ARG001  (clean servers)
+    """A client behind TLS of an API process with limits; `seen` notes its answers."""
+    limits = {name: LIMIT for name in type(settings).model_fields if name.startswith("limit_")}
+    app = create_app(settings.model_copy(update=limits))
+    async with (
+        started(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="https://onsale.test",
+            event_hooks={"response": [seen.note]},
+        ) as client,
+    ):
+        yield client
+
+
+async def test_every_success_has_the_header_fields_that_the_document_declares_for_it(noted, seen, stores):
+    callers = Callers(noted, stores)
+    organizer, admin = await callers.organizer(), await callers.admin()
+    event = await organizer.make_event()
+
+    await _ask_service(noted, stores)
+    await _ask_session(callers, noted)
+    await _sell(organizer, noted, event["id"])
+    await _book_and_follow(await callers.attendee(), event["id"], stores)
+    await _ask_guests(organizer, event["id"])
+    await _administrate(admin, await callers.attendee(), event["id"], noted)
+    await organizer.delete(f"{API}/events/{event['id']}")
+
+    assert seen.faults == []
+    declared = dict(_declared_successes())
+    assert {each for each in declared if each not in seen.headers} == set(), "ask for these too"
+    assert {each: declared[each] - seen.headers[each] for each in declared if declared[each] - seen.headers[each]} == {}
+
+
+def _declared_successes():
+    for name, operation in operations().items():
+        for status, response in operation["responses"].items():
+            if status < "400" or (name, status) == ("service_ready", "503"):
+                yield (name, status), {header.lower() for header in resolved(response)["headers"]}
+
+
+async def _ask_service(client, stores):
+    await client.get("/health/live")
+    await client.get("/health/ready")
+    await stores.queue.set(QUEUE_NAME + ":health-check", "seen", ex=60)
+    await client.get("/health/ready")
+    await client.get("/metrics")
+
+
+async def _ask_session(callers, client):
+    caller = await callers.attendee()
+    await caller.get(f"{API}/me")
+    await caller.get(f"{API}/dashboard")
+    await caller.patch(f"{API}/me", {"email": f"new.{caller.email}", "current_password": PASSWORD})
+    await caller.patch(f"{API}/me/role", {"role": "organizer"})
+    caller = await callers.log_in(f"new.{caller.email}")
+    tokens = (await caller.get(f"{API}/auth/refresh_token", token=caller.refresh_token)).json()
+    tokens = (await caller.post(f"{API}/auth/refresh_token", token=tokens["refresh_token"])).json()
+    await caller.get(f"{API}/auth/logout", token=tokens["access_token"])
+    caller = await callers.log_in(caller.email)
+    await caller.post(f"{API}/auth/logout")
+    caller = await callers.log_in(caller.email)
+    await caller.call("DELETE", f"{API}/me", json={"current_password": PASSWORD})
+    await client.get(f"{API}/me")
+
+
+async def _sell(organizer, client, event_id):
+    await client.get(f"{API}/events")
+    shown = await client.get(f"{API}/events/{event_id}")
+    await client.get(f"{API}/events/{event_id}", headers={"If-None-Match": shown.headers["ETag"]})
+    await organizer.patch(f"{API}/events/{event_id}", {"capacity": 120})
+    await organizer.post(f"{API}/events", event_draft())
+
+
+async def _book_and_follow(buyer, event_id, stores):
+    """Nobody persists at first, so that the booking stays pending."""
+    path = (await buyer.book(event_id, key="one")).headers["Location"]
+    await buyer.book(event_id, key="one", Prefer="wait=1")
+    pending = await buyer.get(path, headers={"Prefer": "wait=1"})
+    await buyer.get(path, headers={"Prefer": "wait=1", "If-None-Match": pending.headers["ETag"]})
+    await persist_all(stores)
+    await buyer.get(path, headers={"Accept": "text/event-stream"})
+    await buyer.get(f"{API}/bookings/my-bookings")
+    persisting = asyncio.create_task(keep_persisting(stores))
+    await buyer.book(event_id, key="two", Prefer="wait=30")
+    await buyer.book(event_id, key="two", Prefer="wait=30")
+    persisting.cancel()
+    await buyer.delete(path.removesuffix("/status"))
+
+
+async def _ask_guests(organizer, event_id):
+    await organizer.get(f"{API}/bookings/{event_id}")
+    await organizer.get(f"{API}/bookings/{event_id}", headers={"Accept": "text/csv"})
+
+
+async def _administrate(admin, user, event_id, client):
+    await client.post(f"{API}/admin/auth/login", json={"email": admin.email, "password": PASSWORD})
+    for path in ("users/attendees", "users/organizers", f"users/details/{user.id}", "audit-log"):
+        await admin.get(f"{API}/admin/{path}")
+    await admin.get(f"{API}/admin/events/{event_id}/reconciliation")
+    await admin.post(f"{API}/admin/events/{event_id}/reconciliation")
+    await admin.patch(f"{API}/admin/users/role/{user.id}", {"role": Role.ORGANIZER})
+    await admin.delete(f"{API}/admin/users/{user.id}")
+    await admin.post(f"{API}/admin/users/{user.id}/unban")
