@@ -64,12 +64,12 @@ def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
 
 def _refusals() -> tuple[type[Exception], ...]:
     from domain.refusals import Refusal
-    from ops.accounts import AdminRefused
+    from ops.accounts import AdminRefused, SessionsUntold
     from ops.rotation import RotationRefused
     from ops.up import StartFailed
 
     stack = (AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused, ServerFailed, BinaryMissing, FolderRefused)
-    return (*stack, StartFailed, AdminRefused, RotationRefused, Refusal, TimeoutError)
+    return (*stack, StartFailed, AdminRefused, SessionsUntold, RotationRefused, Refusal, TimeoutError)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -123,12 +123,25 @@ def create_admin(*, email: str, password_stdin: bool) -> None:
     """
     from ops.accounts import create_admin as create
 
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    password = _password(from_stdin=password_stdin)
     account = _with_stores(lambda stores, _: create(stores, email=email, password=password))
     click.echo(f"{account.email} is an administrator (id {account.id})")
+
+
+@main.command("set-password")
+@click.option("--email", required=True, metavar="E", help="The address of the account.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+@_plainly
+def set_password(*, email: str, password_stdin: bool) -> None:
+    """Give an account another password: the way back in for whoever forgot it, admins too.
+
+    Ends every session of the account, at once and everywhere. A banned account stays banned.
+    """
+    from ops.accounts import set_password as give
+
+    password = _password(from_stdin=password_stdin)
+    account = _with_stores(lambda stores, _: give(stores, email=email, password=password))
+    click.echo(f"{account.email} has another password, and no session any more (role {account.role}, {account.status})")
 
 
 @main.command("rotate-keys")
@@ -252,6 +265,14 @@ def licences(*, dev: bool) -> None:
     click.echo(table(found))
     if not all(each.allowed for each in found):
         sys.exit(FAILED_EXIT_CODE)
+
+
+def _password(*, from_stdin: bool) -> str:
+    """A password that no other user of the machine can see."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return asked
 
 
 def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answer:

@@ -258,6 +258,23 @@ class Accounts:
             raise _email_taken() from error
         return after, ended
 
+    async def set_password(self, account_id: UUID, *, password_hash: str, now: datetime) -> Account:
+        """Give an account another password, by the operator's hand: all its tokens and sessions end.
+
+        Raises:
+            UserNotFound.
+        """
+        async with self._database.begin() as connection:
+            before = await _hold(connection, account_id)
+            if before.status is AccountStatus.CLOSED:
+                raise _no_user()
+            after = await _change(
+                connection, account_id, {"password_hash": password_hash, "token_epoch": before.token_epoch + 1}
+            )
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+            await note(connection, now, actor_id=None, action="account.password_set", target_id=account_id)
+        return after
+
     async def change_role(self, account_id: UUID, *, role: Role, actor_id: UUID, now: datetime) -> Account:
         """Give an account another role; every token it has stops working.
 

@@ -21,12 +21,15 @@ async def note(
     connection: AsyncConnection,
     now: datetime,
     *,
-    actor_id: UUID,
+    actor_id: UUID | None,
     action: str,
     target_id: UUID | None = None,
     **detail: object,
 ) -> None:
-    """Add an entry, if the transaction of `connection` is committed. `detail` holds what JSON can, nothing secret."""
+    """Add an entry, if the transaction of `connection` is committed; without an actor, of the command line.
+
+    `detail` holds what JSON can, nothing secret.
+    """
     await connection.execute(
         insert(audit_log).values(at=now, actor_id=actor_id, action=action, target_id=target_id, detail=detail)
     )

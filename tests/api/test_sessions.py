@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
 from sqlalchemy import func, select
 
-from domain.store.schema import sessions
+from domain.store.schema import audit_log, sessions
+from ops.accounts import SessionsUntold, set_password
+from tests.api.callers import PASSWORD
+
+NEW_PASSWORD = "what the operator typed"
 
 
 async def test_role_changes_leave_neither_rows_nor_fields(callers, stores):
@@ -21,3 +26,46 @@ async def test_role_changes_leave_neither_rows_nor_fields(callers, stores):
     async with stores.engine.connect() as connection:
         assert (await connection.execute(select(func.count()).select_from(sessions))).scalar_one() <= 2
     assert await stores.pipeline.redis.hlen(f"{{a:{UUID(caller.id).hex}}}:account") <= 70
+
+
+async def test_a_password_that_an_operator_sets_ends_every_session(callers, client, other_client, stores):
+    caller = await callers.admin()
+    elsewhere = (await callers.log_in(caller.email)).through(other_client)
+    assert (await elsewhere.get("/api/v1/me")).status_code == 200
+
+    await set_password(stores, email=caller.email.upper(), password=NEW_PASSWORD)
+
+    for session in (caller, elsewhere):
+        assert (await session.get("/api/v1/me")).status_code == 401
+        assert (await session.post("/api/v1/auth/refresh_token", token=session.refresh_token)).status_code == 401
+    answers = [
+        await client.post("/api/v1/admin/auth/login", json={"email": caller.email, "password": password})
+        for password in (PASSWORD, NEW_PASSWORD)
+    ]
+    assert [answer.status_code for answer in answers] == [401, 200]
+    async with stores.engine.connect() as connection:
+        statement = select(audit_log.c.actor_id, audit_log.c.target_id).where(
+            audit_log.c.action == "account.password_set"
+        )
+        assert (await connection.execute(statement)).all() == [(None, UUID(caller.id))]
+
+
+async def test_a_banned_account_with_another_password_stays_banned(callers, client, stores):
+    admin, caller = await callers.admin(), await callers.attendee()
+    await admin.delete(f"/api/v1/admin/users/{caller.id}")
+
+    await set_password(stores, email=caller.email, password=NEW_PASSWORD)
+
+    body = {"email": caller.email, "password": NEW_PASSWORD}
+    assert (await client.post("/api/v1/auth/login", json=body)).status_code == 401
+
+
+async def test_a_password_set_while_redis_is_away_is_told_by_setting_it_again(callers, stores, valkey):
+    caller = await callers.attendee()
+    assert (await caller.get("/api/v1/me")).status_code == 200
+    valkey.stop()
+
+    with pytest.raises(SessionsUntold):
+        await set_password(stores, email=caller.email, password=NEW_PASSWORD)
+
+    assert (await caller.get("/api/v1/me")).status_code == 401

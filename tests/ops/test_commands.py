@@ -71,6 +71,24 @@ def test_an_administrator_is_made_once(operator):
     assert "Traceback" not in again.stderr
 
 
+def test_an_admin_who_forgot_the_password_gets_another(operator):
+    onsale(
+        ["create-admin", "--email", "lost@example.org", "--password-stdin"], operator, stdin="a forgotten password\n"
+    )
+
+    command = ["set-password", "--password-stdin", "--email"]
+    given = onsale([*command, "Lost@Example.org"], operator, stdin="a long enough password\n")
+    weak = onsale([*command, "lost@example.org"], operator, stdin="short\n")
+    unknown = onsale([*command, "nobody@example.org"], operator, stdin="a long enough password\n")
+
+    assert given.returncode == 0, given.stderr
+    assert "lost@example.org has another password" in given.stdout
+    assert (weak.returncode, unknown.returncode) == (1, 1)
+    assert "the password must have" in weak.stderr
+    assert "no account has the address nobody@example.org" in unknown.stderr
+    assert "Traceback" not in weak.stderr + unknown.stderr
+
+
 @pytest.mark.parametrize(
     ("email", "password", "why"),
     [("root@example.org", "short", "characters"), ("no address", "a long enough password", "e-mail")],
@@ -80,8 +98,9 @@ async def test_an_administrator_keeps_the_rules(email, password, why):
         await create_admin(NO_STORES, email=email, password=password)
 
 
-def test_a_password_is_never_taken_from_the_command_line():
-    assert CliRunner().invoke(main, ["create-admin", "--email", "a@example.org", "--password", "x"]).exit_code == 2
+@pytest.mark.parametrize("command", ["create-admin", "set-password"])
+def test_a_password_is_never_taken_from_the_command_line(command):
+    assert CliRunner().invoke(main, [command, "--email", "a@example.org", "--password", "x"]).exit_code == 2
 
 
 def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_after_it(folder):
@@ -96,7 +115,9 @@ def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_afte
     assert not list((folder / "data" / "run").glob("*.sock"))
 
 
-@pytest.mark.parametrize("command", ["up", "migrate", "create-admin", "demo", "audit", "licences", "rotate-keys"])
+@pytest.mark.parametrize(
+    "command", ["up", "migrate", "create-admin", "set-password", "demo", "audit", "licences", "rotate-keys"]
+)
 def test_help_documents_every_command(command):
     overview = CliRunner().invoke(main, ["--help"])
     page = CliRunner().invoke(main, [command, "--help"])
