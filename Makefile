@@ -1,13 +1,13 @@
 # What a developer does here. It needs a Python of 3.11 or newer, make and git; everything else is locked.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint load bench chaos controls lock clean
+.PHONY: help run test fuzz lint lint-api load bench chaos controls lock clean
 
 ONSALE := .venv/bin/onsale
 PYTEST_PROCESSES ?= 2
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 run: ## Start everything, with its own PostgreSQL and Valkey: http://127.0.0.1:8000/
 	@ops/install runtime
@@ -28,6 +28,10 @@ lint: ## Check style, types, who may import whom, and what is dangerous
 	.venv/bin/mypy --strict api worker domain ops loadtests migrations
 	.venv/bin/lint-imports
 	.venv/bin/bandit --quiet --recursive --configfile pyproject.toml api worker domain ops loadtests migrations
+
+lint-api: ## Check the OpenAPI document, and compile a TypeScript client made from it; needs Node.js
+	@ops/install dev
+	@ops/lint-api
 
 load: ## Run the load scenarios and verify the books afterwards
 	@ops/install dev
