@@ -228,7 +228,7 @@ class BoxOffice:
             EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
         """
         event = await self._catalog.change(
-            event_id, changes, expected_version=expected_version, now=await self._now(), admin_id=admin_id
+            event_id, changes, expected_version=expected_version, now=await self._now(event_id), admin_id=admin_id
         )
         self._remember(event.terms)
         return event
@@ -239,7 +239,7 @@ class BoxOffice:
         Raises:
             EventNotFound, EventOver, InventoryUnavailable.
         """
-        event = await self._catalog.cancel(event_id, now=await self._now(), admin_id=admin_id)
+        event = await self._catalog.cancel(event_id, now=await self._now(event_id), admin_id=admin_id)
         self._remember(event.terms)
         self._doorbell.ring_to_clear(event_id)
         return event
@@ -259,17 +259,13 @@ class BoxOffice:
         """
         if not events:
             return []
-        # Asked at once, both are one round trip.
-        now_ms, taken = await asyncio.gather(
-            self._inventory.now_ms(), self._inventory.taken([event.id for event in events])
-        )
         shown = []
-        for event, places in zip(events, taken, strict=True):
-            if places is None and event.cancelled_at is None:
+        for event, places in zip(events, await self._inventory.places([event.id for event in events]), strict=True):
+            if places.taken is None and event.cancelled_at is None:
                 detail = "The inventory is being rebuilt."
                 raise InventoryUnavailable(detail, retry_after_seconds=1)
-            remaining = max(0, event.capacity - (places or 0))
-            shown.append((event, remaining, event.terms.status(now_ms=now_ms, remaining=remaining)))
+            remaining = max(0, event.capacity - (places.taken or 0))
+            shown.append((event, remaining, event.terms.status(now_ms=places.now_ms, remaining=remaining)))
         return shown
 
     async def _reserve(
@@ -394,8 +390,12 @@ class BoxOffice:
         if len(self._terms) > TERMS_CACHED_MAX:
             self._terms.popitem(last=False)
 
-    async def _now(self) -> datetime:
-        return from_ms(await self._inventory.now_ms())
+    async def _now(self, event_id: UUID | None = None) -> datetime:
+        """Redis' clock; of an event, its own time, which does not go back when that clock is set back."""
+        if event_id is None:
+            return from_ms(await self._inventory.now_ms())
+        (places,) = await self._inventory.places([event_id])
+        return from_ms(places.now_ms)
 
 
 def _replay(earlier: Booking, new: NewBooking) -> Reservation:

@@ -90,12 +90,16 @@ class Counted(Struct, frozen=True):
 
 
 class CounterBooks(Struct, frozen=True):
-    """An event's counters in Redis, page by page; `terms` and `size` are None when it has none."""
+    """An event's counters in Redis, page by page; `terms` and `size` are None when it has none.
+
+    `ahead_ms` is more than 0 while Redis' clock is behind the last time that the event has seen.
+    """
 
     terms: str | None
     size: int | None
     mends: int
     pages: list[Counted]
+    ahead_ms: int
 
 
 class StoredBooks(Struct, frozen=True):
@@ -139,15 +143,30 @@ def moves(unpersisted: Iterable[Booking], stored: StoredBooks) -> list[Move]:
     return [_move(booking, stored.moving.get(booking.id)) for booking in newest.values()]
 
 
-def differences(counters: CounterBooks, unpersisted: Iterable[Booking], stored: StoredBooks) -> list[Difference]:
-    """What is wrong with an event's books, or seems to be: only what two readings agree on is."""
+def differences(
+    counters: CounterBooks, unpersisted: Iterable[Booking], stored: StoredBooks, *, until_ms: int
+) -> list[Difference]:
+    """What is wrong with an event's books, or seems to be: only what two readings agree on is.
+
+    `until_ms` is Redis' clock after everything was read. While the clock is behind moments that the books know,
+    counters are not compared: which changes they contain cannot be told.
+    """
     if counters.terms is None:
         return [Difference(stored.event_id, Fault.UNINSTALLED, "terms", 0, 1)]
     found = list(_stored_differences(stored))
     if counters.terms != stored.terms or counters.size != stored.capacity:
         found.append(Difference(stored.event_id, Fault.TERMS_DIFFER, "terms", counters.size or 0, stored.capacity))
-    found += _counter_differences(counters, moves(unpersisted, stored), stored)
+    moving = moves(unpersisted, stored)
+    if not clock_is_behind(counters, moving, until_ms=until_ms):
+        found += _counter_differences(counters, moving, stored)
     return found
+
+
+def clock_is_behind(counters: CounterBooks, moving: Iterable[Move], *, until_ms: int) -> bool:
+    """Whether Redis' clock was set back: something happened later than when the last of these was read."""
+    if counters.ahead_ms > 0 or any(page.at_ms > until_ms for page in counters.pages):
+        return True
+    return any(move.from_ms > until_ms or (move.until_ms or 0) > until_ms for move in moving)
 
 
 def _counter_differences(counters: CounterBooks, moving: list[Move], stored: StoredBooks) -> Iterable[Difference]:

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
+from domain.clocks import step_ms
 from domain.events import from_ms
 from domain.partitions import partition_of_event
 from domain.portions import portions
@@ -56,10 +57,15 @@ AT_ONE_GO = Pace()
 
 
 class Reading(Struct, frozen=True):
-    """What seems wrong with one event, and what a repair must find unchanged."""
+    """What seems wrong with one event, what a repair must find unchanged, and Redis' clock after it was read."""
 
     counters: CounterBooks
     differences: list[Difference]
+    until_ms: int
+
+
+NOTHING_READ = Reading(CounterBooks(None, None, 0, [], 0), [], 0)
+"""What a repair goes by that does not depend on counters."""
 
 
 class Outcome(Struct, frozen=True):
@@ -127,16 +133,25 @@ async def _nowhere(_: UUID | None) -> None:
 
 
 async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
-    """Compare the books of these events; what two readings agree on is repaired, or with `fix` off only told."""
+    """Compare the books of these events; what two readings agree on is repaired, or with `fix` off only told.
+
+    Nothing is repaired when Redis' clock was set meanwhile: the moments that changes carry do not say then what a
+    counter contains.
+    """
+    began = await stores.inventory.moment()
     first = await _read(stores, event_ids)
     suspects = [event_id for event_id, reading in first.items() if reading.differences]
     if not suspects:
         return []
     await asyncio.sleep(SECOND_READING_S)
     outcomes: list[Outcome] = []
-    for event_id, second in (await _read(stores, suspects)).items():
+    again = await _read(stores, suspects)
+    if step := step_ms(began, await stores.inventory.moment()):
+        log.warning("redis_clock_stepped", by_ms=step)
+        return []
+    for event_id, second in again.items():
         agreed = confirmed(first[event_id].differences, second.differences)
-        outcomes += await _repair_event(stores, agreed, mends=second.counters.mends, fix=fix)
+        outcomes += await _repair_event(stores, agreed, second, fix=fix)
     return outcomes
 
 
@@ -148,8 +163,13 @@ async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading
     stored = await stores.books.stored(
         event_ids, since_ms=since_ms, unpersisted=[booking.id for booking in unpersisted]
     )
+    until_ms = await stores.inventory.now_ms()
     return {
-        event_id: Reading(counters[event_id], differences(counters[event_id], unpersisted, stored[event_id]))
+        event_id: Reading(
+            counters[event_id],
+            differences(counters[event_id], unpersisted, stored[event_id], until_ms=until_ms),
+            until_ms,
+        )
         for event_id in event_ids
         if event_id in stored
     }
@@ -162,8 +182,8 @@ async def _unpersisted(stores: Stores, partitions: set[int]) -> list[Booking]:
     return bookings
 
 
-async def _repair_event(stores: Stores, agreed: Sequence[Difference], *, mends: int, fix: bool) -> list[Outcome]:
-    outcomes = []
+async def _repair_event(stores: Stores, agreed: Sequence[Difference], read: Reading, *, fix: bool) -> list[Outcome]:
+    outcomes, mends = [], read.counters.mends
     for difference in agreed:
         log.error(
             "drift",
@@ -174,7 +194,7 @@ async def _repair_event(stores: Stores, agreed: Sequence[Difference], *, mends: 
             expected=difference.expected,
             repair=difference.repair if fix else None,
         )
-        repaired = fix and await _repair(stores, difference, mends=mends)
+        repaired = fix and await _repair(stores, difference, mends=mends, read_ms=read.until_ms)
         mends += repaired and difference.repair is Repair.MEND_COUNTER
         if fix:
             await _record(stores, difference, done=repaired)
@@ -182,11 +202,11 @@ async def _repair_event(stores: Stores, agreed: Sequence[Difference], *, mends: 
     return outcomes
 
 
-async def _repair(stores: Stores, difference: Difference, *, mends: int) -> bool:
+async def _repair(stores: Stores, difference: Difference, *, mends: int, read_ms: int) -> bool:
     """Do what the difference calls for; False when somebody else was faster or it cannot be done."""
     match difference.repair:
         case Repair.MEND_COUNTER:
-            return await stores.books.mend(difference, mends=mends)
+            return await stores.books.mend(difference, mends=mends, read_ms=read_ms)
         case Repair.REINSTALL_TERMS:
             return await _renew_terms(stores, difference.event_id)
         case Repair.RECOUNT_POOL | Repair.RESIZE_POOL:
@@ -238,7 +258,7 @@ async def _relist(stores: Stores, orphans: Sequence[UUID], *, fix: bool) -> list
         if record is None:
             continue
         difference = Difference(record.event_id, Fault.ORPHAN_RECORD, str(booking_id), record.quantity, 0)
-        outcomes += await _repair_event(stores, [difference], mends=0, fix=fix)
+        outcomes += await _repair_event(stores, [difference], NOTHING_READ, fix=fix)
     return outcomes
 
 

@@ -104,6 +104,11 @@ def valkey() -> Iterator[EmbeddedValkey]:
 @pytest.fixture(scope="session")
 def settings(database_url: str, valkey: EmbeddedValkey) -> Settings:
     """Settings that lead to this process' servers; the environment has no part in them."""
+    return settings_on(database_url, valkey)
+
+
+def settings_on(database_url: str, valkey: EmbeddedValkey) -> Settings:
+    """Settings that lead to these servers."""
     return Settings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(valkey.url(INVENTORY_DATABASE)),

@@ -6,8 +6,7 @@
 -- ARGV  session_id, token_epoch, interval_us (0: no limit), period_us, fingerprint, key_ms
 -- RETURN {'admitted', remaining, reset_ms}, {'mismatch', remaining, reset_ms},
 --        {'limited', retry_ms, reset_ms}, {'revoked'}, {'unknown', now_ms}, {'fenced'}
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
+local now_us = redis_us()
 
 local account = redis.call('HMGET', KEYS[1], 'epoch', 'token_epoch', 'session:' .. ARGV[1])
 if account[1] and tonumber(account[1]) > tonumber(EPOCH) then return {'fenced'} end
@@ -19,7 +18,10 @@ if not account[3] or tonumber(ARGV[2]) > tonumber(account[2]) then return unknow
 local interval_us, period_us = tonumber(ARGV[3]), tonumber(ARGV[4])
 local remaining, reset_ms = 0, 0
 if interval_us > 0 then
-  local arrival_us = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), now_us) + interval_us
+  local last_us = tonumber(redis.call('GET', KEYS[2]) or '0')
+  -- Further ahead than requests ever get: the clock was set back since, and what was counted before is void.
+  if last_us > now_us + period_us then last_us = 0 end
+  local arrival_us = math.max(last_us, now_us) + interval_us
   reset_ms = math.ceil((arrival_us - now_us) / 1000)
   if arrival_us - period_us > now_us then
     return {'limited', math.ceil((arrival_us - period_us - now_us) / 1000), reset_ms - math.floor(interval_us / 1000)}

@@ -39,7 +39,13 @@ COUNTERS_PER_PAGE = 1_000
 """Counters one script call reads: well under a millisecond of Redis' time."""
 
 COUNTER_PREFIXES = (b"pool:", USER_PREFIX.encode())
-"""What the names of counters begin with; beside them stand the terms in force, sizes, and a count of mends."""
+"""What the names of counters begin with.
+
+Beside them stand the terms in force, sizes, a count of mends, and the last time that the event has seen.
+"""
+
+MEND_AGE_MS_MAX = 10_000
+"""How old the readings may be that a counter is mended by: a pass with many repairs takes seconds, not more."""
 
 RECORDS_PER_SCAN = 1_000
 RECORD_PREFIX = b":booking:"
@@ -68,6 +74,7 @@ class Books:
         keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
         pages: list[Counted] = []
         facts: dict[str, str] = {}
+        ahead_ms = 0
         cursor = b"0"
         while True:
             answer = await self._scripts.call("count", keys, [cursor, COUNTERS_PER_PAGE])
@@ -78,11 +85,13 @@ class Books:
                 else:
                     facts[name.decode()] = value.decode()
             pages.append(Counted(int(answer[1]), taken))
+            ahead_ms = max(ahead_ms, int(answer[4]))
             cursor = answer[2]
             if cursor == b"0":
                 break
         size = facts.get(f"size:{POOL_MAIN}")
-        return CounterBooks(facts.get("terms"), int(size) if size else None, int(facts.get("mends", 0)), pages)
+        mends = int(facts.get("mends", 0))
+        return CounterBooks(facts.get("terms"), int(size) if size else None, mends, pages, ahead_ms)
 
     async def stored(
         self, event_ids: Sequence[UUID], *, since_ms: int, unpersisted: Sequence[UUID]
@@ -98,10 +107,14 @@ class Books:
             )
             return {row[0]: StoredBooks(*row, held[row[0]], moving[row[0]]) for row in rows}
 
-    async def mend(self, difference: Difference, *, mends: int) -> bool:
-        """Move a counter by its drift (mend.lua); False when somebody else mended it first."""
+    async def mend(self, difference: Difference, *, mends: int, read_ms: int) -> bool:
+        """Move a counter by its drift (mend.lua), as it was read before `read_ms` on Redis' clock.
+
+        False when somebody else mended it first, or when that clock was set since.
+        """
         keys = [epoch_key(partition_of_event(difference.event_id)), counters_key(difference.event_id)]
-        answer = await self._scripts.call("mend", keys, [difference.subject, -difference.drift, mends])
+        args = [difference.subject, -difference.drift, mends, read_ms, MEND_AGE_MS_MAX]
+        answer = await self._scripts.call("mend", keys, args)
         return bool(answer[0] == b"mended")
 
     async def recount_pool(self, event_id: UUID) -> bool:

@@ -3,8 +3,10 @@
 --
 -- KEYS  epoch, counters
 -- ARGV  cursor, page_size
--- RETURN {'counted', now_ms, next_cursor, {field, value…}}, {'fenced'}
+-- RETURN {'counted', at_ms (in the event's time), next_cursor, {field, value…}, ahead_ms (of that time: more than 0
+--        while Redis' clock is behind where it was)}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 local page = redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
-local time = redis.call('TIME')
-return {'counted', time[1] * 1000 + math.floor(time[2] / 1000), page[1], page[2]}
+local now_ms = redis_ms()
+local at_ms = no_earlier(now_ms, redis.call('HGET', KEYS[2], 'clock'))
+return {'counted', at_ms, page[1], page[2], at_ms - now_ms}

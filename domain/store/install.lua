@@ -18,5 +18,4 @@ for i = FIRST_POOL, #ARGV, 2 do
   redis.call('HSET', KEYS[2], 'size:' .. ARGV[i], ARGV[i + 1])
 end
 redis.call('HSET', KEYS[2], 'terms', ARGV[1])
-local time = redis.call('TIME')
-return {'installed', time[1] * 1000 + math.floor(time[2] / 1000)}
+return {'installed', redis_ms()}

@@ -8,6 +8,7 @@ Fails closed: without Redis, or outside its epoch, nothing is reserved and nothi
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from msgspec import Struct, to_builtins
 from msgspec.msgpack import Decoder
 
 from domain.bookings import Booking, BookingStatus, NewBooking
+from domain.clocks import Moment
 from domain.events import POOL_MAIN, Deadline, Terms, from_ms, to_ms
 from domain.partitions import PARTITIONS, partition_of_event
 from domain.refusals import (
@@ -43,7 +45,7 @@ from domain.store.key_names import (
 )
 from domain.store.pipeline import RETRY_AFTER_SECONDS
 from domain.store.records import read_fields, read_record, read_values
-from domain.store.scripts import Answered, Command
+from domain.store.scripts import Answered, Command, no_earlier
 from domain.unpersisted import Unpersisted
 
 if TYPE_CHECKING:
@@ -134,10 +136,17 @@ class Turn(Struct, frozen=True):
 
 
 class Pulse(Struct, frozen=True):
-    """What waits in a partition."""
+    """What waits in a partition. An age below 0 says that Redis' clock was set back since."""
 
     unpersisted_count: int
     oldest_age_ms: int
+
+
+class Places(Struct, frozen=True):
+    """What is taken of an event, None where there is no inventory, and the time that its sale goes by."""
+
+    taken: int | None
+    now_ms: int
 
 
 class Inventory:
@@ -319,14 +328,28 @@ class Inventory:
 
     async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
         """Places taken per event, pending ones included; None where there is no inventory."""
+        return [place.taken for place in await self.places(event_ids)]
+
+    async def places(self, event_ids: Sequence[UUID]) -> list[Places]:
+        """What is taken of each event, and its time: Redis' clock, but never before what the event has seen."""
         # Asked at once, they share a round trip; one awaited after the other, each would have its own.
-        asked = (self._pipeline.call("HGET", counters_key(event_id), POOL_MAIN) for event_id in event_ids)
-        return [None if answer is None else int(answer) for answer in await asyncio.gather(*asked)]
+        asked = (self._pipeline.call("HMGET", counters_key(event_id), POOL_MAIN, "clock") for event_id in event_ids)
+        now_ms, *answers = await asyncio.gather(self.now_ms(), *asked)
+        return [
+            Places(None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0)))
+            for taken, clock in answers
+        ]
 
     async def now_ms(self) -> int:
-        """Redis' clock, the one that sales go by, in milliseconds since 1970."""
+        """Redis' clock in milliseconds since 1970. It may be set back; an event's time is not, see `places`."""
         seconds, microseconds = await self._pipeline.call("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def moment(self) -> Moment:
+        """Redis' clock, and this process' monotonic one before and after it was read."""
+        sent_s = time.monotonic()
+        at_ms = await self.now_ms()
+        return Moment(at_ms, sent_s, time.monotonic())
 
     async def unpersisted(self, partition: int, *, limit: int) -> list[Unpersisted]:
         """A batch: the oldest unpersisted bookings of a partition with their records."""
@@ -396,17 +419,14 @@ class Inventory:
         return [answer for answer in answers if isinstance(answer, Pulse)]
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
-        """Whether `holder` may persist this partition now. For economy only: two holders do no harm."""
-        key = lease_key(partition)
-        if await self._pipeline.call("SET", key, holder, "NX", "PX", lease_ms):
-            return True
-        if await self._pipeline.call("GET", key) != holder.encode():
-            return False
-        return bool(await self._pipeline.call("PEXPIRE", key, lease_ms))
+        """Whether `holder` may persist this partition now (lease.lua). For economy only: two holders do no harm."""
+        answer = await self._scripts.call("lease", [epoch_key(partition), lease_key(partition)], [holder, lease_ms])
+        return bool(answer[0] == b"taken")
 
     async def leave_lease(self, partition: int, *, holder: str) -> None:
         """Let the next one in at once."""
-        if await self._pipeline.call("GET", lease_key(partition)) == holder.encode():
+        value = await self._pipeline.call("GET", lease_key(partition)) or b""
+        if value.rpartition(b" ")[0] == holder.encode():
             await self._pipeline.call("DEL", lease_key(partition))
 
     async def _read(self, booking_ids: Sequence[UUID]) -> list[Booking]:

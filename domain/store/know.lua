@@ -14,14 +14,13 @@ local FIELDS_MAX = 64
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'token_epoch', 'forgot_ms')
 if known[1] and tonumber(known[1]) > tonumber(EPOCH) then return {'fenced'} end
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_ms = redis_ms()
 local read_ms, forgot_ms = tonumber(ARGV[3]), tonumber(known[3] or '0')
 -- A time of forgetting that is still to come is one of a clock that was set back since.
 local forgotten = read_ms <= forgot_ms and forgot_ms <= now_ms
-if read_ms > 0 and (forgotten or now_ms - read_ms > tonumber(ARGV[4])) then
-  return {'expired', now_ms}
-end
+-- An age below 0 too: nobody knows how long ago that was.
+local age_ms = now_ms - read_ms
+if read_ms > 0 and (forgotten or age_ms < 0 or age_ms > tonumber(ARGV[4])) then return {'expired', now_ms} end
 
 if redis.call('HLEN', KEYS[1]) > FIELDS_MAX then
   redis.call('DEL', KEYS[1])

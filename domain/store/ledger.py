@@ -89,6 +89,8 @@ _TAKE_REBUILD_LEASE = text(
     VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
     ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, until = excluded.until
     WHERE lease.holder = excluded.holder OR lease.until < clock_timestamp()
+        -- Longer than any is taken for: the clock was set back since.
+        OR lease.until > clock_timestamp() + make_interval(secs => :seconds)
     RETURNING one
     """
 ).bindparams(bindparam("holder", type_=Uuid))

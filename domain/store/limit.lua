@@ -4,11 +4,13 @@
 -- KEYS  limit
 -- ARGV  interval_us, period_us
 -- RETURN {'admitted', remaining, reset_ms}, {'limited', retry_ms, reset_ms}
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
+local now_us = redis_us()
 local interval_us, period_us = tonumber(ARGV[1]), tonumber(ARGV[2])
 
-local arrival_us = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now_us) + interval_us
+local last_us = tonumber(redis.call('GET', KEYS[1]) or '0')
+-- Further ahead than requests ever get: the clock was set back since, and what was counted before is void.
+if last_us > now_us + period_us then last_us = 0 end
+local arrival_us = math.max(last_us, now_us) + interval_us
 local reset_ms = math.ceil((arrival_us - now_us) / 1000)
 if arrival_us - period_us > now_us then
   return {'limited', math.ceil((arrival_us - period_us - now_us) / 1000), reset_ms - math.floor(interval_us / 1000)}

@@ -9,5 +9,4 @@ if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection:
 local record = redis.call('HMGET', KEYS[2], 'epoch', 'event', 'user', 'quantity', 'status', 'version', 'created_ms',
   'confirmed_ms', 'cancelled_ms', 'reason')
 if record[1] == EPOCH then return {'known', record} end
-local time = redis.call('TIME')
-return {'unknown', time[1] * 1000 + math.floor(time[2] / 1000)}
+return {'unknown', redis_ms()}

@@ -3,10 +3,8 @@
 --
 -- KEYS  epoch, unpersisted
 -- ARGV  none
--- RETURN {'beating', unpersisted_count, oldest_age_ms}, {'fenced'}
+-- RETURN {'beating', unpersisted_count, oldest_age_ms (below 0: the clock was set back since)}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if not oldest[2] then return {'beating', 0, 0} end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-return {'beating', redis.call('ZCARD', KEYS[2]), now_ms - tonumber(oldest[2])}
+return {'beating', redis.call('ZCARD', KEYS[2]), redis_ms() - tonumber(oldest[2])}

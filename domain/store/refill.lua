@@ -1,5 +1,6 @@
 #!lua
--- Replace an event's counters with what PostgreSQL says is taken, in chunks, while nothing is sold.
+-- Replace an event's counters with what PostgreSQL says is taken, in chunks, while nothing is sold. The last time
+-- that the event has seen stays.
 -- A rebuilder whose epoch is over changes nothing.
 --
 -- KEYS  epoch, counters
@@ -8,6 +9,10 @@
 local FIRST_FIELD = 2
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
-if ARGV[1] == 'first' then redis.call('DEL', KEYS[2]) end
+if ARGV[1] == 'first' then
+  local clock = redis.call('HGET', KEYS[2], 'clock')
+  redis.call('DEL', KEYS[2])
+  if clock then redis.call('HSET', KEYS[2], 'clock', clock) end
+end
 redis.call('HSET', KEYS[2], unpack(ARGV, FIRST_FIELD))
 return {'refilled'}

@@ -9,20 +9,25 @@
 --        {'late'}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
-local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims')
+local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims', 'created_ms')
 if record[1] ~= EPOCH then return {'unknown'} end
 local holds = record[2] == 'pending' or record[2] == 'confirmed'
 if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end -- protection: release_once
 if ARGV[4] ~= '' and ARGV[4] ~= record[3] then return {'changed'} end
-if ARGV[5] ~= '' and ARGV[5] ~= redis.call('HGET', KEYS[2], 'terms') then return {'stale'} end
+local event = redis.call('HMGET', KEYS[2], 'terms', 'clock')
+if ARGV[5] ~= '' and ARGV[5] ~= event[1] then return {'stale'} end
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-if ARGV[6] ~= '0' and now_ms >= tonumber(ARGV[6]) then return {'late'} end
+local now_ms = no_earlier(no_earlier(redis_ms(), event[2]), record[5])
+if ARGV[6] ~= '0' and now_ms >= tonumber(ARGV[6]) then
+  -- Once seen to be too late it stays too late.
+  if tonumber(event[2] or 0) < tonumber(ARGV[6]) then redis.call('HSET', KEYS[2], 'clock', now_ms) end
+  return {'late'}
+end
 
 for counter, quantity in string.gmatch(record[4], '(%S+)=(%d+)') do
   redis.call('HINCRBY', KEYS[2], counter, -tonumber(quantity))
 end
+redis.call('HSET', KEYS[2], 'clock', now_ms)
 redis.call('HSET', KEYS[3], 'status', ARGV[2], 'version', record[3] + 1)
 if ARGV[2] == 'cancelled' then redis.call('HSET', KEYS[3], 'cancelled_ms', now_ms) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], 'reason', ARGV[3]) end

@@ -7,7 +7,6 @@
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 if redis.call('HGET', KEYS[2], 'epoch') ~= EPOCH or redis.call('PTTL', KEYS[2]) ~= -1
   or redis.call('ZSCORE', KEYS[3], ARGV[1]) then return {'listed'} end
-local time = redis.call('TIME')
-redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+redis.call('ZADD', KEYS[3], redis_ms(), ARGV[1])
 redis.call('SADD', KEYS[4], ARGV[1])
 return {'relisted'}

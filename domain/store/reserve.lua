@@ -1,6 +1,6 @@
 #!lua
 -- Take every claim of a booking or none, and list the booking as unpersisted.
--- Safe to repeat: a booking that is known is answered, not made again.
+-- Safe to repeat: a booking that is known is answered, not made again. A sale once seen closed stays closed.
 --
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
 -- ARGV  terms_token, opens_ms, closes_ms, lookup ('fresh': an account the event has seen is sent to
@@ -10,7 +10,6 @@
 --        {'closed', now_ms}, {'short', claim_index, remaining, now_ms}, {'lagging'},
 --        {'uninstalled'}, {'fenced'}
 local FIRST_CLAIM = 12
-
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 
 local known = redis.call('HMGET', KEYS[3], 'epoch', 'event', 'quantity')
@@ -19,35 +18,38 @@ if known[1] == EPOCH then
   return {'known', redis.call('HGETALL', KEYS[3])}
 end
 
-local names = {'terms'}
+local names = {'terms', 'clock'}
 for i = FIRST_CLAIM, #ARGV, 3 do names[#names + 1] = ARGV[i] end
 local taken = redis.call('HMGET', KEYS[2], unpack(names))
 if not taken[1] then return {'uninstalled'} end
 if taken[1] ~= ARGV[1] then return {'stale'} end
-if ARGV[4] == 'fresh' and taken[2] then return {'lookup'} end -- protection: lookup
+if ARGV[4] == 'fresh' and taken[3] then return {'lookup'} end -- protection: lookup
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-if now_ms < tonumber(ARGV[2]) or now_ms >= tonumber(ARGV[3]) then return {'closed', now_ms} end
+local time, seen_ms, closes_ms = redis.call('TIME'), tonumber(taken[2] or 0), tonumber(ARGV[3])
+local clock_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_ms = seen_ms > clock_ms and seen_ms - clock_ms <= HELD_MS_MAX and seen_ms or clock_ms
+if now_ms >= closes_ms and seen_ms < closes_ms then redis.call('HSET', KEYS[2], 'clock', now_ms) end
+if now_ms < tonumber(ARGV[2]) or now_ms >= closes_ms then return {'closed', now_ms} end
 
 for i = FIRST_CLAIM, #ARGV, 3 do
   local index = (i - FIRST_CLAIM) / 3
-  local remaining = tonumber(ARGV[i + 2]) - tonumber(taken[index + 2] or '0')
+  local remaining = tonumber(ARGV[i + 2]) - tonumber(taken[index + 3] or '0')
   local enough = remaining >= tonumber(ARGV[i + 1])
   if not enough then return {'short', index, remaining, now_ms} end -- protection: size_check
 end
 
 if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[9]) then return {'lagging'} end
 local oldest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
-if oldest[2] and now_ms - tonumber(oldest[2]) > tonumber(ARGV[10]) then return {'lagging'} end
+if oldest[2] and clock_ms - tonumber(oldest[2]) > tonumber(ARGV[10]) then return {'lagging'} end
 
 local claims, sums = {}, {}
 for i = FIRST_CLAIM, #ARGV, 3 do
   local index = (i - FIRST_CLAIM) / 3
   claims[index + 1] = ARGV[i] .. '=' .. ARGV[i + 1]
   sums[2 * index + 1] = ARGV[i]
-  sums[2 * index + 2] = (taken[index + 2] or 0) + ARGV[i + 1]
+  sums[2 * index + 2] = (taken[index + 3] or 0) + ARGV[i + 1]
 end
+if now_ms ~= seen_ms then sums[#sums + 1], sums[#sums + 2] = 'clock', now_ms end
 redis.call('HSET', KEYS[2], unpack(sums))
 if known[1] then redis.call('DEL', KEYS[3]) end
 redis.call('HSET', KEYS[3], 'epoch', EPOCH, 'event', ARGV[6], 'user', ARGV[7], 'quantity', ARGV[8],

@@ -11,9 +11,9 @@ local FIRST_FIELD = 4
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 if redis.call('HGET', KEYS[2], 'epoch') == EPOCH then return {'known'} end
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-if now_ms - tonumber(ARGV[1]) > tonumber(ARGV[2]) then return {'expired'} end
+-- Below 0, the clock was set back since: nobody knows how long ago that was.
+local age_ms = redis_ms() - tonumber(ARGV[1])
+if age_ms < 0 or age_ms > tonumber(ARGV[2]) then return {'expired'} end
 
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'epoch', EPOCH)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FENCED = b"fenced"
 """The word with which every script answers outside its epoch."""
 
+FRUGAL, NO_WRITES = "allow-oom", "no-writes"
+"""Flags of a script: it also runs when Redis' memory is full, it writes nothing."""
+
 APART = "CROSSSLOT"
 """How a node of a cluster begins its refusal of keys that need not be on one node."""
 
@@ -46,6 +49,7 @@ FENCED_SCRIPTS = (
     "admit",
     "limit",
     "know",
+    "lease",
     "pulse",
 )
 """The scripts of an epoch, loaded in this order when its rebuild is complete.
@@ -64,6 +68,42 @@ REBUILD_SCRIPTS = ("open", "refill")
 """Run by their text while an epoch is being built; never loaded."""
 
 
+HELD_MS_MAX = 7_200_000
+"""How far the time an event has seen may be ahead of Redis' clock and still count.
+
+A clock that is set back by less, such as one that ran ahead by an hour, lets no event's time go back. From further
+ahead only a clock comes that was wrong by more: to wait for it would keep events closed for as long.
+"""
+
+_CLOCK = {
+    "HELD_MS_MAX": f"local HELD_MS_MAX = {HELD_MS_MAX}\n",
+    "redis_us": """
+local function redis_us()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+""",
+    "redis_ms": """
+local function redis_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+""",
+    "no_earlier": f"""
+local function no_earlier(now_ms, seen_ms)
+  seen_ms = tonumber(seen_ms)
+  if seen_ms and seen_ms > now_ms and seen_ms - now_ms <= {HELD_MS_MAX} then return seen_ms end
+  return now_ms
+end
+""",
+}
+"""How scripts tell the time; a script begins with those of these that it calls.
+
+`no_earlier` is a time that does not go back when Redis' clock is set back: the later of the clock and the last time
+that an event has seen, which stands in the field `clock` of its counters. reserve.lua has it in its own words: there
+a call would be felt.
+"""
+
 _JOINED = """
 local function first(KEYS, ARGV)
 {first}
@@ -79,6 +119,11 @@ if answer[1] ~= 'admitted' then return {{answer}} end
 return {{answer, second({{unpack(KEYS, keys + 1)}}, {{unpack(ARGV, args + 3)}})}}
 """
 """How many keys and arguments are the first one's, then these, then the second one's."""
+
+
+def no_earlier(now_ms: int, seen_ms: int) -> int:
+    """`no_earlier` of the scripts, for who reads the field `clock` past them."""
+    return seen_ms if 0 < seen_ms - now_ms <= HELD_MS_MAX else now_ms
 
 
 class KeysApart(Exception):
@@ -106,9 +151,13 @@ def source(name: str, epoch: int) -> str:
     first, _, second = name.partition("+")
     shebang, body = _read(first)
     if second:
-        # What follows writes, or not, by its own flags; what goes first writes.
-        body = _JOINED.format(first=body, second=_read(second)[1])
-    return unguarded(f"{shebang}\nlocal EPOCH = '{epoch}'\n{body}")
+        shebang_of_second, body_of_second = _read(second)
+        body = _JOINED.format(first=body, second=body_of_second)
+        # Both run with a full memory, or none: what goes first writes, so `no-writes` is no flag of both.
+        if FRUGAL not in shebang_of_second and NO_WRITES not in shebang_of_second:
+            shebang = "#!lua"
+    clock = "".join(text for name, text in _CLOCK.items() if name in body)
+    return unguarded(f"{shebang}\nlocal EPOCH = '{epoch}'\n{clock}{body}")
 
 
 def _read(name: str) -> tuple[str, str]:

@@ -1,0 +1,68 @@
+"""A Valkey whose clock can be set, beside the PostgreSQL of all tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.chaos.clocks import Clock, library
+from ops.valkey import EmbeddedValkey
+from tests.conftest import settings_on
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from domain.settings import Settings
+
+CLOSE_MS = 5_000
+"""A clock is off by what was asked for when it is off by that within this."""
+
+
+class SettableValkey(EmbeddedValkey):
+    """Goes by `clock`."""
+
+    clock: Clock
+
+    def variables(self) -> dict[str, str]:
+        return super().variables() | self.clock.variables
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[SettableValkey]:
+    """A Valkey of this process alone; its clock is set by `redis_clock`."""
+    if library() is None:
+        pytest.skip("libfaketime is not made for this machine")
+    folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
+    server = SettableValkey(folder, durable=False)
+    server.clock = Clock(folder / "clock")
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, valkey: SettableValkey) -> Settings:
+    """Made anew: what all tests share must not lead to this Valkey."""
+    return settings_on(database_url, valkey)
+
+
+@pytest.fixture
+async def set_redis_clock(clean, valkey):
+    """Sets Redis' clock so many seconds ahead of the machine's, and returns when Redis goes by it."""
+
+    async def set_clock(seconds):
+        valkey.clock.set(seconds)
+        await eventually(
+            clean.inventory.now_ms,
+            is_so=lambda now_ms: abs(now_ms - 1000 * (time.time() + seconds)) < CLOSE_MS,
+        )
+
+    yield set_clock
+    await set_clock(0)
