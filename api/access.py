@@ -32,6 +32,9 @@ ADMINS = frozenset({Role.ADMIN})
 EVERYBODY = frozenset(Role)
 """Whoever has an account."""
 
+DEFAULT = "default"
+"""The limit of what has none of its own."""
+
 UNLIMITED = "unlimited"
 """For what machines ask all the time, and what must answer while Redis is away."""
 
@@ -58,14 +61,14 @@ class Access(Struct, frozen=True, kw_only=True):
     refuses: tuple[type[Refusal], ...] = ()
 
 
-OPTIONS_ACCESS = Access(roles=ANYONE, limit="default")
+OPTIONS_ACCESS = Access(roles=ANYONE, limit=DEFAULT)
 """The framework answers OPTIONS for every path by itself."""
 
 
 def access(  # noqa: PLR0913  (what there is to declare)
     roles: frozenset[Role],
     *,
-    limit: str = "default",
+    limit: str = DEFAULT,
     limit_address: str | None = None,
     token: TokenKind = TokenKind.ACCESS,
     per_session: bool = False,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from litestar._openapi.schema_generation import SchemaCreator
     from litestar.dto.data_structures import DTOFieldDefinition
+    from litestar.handlers import BaseRouteHandler
     from litestar.openapi.spec import Reference, Schema
     from litestar.types import Scope
     from litestar.typing import FieldDefinition
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="Body")
 
 JSON_MEDIA_TYPE = "application/json"
+
+DECODED = "decoded_body"
+"""Where in a request's scope its body stands once it was decoded, for whoever decodes it next."""
 
 BODY_BYTES_MAX = 65_536
 """The largest body has a description of 10 000 characters, each of at most six bytes as JSON escapes it."""
@@ -105,11 +109,32 @@ class JsonBody(AbstractDTO[Model]):
         del field_definition
         return False
 
+    @classmethod
+    def takes_body(cls, handler: BaseRouteHandler) -> bool:
+        """Whether a route has a body."""
+        return handler.handler_id in cls._decoders
+
+    @classmethod
+    def decode_early(cls, handler: BaseRouteHandler, scope: Scope, body: bytes) -> None:
+        """Decode a route's body before the framework asks for it.
+
+        Raises:
+            UnsupportedMediaType, MalformedBody, Invalid.
+        """
+        check_media_type(scope)
+        if not body:
+            detail = "A body in JSON is needed."
+            raise MalformedBody(detail)
+        decoder: msgspec.json.Decoder[Body] = cls._decoders[handler.handler_id]
+        scope[DECODED] = decode(body, decoder)  # type: ignore[literal-required]  # a key of ours
+
     def decode_bytes(self, value: bytes) -> Body:
         """A route's body."""
-        check_media_type(self.asgi_connection.scope)
-        decoder: msgspec.json.Decoder[Body] = self._decoders[self.asgi_connection.route_handler.handler_id]
-        return decode(value, decoder)
+        scope, handler = self.asgi_connection.scope, self.asgi_connection.route_handler
+        if DECODED not in scope:
+            self.decode_early(handler, scope, value)
+        decoded: Body = scope.pop(DECODED)  # type: ignore[misc]  # a key of ours
+        return decoded
 
 
 def check_media_type(scope: Scope) -> None:

@@ -2,20 +2,26 @@
 
 One middleware, because each costs time: session and limit are one question to Redis, and what a lane does for whom
 that admits goes with it.
+
+A request whose body is refused uses up the default limit and not the one of its route: who mistypes a form may
+send it again, and yet nobody may send what is refused without end.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from msgspec import structs
 
-from api.access import OPTIONS_ACCESS, UNLIMITED, Access, declared_access
+from api.access import DEFAULT, OPTIONS_ACCESS, UNLIMITED, Access, declared_access
+from api.bodies import JsonBody
 from api.fields import fields
 from api.guards import check_role
-from api.lane import Call, read_order, refusing, send_answer
+from api.lane import Call, read_body, read_order, refusing, send_answer
 from api.options import answer_options
 from api.process import STATE
 from domain.refusals import Invalid, Refusal, Unauthenticated
@@ -23,6 +29,7 @@ from domain.store.admission import UNCOUNTED, Admitted, Ask
 from domain.tokens import unauthenticated
 
 if TYPE_CHECKING:
+    from litestar.exceptions import HTTPException
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
     from api.envelope import Reply
@@ -59,7 +66,7 @@ class Door:
                 if await visit.take(visit.declared.lane, receive, send):
                     return
             elif visit.declared.limit != UNLIMITED:
-                await visit.admit()
+                receive = await visit.admit(receive)
             if scope["method"] == "OPTIONS":
                 await answer_options(scope, send)
                 return
@@ -95,12 +102,18 @@ class Visit:
         """The request, admitted and of somebody whose role may make it, with its body."""
         token, declared = self._token(), self.declared
         call = Call(self._process, self._scope, token)
-        ask, fault = Ask(self._process.rule(declared.limit)), None
+        fault: Refusal | None = None
+        ask = Ask(self._process.rule(declared.limit))
         if lane.takes:
-            call.key = idempotency_key(self._scope)
-            call.order = await read_order(self._scope, receive, lane.takes)
-            fault = call.order if isinstance(call.order, Refusal) else None
-            if call.key and lane.keyed and fault is None:
+            try:
+                call.key = idempotency_key(self._scope)
+                call.order = await read_order(self._scope, receive, lane.takes)
+                fault = call.order if isinstance(call.order, Refusal) else None
+            except Invalid as refusal:
+                fault = refusal
+            if fault:
+                ask = Ask(self._process.rule(DEFAULT))
+            elif call.key and lane.keyed:
                 ask = Ask(ask.rule, key=call.key, body=lane.keyed(call.order))
         allowed = fault is None and token.role in declared.roles
         admitted = await self._admit(token, ask, then=lane.ahead(call) if allowed else None)
@@ -111,8 +124,33 @@ class Visit:
         call.answered = admitted.after
         return call
 
-    async def admit(self) -> None:
-        """Admit by account where one is needed or told, else by address; some routes always by address."""
+    async def admit(self, receive: Receive) -> Receive:
+        """Admit by account where one is needed or told, else by address; some routes always by address.
+
+        Where a route has a limit of its own, its body is judged first: see the module.
+
+        Returns:
+            What the route's handler is to receive from.
+        """
+        fault: Refusal | HTTPException | None = None
+        handler = self._scope["route_handler"]
+        if {self.declared.limit, self.declared.limit_address} - {DEFAULT, None} and JsonBody.takes_body(handler):
+            if self.declared.roles:
+                self._token()
+            try:
+                body = await read_body(self._scope, receive)
+                receive = _from_the_start(body, receive)
+                JsonBody.decode_early(handler, self._scope, body)
+            except (Refusal, RequestEntityTooLarge) as error:
+                fault = error
+                self.declared = structs.replace(self.declared, limit=DEFAULT, limit_address=None)
+        await self._admit_declared()
+        if fault:
+            check_role(self.declared, self._scope["user"])
+            raise fault
+        return receive
+
+    async def _admit_declared(self) -> None:
         declared = self.declared
         if declared.roles:
             admitted = await self._admit_account()
@@ -153,6 +191,16 @@ class Visit:
         if rule is not None:
             left = f'"{rule.name}";r={admitted.remaining};t={admitted.reset_s}'
             self._reply.fields += ((b"ratelimit-policy", rule.policy), (b"ratelimit", left.encode()))
+
+
+def _from_the_start(body: bytes, receive: Receive) -> Receive:
+    """What receives a body that was read already, and then what comes after it."""
+    unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Any:  # noqa: ANN401  (ASGI's messages)
+        return unread.pop() if unread else await receive()
+
+    return again
 
 
 def bearer(scope: Scope) -> str:

@@ -7,6 +7,9 @@ from collections import Counter
 
 import pytest
 
+from api.access import declared_access
+from api.app import create_litestar
+from api.bodies import JsonBody
 from domain.settings import Limit
 from tests.api.callers import PASSWORD, event_draft
 from tests.api.conftest import serving
@@ -145,3 +148,113 @@ async def test_health_is_answered_without_redis_and_without_limit(limited_client
     assert {answer.status_code for answer in answers} == {200}
     assert ready.status_code == 503
     assert ready.json()["redis"] == "does not answer"
+
+
+REFUSED_BODIES = {
+    "POST /api/v1/events": ("organizer", "limit_event_create", {"title": ""}),
+    "PATCH /api/v1/events/{event}": ("organizer", "limit_event_update", {"capacity": 0}),
+    "POST /api/v1/bookings": ("attendee", "limit_booking_create", {"event_id": "none", "quantity": 0}),
+    "PATCH /api/v1/me": ("attendee", "limit_login", {"current_password": PASSWORD, "email": "none"}),
+    "DELETE /api/v1/me": ("attendee", "limit_login", {}),
+    "PATCH /api/v1/admin/users/role/{id}": ("admin", "limit_admin_write", {"role": "king"}),
+    "POST /api/v1/auth/signup": (None, "limit_signup", {"email": "none", "password": PASSWORD}),
+    "POST /api/v1/auth/login": (None, "limit_login_address", {"email": "a@example.org"}),
+    "POST /api/v1/admin/auth/login": (None, "limit_login_address", {"email": 5, "password": PASSWORD}),
+}
+"""Of each route with a body and a limit of its own: who calls, which limit, and a body that breaks a rule."""
+
+RARELY = Limit.parse("1/3600")
+
+
+def test_every_route_with_a_body_and_a_limit_of_its_own_is_here(settings):
+    found = {
+        f"{method} {route.path_format}"
+        for route in create_litestar(settings).routes
+        for handler in getattr(route, "route_handlers", [])
+        for method in handler.http_methods
+        if JsonBody.takes_body(handler)
+        and {declared_access(handler).limit, declared_access(handler).limit_address} - {"default", None}
+    }
+
+    shown = {route.replace("{event}", "{event_id}").replace("{id}", "{user_id}") for route in REFUSED_BODIES}
+    assert found == shown
+
+
+@pytest.fixture
+async def refused(callers, request):
+    """Sends, to a process of a test's choice, a request whose body breaks a rule."""
+    method, path = request.param.split()
+    role, _, broken = REFUSED_BODIES[request.param]
+    organizer = await callers.organizer()
+    event = await organizer.make_event()
+    caller = organizer if role == "organizer" else await getattr(callers, role)() if role else None
+    path = path.format(event=event["id"], id=organizer.id)
+
+    async def send(to):
+        if caller:
+            return await caller.through(to).call(method, path, json=broken)
+        return await to.request(method, path, json=broken)
+
+    return send
+
+
+@pytest.mark.parametrize("refused", REFUSED_BODIES, indirect=True)
+async def test_a_refused_body_does_not_use_up_the_limit_of_its_route(refused, settings, request):
+    _, limit, _ = REFUSED_BODIES[request.node.callspec.params["refused"]]
+    async with serving(settings.model_copy(update={limit: RARELY})) as client:
+        answers = [await refused(client) for _ in range(3)]
+        answers += [await client.get("/health/live")]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 200]
+    assert answers[0].headers["RateLimit-Policy"].startswith('"default"')
+
+
+@pytest.mark.parametrize("refused", REFUSED_BODIES, indirect=True)
+async def test_refused_bodies_use_up_the_default_limit(refused, settings):
+    strict = settings.model_copy(update={"limit_default": Limit.parse("3/3600")})
+    async with serving(strict) as client:
+        answers = [await refused(client) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 429]
+
+
+async def test_after_refused_drafts_an_event_is_made(callers, strict):
+    organizer = await callers.organizer()
+    async with serving(strict) as client:
+        caller = organizer.through(client)
+        refused = [await caller.post("/api/v1/events", event_draft(title="")) for _ in range(5)]
+        broken = [await caller.call("POST", "/api/v1/events", content=b"{") for _ in range(5)]
+
+        made = [await caller.post("/api/v1/events", event_draft()) for _ in range(3)]
+
+    assert {answer.status_code for answer in refused} == {422}
+    assert {answer.status_code for answer in broken} == {400}
+    assert [answer.status_code for answer in made] == [201, 201, 429]
+
+
+async def test_a_body_too_large_is_counted_and_a_stranger_is_refused_before_it_is_read(callers, client, settings):
+    organizer, attendee = await callers.organizer(), await callers.attendee()
+    large = b'{"title": "' + b"x" * 70_000 + b'"}'
+    strict = settings.model_copy(update={"limit_default": Limit.parse("1/3600")})
+    async with serving(strict) as there:
+        sizes = [await organizer.through(there).call("POST", "/api/v1/events", content=large) for _ in range(2)]
+
+    unknown = await client.post("/api/v1/events", content=large)
+    other_role = await attendee.call("POST", "/api/v1/events", content=b"{")
+
+    assert [answer.status_code for answer in sizes] == [413, 429]
+    assert (unknown.status_code, other_role.status_code) == (401, 403)
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256])
+async def test_a_refused_idempotency_key_is_counted_by_the_default_limit(callers, settings, key):
+    attendee = await callers.attendee()
+    strict = settings.model_copy(update={"limit_default": Limit.parse("2/3600"), "limit_booking_create": RARELY})
+    async with serving(strict) as client:
+        body = {"event_id": "0a0a0a0a-0000-4000-8000-00000000aaaa"}
+        answers = [
+            await attendee.through(client).post("/api/v1/bookings", body, headers={"Idempotency-Key": key})
+            for _ in range(3)
+        ]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 429]
