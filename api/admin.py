@@ -174,7 +174,7 @@ class AdminController(Controller):
         self, request: Request[Token, Any, Any], user_id: FromPath[UUID], data: JSONBody[RoleChange]
     ) -> Profile:
         """Give somebody another role; that account's tokens stop working at once."""
-        account = await process(request).membership.assign_role(user_id, data.role, actor_id=request.user.account_id)
+        account = await process(request).membership.assign_role(user_id, data.role, caller=request.user.caller)
         return Profile.of(account)
 
     @delete(
@@ -183,8 +183,8 @@ class AdminController(Controller):
         **access(ADMINS, limit="admin_write", refuses=(UserNotFound, LastAdmin, SelfBan)),
     )
     async def ban(self, request: Request[Token, Any, Any], user_id: FromPath[UUID]) -> AccountState:
-        """Ban an account: its tokens are dead at once, its events paused; its bookings stay."""
-        account = await process(request).membership.ban(user_id, actor_id=request.user.account_id)
+        """Ban an account: its tokens are dead at once, its events suspended; its bookings stay."""
+        account = await process(request).membership.ban(user_id, caller=request.user.caller)
         return AccountState(account.id, account.status)
 
     @post(
@@ -193,8 +193,8 @@ class AdminController(Controller):
         **access(ADMINS, limit="admin_write", refuses=(UserNotFound,)),
     )
     async def unban(self, request: Request[Token, Any, Any], user_id: FromPath[UUID]) -> AccountState:
-        """Let a banned account log in again. Its events stay paused until somebody resumes them."""
-        account = await process(request).membership.unban(user_id, actor_id=request.user.account_id)
+        """Let a banned account log in again. What the ban suspended goes on; what its organizer paused stays so."""
+        account = await process(request).membership.unban(user_id, caller=request.user.caller)
         return AccountState(account.id, account.status)
 
     @get("/audit-log", **access(ADMINS, limit="admin_read"))

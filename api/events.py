@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType, structs
 from api.access import ANYONE, ORGANIZERS, access
 from api.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
 from api.cursors import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, Skip, read_cursor, searched
-from api.guards import acting_admin, check_owns_event
+from api.guards import check_owns_event
 from api.preferences import event_etag, expected_version, matches
 from api.process import process
 from api.showing import ListAsked
@@ -134,9 +134,7 @@ class EventController(Controller):
     @post("/", status_code=201, **access(ORGANIZERS, limit="event_create", sends={201: ("ETag", "Location")}))
     async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
         """Put an event on sale."""
-        event = await process(request).stores.box_office.create_event(
-            data.event(), organizer_id=request.user.account_id, admin_id=acting_admin(request)
-        )
+        event = await process(request).stores.box_office.create_event(data.event(), caller=request.user.caller)
         return _response(request, await process(request).showing.of(event.id), status_code=201)
 
     @patch(
@@ -156,7 +154,7 @@ class EventController(Controller):
         box_office = process(request).stores.box_office
         check_owns_event(request.user, await box_office.event(event_id))
         await box_office.change_event(
-            event_id, data.changes(), expected_version=expected_version(request.scope), admin_id=acting_admin(request)
+            event_id, data.changes(), caller=request.user.caller, expected_version=expected_version(request.scope)
         )
         return _response(request, await process(request).showing.of(event_id))
 
@@ -169,7 +167,7 @@ class EventController(Controller):
         """Cancel an event: sales stop at once, its bookings are cancelled in the background. Not once it is over."""
         box_office = process(request).stores.box_office
         check_owns_event(request.user, await box_office.event(event_id))
-        await box_office.cancel_event(event_id, admin_id=acting_admin(request))
+        await box_office.cancel_event(event_id, caller=request.user.caller)
         return _response(request, await process(request).showing.of(event_id))
 
 

@@ -34,6 +34,7 @@ _EVENT = _EVENT_DRAFT | {
     "sales_open_at": None,
     "sales_close_at": None,
     "status": "on_sale",
+    "suspended": False,
     "version": 1,
     "created_at": _LONG_AGO,
 }

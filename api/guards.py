@@ -9,9 +9,6 @@ from domain.identity import Role
 from domain.refusals import Forbidden
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-    from litestar import Request
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
@@ -31,11 +28,6 @@ def check_role(declared: Access, caller: Token | None) -> None:
     if declared.roles and (caller is None or caller.role not in declared.roles):
         detail = f"This needs the role {' or '.join(sorted(declared.roles))}."
         raise Forbidden(detail)
-
-
-def acting_admin(request: Request[Token, Any, Any]) -> UUID | None:
-    """The caller, if an admin, whose every change stands in the audit log."""
-    return request.user.account_id if request.user.role is Role.ADMIN else None
 
 
 def check_owns_event(caller: Token, event: Event) -> None:

@@ -71,7 +71,11 @@ class MeController(Controller):
 
     @patch("/role", **access(EVERYBODY, refuses=(LastAdmin,)))
     async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> NewRole:
-        """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones."""
+        """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones.
+
+        The session goes on. To the role one has, it is a refresh of this session's tokens, and no more. Events of who
+        is no organizer any more are suspended, until it is one again.
+        """
         return NewRole.of(await process(request).membership.switch_role(request.user, Role(data.role)))
 
     @delete(
@@ -80,5 +84,8 @@ class MeController(Controller):
         **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, LastAdmin)),
     )
     async def leave(self, request: Request[Token, Any, Any], data: JSONBody[Farewell]) -> None:
-        """Close the account: its bookings are cancelled, what names a person is erased."""
+        """Close the account: what names a person is erased, bookings of events that have not begun are cancelled.
+
+        Its events are suspended.
+        """
         await process(request).membership.leave(request.user, current_password=data.current_password)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from api.access import rules_of
 from api.addresses import Proxies
 from api.showing import Showing
+from domain.follow_ups import FollowUps
 from domain.keys import Keys
 from domain.membership import Membership
 from domain.passwords import Passwords
@@ -57,7 +58,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                 stores=stores,
                 reports=Reports(stores.engine),
                 tokens=tokens,
-                membership=Membership(stores.accounts, stores.admission, stores.box_office, passwords, tokens),
+                membership=Membership(stores.accounts, stores.admission, _follow_ups(stores), passwords, tokens),
                 showing=Showing(stores.box_office, stores.catalog),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
@@ -70,6 +71,10 @@ def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
     """The process that serves this request."""
     found: Process = connection.scope["litestar_app"].state[STATE]
     return found
+
+
+def _follow_ups(stores: Stores) -> FollowUps:
+    return FollowUps(stores.accounts, stores.admission, stores.box_office)
 
 
 def _tokens(settings: Settings) -> Tokens:

@@ -111,7 +111,10 @@ class AccountState(Struct, frozen=True):
 
 
 class EventShown(Struct, frozen=True, kw_only=True):
-    """An event with its sale as it stands: `remaining` places of `capacity`, `booked` of them taken."""
+    """An event with its sale as it stands: `remaining` places of `capacity`, `booked` of them taken.
+
+    `suspended`: its organizer is none any more, or is banned; such an event is `paused` until that has changed.
+    """
 
     id: UUID
     organizer_id: UUID
@@ -127,6 +130,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
     sales_open_at: datetime | None
     sales_close_at: datetime | None
     status: EventStatus
+    suspended: bool
     version: int
     created_at: datetime
 
@@ -148,6 +152,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
             sales_open_at=event.sales_open_at,
             sales_close_at=event.sales_close_at,
             status=status,
+            suspended=event.suspended,
             version=event.version,
             created_at=event.created_at,
         )
@@ -162,6 +167,7 @@ class EventPlain(Struct, frozen=True, kw_only=True):
     starts_at: datetime
     capacity: int
     paused: bool
+    suspended: bool
     cancelled_at: datetime | None
     created_at: datetime
 
@@ -175,6 +181,7 @@ class EventPlain(Struct, frozen=True, kw_only=True):
             starts_at=event.starts_at,
             capacity=event.capacity,
             paused=event.paused,
+            suspended=event.suspended,
             cancelled_at=event.cancelled_at,
             created_at=event.created_at,
         )

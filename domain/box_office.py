@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.events import Event, EventChanges, NewEvent, Terms
+    from domain.identity import Caller
     from domain.store.catalog import Catalog
     from domain.store.doorbell import Doorbell
     from domain.store.intents import Intents
@@ -206,12 +207,22 @@ class BoxOffice:
         newest = sorted(found.values(), key=lambda booking: (booking.created_at, booking.id), reverse=True)
         return newest[:limit]
 
-    async def create_event(self, new: NewEvent, *, organizer_id: UUID, admin_id: UUID | None = None) -> Event:
-        """Put an event on sale; raises Invalid, InventoryUnavailable.
+    async def held_by(self, user_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
+        """The account's bookings that hold tickets of events that may not have begun, in order of id.
 
-        `admin_id`, here and below: the admin who does it, for the audit log.
+        Redis is read first: a booking that is persisted in between is then seen twice, never missed.
         """
-        event = await self._catalog.create(new, organizer_id=organizer_id, now=await self._now(), admin_id=admin_id)
+        fresh = await self._inventory.unpersisted_of(user_id)
+        stored = await self._ledger.held_by(user_id, after=after, limit=limit)
+        found = {booking.id: booking for booking in [*stored, *fresh] if after is None or booking.id > after}
+        return sorted(found.values(), key=lambda booking: booking.id)[:limit]
+
+    async def create_event(self, new: NewEvent, *, caller: Caller) -> Event:
+        """Put an event of the caller's on sale; raises Invalid, InventoryUnavailable.
+
+        `caller`, here and below: who does it. Raises Unauthenticated when its token died meanwhile.
+        """
+        event = await self._catalog.create(new, caller=caller, now=await self._now())
         self._remember(event.terms)
         return event
 
@@ -220,7 +231,7 @@ class BoxOffice:
         return await self._catalog.find(event_id)
 
     async def change_event(
-        self, event_id: UUID, changes: EventChanges, *, expected_version: int | None, admin_id: UUID | None = None
+        self, event_id: UUID, changes: EventChanges, *, caller: Caller, expected_version: int | None
     ) -> Event:
         """Change an event, its sales included, at once.
 
@@ -228,21 +239,29 @@ class BoxOffice:
             EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
         """
         event = await self._catalog.change(
-            event_id, changes, expected_version=expected_version, now=await self._now(event_id), admin_id=admin_id
+            event_id, changes, caller=caller, expected_version=expected_version, now=await self._now(event_id)
         )
         self._remember(event.terms)
         return event
 
-    async def cancel_event(self, event_id: UUID, *, admin_id: UUID | None = None) -> Event:
+    async def cancel_event(self, event_id: UUID, *, caller: Caller) -> Event:
         """Stop sales at once; every booking is cancelled in the background. Again: the same event.
 
         Raises:
             EventNotFound, EventOver, InventoryUnavailable.
         """
-        event = await self._catalog.cancel(event_id, now=await self._now(event_id), admin_id=admin_id)
+        event = await self._catalog.cancel(event_id, caller=caller, now=await self._now(event_id))
         self._remember(event.terms)
         self._doorbell.ring_to_clear(event_id)
         return event
+
+    async def events_behind_organizer(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
+        """The organizer's events that are to be suspended, or not any more, in order of id."""
+        return await self._catalog.behind_organizer(organizer_id, after=after, limit=limit)
+
+    async def follow_organizer(self, event_id: UUID) -> None:
+        """Suspend an event whose organizer may not sell, or end that; raises EventNotFound, InventoryUnavailable."""
+        self._remember((await self._catalog.follow_organizer(event_id)).terms)
 
     async def go_on_clearing(self, *, limit: int) -> int:
         """Have cancelled events cleared whose job was lost or is not done; answers how many there are."""

@@ -80,7 +80,10 @@ class EventChanges(Struct, frozen=True, kw_only=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """An event as PostgreSQL has it. `terms_token` names this very set of sales terms."""
+    """An event as PostgreSQL has it. `terms_token` names this very set of sales terms.
+
+    `paused` is what its organizer says; `suspended`, that its organizer is none any more, or may not sell.
+    """
 
     id: UUID
     organizer_id: UUID
@@ -94,6 +97,7 @@ class Event(Struct, frozen=True, kw_only=True):
     sales_open_at: datetime | None
     sales_close_at: datetime | None
     paused: bool
+    suspended: bool
     cancelled_at: datetime | None
     version: int
     terms_token: str
@@ -118,7 +122,7 @@ class Event(Struct, frozen=True, kw_only=True):
             closes_ms=to_ms(self.sales_close_at) if self.sales_close_at else starts_ms,
             starts_ms=starts_ms,
             over_ms=to_ms(self.over_at),
-            paused=self.paused,
+            paused=self.paused or self.suspended,
             cancelled=self.cancelled_at is not None,
             sales_open_at=self.sales_open_at,
         )

@@ -29,6 +29,10 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+SELLERS = frozenset({Role.ORGANIZER, Role.ADMIN})
+"""Who may organize events."""
+
+
 class AccountStatus(StrEnum):
     """Whether an account may be used."""
 
@@ -52,6 +56,11 @@ class Account(Struct, frozen=True, kw_only=True):
     token_epoch: int
     created_at: datetime
 
+    @property
+    def sells(self) -> bool:
+        """Whether events that this account organizes may be sold; the others are suspended."""
+        return self.status is AccountStatus.ACTIVE and self.role in SELLERS
+
 
 class Session(Struct, frozen=True, kw_only=True):
     """One login of an account, and all the tokens that follow from it."""
@@ -59,6 +68,18 @@ class Session(Struct, frozen=True, kw_only=True):
     id: UUID
     account_id: UUID
     expires_at: datetime
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who asks for a change, as its request was admitted: with a token of this session, epoch and role.
+
+    `session_id` is None for a command of the operator's, which needs no token.
+    """
+
+    account_id: UUID
+    session_id: UUID | None
+    token_epoch: int
+    role: Role
 
 
 class Standing(Struct, frozen=True):

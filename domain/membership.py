@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID, uuid4
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from domain import passwords
-from domain.bookings import HOLDING
-from domain.events import Deadline, EventChanges
 from domain.identity import Account, AccountStatus, Role, Session
 from domain.refusals import (
     Conflict,
-    EventCancelled,
-    EventStarted,
     Invalid,
     InvalidCredentials,
     Unavailable,
@@ -29,18 +25,19 @@ from domain.store.accounts import AccountChanged
 from domain.tokens import TokenKind, fingerprint, unauthenticated, utc_now
 
 if TYPE_CHECKING:
-    from domain.bookings import Booking
-    from domain.box_office import BoxOffice
+    from collections.abc import Awaitable, Callable
+
+    from domain.follow_ups import FollowUps
+    from domain.identity import Caller
     from domain.passwords import Passwords
     from domain.store.accounts import Accounts
     from domain.store.admission import Admission
     from domain.tokens import Token, Tokens
 
-LOGIN_ATTEMPTS_MAX = 2
-"""How often a login follows an account that changes while its password is verified."""
+Answer = TypeVar("Answer")
 
-PAGE_SIZE = 100
-"""Bookings or events of one account that are dealt with between two reads."""
+ATTEMPTS_MAX = 3
+"""How often a request follows an account that changes while its password is verified."""
 
 
 class SelfBan(Conflict):
@@ -63,11 +60,11 @@ class Membership:
     """What happens to accounts. One per API process."""
 
     def __init__(
-        self, accounts: Accounts, admission: Admission, box_office: BoxOffice, hashing: Passwords, tokens: Tokens
+        self, accounts: Accounts, admission: Admission, follow_ups: FollowUps, hashing: Passwords, tokens: Tokens
     ) -> None:
         self._accounts = accounts
         self._admission = admission
-        self._box_office = box_office
+        self._follow_ups = follow_ups
         self._passwords = hashing
         self._tokens = tokens
 
@@ -84,7 +81,7 @@ class Membership:
             InvalidCredentials: no such account, another password, banned, or of another role than `only`;
                 in the same time.
         """
-        for _ in range(LOGIN_ATTEMPTS_MAX):
+        for _ in range(ATTEMPTS_MAX):
             account = await self._accounts.find_by_email(email)
             matches = await self._passwords.verify(password, account.password_hash if account else None)
             if not account or not matches or account.status is not AccountStatus.ACTIVE or account.role not in only:
@@ -95,8 +92,7 @@ class Membership:
                 return await self._open_session(account, await self._passwords.hash(password) if outdated else None)
             except AccountChanged:
                 continue
-        detail = "The account is changing."
-        raise Unavailable(detail, retry_after_seconds=1)
+        raise _changing()
 
     async def refresh(self, token: Token, text: str) -> LoggedIn:
         """Two new tokens for a refresh token, which works once.
@@ -159,71 +155,92 @@ class Membership:
         Raises:
             WrongPassword, EmailTaken.
             Invalid: the new password is not accepted.
+            Unauthenticated: the token died meanwhile.
         """
-        account = await self._verified(token, current_password)
-        password_hash: str | UnsetType = UNSET
-        if password is not UNSET:
-            _accept(password, email=account.email if email is UNSET else email)
-            password_hash = await self._passwords.hash(password)
-        after, ended = await self._accounts.change_credentials(
-            account, email=email, password_hash=password_hash, kept_session_id=token.session_id, now=utc_now()
-        )
-        await self._admission.sessions_ended(account.id, ended)
+        password_hash = UNSET if password is UNSET else await self._passwords.hash(password)
+
+        async def change(account: Account) -> tuple[Account, list[UUID]]:
+            if password is not UNSET:
+                _accept(password, email=account.email if email is UNSET else email)
+            return await self._accounts.change_credentials(
+                account, caller=token.caller, email=email, password_hash=password_hash, now=utc_now()
+            )
+
+        after, ended = await self._with_password(token, current_password, change)
+        await self._admission.sessions_ended(after.id, ended)
         return after
 
     async def switch_role(self, token: Token, role: Role) -> LoggedIn:
         """Give the caller another role, and the tokens that go with it: the old ones are dead.
 
+        The session goes on, so that a logout with an old token ends it too.
+
         Raises:
             LastAdmin.
+            Unauthenticated: the token died meanwhile.
         """
-        account = await self._accounts.change_role(
-            token.account_id, role=role, actor_id=token.account_id, now=utc_now()
+        now = utc_now()
+        found = await self._accounts.find(token.account_id)
+        # What the account will be, if it still is what the token says; the store asks that again, under its lock.
+        epoch = token.epoch if role is token.role else token.epoch + 1
+        expected = structs.replace(found, role=role, token_epoch=epoch)
+        session = Session(id=token.session_id, account_id=found.id, expires_at=now + self._refresh_lifetime)
+        refresh = self._tokens.issue(TokenKind.REFRESH, expected, session_id=session.id, now=now)
+        account, ended = await self._accounts.switch_role(
+            role, caller=token.caller, refresh_hash=fingerprint(refresh), expires_at=session.expires_at, now=now
         )
-        await self._admission.tokens_ended(account)
-        try:
-            return await self._open_session(account, None)
-        except AccountChanged as error:
-            raise unauthenticated() from error
+        await self._admission.session_opened(account, session, ended=ended)
+        await self._follow_ups.begin(account)
+        access = self._tokens.issue(TokenKind.ACCESS, account, session_id=session.id, now=now)
+        return LoggedIn(access, refresh, self._tokens.lifetime_s[TokenKind.ACCESS], account)
 
     async def leave(self, token: Token, *, current_password: str) -> None:
-        """Close the caller's account: bookings cancelled, personal data erased, tokens dead.
+        """Close the caller's account: personal data erased, tokens dead, then bookings cancelled and events suspended.
 
-        Bookings of events that have started stay as they are.
+        Bookings of events that have started stay as they are. What cannot be done now, a worker does.
 
         Raises:
-            WrongPassword, LastAdmin.
+            WrongPassword, LastAdmin: nothing is changed.
+            Unauthenticated: the token died meanwhile.
         """
-        account = await self._verified(token, current_password)
-        await self._cancel_bookings(account.id)
-        closed = await self._accounts.close(account, now=utc_now())
+        closed = await self._with_password(
+            token,
+            current_password,
+            lambda account: self._accounts.close(account, caller=token.caller, now=utc_now()),
+        )
         await self._admission.tokens_ended(closed)
-        # Those that were made while the first were being cancelled.
-        await self._cancel_bookings(account.id)
+        await self._follow_ups.begin(closed)
 
-    async def assign_role(self, account_id: UUID, role: Role, *, actor_id: UUID) -> Account:
-        """Give somebody another role; raises UserNotFound, LastAdmin."""
-        account = await self._accounts.change_role(account_id, role=role, actor_id=actor_id, now=utc_now())
+    async def assign_role(self, account_id: UUID, role: Role, *, caller: Caller) -> Account:
+        """Give somebody another role; raises UserNotFound, LastAdmin, Unauthenticated."""
+        account = await self._accounts.assign_role(account_id, role, caller=caller, now=utc_now())
         await self._admission.tokens_ended(account)
+        await self._follow_ups.events(account_id)
         return account
 
-    async def ban(self, account_id: UUID, *, actor_id: UUID) -> Account:
-        """Ban an account and pause its events. Again: the same answer.
+    async def ban(self, account_id: UUID, *, caller: Caller) -> Account:
+        """Ban an account and suspend its events. Again: what it still has ends again.
 
         Raises:
-            UserNotFound, LastAdmin, SelfBan.
+            UserNotFound, LastAdmin, SelfBan, Unauthenticated.
         """
-        if account_id == actor_id:
+        if account_id == caller.account_id:
             detail = "An admin cannot ban itself."
             raise SelfBan(detail)
-        account = await self._accounts.ban(account_id, actor_id=actor_id, now=utc_now())
+        account = await self._accounts.ban(account_id, caller=caller, now=utc_now())
         await self._admission.tokens_ended(account)
-        await self._pause_events(account_id)
+        await self._follow_ups.events(account_id)
         return account
 
-    async def unban(self, account_id: UUID, *, actor_id: UUID) -> Account:
-        """Let a banned account log in again; its events stay paused. Raises UserNotFound."""
-        return await self._accounts.unban(account_id, actor_id=actor_id, now=utc_now())
+    async def unban(self, account_id: UUID, *, caller: Caller) -> Account:
+        """Let a banned account log in again, and end the suspension of its events.
+
+        Raises:
+            UserNotFound, Unauthenticated.
+        """
+        account = await self._accounts.unban(account_id, caller=caller, now=utc_now())
+        await self._follow_ups.events(account_id)
+        return account
 
     @property
     def _refresh_lifetime(self) -> timedelta:
@@ -248,35 +265,22 @@ class Membership:
             raise WrongPassword(detail)
         return account
 
-    async def _cancel_bookings(self, account_id: UUID) -> None:
-        page = await self._box_office.bookings_of(account_id, limit=PAGE_SIZE, before=None)
-        while page:
-            for booking in page:
-                if booking.status in HOLDING:
-                    await self._cancel(booking)
-            last = page[-1]
-            page = await self._box_office.bookings_of(account_id, limit=PAGE_SIZE, before=(last.created_at, last.id))
+    async def _with_password(
+        self, token: Token, current_password: str, act: Callable[[Account], Awaitable[Answer]]
+    ) -> Answer:
+        """Act on the caller's account as it was when its password was verified; again, when it has changed since."""
+        for _ in range(ATTEMPTS_MAX):
+            account = await self._verified(token, current_password)
+            try:
+                return await act(account)
+            except AccountChanged:
+                continue
+        raise _changing()
 
-    async def _cancel(self, booking: Booking) -> None:
-        try:
-            await self._box_office.cancel(booking, deadline=Deadline.BEGIN)
-        except EventStarted:
-            # What took place is a record, not a reservation.
-            return
 
-    async def _pause_events(self, organizer_id: UUID) -> None:
-        selling = await self._accounts.events_to_pause(organizer_id, after=None, limit=PAGE_SIZE)
-        while selling:
-            for event_id in selling:
-                await self._pause(event_id)
-            selling = await self._accounts.events_to_pause(organizer_id, after=selling[-1], limit=PAGE_SIZE)
-
-    async def _pause(self, event_id: UUID) -> None:
-        try:
-            await self._box_office.change_event(event_id, EventChanges(paused=True), expected_version=None)
-        except EventCancelled:
-            # Cancelled in between: it sells nothing either.
-            return
+def _changing() -> Unavailable:
+    detail = "The account is changing."
+    return Unavailable(detail, retry_after_seconds=1)
 
 
 def _accept(password: str, *, email: str) -> None:

@@ -16,7 +16,7 @@ import jwt
 import msgspec
 from msgspec import Struct
 
-from domain.identity import Role
+from domain.identity import Caller, Role
 from domain.keys import LOOK_EVERY_S
 from domain.refusals import Unauthenticated
 
@@ -66,6 +66,11 @@ class Token(Struct, frozen=True, kw_only=True, gc=False):
     epoch: int
     issued_s: int
     expires_s: int
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls with this token."""
+        return Caller(account_id=self.account_id, session_id=self.session_id, token_epoch=self.epoch, role=self.role)
 
 
 class TokenPair(Struct, frozen=True):

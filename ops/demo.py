@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from domain.events import NewEvent
-from domain.identity import Role
+from domain.identity import Caller, Role
 from domain.passwords import Passwords
 from domain.rebuilding import ensure_in_order
 from ops.credentials import DEMO_FILE, ROLES, demo_is_complete, demo_passwords, set_demo_complete
@@ -113,9 +112,14 @@ async def _renew(stores: Stores, hasher: Passwords, account: Account, password: 
     if await hasher.verify(password, account.password_hash):
         return
     _, ended = await stores.accounts.change_credentials(
-        account, password_hash=await hasher.hash(password), kept_session_id=uuid4(), now=datetime.now(UTC)
+        account, caller=_operator_as(account), password_hash=await hasher.hash(password), now=datetime.now(UTC)
     )
     await stores.admission.sessions_ended(account.id, ended)
+
+
+def _operator_as(account: Account) -> Caller:
+    """The operator, who acts for a demo account without a token of it."""
+    return Caller(account_id=account.id, session_id=None, token_epoch=account.token_epoch, role=account.role)
 
 
 async def _account(stores: Stores, hasher: Passwords, email: str, password: str) -> Account:
@@ -136,7 +140,7 @@ async def _events(stores: Stores, organizer: Account) -> list[UUID]:
     ids = {event.title: event.id for event in known.events}
     for scene in SCENES:
         if scene.title not in ids:
-            event = await stores.catalog.create(_new_event(scene, now), organizer_id=organizer.id, now=now)
+            event = await stores.catalog.create(_new_event(scene, now), caller=_operator_as(organizer), now=now)
             ids[scene.title] = event.id
     return [ids[scene.title] for scene in SCENES]
 

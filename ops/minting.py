@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import asyncpg
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from domain.events import POOL_MAIN, Event
 from domain.identity import Account, AccountStatus, Role, email_key
 from domain.keys import Keys
 from domain.partitions import partition_of_event
 from domain.passwords import Passwords
+from domain.store.event_rows import event_row
 from domain.tokens import TokenKind, Tokens, fingerprint, utc_now
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def event_on_sale(*, organizer_id: UUID, title: str, capacity: int, max_per_user
         sales_open_at=None,
         sales_close_at=None,
         paused=False,
+        suspended=False,
         cancelled_at=None,
         version=1,
         terms_token=uuid4().hex,
@@ -88,13 +90,13 @@ def event_on_sale(*, organizer_id: UUID, title: str, capacity: int, max_per_user
 
 async def write_events(settings: Settings, events: Sequence[Event]) -> None:
     """Write events and their pools. The inventory learns of them with its next rebuild."""
-    columns = (*Event.__struct_fields__, "partition")
+    rows = [event_row(event) | {"partition": partition_of_event(event.id)} for event in events]
     connection = await asyncpg.connect(_database_url(settings))
     try:
         await connection.copy_records_to_table(
             "events",
-            columns=columns,
-            records=[(*structs.astuple(event), partition_of_event(event.id)) for event in events],
+            columns=tuple(rows[0]),
+            records=[tuple(row.values()) for row in rows],
         )
         await connection.copy_records_to_table(
             "pools",

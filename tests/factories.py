@@ -11,6 +11,7 @@ from msgspec import structs
 from sqlalchemy import insert, text
 
 from domain.events import POOL_MAIN, NewEvent
+from domain.identity import Caller, Role
 from domain.partitions import partition_of_event
 from domain.store.schema import events, pools
 
@@ -36,6 +37,15 @@ _INSERT_ACCOUNTS = text(
     ON CONFLICT (id) DO NOTHING
     """
 )
+
+
+def as_organizer(account_id: UUID) -> Caller:
+    """An organizer whose tokens were never ended, as a caller without a session."""
+    return Caller(account_id=account_id, session_id=None, token_epoch=0, role=Role.ORGANIZER)
+
+
+ORGANIZED = as_organizer(ORGANIZER)
+"""`ORGANIZER` as a caller."""
 
 
 def tomorrow() -> datetime:
@@ -75,7 +85,7 @@ def new_event(**fields: Any) -> NewEvent:
 async def make_event(stores: Stores, **fields: Any) -> Event:
     """`new_event`, on sale."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
-    return await stores.box_office.create_event(new_event(**fields), organizer_id=ORGANIZER)
+    return await stores.box_office.create_event(new_event(**fields), caller=ORGANIZED)
 
 
 async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:

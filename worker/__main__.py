@@ -21,7 +21,7 @@ from domain.store.connect import Stores, open_stores
 from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
 from domain.store.readiness import refuse_forgetful_inventory
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
-from worker.sweep import go_on_clearing, keep_in_order, keep_retention, sweep
+from worker.sweep import go_on_clearing, go_on_following_up, keep_in_order, keep_retention, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,14 @@ HEAR_AGAIN_S = 0.25
 async def serve(stores: Stores, stop: asyncio.Event) -> None:
     """Hear doorbells, sweep and keep the inventory in order, until told to stop."""
     stopping = asyncio.create_task(stop.wait())
-    works = (keep_in_order(stores), sweep(stores), go_on_clearing(stores), keep_retention(stores), hear(stores))
+    works = (
+        keep_in_order(stores),
+        sweep(stores),
+        go_on_clearing(stores),
+        go_on_following_up(stores),
+        keep_retention(stores),
+        hear(stores),
+    )
     passes = [asyncio.create_task(work) for work in works]
     done, _ = await asyncio.wait([*passes, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec import structs
 
+from domain.follow_ups import FollowUps
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
 from domain.refusals import InventoryUnavailable, Unavailable
@@ -33,6 +34,10 @@ RETENTION_AGAIN_S = 1.0
 
 CLEARING_MAX = 100
 """Cancelled events whose clearing is asked for in one sweep."""
+
+FOLLOW_UPS_INTERVAL_S = 1.0
+FOLLOW_UPS_MAX = 50
+"""Changed accounts that are followed up in one sweep."""
 
 OVERDUE_MS = 200
 """A booking unpersisted for longer than this was announced by a doorbell that nobody heard."""
@@ -70,6 +75,17 @@ async def keep_retention(stores: Stores) -> None:
         except Unavailable as error:
             log.warning("retention_put_off", cause=str(error))
         await asyncio.sleep(pause_s)
+
+
+async def go_on_following_up(stores: Stores) -> None:
+    """Follow changes of accounts up until cancelled, those also whose request was cut short."""
+    follow_ups = FollowUps(stores.accounts, stores.admission, stores.box_office)
+    while True:
+        try:
+            await follow_ups.run_due(limit=FOLLOW_UPS_MAX)
+        except (Unavailable, EpochOver) as error:
+            log.warning("follow_ups_put_off", cause=str(error))
+        await asyncio.sleep(FOLLOW_UPS_INTERVAL_S)
 
 
 async def sweep_once(stores: Stores) -> int:

@@ -7,33 +7,35 @@ in its own transaction.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, Struct, UnsetType, structs
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.identity import Account, AccountStatus, Role, Session, Standing, email_key, former_email_key
 from domain.refusals import EmailTaken, LastAdmin, UserNotFound
 from domain.store.audit_log import note
-from domain.store.schema import accounts, events, sessions
+from domain.store.holding import ACCOUNT_FIELDS, hold_account, hold_caller, read_account
+from domain.store.schema import accounts, sessions
+from domain.tokens import unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
-    from sqlalchemy import Row
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from domain.identity import Caller
     from domain.store.postgres import Database
 
 SESSIONS_MAX = 20
 """Sessions of an account that live at once; the oldest ends when one more is opened."""
 
-_FIELDS = [column for column in accounts.c if column.name != "email_key"]
-_NAMES = [column.name for column in _FIELDS]
+STEP_MAX = timedelta(minutes=5)
+"""Longer than any follow-up is put off: one that is due later than that was put off before the clock was set back."""
 
 _ADMINS_LOCK = 7_301_977
 """The advisory lock that takes turns on the number of admins, so that two cannot both leave one behind."""
@@ -49,6 +51,14 @@ class Rotation(Struct, frozen=True):
     account: Account
     rotated_at: datetime
     refresh_hash: bytes
+
+
+class FollowUp(Struct, frozen=True):
+    """An account that changed `since` then, which was `age` ago, and what that entails may not be done."""
+
+    account: Account
+    since: datetime
+    age: timedelta
 
 
 class Accounts:
@@ -80,19 +90,19 @@ class Accounts:
     async def find(self, account_id: UUID) -> Account:
         """An account, in whatever state; raises UserNotFound."""
         async with self._database.connect() as connection:
-            row = (await connection.execute(select(*_FIELDS).where(accounts.c.id == account_id))).one_or_none()
+            row = (await connection.execute(select(*ACCOUNT_FIELDS).where(accounts.c.id == account_id))).one_or_none()
         if row is None:
             raise _no_user()
-        return _account(row)
+        return read_account(row)
 
     async def find_by_email(self, email: str) -> Account | None:
         """The account of an address, or None."""
         if "\x00" in email:
             return None  # PostgreSQL's text cannot hold it, so no account has it, and the question would fail.
         key, former = email_key(email), former_email_key(email)
-        statement = select(*_FIELDS).where(accounts.c.email_key.in_({key, former}))
+        statement = select(*ACCOUNT_FIELDS).where(accounts.c.email_key.in_({key, former}))
         async with self._database.connect() as connection:
-            found = [_account(row) for row in await connection.execute(statement)]
+            found = [read_account(row) for row in await connection.execute(statement)]
         # Two may have it that were made before addresses were compared by IDNA: each by its own spelling.
         same = [account for account in found if email_key(account.email) == key]
         alike = [account for account in same if former_email_key(account.email) == former]
@@ -119,7 +129,7 @@ class Accounts:
     ) -> list[UUID]:
         """Begin a session, and keep `password_hash` if one is given. An admin's stands in the audit log.
 
-        Deletes the account's sessions that have ended: a session without a row is over.
+        Deletes the account's sessions that have ended and of which Redis was told: one without a row is over.
 
         Returns:
             Sessions that ended because the account had `SESSIONS_MAX` of them.
@@ -128,7 +138,7 @@ class Accounts:
             AccountChanged: the account is not any more as it was when its password was verified.
         """
         async with self._database.begin() as connection:
-            if await _hold(connection, account.id) != account:
+            if await hold_account(connection, account.id) != account or account.status is not AccountStatus.ACTIVE:
                 raise AccountChanged
             await connection.execute(
                 insert(sessions).values(
@@ -145,7 +155,9 @@ class Accounts:
                 await note(connection, now, actor_id=account.id, action="admin.logged_in", target_id=account.id)
             ended = await _end_oldest(connection, account.id, now)
             await connection.execute(
-                delete(sessions).where(sessions.c.account_id == account.id, sessions.c.revoked_at.is_not(None))
+                delete(sessions).where(
+                    sessions.c.account_id == account.id, sessions.c.revoked_at.is_not(None), _followed_up(account.id)
+                )
             )
             return ended
 
@@ -176,16 +188,16 @@ class Accounts:
                 accounts.c.token_epoch == token_epoch,
             )
             .values(refresh_hash=new_hash, expires_at=expires_at, rotated_at=now)
-            .returning(*_FIELDS)
+            .returning(*ACCOUNT_FIELDS)
         )
         async with self._database.begin() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _account(row)
+        return None if row is None else read_account(row)
 
     async def latest_rotation(self, session_id: UUID, *, token_epoch: int, now: datetime) -> Rotation | None:
         """The latest exchange of a session's refresh token; None without one, or when the session is over."""
         statement = (
-            select(*_FIELDS, sessions.c.rotated_at, sessions.c.refresh_hash)
+            select(*ACCOUNT_FIELDS, sessions.c.rotated_at, sessions.c.refresh_hash)
             .join(sessions, accounts.c.id == sessions.c.account_id)
             .where(
                 sessions.c.id == session_id,
@@ -201,7 +213,7 @@ class Accounts:
         if row is None:
             return None
         *fields, rotated_at, refresh_hash = row
-        return Rotation(_account_of(dict(zip(_NAMES, fields, strict=True))), rotated_at, refresh_hash)
+        return Rotation(read_account(fields), rotated_at, refresh_hash)
 
     async def delete_ended_sessions(self, *, kept: timedelta, limit: int) -> int:
         """Delete sessions that ended or expired longer than `kept` ago, at most `limit` of them; answers how many."""
@@ -223,33 +235,37 @@ class Accounts:
         self,
         account: Account,
         *,
+        caller: Caller,
         email: str | UnsetType = UNSET,
         password_hash: str | UnsetType = UNSET,
-        kept_session_id: UUID,
         now: datetime,
     ) -> tuple[Account, list[UUID]]:
-        """Change an account's address or password; a new password ends every other session.
+        """Change the caller's address or password; a new password ends every session but the caller's.
 
         Returns:
             The account, and the sessions that ended.
 
         Raises:
             EmailTaken: another account has the address.
+            AccountChanged: the account is not any more as it was when its password was verified.
+            Unauthenticated: the caller's token is dead.
         """
         changed: dict[str, Any] = {}
         if email is not UNSET:
             changed |= {"email": email, "email_key": email_key(email)}
         if password_hash is not UNSET:
             changed["password_hash"] = password_hash
-        if not changed:
-            return account, []
         try:
             async with self._database.begin() as connection:
+                if (await hold_caller(connection, caller, changing=[account.id]))[account.id] != account:
+                    raise AccountChanged
+                if not changed:
+                    return account, []
                 if email is not UNSET:
                     await _keep_apart(connection, email, account.id)
                 after = await _change(connection, account.id, changed)
                 ended = (
-                    await _end_sessions(connection, _others(account.id, kept_session_id), now)
+                    await _end_sessions(connection, _others(account.id, caller.session_id), now)
                     if ("password_hash" in changed)
                     else []
                 )
@@ -265,7 +281,7 @@ class Accounts:
             UserNotFound.
         """
         async with self._database.begin() as connection:
-            before = await _hold(connection, account_id)
+            before = await hold_account(connection, account_id)
             if before.status is AccountStatus.CLOSED:
                 raise _no_user()
             after = await _change(
@@ -275,62 +291,91 @@ class Accounts:
             await note(connection, now, actor_id=None, action="account.password_set", target_id=account_id)
         return after
 
-    async def change_role(self, account_id: UUID, *, role: Role, actor_id: UUID, now: datetime) -> Account:
-        """Give an account another role; every token it has stops working.
+    async def switch_role(
+        self, role: Role, *, caller: Caller, refresh_hash: bytes, expires_at: datetime, now: datetime
+    ) -> tuple[Account, list[UUID]]:
+        """Give the caller another role. Its session goes on with another refresh token, every other one ends.
 
-        Raises:
-            UserNotFound, LastAdmin.
-        """
-        async with self._database.begin() as connection:
-            before = await _hold(connection, account_id)
-            if before.role is role:
-                return before
-            await _keep_an_admin(connection, before)
-            after = await _change(connection, account_id, {"role": role, "token_epoch": before.token_epoch + 1})
-            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
-            await note(
-                connection,
-                now,
-                actor_id=actor_id,
-                action="account.role_changed",
-                target_id=account_id,
-                **{"from": before.role, "to": role},
-            )
-        return after
+        To the role it has, only the refresh token is another.
 
-    async def ban(self, account_id: UUID, *, actor_id: UUID, now: datetime) -> Account:
-        """Ban an account: all its tokens and sessions end. Again: the same answer.
-
-        Raises:
-            UserNotFound, LastAdmin.
-        """
-        async with self._database.begin() as connection:
-            before = await _hold(connection, account_id)
-            if before.status is not AccountStatus.ACTIVE:
-                return before
-            await _keep_an_admin(connection, before)
-            after = await _change(
-                connection, account_id, {"status": AccountStatus.BANNED, "token_epoch": before.token_epoch + 1}
-            )
-            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
-            await note(connection, now, actor_id=actor_id, action="account.banned", target_id=account_id)
-        return after
-
-    async def unban(self, account_id: UUID, *, actor_id: UUID, now: datetime) -> Account:
-        """Let a banned account log in again; its old tokens stay dead. Raises UserNotFound."""
-        async with self._database.begin() as connection:
-            before = await _hold(connection, account_id)
-            if before.status is not AccountStatus.BANNED:
-                return before
-            after = await _change(connection, account_id, {"status": AccountStatus.ACTIVE})
-            await note(connection, now, actor_id=actor_id, action="account.unbanned", target_id=account_id)
-        return after
-
-    async def close(self, account: Account, *, now: datetime) -> Account:
-        """Close an account and erase what names a person; the record of its sales stays.
+        Returns:
+            The account, and the sessions that ended.
 
         Raises:
             LastAdmin.
+            Unauthenticated: the caller's token is dead.
+        """
+        async with self._database.begin() as connection:
+            held = await hold_caller(connection, caller, changing=[caller.account_id])
+            before, ended = held[caller.account_id], list[UUID]()
+            after = before
+            if before.role is not role:
+                after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
+                ended = await _end_sessions(connection, _others(before.id, caller.session_id), now)
+            kept = (
+                update(sessions)
+                .where(sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None))
+                .values(refresh_hash=refresh_hash, expires_at=expires_at)
+            )
+            if not (await connection.execute(kept)).rowcount:
+                raise unauthenticated()
+        return after, ended
+
+    async def assign_role(self, account_id: UUID, role: Role, *, caller: Caller, now: datetime) -> Account:
+        """Give an account another role; every token it has stops working, and its sessions end.
+
+        Raises:
+            UserNotFound, LastAdmin.
+            Unauthenticated: the caller is not an admin any more.
+        """
+        async with self._database.begin() as connection:
+            before = (await hold_caller(connection, caller, changing=[account_id]))[account_id]
+            if before.role is role:
+                return before
+            after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+        return after
+
+    async def ban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
+        """Ban an account: all its tokens and sessions end. Again: they end again; a closed account stays closed.
+
+        Raises:
+            UserNotFound, LastAdmin.
+            Unauthenticated: the caller is not an admin any more.
+        """
+        async with self._database.begin() as connection:
+            before = (await hold_caller(connection, caller, changing=[account_id]))[account_id]
+            await _keep_an_admin(connection, before)
+            changed: dict[str, Any] = {"token_epoch": before.token_epoch + 1}
+            if before.status is AccountStatus.ACTIVE:
+                changed["status"] = AccountStatus.BANNED
+            await note(connection, now, actor_id=caller.account_id, action="account.banned", target_id=account_id)
+            after = await _change(connection, account_id, changed)
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+        return after
+
+    async def unban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
+        """Let a banned account log in again; its old tokens stay dead.
+
+        Raises:
+            UserNotFound.
+            Unauthenticated: the caller is not an admin any more.
+        """
+        async with self._database.begin() as connection:
+            before = (await hold_caller(connection, caller, changing=[account_id]))[account_id]
+            if before.status is not AccountStatus.BANNED:
+                return before
+            after = await _change(connection, account_id, {"status": AccountStatus.ACTIVE})
+            await note(connection, now, actor_id=caller.account_id, action="account.unbanned", target_id=account_id)
+        return after
+
+    async def close(self, account: Account, *, caller: Caller, now: datetime) -> Account:
+        """Close the caller's account and erase what names a person; the record of its sales stays.
+
+        Raises:
+            LastAdmin.
+            AccountChanged: the account is not any more as it was when its password was verified.
+            Unauthenticated: the caller's token is dead.
         """
         erased = {
             "email": f"closed-{account.id}@invalid",
@@ -339,9 +384,10 @@ class Accounts:
             "status": AccountStatus.CLOSED,
         }
         async with self._database.begin() as connection:
-            before = await _hold(connection, account.id)
-            await _keep_an_admin(connection, before)
-            after = await _change(connection, account.id, erased | {"token_epoch": before.token_epoch + 1})
+            if (await hold_caller(connection, caller, changing=[account.id]))[account.id] != account:
+                raise AccountChanged
+            await _keep_an_admin(connection, account)
+            after = await _change(connection, account.id, erased | {"token_epoch": account.token_epoch + 1})
             await _end_sessions(connection, [sessions.c.account_id == account.id], now)
             await note(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
         return after
@@ -353,21 +399,46 @@ class Accounts:
         async with self._database.begin() as connection:
             await note(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
 
-    async def events_to_pause(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
-        """The organizer's events that may still sell, in order of id."""
+    async def due_follow_ups(self, *, limit: int) -> list[FollowUp]:
+        """Accounts whose changes may not have been followed up, those that are due the longest first.
+
+        A trigger notes each change of status, role, token epoch and password in the statement that makes it.
+        """
+        now, at, since = func.clock_timestamp(), accounts.c.follow_up_at, accounts.c.follow_up_since
         statement = (
-            select(events.c.id)
-            .where(
-                events.c.organizer_id == organizer_id,
-                events.c.cancelled_at.is_(None),
-                events.c.paused.is_(False),
-                events.c.starts_at > func.now(),
-            )
-            .order_by(events.c.id)
+            select(*ACCOUNT_FIELDS, since, func.abs(func.extract("epoch", now - since)))
+            .where(at.is_not(None), or_(at <= now, at > now + STEP_MAX))
+            .order_by(at)
             .limit(limit)
         )
-        if after:
-            statement = statement.where(events.c.id > after)
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(statement)).all()
+        return [FollowUp(read_account(row[:-2]), row[-2], timedelta(seconds=float(row[-1]))) for row in rows]
+
+    async def followed_up(self, done: FollowUp, *, again_after: timedelta | None) -> None:
+        """Note that a change was followed up, or when it is to be again; nothing, if another change came since."""
+        at = None if again_after is None else func.clock_timestamp() + again_after
+        since = None if again_after is None else done.since
+        statement = (
+            update(accounts)
+            .where(accounts.c.id == done.account.id, accounts.c.follow_up_since == done.since)
+            .values(follow_up_since=since, follow_up_at=at)
+        )
+        async with self._database.statement() as connection:
+            await connection.execute(statement)
+
+    async def ended_sessions(self, account_id: UUID, *, limit: int) -> list[UUID]:
+        """An account's sessions that were ended before they expired, the latest first."""
+        statement = (
+            select(sessions.c.id)
+            .where(
+                sessions.c.account_id == account_id,
+                sessions.c.revoked_at.is_not(None),
+                sessions.c.expires_at > func.now(),
+            )
+            .order_by(sessions.c.revoked_at.desc())
+            .limit(limit)
+        )
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).scalars())
 
@@ -383,19 +454,19 @@ async def _keep_apart(connection: AsyncConnection, email: str, account_id: UUID)
         raise _email_taken()
 
 
-async def _hold(connection: AsyncConnection, account_id: UUID) -> Account:
-    """The account, its row locked until the transaction ends."""
-    row = (
-        await connection.execute(select(*_FIELDS).where(accounts.c.id == account_id).with_for_update(key_share=True))
-    ).one_or_none()
-    if row is None:
-        raise _no_user()
-    return _account(row)
-
-
 async def _change(connection: AsyncConnection, account_id: UUID, changed: dict[str, Any]) -> Account:
-    statement = update(accounts).where(accounts.c.id == account_id).values(**changed).returning(*_FIELDS)
-    return _account((await connection.execute(statement)).one())
+    statement = update(accounts).where(accounts.c.id == account_id).values(**changed).returning(*ACCOUNT_FIELDS)
+    return read_account((await connection.execute(statement)).one())
+
+
+async def _change_role(
+    connection: AsyncConnection, before: Account, role: Role, *, actor_id: UUID, now: datetime
+) -> Account:
+    await _keep_an_admin(connection, before)
+    after = await _change(connection, before.id, {"role": role, "token_epoch": before.token_epoch + 1})
+    detail = {"from": before.role, "to": role}
+    await note(connection, now, actor_id=actor_id, action="account.role_changed", target_id=before.id, **detail)
+    return after
 
 
 async def _keep_an_admin(connection: AsyncConnection, account: Account) -> None:
@@ -435,16 +506,13 @@ async def _end_oldest(connection: AsyncConnection, account_id: UUID, now: dateti
     return await _end_sessions(connection, which, now)
 
 
-def _others(account_id: UUID, kept_session_id: UUID) -> list[Any]:
-    return [sessions.c.account_id == account_id, sessions.c.id != kept_session_id]
+def _followed_up(account_id: UUID) -> ColumnElement[bool]:
+    return exists().where(accounts.c.id == account_id, accounts.c.follow_up_at.is_(None))
 
 
-def _account(row: Row[Any]) -> Account:
-    return _account_of(dict(row._mapping))  # noqa: SLF001  (the row's documented mapping)
-
-
-def _account_of(values: dict[str, Any]) -> Account:
-    return Account(**values | {"role": Role(values["role"]), "status": AccountStatus(values["status"])})
+def _others(account_id: UUID, kept_session_id: UUID | None) -> list[Any]:
+    """Every session of an account but one."""
+    return [sessions.c.account_id == account_id, sessions.c.id.is_distinct_from(kept_session_id)]
 
 
 def _email_taken() -> EmailTaken:

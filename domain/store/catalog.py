@@ -13,10 +13,25 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, Struct, structs
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, null, or_, select, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    bindparam,
+    func,
+    insert,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from domain.events import POOL_MAIN, TIMES, Event, EventChanges, NewEvent, broken_times
+from domain.identity import SELLERS, AccountStatus, Role
 from domain.partitions import partition_of_event
 from domain.refusals import (
     CapacityBelowSold,
@@ -30,25 +45,30 @@ from domain.refusals import (
     VersionMismatch,
 )
 from domain.store.audit_log import note
+from domain.store.event_rows import EVENT_FIELDS, SURELY_OVER, event_row, read_event
+from domain.store.holding import hold_account, hold_caller
 from domain.store.ledger import EpochOver, Ledger
 from domain.store.patterns import ESCAPE, literally
-from domain.store.schema import EVENT_OVER_AT, events, pools
+from domain.store.schema import EVENT_OVER_AT, accounts, events, pools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from domain.identity import Caller
     from domain.store.inventory import Inventory
     from domain.store.postgres import Database
     from domain.store.scripts import Scripts
 
-_FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
-_NAMES = [column.name for column in _FIELDS]
+_SUSPENDED = events.c.paused_by_organizer.is_not(None)
 
-_FIND = select(*_FIELDS).where(events.c.id == bindparam("event_id"))
+_SELLS = and_(accounts.c.status == AccountStatus.ACTIVE, accounts.c.role.in_(sorted(SELLERS)))
+"""Whether an account's events may be sold: `Account.sells` in SQL."""
+
+_FIND = select(*EVENT_FIELDS).where(events.c.id == bindparam("event_id"))
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "starting_after": events.c.starts_at > bindparam("starting_after"),
@@ -71,24 +91,26 @@ class EventPage(Struct, frozen=True):
 
 
 class Catalog:
-    """Events, and the one way their terms change. What an admin does, by `admin_id`, stands in the audit log."""
+    """Events, and the one way their terms change. What an admin does stands in the audit log."""
 
     def __init__(self, database: Database, inventory: Inventory, scripts: Scripts) -> None:
         self._database = database
         self._inventory = inventory
         self._scripts = scripts
 
-    async def create(self, new: NewEvent, *, organizer_id: UUID, now: datetime, admin_id: UUID | None = None) -> Event:
-        """Make an event and put its terms in force.
+    async def create(self, new: NewEvent, *, caller: Caller, now: datetime) -> Event:
+        """Make an event of the caller's and put its terms in force.
 
         Raises:
             Invalid: its times contradict each other.
+            Unauthenticated: the caller's token is dead.
             InventoryUnavailable: nothing was made.
         """
         event = Event(
             id=uuid4(),
-            organizer_id=organizer_id,
+            organizer_id=caller.account_id,
             paused=False,
+            suspended=False,
             cancelled_at=None,
             version=1,
             terms_token=_token(),
@@ -97,14 +119,14 @@ class Catalog:
         )
         event = _checked(event, now=now, changed=TIMES)
         async with self._database.begin() as connection:
+            organizer = (await hold_caller(connection, caller))[caller.account_id]
+            event = structs.replace(event, suspended=not organizer.sells)
             await self._hold_epoch(connection)
-            await connection.execute(
-                insert(events).values(**structs.asdict(event), partition=partition_of_event(event.id))
-            )
+            await connection.execute(insert(events).values(**event_row(event), partition=partition_of_event(event.id)))
             await connection.execute(
                 insert(pools).values(event_id=event.id, counter=POOL_MAIN, size=event.capacity, taken=0)
             )
-            await _note(connection, now, admin_id, "event.created", event.id)
+            await _note(connection, now, caller, "event.created", event.id)
             await self._inventory.install(event.terms)
         return event
 
@@ -113,19 +135,19 @@ class Catalog:
         event_id: UUID,
         changes: EventChanges,
         *,
+        caller: Caller,
         expected_version: int | None,
         now: datetime,
-        admin_id: UUID | None = None,
     ) -> Event:
         """Change an event; its terms are in force when this returns.
 
         Raises:
             EventNotFound, EventCancelled, VersionMismatch, Invalid, InventoryUnavailable.
+            Unauthenticated: the caller's token is dead.
             CapacityBelowSold: carries `sold`.
         """
         async with self._database.begin() as connection:
-            await self._hold_epoch(connection)
-            event = await self._hold(connection, event_id)
+            event, suspended = await self._hold(connection, event_id, caller=caller)
             if event.cancelled_at is not None:
                 detail = "The event is cancelled and stays so."
                 raise EventCancelled(detail)
@@ -137,33 +159,65 @@ class Catalog:
                 for name, value in structs.asdict(changes).items()
                 if value is not UNSET and value != getattr(event, name)
             }
-            if not changed:
+            if not changed and suspended is event.suspended:
                 return event
-            after = structs.replace(event, **changed, version=event.version + 1, terms_token=_token())
-            after = _checked(after, now=now, changed=changed.keys())
-            await _note(connection, now, admin_id, "event.changed", event_id, fields=sorted(changed))
+            after = _checked(_next(event, **changed, suspended=suspended), now=now, changed=changed.keys())
+            await _note(connection, now, caller, "event.changed", event_id, fields=sorted(changed))
             await self._write(connection, after)
             return after
 
-    async def cancel(self, event_id: UUID, *, now: datetime, admin_id: UUID | None = None) -> Event:
+    async def cancel(self, event_id: UUID, *, caller: Caller, now: datetime) -> Event:
         """Stop an event's sales for good; again, the same event. Its bookings are cancelled by `clear_event`.
 
         Raises:
             EventOver: it took place.
             EventNotFound, InventoryUnavailable.
+            Unauthenticated: the caller's token is dead.
         """
         async with self._database.begin() as connection:
-            await self._hold_epoch(connection)
-            event = await self._hold(connection, event_id)
+            event, suspended = await self._hold(connection, event_id, caller=caller)
             if event.cancelled_at is not None:
                 return event
             if event.over_at <= now:
                 detail = "The event is over."
                 raise EventOver(detail)
-            after = structs.replace(event, cancelled_at=now, version=event.version + 1, terms_token=_token())
-            await _note(connection, now, admin_id, "event.cancelled", event_id)
+            after = _next(event, cancelled_at=now, suspended=suspended)
+            await _note(connection, now, caller, "event.cancelled", event_id)
             await self._write(connection, after)
             return after
+
+    async def follow_organizer(self, event_id: UUID) -> Event:
+        """Suspend an event whose organizer may not sell, or end its suspension; nothing, when that is done.
+
+        Raises:
+            EventNotFound, InventoryUnavailable, CapacityBelowSold.
+        """
+        async with self._database.begin() as connection:
+            event, suspended = await self._hold(connection, event_id)
+            if suspended is event.suspended or event.cancelled_at is not None:
+                return event
+            after = _next(event, suspended=suspended)
+            await self._write(connection, after)
+            return after
+
+    async def behind_organizer(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
+        """The organizer's events that are to be suspended, or not any more, in order of id."""
+        statement = (
+            select(events.c.id)
+            .join(accounts, accounts.c.id == events.c.organizer_id)
+            .where(
+                events.c.organizer_id == organizer_id,
+                events.c.cancelled_at.is_(None),
+                func.now() - SURELY_OVER < EVENT_OVER_AT,
+                or_(and_(_SUSPENDED, _SELLS), and_(not_(_SUSPENDED), not_(_SELLS))),
+            )
+            .order_by(events.c.id)
+            .limit(limit)
+        )
+        if after:
+            statement = statement.where(events.c.id > after)
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement)).scalars())
 
     async def renew_terms(self, event_id: UUID, *, instead_of: str | None = None) -> Event:
         """Put the terms that PostgreSQL has in force under a new name.
@@ -177,11 +231,10 @@ class Catalog:
             CapacityBelowSold: more is taken than the capacity that PostgreSQL has.
         """
         async with self._database.begin() as connection:
-            await self._hold_epoch(connection)
-            event = await self._hold(connection, event_id)
+            event, suspended = await self._hold(connection, event_id)
             if instead_of not in {None, event.terms_token}:
                 return event
-            renewed = structs.replace(event, terms_token=_token())
+            renewed = structs.replace(event, suspended=suspended, terms_token=_token())
             await self._write(connection, renewed)
             return renewed
 
@@ -191,7 +244,7 @@ class Catalog:
             row = (await connection.execute(_FIND, {"event_id": event_id})).one_or_none()
         if row is None:
             raise _not_found()
-        return _event(row)
+        return read_event(row)
 
     async def page(  # noqa: PLR0913  (the filters a list of events has)
         self,
@@ -221,7 +274,7 @@ class Catalog:
         bounds = {"limit": limit, "skip": skip}
         async with self._database.connect() as connection:
             rows = (await connection.execute(_page(frozenset(given), counted=counted), given | bounds)).all()
-        found = [_event(row[1:]) for row in rows if row[1] is not None]
+        found = [read_event(row[1:]) for row in rows if row[1] is not None]
         return EventPage(found, rows[0][0] if counted else None)
 
     async def number(self) -> int:
@@ -231,11 +284,11 @@ class Catalog:
 
     async def after(self, event_id: UUID | None, *, limit: int) -> list[Event]:
         """Every event there is, in order of id, a page at a time: for rebuild and audit."""
-        statement = select(*_FIELDS).order_by(events.c.id).limit(limit)
+        statement = select(*EVENT_FIELDS).order_by(events.c.id).limit(limit)
         if event_id:
             statement = statement.where(events.c.id > event_id)
         async with self._database.connect() as connection:
-            return [_event(row) for row in await connection.execute(statement)]
+            return [read_event(row) for row in await connection.execute(statement)]
 
     async def uncleared(self, *, limit: int) -> list[UUID]:
         """Cancelled events whose bookings may still hold places."""
@@ -261,19 +314,28 @@ class Catalog:
             detail = "The inventory is being rebuilt."
             raise InventoryUnavailable(detail, retry_after_seconds=1) from None
 
-    @staticmethod
-    async def _hold(connection: AsyncConnection, event_id: UUID) -> Event:
-        """The event, its row locked until the transaction ends."""
-        row = (
-            await connection.execute(select(*_FIELDS).where(events.c.id == event_id).with_for_update())
-        ).one_or_none()
-        if row is None:
+    async def _hold(
+        self, connection: AsyncConnection, event_id: UUID, *, caller: Caller | None = None
+    ) -> tuple[Event, bool]:
+        """The event, its row locked until the transaction ends, and whether it is to be suspended.
+
+        Its organizer's account and the caller's are locked before it. Without a caller the engine acts by itself.
+        """
+        found = select(events.c.organizer_id).where(events.c.id == event_id)
+        organizer_id = (await connection.execute(found)).scalar_one_or_none()
+        if organizer_id is None:
             raise _not_found()
-        return _event(row)
+        if caller is None:
+            organizer = await hold_account(connection, organizer_id, shared=True)
+        else:
+            organizer = (await hold_caller(connection, caller, reading=[organizer_id]))[organizer_id]
+        await self._hold_epoch(connection)
+        row = (await connection.execute(_FIND.with_for_update(of=events), {"event_id": event_id})).one()
+        return read_event(row), not organizer.sells
 
     async def _write(self, connection: AsyncConnection, event: Event) -> None:
         """Row and pool first, Redis last: whatever fails before the commit leaves PostgreSQL as it was."""
-        await connection.execute(update(events).where(events.c.id == event.id).values(**structs.asdict(event)))
+        await connection.execute(update(events).where(events.c.id == event.id).values(**event_row(event)))
         try:
             await connection.execute(update(pools).where(pools.c.event_id == event.id).values(size=event.capacity))
         except IntegrityError as error:
@@ -309,7 +371,7 @@ def _page(given: frozenset[str], *, counted: bool) -> Select[*tuple[Any, ...]]:
     """
     filters = and_(events.c.cancelled_at.is_(None), *(_FILTERS[name] for name in sorted(given & _FILTERS.keys())))
     page = (
-        select(*_FIELDS)
+        select(*EVENT_FIELDS)
         .where(filters, *([_AFTER] if "after_start" in given else []))
         .order_by(events.c.starts_at, events.c.id)
         .limit(bindparam("limit", type_=Integer))
@@ -326,17 +388,17 @@ def _page(given: frozenset[str], *, counted: bool) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _event(row: Sequence[Any]) -> Event:
-    """A row of `_FIELDS`."""
-    return Event(**dict(zip(_NAMES, row, strict=True)))
+def _next(event: Event, **changed: Any) -> Event:  # noqa: ANN401  (fields of an event)
+    """The event's next version, with terms of another name."""
+    return structs.replace(event, **changed, version=event.version + 1, terms_token=_token())
 
 
 async def _note(
-    connection: AsyncConnection, now: datetime, admin_id: UUID | None, action: str, event_id: UUID, **detail: object
+    connection: AsyncConnection, now: datetime, caller: Caller, action: str, event_id: UUID, **detail: object
 ) -> None:
     """Before the terms go to Redis, like all that may fail; organizers see to their events without an entry."""
-    if admin_id is not None:
-        await note(connection, now, actor_id=admin_id, action=action, target_id=event_id, **detail)
+    if caller.role is Role.ADMIN:
+        await note(connection, now, actor_id=caller.account_id, action=action, target_id=event_id, **detail)
 
 
 def _token() -> str:

@@ -21,7 +21,8 @@ from domain.bookings import HOLDING, Booking, BookingStatus
 from domain.events import POOL_MAIN, USER_PREFIX
 from domain.partitions import KEY_BYTES, key_part
 from domain.sabotage import Failpoint, Protection, protected, reach
-from domain.store.schema import bookings, inventory_epoch, pools
+from domain.store.event_rows import SURELY_OVER
+from domain.store.schema import bookings, events, inventory_epoch, pools
 from domain.unpersisted import Written
 
 if TYPE_CHECKING:
@@ -305,6 +306,24 @@ class Ledger:
         )
         if before:
             statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) < before)
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
+
+    async def held_by(self, user_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
+        """The next bookings of an account that hold tickets of events that may not have begun, in order of id."""
+        statement = (
+            select(bookings)
+            .join(events, events.c.id == bookings.c.event_id)
+            .where(
+                bookings.c.user_id == user_id,
+                bookings.c.status == BookingStatus.CONFIRMED,
+                events.c.starts_at > func.now() - SURELY_OVER,
+            )
+            .order_by(bookings.c.id)
+            .limit(limit)
+        )
+        if after:
+            statement = statement.where(bookings.c.id > after)
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
 

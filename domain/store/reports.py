@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 
 from domain.bookings import BookingStatus
-from domain.events import Event
 from domain.identity import AccountStatus, Role
+from domain.store.event_rows import EVENT_FIELDS, read_event
 from domain.store.patterns import ESCAPE, literally
 from domain.store.schema import accounts, audit_log, bookings, events, pools
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.selectable import LateralFromClause, TypedReturnsRows
 
+    from domain.events import Event
     from domain.store.postgres import Database
 
 SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
@@ -71,8 +72,6 @@ BOOKINGS_ENDED = (
 )
 
 _BOOKINGS_IN_ALL = select(cast(BOOKINGS_IN_ALL, Text), func.count()).select_from(bookings)
-
-_EVENT_FIELDS = [column for column in events.c if column.name not in {"partition", "cleared_at"}]
 
 
 class Guest(Struct, frozen=True):
@@ -201,12 +200,12 @@ class Reports:
     async def events_of(self, organizer_id: UUID, *, limit: int) -> list[Event]:
         """An organizer's events, those that start last first."""
         statement = (
-            select(*_EVENT_FIELDS)
+            select(*EVENT_FIELDS)
             .where(events.c.organizer_id == organizer_id)
             .order_by(events.c.starts_at.desc(), events.c.id)
             .limit(limit)
         )
-        return [Event(**row._mapping) for row in await self._rows(statement)]  # noqa: SLF001  (documented)
+        return [read_event(row) for row in await self._rows(statement)]
 
     async def sold(self, event_ids: Collection[UUID]) -> dict[UUID, int]:
         """Confirmed places of each event."""

@@ -43,6 +43,8 @@ accounts = Table(
     Column("status", Text, nullable=False),
     Column("token_epoch", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("follow_up_since", DateTime(timezone=True)),
+    Column("follow_up_at", DateTime(timezone=True)),
 )
 
 sessions = Table(
@@ -72,6 +74,7 @@ events = Table(
     Column("sales_open_at", DateTime(timezone=True)),
     Column("sales_close_at", DateTime(timezone=True)),
     Column("paused", Boolean, nullable=False),
+    Column("paused_by_organizer", Boolean),
     Column("cancelled_at", DateTime(timezone=True)),
     Column("cleared_at", DateTime(timezone=True)),
     Column("partition", SmallInteger, nullable=False),

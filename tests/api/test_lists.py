@@ -18,7 +18,7 @@ from sqlalchemy.types import Uuid
 from api.app import create_litestar
 from api.cursors import LIMIT_MAX
 from api.openapi import openapi_document
-from tests.factories import book, make_accounts, new_event
+from tests.factories import as_organizer, book, make_accounts, new_event
 from tests.waiting import persist_all
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def walks(callers, stores):
     events = [
         await stores.box_office.create_event(
             new_event(starts_at=datetime(2090, 1, 1 + number // 50, tzinfo=UTC), capacity=ROWS),
-            organizer_id=UUID(organizer.id),
+            caller=as_organizer(UUID(organizer.id)),
         )
         for number in range(ROWS)
     ]

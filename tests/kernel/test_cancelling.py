@@ -18,7 +18,7 @@ from domain.sabotage import Protection
 from domain.store.connect import open_stores
 from domain.store.inventory import RecordChanged, RecordUnknown
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
-from tests.factories import book, make_accounts, make_event
+from tests.factories import ORGANIZED, book, make_accounts, make_event
 from tests.waiting import eventually, persist_all
 
 
@@ -216,7 +216,7 @@ async def test_a_cancelled_event_stops_selling_at_once_and_cancels_every_booking
     await retire(stores, persisted[0])
     pending = [await book(other_stores, event, user_id=buyer) for buyer in buyers[230:]]
 
-    await stores.box_office.cancel_event(event.id)
+    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
     with pytest.raises(NotOnSale):
         await book(other_stores, event)
     await cleared(stores)
@@ -231,9 +231,9 @@ async def test_a_cancelled_event_stops_selling_at_once_and_cancels_every_booking
 
 async def test_cancelling_an_event_again_is_the_same_event(stores):
     event = await make_event(stores)
-    first = await stores.box_office.cancel_event(event.id)
+    first = await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
 
-    again = await stores.box_office.cancel_event(event.id)
+    again = await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
 
     assert again == first
     assert first.cancelled_at is not None
@@ -243,7 +243,7 @@ async def test_a_cancelled_event_is_cleared_after_a_wipe_in_the_middle(stores):
     event = await make_event(stores)
     bookings = [await book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, 20)]
     await persist_all(stores)
-    await stores.box_office.cancel_event(event.id)
+    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
     await asyncio.gather(*(stores.box_office.cancel(booking) for booking in bookings[:7]))
     await stores.pipeline.redis.flushall()
     await rebuild(stores)
@@ -257,7 +257,7 @@ async def test_a_cancelled_event_is_cleared_after_a_wipe_in_the_middle(stores):
 async def test_an_open_sale_is_not_cleared(stores):
     event = await make_event(stores)
     booking = await book(stores, event)
-    await stores.box_office.change_event(event.id, EventChanges(paused=True), expected_version=None)
+    await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
 
     assert await stores.catalog.uncleared(limit=10) == []
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.PENDING

@@ -15,7 +15,7 @@ from domain.persisting import persist, persist_once
 from domain.rebuilding import rebuild_if_needed
 from domain.refusals import Unavailable
 from tests.books import pool, rows, taken, unpersisted
-from tests.factories import book, make_account, make_accounts, make_event, make_neighbours
+from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, make_neighbours
 from tests.waiting import eventually, persist_all
 from worker.sweep import sweep_once
 
@@ -287,7 +287,7 @@ async def test_a_worker_killed_while_it_clears_a_cancelled_event_is_gone_on_from
     await rush(stores, event, buyers=1_500)
     await persist_all(stores)
     first = processes.worker()
-    await stores.box_office.cancel_event(event.id)
+    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
     await eventually(lambda: taken(stores, event), is_so=lambda places: 0 < places < 1_500)
     first.signal(signal.SIGKILL)
 

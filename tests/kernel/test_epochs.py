@@ -20,7 +20,7 @@ from domain.store.key_names import epoch_key
 from domain.store.ledger import EpochOver
 from domain.store.scripts import FENCED_SCRIPTS, source
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
-from tests.factories import book, make_account, make_accounts, make_event
+from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
 
 
@@ -263,7 +263,9 @@ async def test_an_event_is_not_changed_by_a_process_of_an_older_epoch(stores, ot
     await rebuild(stores)
 
     with pytest.raises(InventoryUnavailable):
-        await other_stores.box_office.change_event(event.id, EventChanges(capacity=20), expected_version=None)
+        await other_stores.box_office.change_event(
+            event.id, EventChanges(capacity=20), caller=ORGANIZED, expected_version=None
+        )
 
     assert (await stores.box_office.event(event.id)).capacity == 10
     with pytest.raises(SoldOut):

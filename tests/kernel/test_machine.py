@@ -40,7 +40,7 @@ from domain.sabotage import Protection
 from domain.store.connect import open_stores
 from domain.store.ledger import EpochOver
 from tests.books import counters_of, records_of, unpersisted
-from tests.factories import place_accounts, place_event
+from tests.factories import ORGANIZED, place_accounts, place_event
 from tests.model import Asked, Copy, EventModel, Model
 
 if TYPE_CHECKING:
@@ -196,7 +196,9 @@ class Machine(RuleBasedStateMachine):
         event_id = EVENTS[event]
         changes = EventChanges(capacity=capacity)
 
-        answer = self.answer(self.doors[door].box_office.change_event(event_id, changes, expected_version=None))
+        answer = self.answer(
+            self.doors[door].box_office.change_event(event_id, changes, caller=ORGANIZED, expected_version=None)
+        )
 
         expected = self.model.resize(event_id, capacity)
         assert (answer if isinstance(answer, str) else "changed") == expected.replace("same", "changed")

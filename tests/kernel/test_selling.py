@@ -11,7 +11,7 @@ from domain.events import EventChanges, EventStatus
 from domain.refusals import NotOnSale, PersistenceLagging, PerUserLimit, Refusal, SoldOut
 from domain.store.connect import open_stores
 from tests.books import counters, rows, taken, unpersisted
-from tests.factories import book, make_account, make_accounts, make_event
+from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
 
 
@@ -139,10 +139,10 @@ async def test_a_paused_sale_stops_and_goes_on(stores, other_stores):
     event = await make_event(stores)
     await book(other_stores, event)
 
-    await stores.box_office.change_event(event.id, EventChanges(paused=True), expected_version=None)
+    await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
     with pytest.raises(NotOnSale) as refused:
         await book(other_stores, event)
-    await stores.box_office.change_event(event.id, EventChanges(paused=False), expected_version=None)
+    await stores.box_office.change_event(event.id, EventChanges(paused=False), caller=ORGANIZED, expected_version=None)
 
     assert refused.value.facts["event_status"] is EventStatus.PAUSED
     assert await book(other_stores, event)
@@ -181,7 +181,7 @@ async def test_work_unpersisted_for_too_long_refuses_bookings(stores):
 async def test_a_refusal_takes_nothing_and_leaves_no_trace(stores):
     event = await make_event(stores, capacity=1)
     buyer = await make_account(stores)
-    await stores.box_office.change_event(event.id, EventChanges(paused=True), expected_version=None)
+    await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
     keys = {key async for key in stores.pipeline.redis.scan_iter()}
 
     with pytest.raises(Refusal):
