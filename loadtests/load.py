@@ -30,8 +30,13 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
+    from loadtests.replay import Replayed
+
 REPORT = Path(__file__).parent / "report"
 """Where locust's pages and tables are left; not part of the repository."""
+
+EXPLANATION = Path(__file__).parent / "README.md"
+"""What a buyer does, what is measured and what each check means."""
 
 SECONDS_DEFAULT = 120
 """A run is cut short after so many; a rush that is served is over in 15 s."""
@@ -115,10 +120,18 @@ def _report(run: Run) -> bool:
     """Hold one sale and say how it went; whether every check held."""
     _say(f"{run.name}: {run.profile.buyers} buyers come to the door")
     replayed = asyncio.run(replay(run))
-    figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=run.profile.tickets)
     found = verify(replayed.evidence)
-    _say(f"\n{table(figures, run.profile, run=run.name)}\n\n{verdict(found)}\n")
+    _say(summary(run, replayed, found))
     return not any(found.values())
+
+
+def summary(run: Run, replayed: Replayed, found: dict[str, list[str]]) -> str:
+    """The figures of a sale, which checks held, where locust's report is, and where the figures are explained."""
+    figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=run.profile.tickets)
+    return (
+        f"\n{table(figures, run.profile, run=run.name)}\n\n{verdict(found)}\n\n"
+        f"Locust's report: {run.report / run.name}.html\nWhat the figures mean: {EXPLANATION}\n"
+    )
 
 
 def _say(line: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import gevent
+import geventhttpclient.client
 import httpx
 import msgspec
 from gevent.monkey import get_original
@@ -77,6 +78,17 @@ def _is_open(_: ConnectionPool, sock: socket.socket | None) -> bool:
 # The pool's own way, select(), cannot look at files above number 1,023 and takes their connections for
 # closed: every buyer after the first thousand would connect anew for each request.
 ConnectionPool._is_socket_alive = _is_open  # type: ignore[method-assign,assignment]  # noqa: SLF001
+
+
+def _never_again(method: str) -> bool:
+    """Whether the client may send a request again by itself: no."""
+    del method
+    return False
+
+
+# locust's client sends a GET or DELETE whose answer was lost up to twelve times (once more than its pool has
+# connections, twice with a pool of one) and counts one request; buyers repeat what they repeat themselves.
+geventhttpclient.client._may_retry_after_send_error = _never_again  # noqa: SLF001
 
 
 class Body(msgspec.Struct, frozen=True):

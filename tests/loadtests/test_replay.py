@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec import structs
 from redis.asyncio import Redis
@@ -11,6 +13,7 @@ from domain.partitions import partition_of_event
 from loadtests.answers import EVERYBODY_LEFT, Outcome
 from loadtests.evidence import gather
 from loadtests.figures import figures_of
+from loadtests.load import summary
 from loadtests.profiles import SHMOOCON_2016
 from loadtests.replay import Run, replay
 from loadtests.verify import verify
@@ -45,7 +48,10 @@ async def test_a_small_sale_is_in_order_and_tampering_is_found(run, clean) -> No
     assert replayed.closing.ended == EVERYBODY_LEFT
     assert figures.held_seconds is not None
     assert {Outcome.ACCEPTED, Outcome.REFUSED, Outcome.LOGIN, Outcome.LOOK} <= figures.rates.keys()
-    assert (run.report / "small.html").exists()
+    told = summary(run, replayed, verify(evidence))
+    named = [Path(word) for word in told.split() if word.endswith((".html", ".md"))]
+    assert [path.name for path in named] == ["small.html", "README.md"]
+    assert all(path.is_file() for path in named)
 
     tampered = await _tamper(run, clean, evidence)
 
