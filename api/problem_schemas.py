@@ -26,7 +26,12 @@ BASE_SCHEMA = "ProblemDetails"
 DEFAULT_RESPONSE = "Problem"
 """The response of what any request can be refused with before or beside its route."""
 
-STATUS_HEADERS: dict[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+STATUS_HEADERS: dict[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    415: ("Accept-Encoding",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 """What problems of a status have beside the header fields of every answer."""
 
 

@@ -50,6 +50,7 @@ RESPONSE_HEADERS: dict[str, ResponseHeader] = {
         "Not on requests that were refused before they were counted, and not while limits are off."
     ),
     "RateLimit-Policy": ResponseHeader(description='The limit: `"name";q=requests;w=seconds`. As `RateLimit`.'),
+    "Accept-Encoding": ResponseHeader(description="With 415: the content codings of bodies.", exposed=False),
     "Allow": ResponseHeader(description="With 405: the methods of the path.", exposed=False),
     "Content-Disposition": ResponseHeader(description="Of a file: its name.", exposed=False),
     "ETag": ResponseHeader(description="The version of what is shown, for `If-None-Match` and `If-Match`."),
