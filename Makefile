@@ -11,7 +11,7 @@ help: ## List these targets
 
 run: ## Start everything, with its own PostgreSQL and Valkey: http://127.0.0.1:8000/
 	@ops/install runtime
-	@exec $(ONSALE) up --end-with-parent
+	@trap '' INT; exec $(ONSALE) up --end-with-parent  # Python itself has no answer to Ctrl-C until ours runs.
 
 test: ## Run the tests
 	@ops/install dev

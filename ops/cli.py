@@ -7,7 +7,6 @@ import functools
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
@@ -55,8 +54,11 @@ def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
         except _refusals() as refused:
             click.echo(f"onsale: {refused}", err=True)
             sys.exit(FAILED_EXIT_CODE)
-        except PermissionError as refused:
-            click.echo(f"onsale: {refused}; was it made by another user?", err=True)
+        except BrokenPipeError:
+            # Whoever read what the command says has left; click ends it without a word.
+            raise
+        except OSError as failed:
+            click.echo(f"onsale: {_os_line(failed)}", err=True)
             sys.exit(FAILED_EXIT_CODE)
 
     return run
@@ -65,11 +67,21 @@ def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
 def _refusals() -> tuple[type[Exception], ...]:
     from domain.refusals import Refusal
     from ops.accounts import AdminRefused, SessionsUntold
+    from ops.private import FileBroken
+    from ops.reach import StackAbsent, StillStarting
     from ops.rotation import RotationRefused
+    from ops.schema import SchemaRefused
     from ops.up import StartFailed
 
-    stack = (AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused, ServerFailed, BinaryMissing, FolderRefused)
-    return (*stack, StartFailed, AdminRefused, SessionsUntold, RotationRefused, Refusal, TimeoutError)
+    start = (AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused, StartFailed, StackAbsent, StillStarting)
+    servers = (ServerFailed, BinaryMissing, FolderRefused, FileBroken, SchemaRefused)
+    return (*start, *servers, AdminRefused, SessionsUntold, RotationRefused, Refusal, TimeoutError)
+
+
+def _os_line(failed: OSError) -> str:
+    where = f"{failed.filename}: " if failed.filename else ""
+    hint = "; was it made by another user?" if isinstance(failed, PermissionError) else ""
+    return f"{where}{failed.strerror or failed}{hint}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,7 +91,8 @@ def main() -> None:
 
     Settings come from the environment. With DATABASE_URL, REDIS_URL and QUEUE_URL set, every command works
     on those servers; without, on the embedded PostgreSQL and Valkey of DATA_DIR (default: .data), which are
-    started for the command if `onsale up` is not running.
+    started for the command if `onsale up` is not running. Only `onsale up` makes a new stack: every other
+    command refuses a DATA_DIR that has none.
     """
 
 
@@ -124,8 +137,8 @@ def create_admin(*, email: str, password_stdin: bool) -> None:
     from ops.accounts import create_admin as create
 
     password = _password(from_stdin=password_stdin)
-    account = _with_stores(lambda stores, _: create(stores, email=email, password=password))
-    click.echo(f"{account.email} is an administrator (id {account.id})")
+    account, place = _with_stores(lambda stores, _: create(stores, email=email, password=password))
+    click.echo(f"{account.email} is an administrator of {place} (id {account.id})")
 
 
 @main.command("set-password")
@@ -140,7 +153,7 @@ def set_password(*, email: str, password_stdin: bool) -> None:
     from ops.accounts import set_password as give
 
     password = _password(from_stdin=password_stdin)
-    account = _with_stores(lambda stores, _: give(stores, email=email, password=password))
+    account, _ = _with_stores(lambda stores, _: give(stores, email=email, password=password))
     click.echo(f"{account.email} has another password, and no session any more (role {account.role}, {account.status})")
 
 
@@ -151,21 +164,13 @@ def rotate_keys(*, drop_old: bool) -> None:
     """Sign tokens with a new key from now on; what the old ones signed is accepted until it expires.
 
     Writes JWT_KEYS_FILE, which every process must be able to read; for the embedded stack, keys.json in DATA_DIR.
-    Running processes follow within a second. Nobody is logged out, unless with --drop-old.
+    Running processes follow within a second. Nobody is logged out, unless with --drop-old: the old keys are accepted
+    until the last session that PostgreSQL knows of has ended.
     """
-    from domain.tokens import utc_now
-    from ops.rotation import rotate
+    from ops.rotation import rotate_ring
 
-    settings = load_settings()
-    path, first_secret = _key_ring(settings)
-    ring = rotate(
-        path,
-        first_secret=first_secret,
-        lifetime_s=max(settings.refresh_token_seconds, settings.access_token_seconds),
-        now_s=int(utc_now().timestamp()),
-        drop_old=drop_old,
-    )
-    click.echo(f"{ring[0].kid} signs from now on")
+    path, ring = rotate_ring(load_settings(), drop_old=drop_old, say=functools.partial(click.echo, err=True))
+    click.echo(f"{ring[0].kid} signs from now on, for every process that reads {path}")
     for key in ring[1:]:
         click.echo(
             f"{key.kid} is accepted until {datetime.fromtimestamp(key.retires_s or 0, tz=UTC):%Y-%m-%d %H:%M} UTC"
@@ -182,7 +187,7 @@ def demo() -> None:
     from ops.demo import describe, make_demo
     from ops.readiness import base_url
 
-    made = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
+    made, _ = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
     settings = load_settings()
     click.echo(describe(made, base_url=f"{base_url(settings.host, settings.port)}/api/v1"))
 
@@ -196,11 +201,14 @@ def audit(*, event_id: UUID | None, fix: bool) -> None:
     from domain.audit import audit as run_audit
     from domain.reconciling import reconcile
 
-    if fix:
-        for outcome in _with_stores(lambda stores, _: reconcile(stores, event_id)):
-            click.echo(_repair_line(outcome))
-    books = _with_stores(lambda stores, _: run_audit(stores, event_id))
-    click.echo(_audit_table(books))
+    async def work(stores: Stores, _: Settings) -> tuple[list[Outcome], list[EventBooks]]:
+        outcomes = await reconcile(stores, event_id) if fix else []
+        return outcomes, await run_audit(stores, event_id)
+
+    (outcomes, books), place = _with_stores(work)
+    for outcome in outcomes:
+        click.echo(_repair_line(outcome))
+    click.echo(_audit_table(books, place))
     if not all(event.in_order for event in books):
         sys.exit(FAILED_EXIT_CODE)
 
@@ -275,8 +283,11 @@ def _password(*, from_stdin: bool) -> str:
     return asked
 
 
-def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answer:
-    """Run `work` on the stores; the embedded database is migrated first, others are their operator's."""
+def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> tuple[Answer, str]:
+    """Run `work` on the stores, and say where that was.
+
+    The embedded database is migrated first, others are their operator's.
+    """
     from domain.rebuilding import ensure_in_order
     from domain.store.connect import open_stores
     from ops.reach import reached
@@ -294,21 +305,16 @@ def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> Answe
     with reached(given) as settings:
         if given.embedded:
             run_migrations(_database_url(settings))
-        return asyncio.run(run(settings))
+        return asyncio.run(run(settings)), _place_of(given)
 
 
-def _key_ring(settings: Settings) -> tuple[Path, str | None]:
-    """The file of the ring, and the secret that signed until there was one."""
+def _place_of(settings: Settings) -> str:
+    """Where a command works, for whoever reads what it says: a folder, or a database without its password."""
+    from sqlalchemy import make_url
+
     if settings.embedded:
-        from ops.embedded import EmbeddedStack
-
-        environment = EmbeddedStack(settings.data_dir).environment()
-        return Path(environment["JWT_KEYS_FILE"]), environment["JWT_SECRET"]
-    if settings.jwt_keys_file is None:
-        message = "JWT_KEYS_FILE: set it, for every process, to a file that all of them read"
-        raise SettingsRefused(message)
-    secret = settings.jwt_secret
-    return settings.jwt_keys_file, secret.get_secret_value() if secret else None
+        return str(settings.data_dir.absolute())
+    return make_url(_database_url(settings)).render_as_string(hide_password=True)
 
 
 def _log_warnings_only() -> None:
@@ -341,14 +347,14 @@ def _repair_line(outcome: Outcome) -> str:
     return f"{wrong.event_id}  {wrong.fault} {wrong.subject}: {wrong.found} instead of {wrong.expected}: {done}"
 
 
-def _audit_table(books: list[EventBooks]) -> str:
+def _audit_table(books: list[EventBooks], place: str) -> str:
     numbers = ("size", "remaining", "pending", "confirmed", "drift", "pool_drift", "user_drift")
     lines = [f"{'event':<36}  {'title':<{TITLE_WIDTH}}" + "".join(f"{name:>12}" for name in numbers)]
     for event in books:
         cells = "".join(f"{getattr(event, name):>12}" for name in numbers)
         lines.append(f"{event.event_id}  {event.title[:TITLE_WIDTH]:<{TITLE_WIDTH}}{cells}")
     wrong = sum(not event.in_order for event in books)
-    lines.append(f"{len(books)} events, {wrong} with drift")
+    lines.append(f"{len(books)} events, {wrong} with drift in {place}")
     return "\n".join(lines)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from ops.private import keep_once, rewrite
+from ops.private import keep_once, read, rewrite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +43,7 @@ def set_demo_complete(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(path.read_text())
-    return kept
+    return read(path, names=("passwords", "complete"))
 
 
 def _password() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Self
 
-from ops.folders import folders_of
+from ops.folders import folders_of, make_data_folder
 from ops.postgres import EmbeddedPostgres
 from ops.private import keep_once
 from ops.server import wait_until_ready
@@ -70,7 +70,7 @@ class EmbeddedStack:
 
     def environment(self) -> dict[str, str]:
         """Return the settings that lead a process to this stack; makes the secret if there is none yet."""
-        self.folders.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_data_folder(self.folders.data)
         kept = keep_once(
             self.folders.data / "secrets.json", lambda: {"jwt_secret": secrets.token_hex(JWT_SECRET_BYTES)}
         )

@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from domain.settings import SettingsRefused
+
 SOCKET_FOLDER_BYTES_MAX = 107 - len("/.s.PGSQL.5432")
 """`sun_path` holds 107 bytes and a NUL; the longest socket in the folder is PostgreSQL's."""
 
@@ -37,6 +39,27 @@ def folders_of(data_dir: Path) -> Folders:
     """Say where everything of the stack in `data_dir` is, without touching the disk."""
     data = data_dir.resolve()
     return Folders(data=data, logs=data / "log", sockets=_socket_folder(data))
+
+
+def make_data_folder(data_dir: Path) -> None:
+    """Make the data folder, mode 0700, if it is missing.
+
+    Raises:
+        SettingsRefused: it is no folder, or cannot be made or written to; names DATA_DIR and says why.
+    """
+    try:
+        data_dir.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
+    except FileExistsError:
+        what = "is a link to what is not there" if data_dir.is_symlink() else "is no folder"
+        raise SettingsRefused(_data_dir_line(data_dir, what)) from None
+    except OSError as error:
+        raise SettingsRefused(_data_dir_line(data_dir, f"cannot be made: {error.strerror}")) from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise SettingsRefused(_data_dir_line(data_dir, "cannot be written to by this user"))
+
+
+def _data_dir_line(data_dir: Path, what: str) -> str:
+    return f"DATA_DIR: {data_dir.absolute()} {what}; set it to a folder of yours"
 
 
 def make_folders(folders: Folders) -> None:

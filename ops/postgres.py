@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from ops.binaries import postgres_for, postgres_major
+from ops.folders import make_folders
 from ops.launch import launcher
 from ops.server import EmbeddedServer, ServerFailed
 
@@ -72,14 +73,30 @@ class EmbeddedPostgres(EmbeddedServer):
         user = self.user()
         if user is not None:
             os.chown(unfinished, *user)
+        try:
+            self._fill(unfinished)
+        except BaseException:
+            # On a full disk its 40 MB are needed.
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        unfinished.rename(self.pgdata)
+
+    def _fill(self, unfinished: Path) -> None:
         bin_dir = postgres_for(unfinished)
         self._run([bin_dir / "initdb", "-D", unfinished, *self._initdb_options(bin_dir)])
-        # Single-user mode: the folder gets its database before any server has run on it.
-        self._run(
-            [bin_dir / "postgres", "--single", *self._durability(), "-D", unfinished, "postgres"],
-            f"CREATE DATABASE {ROLE} OWNER {ROLE};\n",
-        )
-        unfinished.rename(self.pgdata)
+        # Single-user mode: the folder gets its database before any server has run on it. It ends with 0 also when a
+        # statement failed, so it is asked for what it made.
+        single: list[str | Path] = [bin_dir / "postgres", "--single", *self._durability(), "-D", unfinished]
+        self._run([*single, "postgres"], f"CREATE DATABASE {ROLE} OWNER {ROLE};\n")
+        said = self._run([*single, ROLE], "SELECT current_database();\n")
+        if f'current_database = "{ROLE}"' not in said:
+            message = f"a new PostgreSQL folder could not be made:\n{said}"
+            raise ServerFailed(message)
+
+    def make(self) -> None:
+        """Make the cluster and its database without starting the server; does nothing if they are there."""
+        make_folders(self.folders)
+        self.prepare()
 
     def command(self) -> list[str | Path]:
         """Return the postmaster's command line; settings given here win over the folder's own."""
@@ -121,19 +138,24 @@ class EmbeddedPostgres(EmbeddedServer):
     def _durability(self) -> list[str]:
         return [] if self.durable else [f"--{name}={value}" for name, value in THROWAWAY_SETTINGS.items()]
 
-    def _run(self, program: list[str | Path], stdin: str = "") -> None:
+    def _run(self, program: list[str | Path], stdin: str = "") -> str:
         command = launcher(program, death_signal=signal.SIGKILL, user=self.user())
-        done = subprocess.run(
-            command,
-            input=stdin,
-            cwd=self.folders.data,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=INITDB_TIMEOUT_SECONDS,
-            check=False,
-            start_new_session=True,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                input=stdin,
+                cwd=self.folders.data,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=INITDB_TIMEOUT_SECONDS,
+                check=False,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            message = f"a new PostgreSQL folder was not made within {INITDB_TIMEOUT_SECONDS} s"
+            raise ServerFailed(message) from error
         if done.returncode != 0:
             message = f"a new PostgreSQL folder could not be made:\n{done.stdout}"
             raise ServerFailed(message)
+        return done.stdout

@@ -7,17 +7,25 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+
+class FileBroken(Exception):
+    """A file that Onsale wrote does not hold what was written; `str()` names it."""
 
 
 def keep_once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what `path` holds; at first, what `make` returns, written there with mode 0600.
 
     Of several processes that come at once, one wins and all return what it wrote.
+
+    Raises:
+        FileBroken: the file lacks one of the names that `make` would write.
     """
+    new = make()
     if not path.exists():
-        draft = _draft(path, make())
+        draft = _draft(path, new)
         try:
             # A link appears whole or not at all, and not over another one.
             path.hardlink_to(draft)
@@ -25,7 +33,22 @@ def keep_once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             pass
         finally:
             draft.unlink()
-    kept: dict[str, Any] = json.loads(path.read_text())
+    return read(path, names=new)
+
+
+def read(path: Path, *, names: Iterable[str]) -> dict[str, Any]:
+    """Return what `path` holds.
+
+    Raises:
+        FileBroken: it is no JSON object with these names.
+    """
+    try:
+        kept = json.loads(path.read_text())
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict) or not kept.keys() >= set(names):
+        message = f"{path} is damaged: restore it from a backup, or move it away to have a new one made"
+        raise FileBroken(message)
     return kept
 
 

@@ -2,28 +2,96 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
 from domain.keys import KEYS_MAX, Key, read_keys
-from domain.tokens import LEEWAY_S
+from domain.refusals import Unavailable
+from domain.settings import REFRESH_TOKEN_SECONDS_MAX, SettingsRefused
+from domain.store.connect import open_stores
+from domain.tokens import LEEWAY_S, utc_now
+from ops.embedded import EmbeddedStack
+from ops.holder import holder_of
 from ops.private import rewrite
+from ops.reach import check_present, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+    from domain.settings import Settings
 
 KEY_BYTES = 32
 """As long as the hash it keys, HS256."""
 
 
+DAY_S = 86_400
+
+
 class RotationRefused(Exception):
-    """The ring is full of keys whose tokens live."""
+    """The ring is full of keys whose tokens live, or there is no telling what signed until now."""
+
+
+def rotate_ring(settings: Settings, *, drop_old: bool, say: Callable[[str], None]) -> tuple[Path, list[Key]]:
+    """Rotate the ring of the deployment that settings lead to; answers its file and what is in it now.
+
+    Raises:
+        StackAbsent: there is no embedded stack in DATA_DIR.
+        SettingsRefused: servers that are not embedded need JWT_KEYS_FILE, and at first JWT_SECRET.
+        RotationRefused: too many keys are accepted already.
+    """
+    path, first_secret = _key_ring(settings)
+    if not drop_old and first_secret is None and not path.exists():
+        message = f"JWT_SECRET: set it to what signs until {path} is there, or give --drop-old to end every session"
+        raise SettingsRefused(message)
+    now_s = int(utc_now().timestamp())
+    lifetime_s = 0 if drop_old else _lifetime_s(settings, now_s=now_s, say=say)
+    return path, rotate(path, first_secret=first_secret, lifetime_s=lifetime_s, now_s=now_s, drop_old=drop_old)
+
+
+def _key_ring(settings: Settings) -> tuple[Path, str | None]:
+    """The file of the ring, and the secret that signed until there was one."""
+    if settings.embedded:
+        check_present(settings.data_dir)
+        environment = EmbeddedStack(settings.data_dir).environment()
+        return Path(environment["JWT_KEYS_FILE"]), environment["JWT_SECRET"]
+    if settings.jwt_keys_file is None:
+        message = "JWT_KEYS_FILE: set it, for every process, to a file that all of them read"
+        raise SettingsRefused(message)
+    secret = settings.jwt_secret
+    return settings.jwt_keys_file.absolute(), secret.get_secret_value() if secret else None
+
+
+def _lifetime_s(settings: Settings, *, now_s: int, say: Callable[[str], None]) -> int:
+    """How long the longest-lived token of the deployment lives on.
+
+    Its processes know their settings, this one knows its own: what was signed until now is told by PostgreSQL, as a
+    token dies with its session, and what is signed meanwhile by the running `onsale up`.
+    """
+    own_s = max(settings.refresh_token_seconds, settings.access_token_seconds)
+    holder = holder_of(settings.data_dir) if settings.embedded else None
+    running_s = (holder.token_seconds if holder else None) or 0
+    try:
+        with reached(settings) as servers:
+            last_end_s = asyncio.run(_last_session_end_s(servers))
+    except Unavailable:
+        days = REFRESH_TOKEN_SECONDS_MAX // DAY_S
+        say(f"PostgreSQL cannot be asked how long sessions live: the old keys are accepted for {days} days")
+        return REFRESH_TOKEN_SECONDS_MAX
+    return max(own_s, running_s, last_end_s - now_s)
+
+
+async def _last_session_end_s(settings: Settings) -> int:
+    async with open_stores(settings) as stores:
+        end = await stores.accounts.last_session_end()
+    return math.ceil(end.timestamp()) if end else 0
 
 
 def rotate(path: Path, *, first_secret: str | None, lifetime_s: int, now_s: int, drop_old: bool) -> list[Key]:

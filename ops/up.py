@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.binaries import check_binaries
 from ops.child import Child
 from ops.console import Console
 from ops.credentials import DEMO_FILE, demo_is_complete
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from domain.settings import Settings
+    from ops.holder import Hold
 
 PROGRESS_SECONDS = 5.0
 """Silence longer than this makes people press Ctrl-C."""
@@ -55,21 +57,37 @@ def up(settings: Settings, plan: Plan) -> None:
     """Run the system until it is told to stop, by Ctrl-C, SIGTERM or a closed terminal.
 
     Raises:
-        AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused: before anything was started.
-        ServerFailed, BinaryMissing, FolderRefused, StartFailed: after everything was stopped again.
+        SettingsRefused, BinaryMissing, AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused: before anything
+            was started.
+        ServerFailed, FolderRefused, FileBroken, StartFailed: after everything was stopped again.
     """
     commands = read_procfile(plan.procfile)
     counts = {"api": settings.api_processes, "worker": settings.worker_processes}
     names = [f"{kind}.{number}" for kind in commands for number in range(1, counts.get(kind, 1) + 1)]
     with contextlib.ExitStack() as stack:
-        if settings.embedded:
-            stack.enter_context(held(settings.data_dir, port=settings.port))
-        listener = stack.enter_context(listen(settings.host, settings.port))
+        hold, listener = _hold_and_listen(settings, stack)
         console = Console(["onsale", "postgres", "valkey", "migrate", "demo", *names])
         stack.callback(console.close)
-        run = _Run(settings, plan, Supervisor(console), console)
+        run = _Run(settings, plan, Supervisor(console), console, hold)
         with contextlib.suppress(Stopped):
             run.everything({name: commands[name.split(".")[0]] for name in names}, listener)
+
+
+def _hold_and_listen(settings: Settings, stack: contextlib.ExitStack) -> tuple[Hold | None, socket.socket]:
+    """Hold the data folder and listen.
+
+    Whoever runs on a folder that is there is told before the port is tried: it may be theirs. A new one is made
+    when everything else is sure to be had.
+    """
+    if not settings.embedded:
+        return None, stack.enter_context(listen(settings.host, settings.port))
+    check_binaries()
+    token_seconds = max(settings.refresh_token_seconds, settings.access_token_seconds)
+    holding = held(settings.data_dir, port=settings.port, token_seconds=token_seconds)
+    if settings.data_dir.is_dir():
+        return stack.enter_context(holding), stack.enter_context(listen(settings.host, settings.port))
+    listener = stack.enter_context(listen(settings.host, settings.port))
+    return stack.enter_context(holding), listener
 
 
 def end_with_parent() -> None:
@@ -81,7 +99,10 @@ def end_with_parent() -> None:
 class _Run:
     """One run of the system; each method is a step, in the order of the start."""
 
-    def __init__(self, settings: Settings, plan: Plan, supervisor: Supervisor, console: Console) -> None:
+    def __init__(
+        self, settings: Settings, plan: Plan, supervisor: Supervisor, console: Console, hold: Hold | None
+    ) -> None:
+        self._hold = hold
         self._settings = settings
         self._plan = plan
         self._supervisor = supervisor
@@ -93,6 +114,8 @@ class _Run:
             try:
                 if self._plan.steps:
                     self._migrate(environment)
+                if self._hold:
+                    self._hold.tell_serving()
                 self._start(processes, environment, listener)
                 self._wait_until_ready(environment)
                 self._supervisor.wait(lambda: False)

@@ -194,6 +194,13 @@ class Accounts:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else read_account(row)
 
+    async def last_session_end(self) -> datetime | None:
+        """When the last of all living sessions ends if nobody uses it any more; None when there is none."""
+        statement = select(func.max(sessions.c.expires_at)).where(sessions.c.revoked_at.is_(None))
+        async with self._database.connect() as connection:
+            end: datetime | None = (await connection.execute(statement)).scalar_one()
+        return end
+
     async def latest_rotation(self, session_id: UUID, *, token_epoch: int, now: datetime) -> Rotation | None:
         """The latest exchange of a session's refresh token; None without one, or when the session is over."""
         statement = (

@@ -12,6 +12,7 @@ from ops.accounts import AdminRefused, create_admin
 from ops.cli import main
 from ops.credentials import demo_passwords
 from ops.embedded import EmbeddedStack
+from ops.postgres import EmbeddedPostgres
 from tests.ops.stacks import environment, onsale
 
 NO_STORES = None
@@ -105,6 +106,7 @@ def test_a_password_is_never_taken_from_the_command_line(command):
 
 def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_after_it(folder):
     settings = environment(folder, embedded=True)
+    EmbeddedPostgres(folder / "data", durable=False).make()
 
     made = onsale(["demo"], settings)
     audit = onsale(["audit"], settings)

@@ -49,7 +49,7 @@ def test_a_taken_port_is_refused_with_what_to_do_and_nothing_is_started(folder):
     assert refused.returncode == 1
     assert f"PORT={port + 1} make run" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not (folder / "data" / "postgres").exists()
+    assert not (folder / "data").exists()
 
 
 def test_a_port_whose_holder_goes_away_is_taken_over():
@@ -83,6 +83,15 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(folder, settings, n
     assert name in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "changeme" not in refused.stderr
+    assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET", "JWT_KEYS_FILE"])
+def test_keys_given_to_the_embedded_stack_are_refused_since_it_has_its_own(folder, name):
+    refused = onsale(["up"], environment(folder, embedded=True, **{name: str(folder / "long enough to be a secret")}))
+
+    assert refused.returncode == 2
+    assert f"unset {name}: the embedded stack keeps keys of its own in DATA_DIR" in refused.stderr
     assert not (folder / "data").exists()
 
 

@@ -41,6 +41,7 @@ SECRETS_READ_IN = {
     "domain/store/readiness.py",
     "ops/cli.py",
     "ops/minting.py",
+    "ops/rotation.py",
     "loadtests",
 }
 """Where the value behind a SecretStr is asked for."""

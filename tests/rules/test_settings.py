@@ -78,6 +78,25 @@ def test_all_faults_are_told_at_once(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("CORS_ORIGINS", "https://a.example,*", "CORS_ORIGINS: entry 2: expected origins like"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,nowhere", "TRUSTED_PROXIES: entry 2: "),
+        ("FAILPOINTS", '{"nowhere": 1}', "FAILPOINTS: "),
+        ("PROTECTIONS_OFF", '["nothing"]', "PROTECTIONS_OFF: "),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_the_name_of_its_setting(monkeypatch, name, value, line):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith(line)
+    assert f"{name}_" not in str(refused.value)
+
+
 def test_one_server_of_ones_own_is_not_enough(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://onsale@db/onsale")
 

@@ -1,0 +1,32 @@
+"""Starts `onsale`: what it imports takes a while, in which Ctrl-C ends it with a line."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+INTERRUPTED_EXIT_CODE = 130
+"""What shells say of a program that Ctrl-C ended."""
+
+
+def main() -> None:
+    """Run the operator's command line."""
+    signal.signal(signal.SIGINT, _end)
+    from ops.cli import main as run
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Nothing was begun yet: end at once, without the traceback of a half-done import."""
+    os.write(2, b"onsale: interrupted\n")
+    os._exit(INTERRUPTED_EXIT_CODE)
+
+
+if __name__ == "__main__":
+    main()
