@@ -263,12 +263,12 @@ class BoxOffice:
         """Suspend an event whose organizer may not sell, or end that; raises EventNotFound, InventoryUnavailable."""
         self._remember((await self._catalog.follow_organizer(event_id)).terms)
 
-    async def go_on_clearing(self, *, limit: int) -> int:
-        """Have cancelled events cleared whose job was lost or is not done; answers how many there are."""
-        uncleared = await self._catalog.uncleared(limit=limit)
-        for event_id in uncleared:
-            self._doorbell.ring_to_clear(event_id)
-        return len(uncleared)
+    async def go_on_clearing(self, *, limit: int) -> UUID | None:
+        """Have cancelled events cleared whose job was lost or is not done; answers one that the queue did not take."""
+        for event_id in await self._catalog.uncleared(limit=limit):
+            if not await self._doorbell.rang_to_clear(event_id):
+                return event_id
+        return None
 
     async def on_show(self, events: Sequence[Event]) -> list[tuple[Event, int, EventStatus]]:
         """Each event with the places remaining and its status, as the inventory has them now.

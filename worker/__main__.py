@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
@@ -13,6 +15,7 @@ from arq import cron
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from domain.clocks import STEP_MS_MAX
 from domain.garbage import spare_what_stays
 from domain.logs import configure_logs
 from domain.sabotage import Failpoint, reach
@@ -43,6 +46,11 @@ RECONCILE_TIMEOUT_S = 20
 
 SEEN_S = 5
 """How often a worker says in the queue that it lives; readiness misses it a second later than that."""
+
+SAY_SEEN = """#!lua flags=allow-oom
+redis.call('SET', KEYS[1], 'seen', 'PX', ARGV[1])
+"""
+"""Told also to a queue whose memory is full: without it readiness would take the workers for dead."""
 
 CANCEL_AGAIN_S = 2.0
 """How long a cancelled pass may take to finish what is under way before it is cancelled again."""
@@ -103,9 +111,37 @@ async def hear(stores: Stores) -> None:
         await asyncio.sleep(HEAR_AGAIN_S)
 
 
+class QueueWorker(Worker):
+    """arq's worker, but that a clock that is set and a queue whose memory is full do not silence it.
+
+    arq plans its cron jobs and its health by the wall clock: set back by ten minutes, it would do neither for as long.
+    """
+
+    _offset_s: float | None = None
+    _said_s = -math.inf
+
+    async def heart_beat(self) -> None:
+        """Plan anew when the clock was set since the last beat."""
+        offset_s = time.time() - time.monotonic()
+        if self._offset_s is not None and abs(offset_s - self._offset_s) * 1000 > STEP_MS_MAX:
+            log.warning("clock_stepped", by_s=round(offset_s - self._offset_s, 1))
+            for job in self.cron_jobs:
+                job.next_run = None
+        self._offset_s = offset_s
+        await super().heart_beat()
+
+    async def record_health(self) -> None:
+        """Say that this worker lives, every SEEN_S."""
+        if time.monotonic() - self._said_s < SEEN_S:
+            return
+        self._said_s = time.monotonic()
+        said: Any = self.pool.eval(SAY_SEEN, 1, self.health_check_key, str((SEEN_S + 1) * 1000))
+        await said
+
+
 def queue_worker(stores: Stores) -> Worker:
     """What answers doorbells and begins reconciliation; `tests/worker` pins what is relied on of arq."""
-    return Worker(
+    return QueueWorker(
         [
             func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0),
             func(clear_cancelled_event, name=CLEAR_JOB, timeout=JOB_TIMEOUT_S, keep_result=0),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec import structs
 
+from domain.clearing import clear_event
 from domain.follow_ups import FollowUps
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
@@ -54,10 +55,14 @@ async def sweep(stores: Stores) -> None:
 
 
 async def go_on_clearing(stores: Stores) -> None:
-    """Have cancelled events cleared until cancelled, those also whose clearing was cut short."""
+    """Have cancelled events cleared until cancelled, those also whose clearing was cut short.
+
+    While the queue takes no jobs, one event after the other is cleared here.
+    """
     while True:
         try:
-            await stores.box_office.go_on_clearing(limit=CLEARING_MAX)
+            if untold := await stores.box_office.go_on_clearing(limit=CLEARING_MAX):
+                await clear_event(stores, untold)
         except (Unavailable, EpochOver) as error:
             log.warning("clearing_put_off", cause=str(error))
         await asyncio.sleep(CLEARING_INTERVAL_S)

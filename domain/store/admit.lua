@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Say whether a session lives and its account may make one more request, and count the request.
 -- An account's key stands for one request body: the first body that came with it.
 --

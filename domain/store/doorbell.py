@@ -66,7 +66,7 @@ class Doorbell:
     def __init__(self, queue: ArqRedis, *, on_lost: Callable[[], None]) -> None:
         self._queue = queue
         self._on_lost = on_lost
-        self._rings: set[asyncio.Task[None]] = set()
+        self._rings: set[asyncio.Task[bool]] = set()
 
     def ring(self, partition: int) -> None:
         """Tell a worker, soon, that a partition has unpersisted bookings."""
@@ -77,8 +77,11 @@ class Doorbell:
 
         arq holds the id of a job whose worker was killed for half a minute; the next slot has another id.
         """
-        slot = int(time.time() // CLEAR_SLOT_S)
-        self._start(CLEAR_JOB, str(event_id), job_id=f"{CLEAR_JOB}:{event_id}:{slot}")
+        self._start(CLEAR_JOB, str(event_id), job_id=_clearing_id(event_id))
+
+    async def rang_to_clear(self, event_id: UUID) -> bool:
+        """The same, at once; whether the queue took it. One whose memory is full takes nothing."""
+        return await self._enqueue(CLEAR_JOB, str(event_id), job_id=_clearing_id(event_id))
 
     def _start(self, job: str, argument: int | str, *, job_id: str | None) -> None:
         if len(self._rings) >= RINGS_MAX:
@@ -93,8 +96,15 @@ class Doorbell:
         await asyncio.gather(*self._rings, return_exceptions=True)
         await self._queue.aclose(close_connection_pool=True)
 
-    async def _enqueue(self, job: str, argument: int | str, *, job_id: str | None) -> None:
+    async def _enqueue(self, job: str, argument: int | str, *, job_id: str | None) -> bool:
         try:
             await self._queue.enqueue_job(job, argument, _job_id=job_id)
         except (RedisError, OSError):
             self._on_lost()
+            return False
+        return True
+
+
+def _clearing_id(event_id: UUID) -> str:
+    slot = int(time.time() // CLEAR_SLOT_S)
+    return f"{CLEAR_JOB}:{event_id}:{slot}"

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Put an event's sales terms in force, unless a counter has more taken than its new size.
 -- Counters keep what is taken; an event that was not there starts with nothing taken.
 --

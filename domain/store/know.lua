@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Keep what PostgreSQL says of an account and its sessions, never lowering its token epoch and never
 -- reviving a session that is over. What was read too long ago is not kept: it may have changed since.
 -- An account's hash is bounded: when it knows too many sessions it forgets them all, and readings that

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Count one request of somebody unknown, if the limit is not reached.
 --
 -- KEYS  limit

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Move a counter by what two readings found it wrong by, unless it was mended since, or the clock was set.
 -- It moves by a difference, not to a value, so that traffic in between stays counted.
 --

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Begin this epoch in a partition, unless a later one has begun.
 --
 -- KEYS  epoch

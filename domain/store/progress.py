@@ -1,13 +1,16 @@
 """How far the rebuild under way has come, for whoever looks at metrics. Redis forgets it by itself.
 
-Fails with Redis, as the rebuild does that tells it; nothing is decided by it.
+Fails open: a rebuild goes on when Redis does not keep it, as when its memory is full. Nothing is decided by it.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+from domain.refusals import Unavailable
 
 if TYPE_CHECKING:
     from domain.store.pipeline import Pipeline
@@ -27,10 +30,11 @@ class Progress(Struct, frozen=True):
 
 
 async def tell(pipeline: Pipeline, progress: Progress) -> None:
-    """Say how far it is; raises Unavailable."""
+    """Say how far it is."""
     fields = ("epoch", progress.epoch, "done", progress.done, "of", progress.of)
-    await pipeline.call("HSET", PROGRESS_KEY, *fields)
-    await pipeline.call("EXPIRE", PROGRESS_KEY, KEPT_S)
+    with suppress(Unavailable):
+        await pipeline.call("HSET", PROGRESS_KEY, *fields)
+        await pipeline.call("EXPIRE", PROGRESS_KEY, KEPT_S)
 
 
 async def told(pipeline: Pipeline) -> Progress | None:

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Replace an event's counters with what PostgreSQL says is taken, in chunks, while nothing is sold. The last time
 -- that the event has seen stays.
 -- A rebuilder whose epoch is over changes nothing.

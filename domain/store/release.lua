@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Give a booking's claims back, once, and list the change as unpersisted.
 -- Safe to repeat: a booking that holds nothing any more is answered as it is.
 --

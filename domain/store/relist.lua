@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- List a booking as unpersisted whose record lives on without being listed.
 --
 -- KEYS  epoch, record, unpersisted, mine

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Bring the record of a booking back from PostgreSQL, if Redis has none of this epoch.
 -- What was read too long ago brings nothing back: the booking may have changed and retired since.
 --

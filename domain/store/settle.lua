@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Take bookings that PostgreSQL has out of the unpersisted set, unless they changed meanwhile, and read the
 -- oldest of the others. Safe to repeat, and in any order: a version that is not the record's any more settles
 -- nothing. The records it reads are named after their ids, in the slot of its keys. The doorbell is taken down

@@ -94,8 +94,17 @@ def test_every_script_in_the_folder_is_named():
     assert {path.stem for path in STORE.glob("*.lua")} == set(SCRIPTS)
 
 
-def test_a_script_is_refused_whole_when_memory_is_full(name):
-    assert (STORE / f"{name}.lua").read_text().startswith("#!lua")
+TAKES_MEMORY = {"reserve"}
+"""What is refused whole when Redis' memory is full. The others free memory, or what frees it cannot go on without them:
+whoever cancels has to be admitted, and a ban has to be heard of."""
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *JOINED_SCRIPTS.values()])
+def test_only_what_takes_memory_is_refused_when_memory_is_full(name):
+    flags = source(name, 1).splitlines()[0]
+
+    assert flags.startswith("#!lua")
+    assert bool(re.search("allow-oom|no-writes", flags)) != bool(TAKES_MEMORY & set(name.split("+")))
 
 
 def test_a_script_promises_something_in_a_sentence(name):
