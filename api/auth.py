@@ -10,11 +10,12 @@ from msgspec import Meta
 
 from api.access import ANYONE, EVERYBODY, access
 from api.bodies import Body, Broken, nfc
+from api.guards import check_may_become
 from api.process import process
 from api.wire import Profile, Session
 from domain.identity import EMAIL_CHARACTERS_MAX, Role, broken_email_rule, email_key
 from domain.passwords import CHARACTERS_MAX, CHARACTERS_MIN, broken_rule
-from domain.refusals import EmailTaken, InvalidCredentials
+from domain.refusals import EmailTaken, InvalidCredentials, OrganizerApprovalRequired, OrganizerSignupClosed
 from domain.tokens import Token, TokenKind
 
 if TYPE_CHECKING:
@@ -62,12 +63,18 @@ class AuthController(Controller):
     path = "/auth"
     tags = ("Authentication",)
 
-    @post("/signup", status_code=201, **access(ANYONE, limit_address="signup", refuses=(EmailTaken,)))
+    @post(
+        "/signup",
+        status_code=201,
+        **access(
+            ANYONE, limit_address="signup", refuses=(EmailTaken, OrganizerApprovalRequired, OrganizerSignupClosed)
+        ),
+    )
     async def sign_up(self, request: Request[Any, Any, Any], data: JSONBody[Signup]) -> Profile:
-        """Make an account. Admins are made on the command line only."""
-        account = await process(request).membership.sign_up(
-            email=nfc(data.email), password=data.password, role=Role(data.role)
-        )
+        """Make an account. Admins are made on the command line only, organizers as `ORGANIZER_SIGNUP` says."""
+        at, role = process(request), Role(data.role)
+        check_may_become(role, at.settings)
+        account = await at.membership.sign_up(email=nfc(data.email), password=data.password, role=role)
         return Profile.of(account)
 
     @post("/login", status_code=200, **access(ANYONE, limit_address="login_address", refuses=(InvalidCredentials,)))

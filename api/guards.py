@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from api.access import Access, declared_access
 from domain.identity import Role
-from domain.refusals import Forbidden
+from domain.refusals import Forbidden, OrganizerApprovalRequired, OrganizerSignupClosed
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
     from domain.events import Event
+    from domain.settings import Settings
     from domain.tokens import Token
 
 
@@ -28,6 +29,17 @@ def check_role(declared: Access, caller: Token | None) -> None:
     if declared.roles and (caller is None or caller.role not in declared.roles):
         detail = f"This needs the role {' or '.join(sorted(declared.roles))}."
         raise Forbidden(detail)
+
+
+def check_may_become(wanted: Role, settings: Settings, *, being: Role = Role.ATTENDEE) -> None:
+    """Raise OrganizerApprovalRequired or OrganizerSignupClosed for who may not become an organizer by itself."""
+    if wanted is not Role.ORGANIZER or being is not Role.ATTENDEE or settings.organizer_signup == "open":
+        return
+    if settings.organizer_signup == "approval":
+        detail = "Be an attendee and ask an admin to make you an organizer."
+        raise OrganizerApprovalRequired(detail)
+    detail = "This service takes no new organizers."
+    raise OrganizerSignupClosed(detail)
 
 
 def check_owns_event(caller: Token, event: Event) -> None:

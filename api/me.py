@@ -11,10 +11,11 @@ from msgspec import UNSET, UnsetType
 from api.access import EVERYBODY, access
 from api.auth import Email, KnownPassword, NewPassword
 from api.bodies import Body, Broken, nfc
+from api.guards import check_may_become
 from api.process import process
 from api.wire import NewRole, Profile
 from domain.identity import Role, broken_email_rule
-from domain.refusals import EmailTaken, LastAdmin, WrongPassword
+from domain.refusals import EmailTaken, LastAdmin, OrganizerApprovalRequired, OrganizerSignupClosed, WrongPassword
 from domain.tokens import Token
 
 if TYPE_CHECKING:
@@ -69,14 +70,16 @@ class MeController(Controller):
         )
         return Profile.of(account)
 
-    @patch("/role", **access(EVERYBODY, refuses=(LastAdmin,)))
+    @patch("/role", **access(EVERYBODY, refuses=(LastAdmin, OrganizerApprovalRequired, OrganizerSignupClosed)))
     async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> NewRole:
         """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones.
 
         The session goes on. To the role one has, it is a refresh of this session's tokens, and no more. Events of who
         is no organizer any more are suspended, until it is one again.
         """
-        return NewRole.of(await process(request).membership.switch_role(request.user, Role(data.role)))
+        at, role = process(request), Role(data.role)
+        check_may_become(role, at.settings, being=request.user.role)
+        return NewRole.of(await at.membership.switch_role(request.user, role))
 
     @delete(
         "/",

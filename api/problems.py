@@ -34,6 +34,8 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.InvalidCredentials: 401,
     refusals.Forbidden: 403,
     refusals.WrongPassword: 403,
+    refusals.OrganizerApprovalRequired: 403,
+    refusals.OrganizerSignupClosed: 403,
     refusals.EventNotFound: 404,
     refusals.BookingNotFound: 404,
     refusals.UserNotFound: 404,
@@ -106,6 +108,9 @@ PARAGRAPHS: dict[str, str] = {
     "invalid_credentials": "There is no account that can be used with this e-mail address and this password.",
     "forbidden": "The caller's role, or its not being the owner, does not allow this.",
     "wrong_password": "`current_password` is not the account's password.",
+    "organizer_approval_required": "Nobody becomes an organizer here without approval. Sign up as an attendee and "
+    "ask an admin, who gives the account the role.",
+    "organizer_signup_closed": "This service takes no new organizers. Sign up as an attendee.",
     "event_not_found": "There is no event with this id.",
     "booking_not_found": "There is no booking with this id, or it is somebody else's.",
     "user_not_found": "There is no user with this id.",

@@ -173,6 +173,20 @@ class Forbidden(Refusal):
     title = "Not allowed"
 
 
+class OrganizerApprovalRequired(Refusal):
+    """Accounts become organizers by an admin's hand here (`ORGANIZER_SIGNUP=approval`)."""
+
+    code = "organizer_approval_required"
+    title = "An admin makes organizers"
+
+
+class OrganizerSignupClosed(Refusal):
+    """No account becomes an organizer by itself here (`ORGANIZER_SIGNUP=closed`)."""
+
+    code = "organizer_signup_closed"
+    title = "No new organizers"
+
+
 class WrongPassword(Refusal):
     """A change of the account needs its current password."""
 

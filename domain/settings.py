@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     refresh_token_seconds: int = Field(
         604_800, ge=600, le=REFRESH_TOKEN_SECONDS_MAX, description="Lifetime of a refresh token."
     )
+    organizer_signup: Literal["open", "approval", "closed"] = Field(
+        "open",
+        description="Whether accounts become organizers by themselves, or, with `approval`, by an admin's hand.",
+    )
     refresh_grace_seconds: int = Field(
         10, ge=0, le=60, description="For how long a used refresh token gets the same answer again; 0: never."
     )
