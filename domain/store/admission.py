@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from domain.identity import Standing
 from domain.refusals import IdempotencyKeyReused, InventoryUnavailable, RateLimited, Unauthenticated, Unavailable
 from domain.store.scripts import Answered, Command
 from domain.store.standings import Standings
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from domain.identity import Account, Session, Standing
+    from domain.identity import Account, Session
     from domain.settings import Limit
     from domain.store.accounts import Accounts
     from domain.store.pipeline import Pipeline
@@ -186,7 +187,10 @@ class Admission:
 
     async def _standing(self, token: Token) -> Standing:
         standing = await self._standings.of(token.session_id)
-        if standing is None or standing.account_id != token.account_id or standing.token_epoch < token.epoch:
+        if standing is None:
+            # Over, and deleted since; kept in Redis, so that a dead token does not ask PostgreSQL each time.
+            return Standing(token.account_id, 0, live=False)
+        if standing.account_id != token.account_id or standing.token_epoch < token.epoch:
             raise _over()
         return standing
 

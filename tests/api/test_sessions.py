@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from domain.store.schema import audit_log, sessions
 from ops.accounts import SessionsUntold, set_password
@@ -26,6 +26,22 @@ async def test_role_changes_leave_neither_rows_nor_fields(callers, stores):
     async with stores.engine.connect() as connection:
         assert (await connection.execute(select(func.count()).select_from(sessions))).scalar_one() <= 2
     assert await stores.pipeline.redis.hlen(f"{{a:{UUID(caller.id).hex}}}:account") <= 70
+
+
+async def test_a_dead_token_asks_postgresql_once_when_its_session_is_deleted(callers, stores):
+    caller = await callers.attendee()
+    await caller.post("/api/v1/auth/logout")
+    async with stores.engine.begin() as connection:
+        session_id = (await connection.execute(delete(sessions).returning(sessions.c.id))).scalar_one()
+    key = f"{{a:{UUID(caller.id).hex}}}:account"
+    await stores.pipeline.redis.delete(key)
+
+    answers = [await caller.get("/api/v1/me") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert await stores.pipeline.redis.hget(key, f"session:{session_id.hex}") == b"over"
+    again = await callers.log_in(caller.email)
+    assert (await again.get("/api/v1/me")).status_code == 200
 
 
 async def test_a_password_that_an_operator_sets_ends_every_session(callers, client, other_client, stores):
