@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, exists, func, select
+from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from domain.refusals import Unavailable
@@ -32,6 +32,12 @@ FLIGHTS_MAX = 2
 
 WAITING_MAX = 10_000
 """Intents that may wait for a transaction; beyond it they are refused rather than queued."""
+
+FORGOTTEN_MAX = 20_000
+"""Intents deleted by one statement, well within the time a statement may take."""
+
+FORGETTING_ROUNDS_MAX = 25
+"""Statements of one call: what workers fell behind with during an outage is gone after a few calls."""
 
 _FIELDS = ("id", "version", "event_id", "user_id", "quantity", "status", "created_at", "cancelled_at", "reason")
 
@@ -78,11 +84,22 @@ class Intents:
         async with self._database.connect() as connection:
             return int((await connection.execute(statement)).scalar_one())
 
-    async def forget_kept(self) -> int:
-        """Delete the intents whose change is in `bookings`; answers how many."""
+    async def forget_kept(self, *, limit: int = FORGOTTEN_MAX, rounds: int = FORGETTING_ROUNDS_MAX) -> int:
+        """Delete intents whose change is in `bookings`, in at most `rounds` statements of `limit`; answers how many.
+
+        All at once, after an outage, could take longer than a statement may, each time again.
+        """
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
-        async with self._database.statement() as connection:
-            return (await connection.execute(delete(intents).where(done))).rowcount
+        key = tuple_(intents.c.id, intents.c.version)
+        statement = delete(intents).where(key.in_(select(intents.c.id, intents.c.version).where(done).limit(limit)))
+        forgotten = 0
+        for _ in range(rounds):
+            async with self._database.statement() as connection:
+                deleted = (await connection.execute(statement)).rowcount
+            forgotten += deleted
+            if deleted < limit:
+                break
+        return forgotten
 
     def _launch(self) -> None:
         if self._waiting and len(self._flights) < FLIGHTS_MAX:

@@ -10,10 +10,10 @@ from sqlalchemy import func, insert, select, text
 from domain.identity import Session, Standing
 from domain.retention import Deleted, delete_expired_once
 from domain.store.accounts import SESSIONS_MAX
-from domain.store.schema import audit_log, repairs, sessions
+from domain.store.schema import audit_log, intents, repairs, sessions
 from domain.tokens import Token, TokenKind
-from tests.factories import make_account, make_event
-from tests.waiting import eventually
+from tests.factories import book, make_account, make_event
+from tests.waiting import eventually, persist_all
 
 KNOWN_FIELDS_MAX = 70
 """Fields of an account's hash in Redis, with some that are written after it was found too large."""
@@ -47,6 +47,11 @@ async def plant_session(stores, *, expires_at, revoked_at=None):
     async with stores.engine.begin() as connection:
         await connection.execute(insert(sessions).values(row | {"expires_at": expires_at, "revoked_at": revoked_at}))
     return row["id"]
+
+
+def _intent(booking, *, version):
+    names = ("id", "event_id", "user_id", "quantity", "status", "created_at")
+    return {name: getattr(booking, name) for name in names} | {"version": version}
 
 
 async def fields_known(stores, account_id):
@@ -124,6 +129,24 @@ async def test_a_call_deletes_a_bounded_number_and_the_next_goes_on(stores):
     first, second, third = [await delete_expired_once(stores, limit=3) for _ in range(3)]
 
     assert (first, second, third) == (Deleted(3, 3, 3), Deleted(2, 2, 2), Deleted(0, 0, 0))
+
+
+async def test_intents_go_in_bounded_statements_once_their_bookings_are_kept(stores):
+    event = await make_event(stores)
+    kept = await book(stores, event)
+    await persist_all(stores)
+    pending = await book(stores, event)
+    rows = [_intent(kept, version=-number) for number in range(7)] + [_intent(pending, version=1)]
+    async with stores.engine.begin() as connection:
+        await connection.execute(insert(intents), rows)
+
+    first = await stores.intents.forget_kept(limit=3, rounds=2)
+    rest = await stores.intents.forget_kept(limit=3, rounds=2)
+
+    assert (first, rest) == (6, 1)
+    async with stores.engine.connect() as connection:
+        assert (await connection.execute(select(intents.c.id))).scalars().all() == [pending.id]
+    await persist_all(stores)
 
 
 async def test_a_worker_deletes_what_is_past_its_retention(stores, processes):
