@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 from msgspec import structs
 from sqlalchemy import insert, text
 
-from domain.events import POOL_MAIN, NewEvent
+from domain.events import POOL_MAIN, EventChanges, NewEvent
 from domain.identity import Caller, Role
 from domain.partitions import partition_of_event
+from domain.refusals import Invalid
 from domain.store.schema import events, pools
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 ORGANIZER = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 """Who makes the events of tests that do not ask who did."""
+
+BEGIN_AHEAD = timedelta(milliseconds=50)
+"""How far ahead an event's new start is at first: a change takes a few milliseconds on a machine at rest."""
 
 NO_PASSWORD = "not a hash: nobody logs in with it"
 
@@ -86,6 +91,21 @@ async def make_event(stores: Stores, **fields: Any) -> Event:
     """`new_event`, on sale."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
     return await stores.box_office.create_event(new_event(**fields), caller=ORGANIZED)
+
+
+async def begin(stores: Stores, event_id: UUID) -> None:
+    """Let an event begin: its start is moved to a moment from now, further off on a slower machine, and waited for."""
+    event, ahead = await stores.box_office.event(event_id), BEGIN_AHEAD
+    caller = as_organizer(event.organizer_id)
+    while True:
+        changes = EventChanges(starts_at=datetime.now(UTC) + ahead)
+        try:
+            event = await stores.box_office.change_event(event_id, changes, caller=caller, expected_version=None)
+            break
+        except Invalid:
+            # It was in the past when it was judged.
+            ahead *= 2
+    await eventually(stores.inventory.now_ms, is_so=lambda now_ms: now_ms >= event.terms.starts_ms)
 
 
 async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:

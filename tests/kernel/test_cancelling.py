@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,7 +17,7 @@ from domain.sabotage import Protection
 from domain.store.connect import open_stores
 from domain.store.inventory import RecordChanged, RecordUnknown
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
-from tests.factories import ORGANIZED, book, make_accounts, make_event
+from tests.factories import ORGANIZED, begin, book, make_accounts, make_event
 from tests.waiting import eventually, persist_all
 
 
@@ -185,10 +184,9 @@ async def test_a_release_of_another_version_is_refused(stores):
 
 
 async def test_a_booking_cannot_be_cancelled_after_the_event_started(stores):
-    starts = datetime.now(UTC) + timedelta(milliseconds=250)
-    event = await make_event(stores, starts_at=starts)
+    event = await make_event(stores)
     booking = await book(stores, event)
-    await eventually(stores.inventory.now_ms, is_so=lambda now: now >= event.terms.starts_ms)
+    await begin(stores, event.id)
 
     with pytest.raises(EventStarted):
         await stores.box_office.cancel(booking)
@@ -197,11 +195,10 @@ async def test_a_booking_cannot_be_cancelled_after_the_event_started(stores):
 
 
 async def test_a_booking_cancelled_in_time_is_answered_the_same_after_the_event_started(stores):
-    starts = datetime.now(UTC) + timedelta(milliseconds=250)
-    event = await make_event(stores, starts_at=starts)
+    event = await make_event(stores)
     booking = await book(stores, event)
     cancelled = await stores.box_office.cancel(booking)
-    await eventually(stores.inventory.now_ms, is_so=lambda now: now >= event.terms.starts_ms)
+    await begin(stores, event.id)
 
     again = await stores.box_office.cancel(booking)
 
