@@ -14,10 +14,10 @@ from msgspec import Meta
 
 from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.bodies import Body, decode
-from api.cursors import LIMIT_DEFAULT, Cursor, Limit, cut, read_cursor, write_cursor
+from api.cursors import LIMIT_DEFAULT, Cursor, EmailSearch, Limit, cut, read_cursor, searched, write_cursor
 from api.following import STREAM_MEDIA_TYPE, changes, waited_for
 from api.guards import check_owns_event
-from api.guests import CSV_MEDIA_TYPE, csv_lines, guest_page
+from api.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestStatus, csv_lines, guest_page
 from api.lane import Answer, Call, Lane, answered_at_the_door
 from api.preferences import accepts, booking_etag, booking_fields, booking_headers, matches, wait_s
 from api.process import Process, process
@@ -36,7 +36,7 @@ from domain.refusals import (
     PerUserLimit,
     SoldOut,
 )
-from domain.store.reports import Guest
+from domain.store.reports import Guest, GuestsAsked
 from domain.tokens import Token, utc_now
 
 if TYPE_CHECKING:
@@ -201,25 +201,32 @@ class BookingController(Controller):
         "/{event_id:uuid}",
         **access(ORGANIZERS, refuses=(EventNotFound,), sends={200: ("Content-Disposition",)}),
     )
-    async def guests(
+    async def guests(  # noqa: PLR0913, PLR0917  (what a list can be asked for, always by name)
         self,
         request: Request[Token, Any, Any],
         event_id: FromPath[UUID],
+        status: GuestStatus = Guests.HOLDING,
+        q: EmailSearch = None,
+        bom: ByteOrderMark = False,  # noqa: FBT002  (a query parameter)
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[Guest] | Stream:
-        """The guest list of an event, to its organizer and admins; whole and as CSV with `Accept: text/csv`."""
-        stores = process(request).stores
+        """The guest list of an event, oldest booking first, to its organizer and admins.
+
+        Whole and as CSV with `Accept: text/csv`: no cell of it runs as a formula in a spreadsheet.
+        """
+        stores, reports = process(request).stores, process(request).reports
         check_owns_event(request.user, await stores.box_office.event(event_id))
+        asked = GuestsAsked(event_id=event_id, limit=limit, cancelled_too=status is Guests.ALL, search=searched(q))
         if accepts(request.scope, CSV_MEDIA_TYPE):
             return Stream(
-                csv_lines(process(request).reports, event_id),
+                csv_lines(reports, asked, bom=bom),
                 headers={
                     "Content-Type": f"{CSV_MEDIA_TYPE}; charset=utf-8",
                     "Content-Disposition": f'attachment; filename="guests-{event_id}.csv"',
                 },
             )
-        return await guest_page(process(request).reports, event_id, limit=limit, cursor=cursor)
+        return await guest_page(reports, asked, cursor=cursor)
 
 
 async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) -> Booking:

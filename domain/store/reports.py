@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from domain.store.postgres import Database
 
 SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
-"""Bookings that a guest list has; a rejected one was never anybody's place."""
+"""Bookings that a whole guest list has; a rejected one was never anybody's."""
 
 ACTIVE = bookings.c.status == BookingStatus.CONFIRMED
 """Bookings that hold places."""
@@ -83,6 +83,16 @@ class Guest(Struct, frozen=True):
     quantity: int
     status: BookingStatus
     created_at: datetime
+
+
+class GuestsAsked(Struct, frozen=True, kw_only=True):
+    """A page of an event's guests: those who hold tickets, or who cancelled too, after a place (created_at, id)."""
+
+    event_id: UUID
+    limit: int
+    after: tuple[datetime, UUID] | None = None
+    cancelled_too: bool = False
+    search: str | None = None
 
 
 class AccountsAsked(Struct, frozen=True, kw_only=True):
@@ -152,8 +162,8 @@ class Reports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def guests(self, event_id: UUID, *, limit: int, after: UUID | None) -> list[Guest]:
-        """An event's bookings with who made them, by id."""
+    async def guests(self, asked: GuestsAsked) -> list[Guest]:
+        """An event's bookings with who made them, oldest first by (created_at, id)."""
         statement = (
             select(
                 bookings.c.id,
@@ -164,12 +174,16 @@ class Reports:
                 bookings.c.created_at,
             )
             .join(accounts, accounts.c.id == bookings.c.user_id)
-            .where(bookings.c.event_id == event_id, bookings.c.status.in_(SHOWN))
-            .order_by(bookings.c.id)
-            .limit(limit)
+            .where(
+                bookings.c.event_id == asked.event_id,
+                bookings.c.status.in_(SHOWN) if asked.cancelled_too else ACTIVE,
+                *_with_email(asked.search),
+            )
+            .order_by(bookings.c.created_at, bookings.c.id)
+            .limit(asked.limit)
         )
-        if after:
-            statement = statement.where(bookings.c.id > after)
+        if asked.after:
+            statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) > asked.after)
         return [
             Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5]) for row in await self._rows(statement)
         ]

@@ -347,7 +347,10 @@ SEARCHES = LONG_SEARCH | {
 QUERIES = {
     "GET /api/v1/events": LIMITS | SKIPS | CURSORS | SEARCHES,
     "GET /api/v1/bookings/my-bookings": LIMITS | CURSORS,
-    "GET /api/v1/bookings/{event_id}": LIMITS,
+    "GET /api/v1/bookings/{event_id}": LIMITS
+    | CURSORS
+    | LONG_SEARCH
+    | {"status=cancelled": INVALID, "status=": INVALID, "bom=perhaps": INVALID},
     "GET /api/v1/admin/users/attendees": LIMITS | SKIPS | CURSORS | LONG_SEARCH,
     "GET /api/v1/admin/users/organizers": LIMITS | SKIPS | CURSORS | LONG_SEARCH,
     "GET /api/v1/admin/audit-log": LIMITS | CURSORS,

@@ -1,0 +1,42 @@
+"""Migrations: two runs at once wait for each other, and never for what waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from tests.processes import ROOT
+
+INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+
+
+@pytest.fixture
+def empty_url(database_url):
+    """A database without tables, beside the one of the tests."""
+    url, name = make_url(database_url), "migrating"
+    asyncio.run(_execute(database_url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} TEMPLATE template0"))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    asyncio.run(_execute(database_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(url, *statements):
+    connection = await asyncpg.connect(url)
+    try:
+        return [await connection.fetch(statement) for statement in statements]
+    finally:
+        await connection.close()
+
+
+def test_two_runs_at_once_migrate_once(empty_url):
+    command = [sys.executable, "-c", "import sys; from ops.schema import migrate; migrate(sys.argv[1])", empty_url]
+    runs = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+
+    ended = [run.wait() for run in runs]
+
+    versions, (invalid,) = asyncio.run(_execute(empty_url, "SELECT version_num FROM alembic_version", INVALID))
+    assert (ended, len(versions), invalid["count"]) == ([0, 0], 1, 0)
