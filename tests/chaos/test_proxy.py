@@ -22,6 +22,9 @@ Connect = Callable[[Proxy], Awaitable[Connection]]
 SOON_SECONDS = 0.2
 """What has not come by then is not coming."""
 
+HEALED_SECONDS_MAX = 30.0
+"""What takes this long on a busy machine is still held up."""
+
 BIG = b"x" * 3_000_000
 """More than any buffer on the way holds."""
 
@@ -166,7 +169,7 @@ async def test_lost_answers_were_given(proxy: Proxy, connect: Connect, heard: li
     assert proxy.lose_answers() == 1
 
     assert await is_silent(connection, b"do it")
-    assert heard == [b"hello", b"do it"]
+    await eventually(lambda: _now(heard), is_so=lambda known: known == [b"hello", b"do it"])
 
 
 async def test_a_slow_network_keeps_the_order(proxy: Proxy, connect: Connect) -> None:
@@ -187,13 +190,13 @@ async def test_a_healed_network_is_sound(proxy: Proxy, connect: Connect) -> None
     half_open = await connect(proxy)
     await ask(half_open)
     proxy.silence()
-    proxy.delay_s = 1.0
+    proxy.delay_s = 3 * HEALED_SECONDS_MAX
     proxy.stall()
 
     proxy.heal()
 
     assert await ask(half_open) == b"", "it lost bytes, so it is cut"
-    assert await asyncio.wait_for(ask(await connect(proxy)), 0.9) == b"hello"
+    assert await asyncio.wait_for(ask(await connect(proxy)), HEALED_SECONDS_MAX) == b"hello"
 
 
 async def test_an_end_that_closes_closes_the_other(proxy: Proxy, connect: Connect) -> None:
@@ -215,3 +218,7 @@ async def test_a_server_that_is_away_is_a_cut_connection(tmp_path: Path, connect
     assert await ask(await connect(proxy)) == b""
 
     await proxy.close()
+
+
+async def _now(heard: list[bytes]) -> list[bytes]:
+    return heard
