@@ -39,7 +39,7 @@ NO_ORDERS = [
     (b'{"event_id": "{%s}"}' % ORDER["event_id"].encode(), 422),
     (b'{"event_id": "not a uuid"}', 422),
     (b'{"event_id": "%s", "status": "confirmed"}' % ORDER["event_id"].encode(), 422),
-    (b'{"event_id": "%s", "event_id": 1}' % ORDER["event_id"].encode(), 422),
+    (b'{"event_id": "%s", "event_id": 1}' % ORDER["event_id"].encode(), 400),
 ]
 
 OTHER_TYPES = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json"]
