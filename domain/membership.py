@@ -134,7 +134,9 @@ class Membership:
                 # The fingerprint in force is that of the successor until it is used.
                 if fingerprint(pair.refresh) == latest.refresh_hash:
                     return LoggedIn(pair.access, pair.refresh, access_left_s, latest.account)
-        await self.log_out(token)
+        if (await self._accounts.find(token.account_id)).token_epoch == token.epoch:
+            await self.log_out(token)
+        # Else it died with its epoch: nobody used it, and what its session has now is another's.
         raise unauthenticated()
 
     async def log_out(self, token: Token) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -10,7 +11,8 @@ from sqlalchemy import text
 from domain.follow_ups import FollowUps
 from domain.refusals import InventoryUnavailable, Unavailable
 from tests.api.callers import PASSWORD, event_draft
-from tests.waiting import persist_all
+from tests.waiting import eventually, persist_all
+from worker.sweep import go_on_following_up
 
 ROUNDS = 8
 """Over HTTP; `tests/kernel/test_account_storms.py` has every pair, 30 rounds each."""
@@ -26,6 +28,11 @@ async def status_of(client, event):
 async def one(stores, statement, **values):
     async with stores.engine.connect() as connection:
         return (await connection.execute(text(statement), values)).scalar_one()
+
+
+async def change(stores, statement, **values):
+    async with stores.engine.begin() as connection:
+        await connection.execute(text(statement), values)
 
 
 async def test_no_token_of_a_role_switched_during_the_ban_works(callers):
@@ -162,6 +169,57 @@ async def test_tokens_that_redis_was_not_told_of_are_ended_by_a_worker(callers, 
     assert (await here.get(ME)).status_code == 200
 
 
+async def test_a_booking_that_was_under_way_when_its_account_was_closed_is_cancelled(callers, client, stores):
+    organizer, caller = await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event(capacity=10)
+    follow_ups = FollowUps(stores.accounts, stores.admission, stores.box_office)
+    await caller.call("DELETE", ME, json={"current_password": PASSWORD})
+    await follow_ups.run_due(limit=10)
+
+    await stores.box_office.reserve(
+        event_id=UUID(event["id"]), user_id=UUID(caller.id), quantity=4, idempotency_key=None
+    )
+    await persist_all(stores)
+    assert await follow_ups.run_due(limit=10) == 0
+    await change(stores, "UPDATE accounts SET follow_up_at = now() WHERE id = :id", id=caller.id)
+    assert await follow_ups.run_due(limit=10) == 1
+
+    assert (await client.get(f"/api/v1/events/{event['id']}")).json()["booked"] == 0
+    await change(
+        stores, "UPDATE accounts SET follow_up_since = '2020-01-01', follow_up_at = now() WHERE id = :id", id=caller.id
+    )
+    await follow_ups.run_due(limit=10)
+    assert await one(stores, "SELECT follow_up_at FROM accounts WHERE id = :id", id=caller.id) is None
+
+
+async def test_a_worker_follows_up_what_nobody_does(callers, client, stores):
+    organizer = await callers.organizer()
+    event = await organizer.make_event()
+    working = asyncio.create_task(go_on_following_up(stores))
+
+    await change(stores, "UPDATE accounts SET role = 'attendee', token_epoch = 1 WHERE id = :id", id=organizer.id)
+
+    await eventually(lambda: status_of(client, event), is_so=lambda found: found == ("paused", True))
+    await change(stores, "UPDATE accounts SET role = 'organizer' WHERE id = :id", id=organizer.id)
+    await eventually(lambda: status_of(client, event), is_so=lambda found: found == ("on_sale", False))
+    assert (await organizer.get(ME)).status_code == 401
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_a_role_switched_beside_a_refresh_keeps_its_session(callers):
+    for _ in range(ROUNDS):
+        caller = await callers.attendee()
+
+        switched, _ = await asyncio.gather(
+            caller.patch(f"{ME}/role", {"role": "organizer"}),
+            caller.post("/api/v1/auth/refresh_token", token=caller.refresh_token),
+        )
+
+        if switched.status_code == 200:
+            assert (await caller.get(ME, token=switched.json()["access_token"])).status_code == 200
+
+
 async def switch(organizer, _admin):
     answer = await organizer.patch(f"{ME}/role", {"role": "attendee"})
     organizer.access_token = answer.json()["access_token"]
@@ -248,8 +306,7 @@ async def test_a_suspension_that_was_cut_short_is_finished_by_a_worker(callers, 
     organizer, buyer = await callers.organizer(), await callers.attendee()
     event = await organizer.make_event()
     assert (await buyer.book(event["id"])).status_code == 202
-    async with stores.engine.begin() as connection:
-        await connection.execute(text("UPDATE accounts SET status = 'banned' WHERE id = :id"), {"id": organizer.id})
+    await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
 
     looked_at = await FollowUps(stores.accounts, stores.admission, stores.box_office).run_due(limit=10)
 

@@ -28,6 +28,7 @@ from domain.tokens import TokenKind, Tokens
 from tests.factories import new_event
 
 if TYPE_CHECKING:
+    from domain.events import Event
     from domain.identity import Account
     from domain.membership import LoggedIn
     from domain.store.connect import Stores
@@ -58,15 +59,15 @@ class Engine:
 
 @dataclass
 class Subject:
-    """An organizer with two sessions, an event on sale and a paused one, and an admin who has an eye on it."""
+    """Somebody with two sessions and an event on sale, an admin who has an eye on it, and a victim of its own."""
 
     account: Account
     here: LoggedIn
     there: LoggedIn
     admin: LoggedIn
-    selling: object = None
-    paused: object = None
-    victim: object = None
+    victim: Account
+    selling: Event | None = None
+    paused: Event | None = None
     handed_out: list[LoggedIn] = field(default_factory=list)
 
 
@@ -88,30 +89,28 @@ async def engines(stores, other_stores, settings):
         yield first, second
 
 
-async def make_subject(first, *, role):
-    """`role` is what the subject calls as."""
+async def make_subject(first, *, role, act):
+    """`role` is what the subject calls as, `act` what it is going to do."""
     at = first.membership
+    password_hash = await at._passwords.hash(PASSWORD)
 
     async def one(role):
-        email = f"{uuid4().hex}@example.org"
-        password_hash = await at._passwords.hash(PASSWORD)
         return await first.stores.accounts.create(
-            email=email, password_hash=password_hash, role=role, now=datetime.now(UTC)
+            email=f"{uuid4().hex}@example.org", password_hash=password_hash, role=role, now=datetime.now(UTC)
         )
 
     async def session(account):
         return await at.log_in(email=account.email, password=PASSWORD)
 
-    account, admin = await one(role), await one(Role.ADMIN)
-    subject = Subject(account, await session(account), await session(account), await session(admin))
+    account, admin, victim = await asyncio.gather(one(role), one(Role.ADMIN), one(Role.ATTENDEE))
+    subject = Subject(account, *await asyncio.gather(session(account), session(account), session(admin)), victim)
     caller = first.read(subject.there).caller
-    if role is not Role.ATTENDEE:
-        subject.selling = await first.stores.box_office.create_event(new_event(), caller=caller)
+    subject.selling = await first.stores.box_office.create_event(new_event(), caller=caller)
+    if act is sell_again:
         made = await first.stores.box_office.create_event(new_event(), caller=caller)
         subject.paused = await first.stores.box_office.change_event(
             made.id, EventChanges(paused=True), caller=caller, expected_version=None
         )
-    subject.victim = await one(Role.ATTENDEE)
     return subject
 
 
@@ -224,7 +223,7 @@ async def test_an_ending_beats_every_request_that_runs_beside_it(engines, role, 
 async def one_round(engines, role, act, end):
     """Act and end at once; answers what lives on that should not."""
     first, second = engines
-    subject = await make_subject(first, role=role)
+    subject = await make_subject(first, role=role, act=act)
     token = first.read(subject.here)
 
     async def try_to_act(at):
