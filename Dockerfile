@@ -4,18 +4,21 @@
 FROM python:3.13-slim AS build
 WORKDIR /onsale
 COPY requirements.txt requirements-bootstrap.txt ./
-RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-bootstrap.txt \
-    && /venv/bin/uv pip install --no-cache --python /venv/bin/python --compile-bytecode \
+# Two environments: what installs stays behind in the first.
+RUN python -m venv /bootstrap \
+    && /bootstrap/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-bootstrap.txt \
+    && python -m venv --without-pip /venv \
+    && /bootstrap/bin/uv pip install --no-cache --python /venv/bin/python --compile-bytecode \
         --require-hashes --no-deps -r requirements.txt
 COPY . .
-RUN /venv/bin/uv pip install --no-cache --python /venv/bin/python --compile-bytecode \
-        --no-deps --no-build-isolation . \
-    && /venv/bin/pip uninstall --yes uv setuptools
+RUN /bootstrap/bin/uv build --quiet --wheel --no-build-isolation --python /bootstrap/bin/python --out-dir /wheel \
+    && /bootstrap/bin/uv pip install --no-cache --python /venv/bin/python --compile-bytecode --no-deps --no-index \
+        /wheel/*.whl
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home onsale \
-    && install --directory --owner onsale --mode 0700 /var/lib/onsale
+    && install --directory --owner onsale --mode 0700 /var/lib/onsale \
+    && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

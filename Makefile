@@ -1,7 +1,7 @@
 # What a developer does here. It needs a Python of 3.11 or newer, make and git; everything else is locked.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint lint-api load bench chaos controls lock clean
+.PHONY: help run test test-docker fuzz lint lint-api load bench chaos controls lock clean
 
 ONSALE := .venv/bin/onsale
 PYTEST_PROCESSES ?= 2
@@ -16,6 +16,12 @@ run: ## Start everything, with its own PostgreSQL and Valkey: http://127.0.0.1:8
 test: ## Run the tests
 	@ops/install dev
 	.venv/bin/python -m pytest -n $(PYTEST_PROCESSES) $(ARGS)
+
+test-docker: ## Build the image, start docker-compose.yml, scale, restart and book; needs a Docker daemon
+	@docker compose version >/dev/null 2>&1 && docker version >/dev/null 2>&1 \
+		|| { echo "make test-docker: no Docker daemon answers, or docker compose is not installed" >&2; exit 1; }
+	@ops/install dev
+	.venv/bin/python -m pytest --timeout 1200 tests/docker/deployment.py $(ARGS)
 
 fuzz: ## Hold 24,000 requests made from the OpenAPI document against it; CASES=n for n of each role
 	@ops/install dev

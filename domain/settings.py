@@ -184,6 +184,9 @@ class Settings(BaseSettings):
     repairs_days: int = Field(
         90, ge=1, le=3650, description="Days a recorded repair of reconciliation is kept: a season of on-sales."
     )
+    heartbeat_file: Path | None = Field(
+        None, description="File that a worker touches every second while it serves, for health checks. Unset: none."
+    )
     chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the three below.")
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."

@@ -264,12 +264,14 @@ def controls(*, names: tuple[str, ...]) -> None:
 def licences(*, dev: bool) -> None:
     """List the licence of every locked package; exit code 1 if one is unknown or not allowed.
 
-    Reads requirements.txt of this folder, and what the installed packages declare.
+    Reads the locks beside this code, and what the installed packages declare. Where there is no lock, as in the image,
+    it lists every package that is installed.
     """
-    from ops.licences import DEV_LOCK, RUNTIME_LOCK, table
+    from ops.licences import DEV_LOCK, RUNTIME_LOCK, installed_licences, table
     from ops.licences import licences as read_licences
 
-    found = read_licences(DEV_LOCK if dev else RUNTIME_LOCK)
+    lock = DEV_LOCK if dev else RUNTIME_LOCK
+    found = read_licences(lock) if dev or lock.exists() else installed_licences()
     click.echo(table(found))
     if not all(each.allowed for each in found):
         sys.exit(FAILED_EXIT_CODE)

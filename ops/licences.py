@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
-RUNTIME_LOCK = ROOT / "requirements.txt"
+RUNTIME_LOCK = ROOT / "requirements-embedded.txt"
 DEV_LOCK = ROOT / "requirements-dev.txt"
 
 ALLOWED = frozenset(
@@ -78,6 +78,12 @@ def licences(lock: Path) -> list[Licence]:
         Licence(name, version, _expression_of(name))
         for name, version in _LOCKED.findall(lock.read_text(encoding="utf-8"))
     ]
+
+
+def installed_licences() -> list[Licence]:
+    """The licence of each package that is installed, this one left out: of an image, which has no lock in it."""
+    found = {each.name.lower(): each.version for each in distributions()}
+    return [Licence(name, found[name], _expression_of(name)) for name in sorted(found.keys() - {"onsale"})]
 
 
 def table(found: list[Licence]) -> str:

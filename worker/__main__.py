@@ -23,11 +23,13 @@ from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
 from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
 from domain.store.readiness import refuse_forgetful_inventory
+from worker.heartbeat import beat, begin
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
 from worker.sweep import go_on_clearing, go_on_following_up, keep_in_order, keep_retention, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 log = structlog.get_logger()
 
@@ -59,8 +61,8 @@ HEAR_AGAIN_S = 0.25
 """How soon a queue that went away is listened to again."""
 
 
-async def serve(stores: Stores, stop: asyncio.Event) -> None:
-    """Hear doorbells, sweep and keep the inventory in order, until told to stop."""
+async def serve(stores: Stores, stop: asyncio.Event, *, heartbeat: Path | None = None) -> None:
+    """Hear doorbells, sweep and keep the inventory in order, until told to stop; touch `heartbeat` meanwhile."""
     stopping = asyncio.create_task(stop.wait())
     works = (
         keep_in_order(stores),
@@ -69,6 +71,7 @@ async def serve(stores: Stores, stop: asyncio.Event) -> None:
         go_on_following_up(stores),
         keep_retention(stores),
         hear(stores),
+        *([beat(heartbeat)] if heartbeat else []),
     )
     passes = [asyncio.create_task(work) for work in works]
     done, _ = await asyncio.wait([*passes, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -167,13 +170,15 @@ async def main() -> None:
     """Open the stores and serve until SIGTERM or SIGINT."""
     settings = load_settings()
     configure_logs(settings)
+    if settings.heartbeat_file:
+        begin(settings.heartbeat_file)
     await refuse_forgetful_inventory(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_stores(settings) as stores:
         spare_what_stays()
-        await serve(stores, stop)
+        await serve(stores, stop, heartbeat=settings.heartbeat_file)
         log.info("worker_stopped")
         reach(Failpoint.SHUTTING_DOWN)
 
