@@ -243,7 +243,7 @@ def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
     known = {field.encode_name for field in msgspec.structs.fields(model)}
     for name in raw:
         if name not in known:
-            yield Broken(f"/{_escaped(name)}", "unknown_field: there is no such field")
+            yield Broken(pointer_to(name), "unknown_field: there is no such field")
 
 
 def _message(error: msgspec.ValidationError, expected: object) -> str:
@@ -263,9 +263,9 @@ def _choices(expected: object) -> list[str]:
     return [str(word) for definition in definitions for word in definition.get("enum", [])]
 
 
-def _escaped(name: str) -> str:
-    """A member's name as a JSON pointer has it (RFC 6901)."""
-    return name[:POINTER_CHARS_MAX].replace("~", "~0").replace("/", "~1")
+def pointer_to(name: str) -> str:
+    """The JSON pointer of a member or parameter that somebody named (RFC 6901), cut to a sane length."""
+    return "/" + name[:POINTER_CHARS_MAX].replace("~", "~0").replace("/", "~1")
 
 
 def _invalid(broken: list[Broken]) -> Invalid:

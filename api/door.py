@@ -24,6 +24,7 @@ from api.guards import check_role
 from api.lane import Call, read_body, read_order, refusing, send_answer
 from api.options import answer_options
 from api.process import STATE
+from api.queries import unknown_parameters
 from domain.refusals import Invalid, Refusal, Unauthenticated
 from domain.store.admission import UNCOUNTED, Admitted, Ask
 from domain.tokens import unauthenticated
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 KEY_CHARS_MAX = 255
 SCHEME = "bearer "
+
+NO_PARAMETERS: frozenset[str] = frozenset()
+"""Routes of lanes take none in their query."""
 
 ADMITTED = "admitted"
 """Where in a request's scope it stands that it was admitted, and is left to its handler."""
@@ -102,13 +106,13 @@ class Visit:
         """The request, admitted and of somebody whose role may make it, with its body."""
         token, declared = self._token(), self.declared
         call = Call(self._process, self._scope, token)
-        fault: Refusal | None = None
-        ask = Ask(self._process.rule(declared.limit))
+        fault: Refusal | None = unknown_parameters(self._scope, NO_PARAMETERS)
+        ask = Ask(self._process.rule(declared.limit if fault is None else DEFAULT))
         if lane.takes:
             try:
                 call.key = idempotency_key(self._scope)
                 call.order = await read_order(self._scope, receive, lane.takes)
-                fault = call.order if isinstance(call.order, Refusal) else None
+                fault = call.order if isinstance(call.order, Refusal) else fault
             except Invalid as refusal:
                 fault = refusal
             if fault:

@@ -10,6 +10,7 @@ from api.bookings import BookingController
 from api.dashboard import DashboardController
 from api.events import EventController
 from api.me import MeController
+from api.queries import query_is_known
 from api.service import ServiceController
 
 PREFIX = "/api/v1"
@@ -20,6 +21,7 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
     """The routes that the OpenAPI document describes."""
     versioned = Router(
         PREFIX,
+        guards=[query_is_known],
         route_handlers=[
             AuthController,
             MeController,
