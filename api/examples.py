@@ -87,8 +87,12 @@ EXAMPLES: dict[str, Any] = {
         "status": "confirmed",
         "created_at": _BOOKING["created_at"],
     },
-    "AttendeeDashboard": {"upcoming": [_BOOKING], "counts": {"confirmed": 1}},
-    "OrganizerDashboard": {"events": [{"event": _EVENT} | _TOTALS], "totals": {"events": 1} | _TOTALS},
+    "AttendeeDashboard": {"upcoming": [_BOOKING], "counts": {"confirmed": 1}, "next_cursor": None},
+    "OrganizerDashboard": {
+        "events": [{"event": _EVENT} | _TOTALS],
+        "totals": {"events": 1} | _TOTALS,
+        "next_cursor": None,
+    },
     "AdminDashboard": {
         "users": {"attendee": 1, "organizer": 1, "admin": 1},
         "events": {"on_sale": 1},

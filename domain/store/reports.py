@@ -16,20 +16,24 @@ from sqlalchemy import (
     Select,
     Subquery,
     Text,
+    and_,
     case,
     cast,
+    extract,
     func,
+    literal,
     select,
     true,
     tuple_,
     union_all,
 )
 
-from domain.bookings import BookingStatus
+from domain.bookings import Booking, BookingStatus
+from domain.events import POOL_MAIN
 from domain.identity import AccountStatus, Role
 from domain.store.event_rows import EVENT_FIELDS, read_event
 from domain.store.patterns import ESCAPE, literally
-from domain.store.schema import accounts, audit_log, bookings, events, pools
+from domain.store.schema import EVENT_OVER_AT, accounts, audit_log, bookings, events, pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -59,7 +63,7 @@ USERS_BY_ROLE = select(accounts.c.role, func.count()).where(*_NOT_CLOSED).group_
 
 _STATE = case(
     (events.c.cancelled_at.is_not(None), "cancelled"),
-    (events.c.starts_at > func.now(), "upcoming"),
+    (func.now() < EVENT_OVER_AT, "upcoming"),
     else_="past",
 )
 
@@ -148,6 +152,31 @@ class AuditEntry(Struct, frozen=True):
     detail: dict[str, Any]
 
 
+class UpcomingAsked(Struct, frozen=True, kw_only=True):
+    """A page of bookings of events to come, after a place (starts_at, created_at, id), those in `without` left out."""
+
+    now: datetime
+    limit: int
+    after: tuple[datetime, datetime, UUID] | None
+    without: list[UUID]
+
+
+class SalesOf(Struct, frozen=True):
+    """The sales of all events of an organizer, as PostgreSQL has them."""
+
+    events: int
+    sold: int
+    remaining: int
+
+
+class CurrentSale(Struct, frozen=True):
+    """An event that is not over, and the tickets that its confirmed bookings take."""
+
+    event_id: UUID
+    sold: int
+    cancelled: bool
+
+
 class Totals(Struct, frozen=True):
     """How much there is of everything."""
 
@@ -211,6 +240,65 @@ class Reports:
         (first,), (second,) = await self._rows(booked), await self._rows(organized)
         return UserCounts(first[0], first[1], second[0], second[1])
 
+    async def upcoming_of(self, user_id: UUID, asked: UpcomingAsked) -> list[tuple[datetime, Booking]]:
+        """An account's bookings that hold tickets of events to come, with their events' beginnings, soonest first."""
+        place = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
+        statement = (
+            select(events.c.starts_at, *bookings.c)
+            .join(events, events.c.id == bookings.c.event_id)
+            .where(bookings.c.user_id == user_id, ACTIVE, *_coming(asked.now), bookings.c.id.not_in(asked.without))
+            .order_by(events.c.starts_at, bookings.c.created_at, bookings.c.id)
+            .limit(asked.limit)
+        )
+        if asked.after:
+            statement = statement.where(place > asked.after)
+        names = [column.name for column in bookings.c]
+        return [
+            (row[0], Booking(**dict(zip(names, row[1:], strict=True)) | {"status": BookingStatus.CONFIRMED}))
+            for row in await self._rows(statement)
+        ]
+
+    async def programme_of(
+        self, organizer_id: UUID, *, now: datetime, limit: int, after: tuple[int, datetime, UUID] | None
+    ) -> list[Event]:
+        """An organizer's events: those to come, soonest first, then those over or cancelled, latest first.
+
+        In order of their place (0 to come or 1, starts_at, id), as they are told apart at `now`.
+        """
+        to_come, start = and_(*_coming(now)), extract("epoch", events.c.starts_at)
+        group, order = case((to_come, 0), else_=1), case((to_come, start), else_=-start)
+        statement = (
+            select(*EVENT_FIELDS)
+            .where(events.c.organizer_id == organizer_id)
+            .order_by(group, order, events.c.id)
+            .limit(limit)
+        )
+        if after:
+            then = extract("epoch", literal(after[1], events.c.starts_at.type))
+            place = tuple_(literal(after[0]), -then if after[0] else then, literal(after[2]))
+            statement = statement.where(tuple_(group, order, events.c.id) > place)
+        return [read_event(row) for row in await self._rows(statement)]
+
+    async def sales_of(self, organizer_id: UUID) -> SalesOf:
+        """What PostgreSQL knows of all sales of an organizer; of a cancelled event nothing remains."""
+        left = case((events.c.cancelled_at.is_(None), pools.c.size - pools.c.taken), else_=0)
+        statement = (
+            select(func.count(events.c.id.distinct()), _total(pools.c.taken), _total(left))
+            .select_from(events.join(pools, pools.c.event_id == events.c.id))
+            .where(events.c.organizer_id == organizer_id)
+        )
+        (row,) = await self._rows(statement)
+        return SalesOf(*row)
+
+    async def current_sales_of(self, organizer_id: UUID, *, now: datetime) -> list[CurrentSale]:
+        """The organizer's events that are not over, with what PostgreSQL knows of their sales."""
+        statement = (
+            select(events.c.id, pools.c.taken, events.c.cancelled_at.is_not(None))
+            .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
+            .where(events.c.organizer_id == organizer_id, now < EVENT_OVER_AT)
+        )
+        return [CurrentSale(*row) for row in await self._rows(statement)]
+
     async def events_of(self, organizer_id: UUID, *, limit: int) -> list[Event]:
         """An organizer's events, those that start last first."""
         statement = (
@@ -230,11 +318,9 @@ class Reports:
         )
         return {row[0]: row[1] for row in await self._rows(statement)}
 
-    async def starts_of(self, event_ids: Collection[UUID]) -> dict[UUID, datetime]:
-        """When events start, those that are cancelled left out."""
-        statement = select(events.c.id, events.c.starts_at).where(
-            events.c.id.in_(event_ids), events.c.cancelled_at.is_(None)
-        )
+    async def starts_of(self, event_ids: Collection[UUID], *, now: datetime) -> dict[UUID, datetime]:
+        """When events start, those that are cancelled or over left out."""
+        statement = select(events.c.id, events.c.starts_at).where(events.c.id.in_(event_ids), *_coming(now))
         return {row[0]: row[1] for row in await self._rows(statement)}
 
     async def booking_statuses(self, account_id: UUID) -> dict[str, int]:
@@ -269,6 +355,11 @@ class Reports:
     async def _rows(self, statement: TypedReturnsRows[*tuple[Any, ...]]) -> list[Any]:
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).all())
+
+
+def _coming(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Events that are neither cancelled nor over."""
+    return events.c.cancelled_at.is_(None), now < EVENT_OVER_AT
 
 
 def _listed(role: Role, search: str | None) -> list[ColumnElement[bool]]:

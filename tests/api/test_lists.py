@@ -28,7 +28,7 @@ ROWS = LIMIT_MAX + 1
 
 PAGED = {"limit", "cursor"}
 
-SHOWN_IN_PART = {"admin_details", "admin_repair", "dashboard_show"}
+SHOWN_IN_PART = {"admin_details", "admin_repair"}
 """Operations that show the newest of something whose whole list is another route, or all there is of one event."""
 
 
@@ -66,7 +66,7 @@ def _named(item: dict[str, Any], key: str) -> Any:
 
 
 def lists_of(app: Any) -> set[str]:
-    """The routes that answer with pages."""
+    """The routes that answer with pages; what one of them shows to another role stands behind a `#`."""
     return {
         f"GET {route.path_format}"
         for route in app.routes
@@ -113,13 +113,19 @@ async def walks(callers, stores):
         "GET /api/v1/admin/users/organizers": Walk(
             admin, "/api/v1/admin/users/organizers", [organizer.id, *sorted(organizers)]
         ),
+        "GET /api/v1/dashboard#attendee": Walk(
+            buyer, "/api/v1/dashboard", await _upcoming(stores, buyer.id), items="upcoming"
+        ),
+        "GET /api/v1/dashboard#organizer": Walk(
+            organizer, "/api/v1/dashboard", by_start, items="events", key="event.id"
+        ),
         "GET /api/v1/admin/audit-log": Walk(admin, "/api/v1/admin/audit-log", await _audit_log(stores), key="id"),
     }
 
 
 async def test_every_list_is_walked_to_its_last_row(walks, unlimited):
     """Nothing is lost, nothing comes twice, the order stays, and the cursor is null exactly at the end."""
-    assert walks.keys() == lists_of(create_litestar(unlimited))
+    assert {route.partition("#")[0] for route in walks} == lists_of(create_litestar(unlimited))
     for route, walk in walks.items():
         assert len(walk.expected) == ROWS, route
 
@@ -169,6 +175,15 @@ async def _write_audit_log(stores, admin_id):
             ),
             {"admin_id": UUID(admin_id), "rows": ROWS},
         )
+
+
+async def _upcoming(stores, user_id):
+    statement = text(
+        "SELECT bookings.id::text FROM bookings JOIN events ON events.id = event_id WHERE user_id = :user_id "
+        "ORDER BY starts_at, bookings.created_at, bookings.id"
+    )
+    async with stores.engine.begin() as connection:
+        return list((await connection.execute(statement, {"user_id": UUID(user_id)})).scalars())
 
 
 async def _audit_log(stores):
