@@ -10,7 +10,6 @@ send it again, and yet nobody may send what is refused without end.
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
@@ -187,7 +186,8 @@ class Visit:
 
     def _token(self) -> Token:
         self._text = bearer(self._scope)
-        return self._process.tokens.read(self._text, self.declared.token, now_s=time.time())
+        now_s, latest_s = self._process.clock.read()
+        return self._process.tokens.read(self._text, self.declared.token, now_s=now_s, latest_s=latest_s)
 
     def _tell(self, admitted: Admitted) -> None:
         """Say what is left of the limit (draft-ietf-httpapi-ratelimit-headers)."""

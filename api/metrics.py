@@ -16,13 +16,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from domain.refusals import Unavailable
+from domain.store.clocks import HOST, POSTGRESQL, REDIS
 from domain.store.progress import told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from prometheus_client.core import Metric
 
+    from domain.clocks import Compared
     from domain.store.connect import Stores
     from domain.store.inventory import Pulse
     from domain.store.progress import Progress
@@ -33,6 +35,8 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 """From a read in Redis to the longest wait that a caller may ask for."""
 
 METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "OPTIONS"})
+
+CLOCK_LABELS = {REDIS: "redis", POSTGRESQL: "postgresql", HOST: "host"}
 
 NO_ROUTE = "none"
 """The route of a request that no handler has, and the method of one that no route has."""
@@ -86,7 +90,7 @@ class Inventory(Collector):
         )
         for partition, pulse in enumerate(self._pulses or []):
             waiting.add_metric((str(partition),), pulse.unpersisted_count)
-            lag_ms.add_metric((str(partition),), pulse.oldest_age_ms)
+            lag_ms.add_metric((str(partition),), max(0, pulse.oldest_age_ms))
         return [up, waiting, lag_ms]
 
 
@@ -126,6 +130,27 @@ class Repairs(Collector):
         return [drift]
 
 
+class Clocks(Collector):
+    """How far the servers' clocks are ahead of this host's, and how often each was set."""
+
+    def __init__(self, compared: Compared, steps: Mapping[tuple[str, str], int]) -> None:
+        self._compared = compared
+        self._steps = dict(steps)
+
+    def collect(self) -> Iterable[Metric]:
+        """Seconds at least, since the way there takes time; steps between two looks of this process."""
+        apart = GaugeMetricFamily(
+            "onsale_clock_ahead_seconds", "How far a server's clock is ahead of this host's.", labels=("server",)
+        )
+        for server, by_ms in (("redis", self._compared.redis_ms), ("postgresql", self._compared.postgresql_ms)):
+            if by_ms is not None:
+                apart.add_metric((server,), by_ms / 1000)
+        steps = CounterMetricFamily("onsale_clock_steps", "Clocks that were set.", labels=("clock", "direction"))
+        for (clock, direction), number in self._steps.items():
+            steps.add_metric((CLOCK_LABELS[clock], direction), number)
+        return [apart, steps]
+
+
 class ThisProcess(Collector):
     """Which process this is."""
 
@@ -154,7 +179,9 @@ async def exposition(stores: Stores) -> bytes:
         found = await stores.books.repairs_by_fault()
     except Unavailable:
         found = None
+    compared = await stores.clocks.look()
     registry = CollectorRegistry()
-    for collector in (requests, Inventory(pulses), Rebuild(progress), Repairs(found), ThisProcess()):
+    clocks = Clocks(compared, stores.clocks.steps)
+    for collector in (requests, Inventory(pulses), Rebuild(progress), Repairs(found), clocks, ThisProcess()):
         registry.register(collector)
     return generate_latest(registry)

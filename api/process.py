@@ -10,6 +10,7 @@ from msgspec import Struct
 from api.access import rules_of
 from api.addresses import Proxies
 from api.showing import Showing
+from domain.clocks import HostClock
 from domain.follow_ups import FollowUps
 from domain.keys import Keys
 from domain.membership import Membership
@@ -40,6 +41,7 @@ class Process(Struct, frozen=True):
     showing: Showing
     rules: dict[str, Rule] | None
     proxies: Proxies
+    clock: HostClock
 
     def rule(self, name: str) -> Rule | None:
         """The rule of this name, None while limits are off."""
@@ -52,6 +54,8 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
     passwords = Passwords()
     try:
         async with open_stores(settings) as stores:
+            # A host that starts with a clock that is behind must not refuse what others issue.
+            await stores.clocks.look()
             tokens = _tokens(settings)
             yield Process(
                 settings=settings,
@@ -62,6 +66,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                 showing=Showing(stores.box_office, stores.catalog),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
+                clock=stores.clocks.host,
             )
     finally:
         passwords.close()

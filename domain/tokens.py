@@ -139,8 +139,11 @@ class Tokens:
         headers = {"kid": key.kid, "typ": kind.value}
         return jwt.encode(claims, key.secret.encode(), algorithm=ALGORITHM, headers=headers)
 
-    def read(self, text: str, kind: TokenKind, *, now_s: float) -> Token:
+    def read(self, text: str, kind: TokenKind, *, now_s: float, latest_s: float | None = None) -> Token:
         """What a token says, its signature verified once per process and its times at each call.
+
+        `latest_s` is what the time would be had this host's clock never been set back: a token that was issued
+        before that is none of the future.
 
         Raises:
             Unauthenticated: forged, expired, not of this kind; the refusal does not say which.
@@ -148,7 +151,8 @@ class Tokens:
         if abs(now_s - self._looked_s) >= LOOK_EVERY_S:
             self._look(now_s)
         token = self._verified.get(text) or self._verify(text, now_s)
-        if token.kind is not kind or now_s >= token.expires_s + LEEWAY_S or now_s < token.issued_s - LEEWAY_S:
+        latest_s = latest_s or now_s
+        if token.kind is not kind or now_s >= token.expires_s + LEEWAY_S or latest_s < token.issued_s - LEEWAY_S:
             raise unauthenticated()
         return token
 

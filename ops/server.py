@@ -62,6 +62,8 @@ class EmbeddedServer(ABC):
         """
         self.folders = folders_of(data_dir)
         self.durable = durable
+        self.environment: dict[str, str] = {}
+        """What else the server is told through its environment, whatever the caller's own says."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -139,7 +141,7 @@ class EmbeddedServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folders.data,
-                env=self.variables() | os.environ,
+                env=self.variables() | os.environ | self.environment,
                 # Ctrl-C reaches every process of a terminal's group; the servers outlive the API and workers.
                 start_new_session=True,
             )

@@ -33,6 +33,8 @@ RETENTION_INTERVAL_S = 60.0
 RETENTION_AGAIN_S = 1.0
 """How soon the next batch is deleted after one that found something: 18 million rows an hour at most."""
 
+CLOCKS_INTERVAL_S = 5.0
+
 CLEARING_MAX = 100
 """Cancelled events whose clearing is asked for in one sweep."""
 
@@ -66,6 +68,13 @@ async def go_on_clearing(stores: Stores) -> None:
         except (Unavailable, EpochOver) as error:
             log.warning("clearing_put_off", cause=str(error))
         await asyncio.sleep(CLEARING_INTERVAL_S)
+
+
+async def watch_clocks(stores: Stores) -> None:
+    """Notice clocks that are set, and log it, until cancelled."""
+    while True:
+        await stores.clocks.look()
+        await asyncio.sleep(CLOCKS_INTERVAL_S)
 
 
 async def keep_retention(stores: Stores) -> None:

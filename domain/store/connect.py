@@ -16,6 +16,7 @@ from domain.store.accounts import Accounts
 from domain.store.admission import Admission
 from domain.store.books import Books
 from domain.store.catalog import Catalog
+from domain.store.clocks import Clocks
 from domain.store.doorbell import Doorbell, open_queue
 from domain.store.intents import Intents
 from domain.store.inventory import Inventory
@@ -57,6 +58,7 @@ class Stores(Struct, frozen=True):
     turnstile: Turnstile
     intents: Intents
     books: Books
+    clocks: Clocks
     box_office: BoxOffice
     durability: str
     redis_sync: str
@@ -93,6 +95,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             turnstile=turnstile,
             intents=intents,
             books=Books(database, scripts),
+            clocks=Clocks(inventory, database),
             box_office=BoxOffice(
                 catalog=catalog,
                 inventory=inventory,

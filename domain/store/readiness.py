@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import text
 
+from domain.clocks import OK
 from domain.partitions import PARTITIONS
 from domain.refusals import Unavailable
 from domain.settings import SettingsRefused
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 ANSWER_S_MAX = 2.0
 """How long each server may take; a load balancer asks again soon."""
 
-OK = "ok"
 UNTOLD = "untold"
 
 KEYS_UNREADABLE = "JWT_KEYS_FILE cannot be read; the log says why"
@@ -33,7 +33,10 @@ KEYS_UNREADABLE = "JWT_KEYS_FILE cannot be read; the log says why"
 
 
 class Readiness(Struct, frozen=True):
-    """One word or sentence for each thing that is needed, `ok` when it is there."""
+    """One word or sentence for each thing that is needed, `ok` when it is there.
+
+    `clocks` also tells of a server's clock that is off, or that was set lately: with that a process is ready.
+    """
 
     status: str
     postgresql: str
@@ -41,6 +44,7 @@ class Readiness(Struct, frozen=True):
     inventory: str
     worker: str
     keys: str
+    clocks: str
 
     @property
     def ready(self) -> bool:
@@ -54,7 +58,9 @@ async def check(stores: Stores, *, keys_current: bool) -> Readiness:
         _asked(_postgresql(stores)), _asked(_redis(stores)), _asked(_inventory(stores)), _asked(_worker(stores))
     )
     answers = (*found, OK if keys_current else KEYS_UNREADABLE)
-    return Readiness("ready" if set(answers) == {OK} else "not ready", *answers)
+    compared = await stores.clocks.look()
+    ready = set(answers) == {OK} and not compared.host_is_off
+    return Readiness("ready" if ready else "not ready", *answers, stores.clocks.told(compared))
 
 
 async def refuse_forgetful_inventory(settings: Settings) -> None:

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (where the C library has it)
+
 
 class Clock:
     """The wall clock of whatever is started with `variables`, by how many seconds it is off."""
@@ -35,6 +37,14 @@ class Clock:
         written = self._file.with_suffix(".new")
         written.write_text(f"{seconds:+f}\n")
         written.replace(self._file)
+
+
+def clear_shared_memory() -> None:
+    """Remove what processes that were killed have left of libfaketime's in shared memory."""
+    for path in SHARED_MEMORY.glob("*faketime_*"):
+        pid = path.name.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
 
 
 @cache

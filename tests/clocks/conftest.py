@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.chaos.clocks import Clock, library
+from ops.chaos.clocks import Clock, clear_shared_memory, library
 from ops.valkey import EmbeddedValkey
 from tests.conftest import settings_on
 from tests.waiting import eventually
@@ -24,23 +24,22 @@ CLOSE_MS = 5_000
 """A clock is off by what was asked for when it is off by that within this."""
 
 
-class SettableValkey(EmbeddedValkey):
-    """Goes by `clock`."""
-
-    clock: Clock
-
-    def variables(self) -> dict[str, str]:
-        return super().variables() | self.clock.variables
+@pytest.fixture(scope="session")
+def redis_clock() -> Iterator[Clock]:
+    """The clock of this process' Valkey."""
+    if library() is None:
+        pytest.skip("libfaketime is not made for this machine")
+    with tempfile.TemporaryDirectory(prefix="onsale-test-") as folder:
+        yield Clock(Path(folder) / "clock")
+    clear_shared_memory()
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[SettableValkey]:
-    """A Valkey of this process alone; its clock is set by `redis_clock`."""
-    if library() is None:
-        pytest.skip("libfaketime is not made for this machine")
+def valkey(redis_clock: Clock) -> Iterator[EmbeddedValkey]:
+    """A Valkey of this process alone that goes by `redis_clock`."""
     folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
-    server = SettableValkey(folder, durable=False)
-    server.clock = Clock(folder / "clock")
+    server = EmbeddedValkey(folder, durable=False)
+    server.environment |= redis_clock.variables
     server.start()
     yield server
     server.stop()
@@ -48,17 +47,17 @@ def valkey() -> Iterator[SettableValkey]:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str, valkey: SettableValkey) -> Settings:
+def settings(database_url: str, valkey: EmbeddedValkey) -> Settings:
     """Made anew: what all tests share must not lead to this Valkey."""
     return settings_on(database_url, valkey)
 
 
 @pytest.fixture
-async def set_redis_clock(clean, valkey):
+async def set_redis_clock(clean, redis_clock):
     """Sets Redis' clock so many seconds ahead of the machine's, and returns when Redis goes by it."""
 
     async def set_clock(seconds):
-        valkey.clock.set(seconds)
+        redis_clock.set(seconds)
         await eventually(
             clean.inventory.now_ms,
             is_so=lambda now_ms: abs(now_ms - 1000 * (time.time() + seconds)) < CLOSE_MS,
