@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SLOW_SECONDS = 0.15
 """By how much each message is late on a slow link, each way."""
 
+CLOCK_STEPS_SECONDS = {FaultKind.CLOCK_BACK: -600, FaultKind.CLOCK_FORWARD: 600}
+
 DISK_FULL_SECONDS_MAX = 5.0
 """How long a write may be in coming that a full disk refuses."""
 
@@ -65,6 +67,8 @@ class Storm:
         """Mend the network; servers and processes are back when their faults are over."""
         for link in self._stack.links.values():
             link.heal()
+        for clock in self._stack.clocks.values():
+            clock.set(0)
 
     def _note(self, line: str) -> None:
         """Say what was done from when to when, to whoever compares the logs afterwards."""
@@ -74,11 +78,22 @@ class Storm:
     async def _strike(self, fault: Fault) -> bool:
         if ":" in fault.target:
             return await self._strike_link(fault)
+        if fault.kind in CLOCK_STEPS_SECONDS:
+            return await self._strike_clock(fault)
         if fault.target == "redis":
             return await self._strike_redis(fault)
         if fault.target == "postgres":
             return await self._strike_postgres(fault)
         return await self._strike_process(fault)
+
+    async def _strike_clock(self, fault: Fault) -> bool:
+        clock = self._stack.clocks.get(fault.target)
+        if clock is None:
+            return False
+        clock.set(CLOCK_STEPS_SECONDS[fault.kind])
+        await asyncio.sleep(fault.lasts_s)
+        clock.set(0)
+        return True
 
     async def _strike_process(self, fault: Fault) -> bool:
         process = self._stack.processes[fault.target]

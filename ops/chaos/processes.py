@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,7 +85,8 @@ class Nursery:
     Started from the main thread: the kernel ends it, and its children, with the thread that started it.
     """
 
-    def __init__(self, processes: list[Process], log: Path) -> None:
+    def __init__(self, processes: list[Process], log: Path, *, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
         self.processes = {process.name: process for process in processes}
         self._log = log
         self._keepers: dict[str, Keeper] = {}
@@ -103,7 +105,12 @@ class Nursery:
         with self._log.open("ab") as log:
             # The loop's own way to start a process would watch for its end; it only has to be started.
             self._nursery = subprocess.Popen(  # noqa: ASYNC220
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | self._environment,
+                start_new_session=True,
             )
         self._tasks.append(asyncio.create_task(self._listen()))
         await self._ready.wait()

@@ -18,6 +18,9 @@ PROCESS_NAMES = (*API_NAMES, *WORKER_NAMES)
 SERVER_NAMES = ("redis", "queue", "postgres")
 """What each process has a link of its own to; `queue` is another database of the same Valkey."""
 
+CLOCK_NAMES = ("redis", "postgres", *PROCESS_NAMES)
+"""Who has a clock of its own."""
+
 LINK_NAMES = tuple(f"{process}:{server}" for process in PROCESS_NAMES for server in SERVER_NAMES)
 
 WARM_UP_SECONDS = 0.5
@@ -45,6 +48,9 @@ class FaultKind(StrEnum):
     POSTGRES_QUIT = "postgres ended at once"
     POSTGRES_STOP = "postgres stopped"
     POSTGRES_CROWDED = "postgres out of connections"
+    CLOCK_BACK = "clock set back"
+    CLOCK_FORWARD = "clock set forward"
+    """By ten minutes, for a while: so each of them sets it both ways."""
     LINK_CUT = "connections cut"
     LINK_REFUSED = "connections refused"
     LINK_STALLED = "network stalled"
@@ -80,6 +86,8 @@ SHAPES: dict[FaultKind, Shape] = {
     FaultKind.POSTGRES_QUIT: Shape(("postgres",), (0.0, 1.0)),
     FaultKind.POSTGRES_STOP: Shape(("postgres",), (0.2, 3.0)),
     FaultKind.POSTGRES_CROWDED: Shape(("postgres",), (0.5, 2.0)),
+    FaultKind.CLOCK_BACK: Shape(CLOCK_NAMES, (0.3, 3.0)),
+    FaultKind.CLOCK_FORWARD: Shape(CLOCK_NAMES, (0.3, 3.0)),
     FaultKind.LINK_CUT: Shape(LINK_NAMES),
     FaultKind.LINK_REFUSED: Shape(LINK_NAMES, (0.2, 2.0)),
     FaultKind.LINK_STALLED: Shape(LINK_NAMES, (0.2, 4.0)),
@@ -112,6 +120,8 @@ EVERYTHING: Mix = {
     FaultKind.POSTGRES_QUIT: 1,
     FaultKind.POSTGRES_STOP: 1,
     FaultKind.POSTGRES_CROWDED: 1,
+    FaultKind.CLOCK_BACK: 2,
+    FaultKind.CLOCK_FORWARD: 2,
     FaultKind.LINK_CUT: 3,
     FaultKind.LINK_REFUSED: 2,
     FaultKind.LINK_STALLED: 3,

@@ -13,9 +13,10 @@ import httpx
 import msgspec
 
 from domain.settings import Settings
+from ops.chaos.clocks import Clock, clear_shared_memory, library
 from ops.chaos.processes import Nursery, Process
 from ops.chaos.proxy import Proxy
-from ops.chaos.schedule import API_NAMES, PROCESS_NAMES, SERVER_NAMES
+from ops.chaos.schedule import API_NAMES, CLOCK_NAMES, PROCESS_NAMES, SERVER_NAMES
 from ops.chaos.servers import Postgres, Valkey
 from ops.embedded import EmbeddedStack
 from ops.postgres import ROLE
@@ -51,12 +52,19 @@ class Stack:
         self._embedded = EmbeddedStack(folder / "data")
         self.valkey = Valkey(self._embedded.valkey, folder / "copies")
         self.postgres = Postgres(self._embedded.postgres)
+        names = CLOCK_NAMES if library() else ()
+        self.clocks = {name: Clock(folder / f"{name}.clock") for name in names}
+        """Of each server and process; none where no clock can be set."""
+        for server, name in ((self.valkey.server, "redis"), (self.postgres.server, "postgres")):
+            server.environment |= self._clock_of(name)
         self.links = {
             f"{process}:{server}": self._link(process, server) for process in PROCESS_NAMES for server in SERVER_NAMES
         }
         self.ports = {name: _free_port() for name in API_NAMES}
         self.processes = {name: self._process(name) for name in PROCESS_NAMES}
-        self.nursery = Nursery(list(self.processes.values()), folder / "nursery.log")
+        self.nursery = Nursery(
+            list(self.processes.values()), folder / "nursery.log", environment=self._clock_of(API_NAMES[0])
+        )
 
     @property
     def urls(self) -> list[str]:
@@ -103,6 +111,7 @@ class Stack:
             # What is in them is looked at by nobody any more.
             for server in self._embedded.servers:
                 await asyncio.to_thread(server.kill)
+            clear_shared_memory()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -144,6 +153,9 @@ class Stack:
         logs = [self.folder / f"{name}.log" for name in PROCESS_NAMES] + [self.folder / "nursery.log"]
         return "\n".join(f"{log.name}: {log.read_text()[-1000:]}" for log in logs if log.exists())
 
+    def _clock_of(self, name: str) -> dict[str, str]:
+        return self.clocks[name].variables if name in self.clocks else {}
+
     def _process(self, name: str) -> Process:
         kind = name.split(".", maxsplit=1)[0]
         environment = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ}
@@ -153,6 +165,7 @@ class Stack:
             "QUEUE_URL": f"unix://{self.links[f'{name}:queue'].path}?db={QUEUE_DATABASE}",
             "DURABILITY": self.durability,
             "RATE_LIMITS": "off",
+            **self._clock_of(name),
         }
         if name in self.ports:
             environment |= {"HOST": "127.0.0.1", "PORT": str(self.ports[name])}
