@@ -83,12 +83,17 @@ class FollowUps:
     async def run_due(self, *, limit: int) -> int:
         """Do what is to be done for accounts that changed; answers how many were looked at.
 
+        An account of which something cannot be done now is left to the next call, and keeps none of the others back.
+
         Raises:
-            Unavailable: the rest is done by the next call.
+            Unavailable: PostgreSQL cannot be asked which they are.
         """
         due = await self._accounts.due_follow_ups(limit=limit)
         for each in due:
-            await self._accounts.followed_up(each, again_after=await self._run(each))
+            try:
+                await self._accounts.followed_up(each, again_after=await self._run(each))
+            except Unavailable as error:
+                log.warning("follow_up_put_off", account_id=str(each.account.id), cause=str(error))
         return len(due)
 
     async def _run(self, due: FollowUp) -> timedelta | None:

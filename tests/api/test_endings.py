@@ -192,6 +192,24 @@ async def test_a_booking_that_was_under_way_when_its_account_was_closed_is_cance
     assert await one(stores, "SELECT follow_up_at FROM accounts WHERE id = :id", id=caller.id) is None
 
 
+async def test_an_account_that_cannot_be_followed_up_keeps_no_other_back(callers, client, stores):
+    """Its row is locked for longer than a statement waits."""
+    held, free = await callers.organizer(), await callers.organizer()
+    behind, event = await held.make_event(), await free.make_event()
+    for organizer in (held, free):
+        await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
+    follow_ups = FollowUps(stores.accounts, stores.admission, stores.box_office)
+
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("SELECT FROM accounts WHERE id = :id FOR UPDATE"), {"id": held.id})
+        await follow_ups.run_due(limit=10)
+    found = await status_of(client, behind), await status_of(client, event)
+    await follow_ups.run_due(limit=10)
+
+    assert found == (("on_sale", False), ("paused", True))
+    assert await status_of(client, behind) == ("paused", True)
+
+
 async def test_a_worker_follows_up_what_nobody_does(callers, client, stores):
     organizer = await callers.organizer()
     event = await organizer.make_event()
