@@ -19,8 +19,15 @@ from api.process import process
 from api.showing import ListAsked
 from api.wire import CountedPage, EventShown
 from domain.events import EventChanges, NewEvent, broken_times
-from domain.refusals import CapacityBelowSold, EventCancelled, EventNotFound, EventOver, VersionMismatch
-from domain.tokens import Token, utc_now
+from domain.refusals import (
+    CapacityBelowSold,
+    EventCancelled,
+    EventNotFound,
+    EventOver,
+    Unauthenticated,
+    VersionMismatch,
+)
+from domain.tokens import Token, unauthenticated, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +45,7 @@ Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 
 Search = Annotated[str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location.")]
+Mine = Annotated[bool, QueryParameter(description="The caller's own events, cancelled ones too; needs a token.")]
 UpcomingOnly = Annotated[
     bool, QueryParameter(description="Leave out what is over: past `ends_at`, or 24 h after `starts_at`.")
 ]
@@ -95,17 +103,18 @@ class EventController(Controller):
     path = "/events"
     tags = ("Events",)
 
-    @get("/", **access(ANYONE))
+    @get("/", **access(ANYONE, refuses=(Unauthenticated,)))
     async def page(  # noqa: PLR0913, PLR0917  (what a list can be asked for, always by name)
         self,
         request: Request[Any, Any, Any],
         q: Search = None,
         upcoming_only: UpcomingOnly = True,  # noqa: FBT002  (a query parameter)
+        mine: Mine = False,  # noqa: FBT002  (a query parameter)
         limit: Limit = LIMIT_DEFAULT,
         skip: Skip = 0,
         cursor: Cursor = None,
     ) -> Response[CountedPage[EventShown]]:
-        """Events, soonest first, without those that are cancelled.
+        """Events, soonest first, without those that are cancelled; with `mine` the caller's own of every status.
 
         The `total` of a list that is longer than a page was counted within the last second.
         """
@@ -115,6 +124,7 @@ class EventController(Controller):
             after=read_cursor(cursor, tuple[datetime, UUID]),
             upcoming_only=upcoming_only,
             search=searched(q),
+            organizer_id=_caller_id(request) if mine else None,
         )
         return Response(cast("Any", await process(request).showing.page(asked)), media_type=MediaType.JSON)
 
@@ -169,6 +179,14 @@ class EventController(Controller):
         check_owns_event(request.user, await box_office.event(event_id))
         await box_office.cancel_event(event_id, caller=request.user.caller)
         return _response(request, await process(request).showing.of(event_id))
+
+
+def _caller_id(request: Request[Any, Any, Any]) -> UUID:
+    """Whose events are asked for; raises Unauthenticated when nobody is known to call."""
+    caller: Token | None = request.scope["user"]
+    if caller is None:
+        raise unauthenticated()
+    return caller.account_id
 
 
 def _response(request: Request[Any, Any, Any], shown: Shown, *, status_code: int = 200) -> Response[EventShown]:

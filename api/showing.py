@@ -38,6 +38,12 @@ class ListAsked(Struct, frozen=True, kw_only=True):
     after: tuple[datetime, UUID] | None
     upcoming_only: bool
     search: str | None
+    organizer_id: UUID | None = None
+
+    @property
+    def remembered(self) -> bool:
+        """Whether its length is worth remembering: it is one of the two lists that everybody looks at."""
+        return not self.search and self.organizer_id is None
 
 
 class Showing:
@@ -70,10 +76,12 @@ class Showing:
             after=asked.after,
             not_over_at=utc_now() if asked.upcoming_only else None,
             search=asked.search,
+            organizer_id=asked.organizer_id,
+            cancelled_too=asked.organizer_id is not None,
             counted=known is None,
         )
         length = known or _Length(found.total or 0, began_s)
-        if not asked.search:
+        if asked.remembered:
             self._lengths[asked.upcoming_only] = length
         events, more = cut(found.events, asked.limit)
         # The last page, when the others were skipped, says itself how long the list is.
@@ -87,7 +95,7 @@ class Showing:
 
     def _known_length(self, asked: ListAsked) -> _Length | None:
         """How long the list was within the last second, if it was counted; what is searched for differs each time."""
-        length = None if asked.search else self._lengths.get(asked.upcoming_only)
+        length = self._lengths.get(asked.upcoming_only) if asked.remembered else None
         return length if length and time.monotonic() - length.counted_s < COUNTED_S else None
 
 

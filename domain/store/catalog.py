@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC
-from functools import cache
+from functools import cache, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, Struct, structs
 from sqlalchemy import (
     ColumnElement,
+    DateTime,
     Integer,
     and_,
     bindparam,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -49,7 +52,7 @@ from domain.store.event_rows import EVENT_FIELDS, SURELY_OVER, event_row, read_e
 from domain.store.holding import hold_account, hold_caller
 from domain.store.ledger import EpochOver, Ledger
 from domain.store.patterns import ESCAPE, literally
-from domain.store.schema import EVENT_OVER_AT, accounts, events, pools
+from domain.store.schema import EVENT_OVER_AT, EVENT_SPAN, accounts, events, pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,13 +75,18 @@ _FIND = select(*EVENT_FIELDS).where(events.c.id == bindparam("event_id"))
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "starting_after": events.c.starts_at > bindparam("starting_after"),
-    "not_over_at": bindparam("not_over_at") < EVENT_OVER_AT,
     "organizer_id": events.c.organizer_id == bindparam("organizer_id"),
     "search": or_(
         *(column.icontains(bindparam("search"), escape=ESCAPE) for column in (events.c.title, events.c.location))
     ),
 }
 """What narrows a list of events, by the name of the value that does."""
+
+_ORDER = (events.c.starts_at, events.c.id)
+
+_BEGUN = EVENT_SPAN.op("@>")(bindparam("not_over_at", type_=DateTime(timezone=True)))
+_TO_COME = events.c.starts_at > bindparam("not_over_at", type_=DateTime(timezone=True))
+"""The two parts of a list of events that are not over, each in an index: nothing is read of those that are."""
 
 _AFTER = tuple_(events.c.starts_at, events.c.id) > tuple_(bindparam("after_start"), bindparam("after_id"))
 
@@ -256,9 +264,10 @@ class Catalog:
         not_over_at: datetime | None = None,
         search: str | None = None,
         organizer_id: UUID | None = None,
+        cancelled_too: bool = False,
         counted: bool = True,
     ) -> EventPage:
-        """Events that are not cancelled, soonest first by (starts_at, id); if `counted`, how many there are in all.
+        """Events, soonest first by (starts_at, id); if `counted`, how many there are in all.
 
         A page costs the same however long the list is, to count it does not.
         """
@@ -273,7 +282,8 @@ class Catalog:
         given = {name: value for name, value in values.items() if value is not None}
         bounds = {"limit": limit, "skip": skip}
         async with self._database.connect() as connection:
-            rows = (await connection.execute(_page(frozenset(given), counted=counted), given | bounds)).all()
+            statement = _page(frozenset(given), counted=counted, cancelled_too=cancelled_too)
+            rows = (await connection.execute(statement, given | bounds)).all()
         found = [read_event(row[1:]) for row in rows if row[1] is not None]
         return EventPage(found, rows[0][0] if counted else None)
 
@@ -364,23 +374,27 @@ def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
 
 
 @cache
-def _page(given: frozenset[str], *, counted: bool) -> Select[*tuple[Any, ...]]:
+def _page(given: frozenset[str], *, counted: bool, cancelled_too: bool) -> Select[*tuple[Any, ...]]:
     """A page and its list's length in one statement, for the values that are given, built once for each of their sets.
 
     The length stands before the event; when it is counted, there is a row without an event for a page without any.
     """
-    filters = and_(events.c.cancelled_at.is_(None), *(_FILTERS[name] for name in sorted(given & _FILTERS.keys())))
-    page = (
-        select(*EVENT_FIELDS)
-        .where(filters, *([_AFTER] if "after_start" in given else []))
-        .order_by(events.c.starts_at, events.c.id)
-        .limit(bindparam("limit", type_=Integer))
-        .offset(bindparam("skip", type_=Integer))
-        .subquery()
-    )
+    standing = [] if cancelled_too else [events.c.cancelled_at.is_(None)]
+    filters = and_(true(), *standing, *(_FILTERS[name] for name in sorted(given & _FILTERS.keys())))
+    parts = [and_(filters, part) for part in (_BEGUN, _TO_COME)] if "not_over_at" in given else [filters]
+    limit, skip = bindparam("limit", type_=Integer), bindparam("skip", type_=Integer)
+    after = [_AFTER] if "after_start" in given else []
+    found = union_all(
+        *(
+            select(select(*EVENT_FIELDS).where(part, *after).order_by(*_ORDER).limit(limit + skip).subquery())
+            for part in parts
+        )
+    ).subquery()
+    page = select(found).order_by(found.c.starts_at, found.c.id).limit(limit).offset(skip).subquery()
     if not counted:
         return select(null(), *page.c).order_by(page.c.starts_at, page.c.id)
-    length = select(func.count().label("total")).select_from(events).where(filters).subquery()
+    lengths = [select(func.count()).select_from(events).where(part).scalar_subquery() for part in parts]
+    length = select(reduce(add, lengths).label("total")).subquery()
     return (
         select(length.c.total, *page.c)
         .select_from(length.outerjoin(page, true()))

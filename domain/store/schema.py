@@ -82,11 +82,15 @@ events = Table(
     Column("terms_token", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
-EVENT_OVER_AT: ColumnElement[datetime] = literal_column(
-    "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))",
-    DateTime(timezone=True),
-)
+_OVER_AT = "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))"
+
+EVENT_OVER_AT: ColumnElement[datetime] = literal_column(_OVER_AT, DateTime(timezone=True))
 """When an event is over, as `domain.events` says it; spelled so that PostgreSQL may keep it in an index."""
+
+EVENT_SPAN: ColumnElement[object] = literal_column(
+    f"tstzrange(events.starts_at, greatest(events.starts_at, {_OVER_AT}))"
+)
+"""From when an event begins until it is over, spelled as `ix_events_running` is."""
 
 
 pools = Table(

@@ -139,6 +139,26 @@ async def test_an_event_is_listed_and_can_be_cancelled_until_it_is_over(callers,
         assert (await buyer.get(f"/api/v1/bookings/{booking['id']}/status")).json()["status"] == "confirmed"
 
 
+async def test_own_events_are_listed_whatever_their_status(callers, client, stores):
+    organizer, other = await callers.organizer(), await callers.organizer()
+    cancelled, paused, running, over = [await organizer.make_event() for _ in range(4)]
+    await other.make_event()
+    await move(stores, running, starts_at=ago(1))
+    await move(stores, over, starts_at=ago(30))
+    await organizer.patch(path_of(paused), {"paused": True})
+    await organizer.delete(path_of(cancelled))
+
+    own = (await organizer.get("/api/v1/events?mine=true")).json()
+    every = (await organizer.get("/api/v1/events?mine=true&upcoming_only=false&limit=2")).json()
+    nobody = await client.get("/api/v1/events?mine=true")
+
+    assert own["items"][0]["id"] == running["id"]
+    assert {event["id"] for event in own["items"]} == {cancelled["id"], paused["id"], running["id"]}
+    assert (own["total"], every["total"], len(every["items"])) == (3, 4, 2)
+    assert [event["id"] for event in every["items"]] == [over["id"], running["id"]]
+    assert (nobody.status_code, nobody.json()["code"]) == (401, "unauthenticated")
+
+
 async def test_a_cancelled_event_is_shown_and_takes_nothing_any_more(callers, client, stores):
     organizer, buyer = await callers.organizer(), await callers.attendee()
     event = await organizer.make_event()
