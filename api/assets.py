@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from litestar.exceptions import NotFoundException
-from msgspec import Struct
+
+from api.static import KEPT, Static
 
 PACKAGE = "drf_spectacular_sidecar"
 """Published for a Django application; only its files are read, nothing of it is imported."""
@@ -25,20 +26,13 @@ FILES = {
 """The only names that are served: a path is never made from what a caller sent."""
 
 
-class Asset(Struct, frozen=True):
-    """A file as it is served."""
-
-    content: bytes
-    media_type: str
-
-
 @cache
-def asset(name: str) -> Asset:
+def asset(name: str) -> Static:
     """A file by its name; raises NotFoundException for any that is not on the list."""
     if name not in FILES:
         raise NotFoundException
     path, media_type = FILES[name]
-    return Asset((_folder() / path).read_bytes(), media_type)
+    return Static.of((_folder() / path).read_bytes(), media_type, kept=KEPT)
 
 
 def _folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.params import JSONBody
 from msgspec import Meta
 
@@ -54,6 +54,9 @@ class Credentials(Body):
     password: KnownPassword
 
 
+PROFILE_PATH = "/api/v1/me"
+"""Where an account finds itself, once it has logged in."""
+
 _REFRESH = access(EVERYBODY, limit="refresh", limit_address="login_address", token=TokenKind.REFRESH, per_session=True)
 
 
@@ -67,15 +70,18 @@ class AuthController(Controller):
         "/signup",
         status_code=201,
         **access(
-            ANYONE, limit_address="signup", refuses=(EmailTaken, OrganizerApprovalRequired, OrganizerSignupClosed)
+            ANYONE,
+            limit_address="signup",
+            refuses=(EmailTaken, OrganizerApprovalRequired, OrganizerSignupClosed),
+            sends={201: ("Location",)},
         ),
     )
-    async def sign_up(self, request: Request[Any, Any, Any], data: JSONBody[Signup]) -> Profile:
+    async def sign_up(self, request: Request[Any, Any, Any], data: JSONBody[Signup]) -> Response[Profile]:
         """Make an account. Admins are made on the command line only, organizers as `ORGANIZER_SIGNUP` says."""
         at, role = process(request), Role(data.role)
         check_may_become(role, at.settings)
         account = await at.membership.sign_up(email=nfc(data.email), password=data.password, role=role)
-        return Profile.of(account)
+        return Response(Profile.of(account), headers={"Location": PROFILE_PATH})
 
     @post("/login", status_code=200, **access(ANYONE, limit_address="login_address", refuses=(InvalidCredentials,)))
     async def log_in(self, request: Request[Any, Any, Any], data: JSONBody[Credentials]) -> Session:

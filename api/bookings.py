@@ -13,13 +13,13 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from api.access import ATTENDEES, EVERYBODY, ORGANIZERS, access
-from api.bodies import Body, decode
+from api.bodies import JSON_MEDIA_TYPE, Body, decode
 from api.cursors import LIMIT_DEFAULT, Cursor, EmailSearch, Limit, cut, read_cursor, searched, write_cursor
-from api.following import STREAM_MEDIA_TYPE, changes, waited_for
+from api.following import FOLLOWED, LAST_EVENT_ID, STREAM_MEDIA_TYPE, changes, is_known, waited_for
 from api.guards import check_owns_event
 from api.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestStatus, csv_lines, guest_page
 from api.lane import Answer, Call, Lane, answered_at_the_door
-from api.preferences import accepts, booking_etag, booking_fields, booking_headers, matches, wait_s
+from api.preferences import booking_etag, booking_fields, booking_headers, matches, preferred, say_varies, wait_s
 from api.process import Process, process
 from api.wire import BookingShown, Page
 from domain.bookings import HOLDING, Booking, BookingStatus
@@ -99,9 +99,13 @@ def plan_look(call: Call) -> Command | None:
 
 async def tell_status(call: Call) -> Answer | None:
     """`GET /bookings/{id}/status`: what everybody calls in the minute after it. Streams are for the handler."""
-    if accepts(call.scope, STREAM_MEDIA_TYPE):
-        return None
     booking = await visible_booking(call.process, call.caller, call.id_in_path("booking_id"), call.answered)
+    say_varies(call.scope, b"Accept")
+    if preferred(call.scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) == STREAM_MEDIA_TYPE:
+        if booking.final and is_known(call.scope, booking):
+            return Answer(204, booking_fields(booking))
+        call.scope[FOLLOWED] = booking  # type: ignore[literal-required]
+        return None
     seconds = wait_s(call.scope)
     if seconds and not booking.final:
         waiting = call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
@@ -161,23 +165,31 @@ class BookingController(Controller):
             EVERYBODY,
             lane=Lane(answer=tell_status, ahead=plan_look),
             refuses=(BookingNotFound,),
-            reads=("Prefer", "If-None-Match"),
+            reads=("Prefer", "If-None-Match", LAST_EVENT_ID),
             sends={
-                200: ("ETag", "Preference-Applied", "Retry-After", "X-Accel-Buffering"),
-                304: ("ETag", "Preference-Applied", "Retry-After"),
+                200: ("ETag", "Preference-Applied", "Retry-After", "Vary", "X-Accel-Buffering"),
+                204: ("ETag", "Vary"),
+                304: ("ETag", "Preference-Applied", "Retry-After", "Vary"),
             },
         ),
     )
     async def status(
-        self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]
+        self,
+        request: Request[Token, Any, Any],
+        booking_id: FromPath[UUID],  # noqa: ARG002  (documented)
     ) -> Response[BookingShown] | Stream:
         """The booking as it stands, to its owner, the event's organizer and admins.
 
-        `Prefer: wait=N` waits for a change; `Accept: text/event-stream` streams changes until it is final.
+        `Prefer: wait=N` waits for a change; `Accept: text/event-stream` streams changes until it is final. A stream
+        also ends after five minutes and when a server goes away; an `EventSource` then comes back by itself, with
+        `Last-Event-ID`. It is answered 204 when it has seen the final state, and with an empty stream whose `retry`
+        says when to come back where anybody else would be answered 429 or 503. Two answers end it for good: a
+        refusal of the first request, which you repeat with a new `EventSource` after `Retry-After`; and 401, after
+        which you need a new access token.
         """
-        booking = await visible_booking(process(request), request.user, booking_id)
+        booking = cast("Booking", request.scope[FOLLOWED])  # type: ignore[literal-required]
         return Stream(
-            changes(process(request).stores.box_office, booking),
+            changes(request.scope, process(request).stores.box_office, booking),
             media_type=STREAM_MEDIA_TYPE,
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -199,7 +211,7 @@ class BookingController(Controller):
 
     @get(
         "/{event_id:uuid}",
-        **access(ORGANIZERS, refuses=(EventNotFound,), sends={200: ("Content-Disposition",)}),
+        **access(ORGANIZERS, refuses=(EventNotFound,), sends={200: ("Content-Disposition", "Vary")}),
     )
     async def guests(  # noqa: PLR0913, PLR0917  (what a list can be asked for, always by name)
         self,
@@ -218,7 +230,8 @@ class BookingController(Controller):
         stores, reports = process(request).stores, process(request).reports
         check_owns_event(request.user, await stores.box_office.event(event_id))
         asked = GuestsAsked(event_id=event_id, limit=limit, cancelled_too=status is Guests.ALL, search=searched(q))
-        if accepts(request.scope, CSV_MEDIA_TYPE):
+        say_varies(request.scope, b"Accept")
+        if preferred(request.scope, JSON_MEDIA_TYPE, CSV_MEDIA_TYPE) == CSV_MEDIA_TYPE:
             return Stream(
                 csv_lines(reports, asked, bom=bom),
                 headers={

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
+import asyncio
+from functools import cache
+from typing import Any
+
+from litestar import Controller, Request, Response, get
 from litestar.params import FromPath
 
 from api.access import ANYONE, access
 from api.assets import asset
 from api.openapi import openapi_document
 from api.pages import page, problems_page
-
-_KEPT = {"Cache-Control": "public, max-age=3600"}
-"""What changes only with a new version."""
+from api.static import KEPT, Static
 
 
 class DocsController(Controller):
-    """Pages about this API."""
+    """Pages about this API. What takes time to make the first time is made beside the loop."""
 
     include_in_schema = False
 
     @get("/openapi.json", **access(ANYONE))
-    async def openapi(self) -> Response[bytes]:
+    async def openapi(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """The OpenAPI 3.1 document."""
-        return Response(openapi_document(), media_type="application/json", headers=_KEPT)
+        return (await asyncio.to_thread(_document)).response(request.scope)
 
     @get("/docs", **access(ANYONE))
-    async def swagger(self) -> Response[bytes]:
+    async def swagger(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """Swagger UI."""
-        return page("swagger").response()
+        return page("swagger").response(request.scope)
 
     @get("/redoc", **access(ANYONE))
-    async def redoc(self) -> Response[bytes]:
+    async def redoc(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """ReDoc."""
-        return page("redoc").response()
+        return page("redoc").response(request.scope)
 
     @get("/docs/problems", **access(ANYONE))
-    async def problems(self) -> Response[bytes]:
+    async def problems(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """Every code an error can have, and what to do about it."""
-        return problems_page().response()
+        return problems_page().response(request.scope)
 
     @get("/docs/assets/{name:str}", **access(ANYONE))
-    async def assets(self, name: FromPath[str]) -> Response[bytes]:
+    async def assets(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
         """A script or style of the pages above, from an installed package."""
-        found = asset(name)
-        return Response(found.content, media_type=found.media_type, headers=_KEPT)
+        return (await asyncio.to_thread(asset, name)).response(request.scope)
+
+
+@cache
+def _document() -> Static:
+    return Static.of(openapi_document(), "application/json", kept=KEPT)

@@ -19,9 +19,11 @@ from msgspec import structs
 from api.access import DEFAULT, OPTIONS_ACCESS, UNLIMITED, Access, declared_access
 from api.bodies import JsonBody
 from api.fields import fields
+from api.following import LAST_EVENT_ID, STREAM_MEDIA_TYPE, told_to_wait
 from api.guards import check_role
 from api.lane import Call, read_body, read_order, refusing, send_answer
 from api.options import answer_options
+from api.preferences import say_varies
 from api.process import STATE
 from api.queries import unknown_parameters
 from domain.refusals import Invalid, Refusal, Unauthenticated
@@ -91,7 +93,12 @@ class Visit:
         try:
             return await lane.answer(await self._call(lane, receive))
         except Refusal as refusal:
-            return refusing(refusal, request_id=self._reply.request_id)
+            answer = refusing(refusal, request_id=self._reply.request_id)
+            stream = told_to_wait(self._scope, refusal) if LAST_EVENT_ID in self.declared.reads else None
+            if stream is None:
+                return answer
+            say_varies(self._scope, b"Accept")
+            return answer.replaced_by(200, STREAM_MEDIA_TYPE.encode(), stream)
 
     async def take(self, lane: Lane, receive: Receive, send: Send) -> bool:
         """Answer in the fast lane; False when that leaves the request to its handler."""

@@ -162,10 +162,10 @@ class EventController(Controller):
     ) -> Response[EventShown]:
         """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
         box_office = process(request).stores.box_office
-        check_owns_event(request.user, await box_office.event(event_id))
-        await box_office.change_event(
-            event_id, data.changes(), caller=request.user.caller, expected_version=expected_version(request.scope)
-        )
+        event = await box_office.event(event_id)
+        check_owns_event(request.user, event)
+        expected = expected_version(request.scope, event.version)
+        await box_office.change_event(event_id, data.changes(), caller=request.user.caller, expected_version=expected)
         return _response(request, await process(request).showing.of(event_id))
 
     @delete(

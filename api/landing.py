@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar import Controller, Response, get
+from typing import Any
+
+from litestar import Controller, Request, Response, get
 
 from api.access import ANYONE, access
 from api.pages import page
@@ -14,6 +16,6 @@ class LandingController(Controller):
     include_in_schema = False
 
     @get("/", **access(ANYONE))
-    async def landing(self) -> Response[bytes]:
+    async def landing(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """A page that reads the events from the API."""
-        return page("landing").response()
+        return page("landing").response(request.scope)

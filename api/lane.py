@@ -66,6 +66,11 @@ class Answer(Struct, frozen=True, gc=False):
         """An answer that shows something as JSON."""
         return cls(status, fields + _described(content := _ENCODER.encode(shown), _JSON), content)
 
+    def replaced_by(self, status: int, media_type: bytes, content: bytes) -> Answer:
+        """An answer with other content, and what else this one says."""
+        kept = [each for each in self.fields if each[0] not in {b"content-type", b"content-length"}]
+        return Answer(status, kept + _described(content, media_type), content)
+
 
 class Lane(Struct, frozen=True, kw_only=True):
     """How a route is answered at the door.

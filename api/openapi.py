@@ -64,6 +64,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The `ETag` of what the caller means to change: 412 when somebody else was faster.",
         "schema": {"type": "string"},
     },
+    "Last-Event-ID": {
+        "description": "Of a stream's reader that comes back: the id of the last event that it has seen.",
+        "schema": {"type": "string"},
+    },
 }
 """Request headers that routes say they read."""
 
@@ -87,6 +91,7 @@ MORE_RESPONSES: dict[str, dict[str, Any]] = {
                 "text/event-stream": {"schema": {"type": "string"}},
             },
         },
+        "204": {"description": "To a stream's reader whose `Last-Event-ID` is the final state: do not come back."},
         "304": _KNOWN_ALREADY,
     },
     "bookings_guests": {

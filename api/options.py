@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from litestar.routes import HTTPRoute
+from litestar.utils import normalize_path
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -45,6 +46,13 @@ def methods_of_server(app: Litestar) -> bytes:
     """What `Allow` says of all paths together."""
     allowed = {method for methods in app.state[STATE].values() for method in methods.decode().split(", ")}
     return ", ".join(sorted(allowed)).encode()
+
+
+def methods_of_path(app: Litestar, path: str) -> str:
+    """What `Allow` says of the path of a request; raises HTTPException for a path that there is not."""
+    *_, template = app.asgi_router.handle_routing(path=normalize_path(path), method="OPTIONS")
+    allowed: bytes = app.state[STATE][shape(template)]
+    return allowed.decode()
 
 
 async def answer_options(scope: Scope, send: Send) -> None:

@@ -9,38 +9,21 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from litestar import Response
-from msgspec import Struct
-
 from api.problems import FRAMEWORK, PARAGRAPHS, STATUSES
+from api.static import CHECKED, Static
 
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _CODE = re.compile(r"`([^`]+)`")
 
 
-class Page(Struct, frozen=True):
-    """A page and the policy it is served under."""
-
-    content: bytes
-    policy: str
-
-    def response(self) -> Response[bytes]:
-        """The page as an answer."""
-        return Response(
-            self.content,
-            media_type="text/html",
-            headers={"Content-Security-Policy": self.policy, "Cache-Control": "no-cache"},
-        )
-
-
 @cache
-def page(name: str) -> Page:
+def page(name: str) -> Static:
     """A page of this package by its name."""
     return _page(files("api").joinpath(f"{name}.html").read_text(encoding="utf-8"))
 
 
 @cache
-def problems_page() -> Page:
+def problems_page() -> Static:
     """The paragraphs of all problem codes, made from the tables the answers are made from."""
     text = files("api").joinpath("problems.html").read_text(encoding="utf-8")
     return _page(text.replace("{{problems}}", "\n".join(_paragraph(code) for code in sorted(PARAGRAPHS))))
@@ -52,14 +35,14 @@ def statuses_by_code() -> dict[str, int]:
     return framework | {refusal.code: status for refusal, status in STATUSES.items()}
 
 
-def _page(text: str) -> Page:
+def _page(text: str) -> Static:
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in _SCRIPT.findall(text))
     policy = (
         f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
-    return Page(text.encode(), policy)
+    return Static.of(text.encode(), "text/html", kept=CHECKED, policy=policy)
 
 
 def _digest(script: str) -> str:

@@ -14,6 +14,7 @@ import structlog
 from litestar import Response
 from msgspec import Struct
 
+from api.options import methods_of_path
 from domain import membership, refusals
 
 if TYPE_CHECKING:
@@ -195,7 +196,10 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     if status == 500:  # noqa: PLR2004
         return on_failure(request, error)
     code, title = FRAMEWORK[status]
-    return problem(request, status=status, code=code, title=title, detail=PARAGRAPHS[code], headers=error.headers or {})
+    headers = error.headers or {}
+    if status == 405:  # noqa: PLR2004
+        headers = {"Allow": methods_of_path(request.app, request.scope["path"])}
+    return problem(request, status=status, code=code, title=title, detail=PARAGRAPHS[code], headers=headers)
 
 
 def status_of_exception(error: HTTPException) -> int:

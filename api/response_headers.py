@@ -58,6 +58,7 @@ RESPONSE_HEADERS: dict[str, ResponseHeader] = {
     "Location": ResponseHeader(description="Where the thing that was made is found.", required=True),
     "Preference-Applied": ResponseHeader(description="The preference of `Prefer` that was followed (RFC 7240)."),
     "Retry-After": ResponseHeader(description="After how many seconds to ask again.", type="integer"),
+    "Vary": ResponseHeader(description="Header fields of the request that the answer depends on.", exposed=False),
     "WWW-Authenticate": ResponseHeader(description="Always `Bearer`.", required=True, exposed=False),
     "X-Accel-Buffering": ResponseHeader(description="Of a stream: `no`, so that proxies pass it on.", exposed=False),
 }

@@ -124,7 +124,9 @@ async def _book_and_follow(buyer, event_id, stores):
     pending = await buyer.get(path, headers={"Prefer": "wait=1"})
     await buyer.get(path, headers={"Prefer": "wait=1", "If-None-Match": pending.headers["ETag"]})
     await persist_all(stores)
-    await buyer.get(path, headers={"Accept": "text/event-stream"})
+    streamed = await buyer.get(path, headers={"Accept": "text/event-stream"})
+    last_id = streamed.text.partition("id: ")[2].partition("\n")[0]
+    await buyer.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": last_id})
     await buyer.get(f"{API}/bookings/my-bookings")
     persisting = asyncio.create_task(keep_persisting(stores))
     await buyer.book(event_id, key="two", Prefer="wait=30")
