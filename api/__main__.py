@@ -6,11 +6,13 @@ import asyncio
 import os
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
 from api.app import create_app
 from api.protocol import BoundedProtocol
+from api.serving import Server
 from domain.logs import configure_logs
 from domain.settings import SettingsRefused, load_settings
 from domain.store.readiness import refuse_forgetful_inventory
@@ -21,12 +23,12 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Longer than the 60 s of common proxies, so that they, not we, close what is idle."""
 
-DRAIN_S = 35
-"""How long requests under way may take after SIGTERM: the longest wait a caller may ask for, and some."""
+DRAIN_S = 10
+"""How long requests under way may take at the end. Long polls and streams are told, and take no time."""
 
 
 def main() -> None:
-    """Serve on the socket that was handed down, or on HOST and PORT, until SIGTERM; then answer what is under way."""
+    """Serve on the socket that was handed down, or on HOST and PORT, until told to end (api.serving)."""
     settings = load_settings()
     configure_logs(settings)
     asyncio.run(refuse_forgetful_inventory(settings))
@@ -46,7 +48,9 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    uvicorn.Server(config).run(sockets=_inherited())
+    with suppress(KeyboardInterrupt):
+        # The server raises the signals that ended it again once it has ended.
+        Server(config, delay_s=settings.shutdown_delay_seconds).run(sockets=_inherited())
 
 
 def _inherited() -> list[socket.socket] | None:

@@ -71,6 +71,9 @@ CHUNKED = b"chunked"
 CONTINUE = b"100-continue"
 """The only expectation that there is (RFC 9110, 10.1.1)."""
 
+STOPPING = "stopping"
+"""Where in the state that a server gives its requests it stands that it has been told to end (api.serving)."""
+
 SERVER = b"*"
 """What OPTIONS names to ask for the whole server (RFC 9110, 9.3.7)."""
 
@@ -199,10 +202,25 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
 
+    @property
+    def phase(self) -> Phase:
+        """What the connection is waiting for."""
+        return self._phase
+
+    def close_after_answer(self) -> None:
+        """Have the answer to the latest request say that the connection closes."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+
     def shutdown(self) -> None:
-        """End when nothing is under way, as the server ends; answers that are on their way go first."""
+        """End when nothing is under way, as the server ends; answers that are on their way go first.
+
+        A request that is arriving is under way: its own deadline ends it.
+        """
         self._outbox.send()
-        super().shutdown()
+        if self._phase not in {Phase.HEADER, Phase.BODY}:
+            super().shutdown()
 
     def _parsed(self, data: bytes) -> bool:
         """Whether the parser accepts the data."""
@@ -286,6 +304,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let the application answer in one piece, if it wants to."""
         cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle, self._outbox)  # type: ignore[literal-required]
         cycle.scope[STOPPED] = self.stopped  # type: ignore[literal-required]
+        if STOPPING in self.app_state and cycle is self.cycle:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def _wait(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Controller, Request, Response, get
+from msgspec import structs
 
 from api.access import ANYONE, UNLIMITED, access
 from api.metrics import MEDIA_TYPE, exposition
 from api.process import process
+from api.protocol import STOPPING
 from domain.store.readiness import Readiness, check
 
 
@@ -24,9 +26,11 @@ class ServiceController(Controller):
 
     @get("/health/ready", **access(ANYONE, limit=UNLIMITED))
     async def ready(self, request: Request[Any, Any, Any]) -> Response[Readiness]:
-        """Whether bookings can be taken now, and if not, what is missing: 503."""
+        """Whether bookings can be taken now, and if not, what is missing: 503. A process that ends is `stopping`."""
         serving = process(request)
         readiness = await check(serving.stores, keys_current=serving.tokens.keys_current())
+        if STOPPING in request.scope.get("state", ()):
+            readiness = structs.replace(readiness, status=STOPPING)
         return Response(readiness, status_code=200 if readiness.ready else 503)
 
     @get("/metrics", **access(ANYONE, limit=UNLIMITED))

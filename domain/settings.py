@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     )
     api_processes: int = Field(1, ge=1, le=64, description="API processes `onsale up` starts.")
     worker_processes: int = Field(1, ge=1, le=64, description="Worker processes `onsale up` starts.")
+    shutdown_delay_seconds: int = Field(
+        5,
+        ge=0,
+        le=60,
+        description="How long an API process goes on serving after SIGTERM while it says that it is not ready.",
+    )
     log_format: Literal["console", "json"] = Field("console", description="`json` for production.")
     request_log: Literal["on", "off"] = Field("off", description="`on` logs a line for every request that is answered.")
     rate_limits: Literal["on", "off"] = Field("on", description="`off` for load tests only.")

@@ -20,13 +20,20 @@ class Child:
     """A process that can be started again and again; its lines are read with `lines()`, which never waits."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, pass_fds: Sequence[int] = ()
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        pass_fds: Sequence[int] = (),
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         """Describe the process; nothing is started yet. `pass_fds` stay open in it, under the same numbers."""
         self.name = name
         self._command = command
         self._environment = environment
         self._pass_fds = tuple(pass_fds)
+        self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
         self._unfinished = b""
@@ -71,7 +78,7 @@ class Child:
     def terminate(self) -> None:
         """Ask the process to finish what it has begun and end."""
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
 
     def kill(self) -> None:
         """End the process, and what it started, at once."""

@@ -159,7 +159,8 @@ class _Run:
             if name.startswith("api."):
                 # The API processes share one socket, so none is refused while one of them starts again.
                 fd = listener.fileno()
-                child = Child(name, command, {**common, "LISTEN_FD": str(fd)}, pass_fds=[fd])
+                # SIGINT: the whole stack ends, so there is nobody to leave the process' requests to.
+                child = Child(name, command, {**common, "LISTEN_FD": str(fd)}, pass_fds=[fd], stop_signal=signal.SIGINT)
             else:
                 child = Child(name, command, common)
             self._supervisor.keep_child(child)

@@ -142,6 +142,7 @@ class Processes:
             "QUEUE_URL": _url(settings.queue_url),
             "JWT_SECRET": _url(settings.jwt_secret),
             "REDIS_SYNC": settings.redis_sync,
+            "SHUTDOWN_DELAY_SECONDS": "0",
             **more,
         }
 

@@ -166,6 +166,7 @@ class Stack:
             "DURABILITY": self.durability,
             "RATE_LIMITS": "off",
             **self._clock_of(name),
+            "SHUTDOWN_DELAY_SECONDS": "1",
         }
         if name in self.ports:
             environment |= {"HOST": "127.0.0.1", "PORT": str(self.ports[name])}
