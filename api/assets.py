@@ -26,13 +26,21 @@ FILES = {
 """The only names that are served: a path is never made from what a caller sent."""
 
 
+REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+"""A picture that ReDoc would ask of another host; the pages' policy stops it, with an error in the console."""
+
+NO_PICTURE = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+"""A transparent point."""
+
+
 @cache
 def asset(name: str) -> Static:
     """A file by its name; raises NotFoundException for any that is not on the list."""
     if name not in FILES:
         raise NotFoundException
     path, media_type = FILES[name]
-    return Static.of((_folder() / path).read_bytes(), media_type, kept=KEPT)
+    content = (_folder() / path).read_bytes().replace(REDOC_LOGO, NO_PICTURE)
+    return Static.of(content, media_type, kept=KEPT)
 
 
 def _folder() -> Path:

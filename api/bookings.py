@@ -230,10 +230,13 @@ class BookingController(Controller):
         stores, reports = process(request).stores, process(request).reports
         check_owns_event(request.user, await stores.box_office.event(event_id))
         asked = GuestsAsked(event_id=event_id, limit=limit, cancelled_too=status is Guests.ALL, search=searched(q))
+        wanted = preferred(request.scope, JSON_MEDIA_TYPE, CSV_MEDIA_TYPE)
+        if wanted == CSV_MEDIA_TYPE:
+            download = process(request).downloads.begin(request.scope, request.user.account_id)
         say_varies(request.scope, b"Accept")
-        if preferred(request.scope, JSON_MEDIA_TYPE, CSV_MEDIA_TYPE) == CSV_MEDIA_TYPE:
+        if wanted == CSV_MEDIA_TYPE:
             return Stream(
-                csv_lines(reports, asked, bom=bom),
+                download.sent(csv_lines(reports, asked, bom=bom)),
                 headers={
                     "Content-Type": f"{CSV_MEDIA_TYPE}; charset=utf-8",
                     "Content-Disposition": f'attachment; filename="guests-{event_id}.csv"',

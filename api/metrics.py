@@ -151,6 +151,26 @@ class Clocks(Collector):
         return [apart, steps]
 
 
+class Unavailabilities(Collector):
+    """Counts answers of 503 by their reason. Reasons are sentences of ours, causes are names of exceptions."""
+
+    def __init__(self) -> None:
+        self._reasons: Counter[tuple[str, str]] = Counter()
+
+    def count(self, *, reason: str, cause: str) -> None:
+        """Count one answer."""
+        self._reasons[reason, cause] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """What was counted."""
+        counted = CounterMetricFamily(
+            "onsale_unavailable", "Requests answered with 503, by reason.", labels=("reason", "cause")
+        )
+        for (reason, cause), number in self._reasons.items():
+            counted.add_metric((reason, cause), number)
+        return [counted]
+
+
 class ThisProcess(Collector):
     """Which process this is."""
 
@@ -163,6 +183,9 @@ class ThisProcess(Collector):
 
 requests = Requests()
 """This process' count."""
+
+unavailabilities = Unavailabilities()
+"""This process' count of 503, by reason."""
 
 
 async def exposition(stores: Stores) -> bytes:
@@ -182,6 +205,7 @@ async def exposition(stores: Stores) -> bytes:
     compared = await stores.clocks.look()
     registry = CollectorRegistry()
     clocks = Clocks(compared, stores.clocks.steps)
-    for collector in (requests, Inventory(pulses), Rebuild(progress), Repairs(found), clocks, ThisProcess()):
+    own = (requests, unavailabilities, ThisProcess())
+    for collector in (*own, Inventory(pulses), Rebuild(progress), Repairs(found), clocks):
         registry.register(collector)
     return generate_latest(registry)

@@ -14,6 +14,7 @@ import structlog
 from litestar import Response
 from msgspec import Struct
 
+from api.metrics import unavailabilities
 from api.options import methods_of_path
 from domain import membership, refusals
 
@@ -263,12 +264,13 @@ _logged_unavailable_s = -math.inf
 
 
 def _log_unavailable(refusal: refusals.Refusal) -> None:
-    """Log that something is away, once a second: while it is, thousands of requests find out."""
+    """Count why it is, and log it once a second: while a server is away, thousands of requests find out."""
     global _logged_unavailable_s  # noqa: PLW0603  (one clock for the process)
+    cause = type(refusal.__cause__).__name__ if refusal.__cause__ else None
+    unavailabilities.count(reason=refusal.detail, cause=cause or "")
     now_s = time.monotonic()
     if now_s - _logged_unavailable_s >= LOG_UNAVAILABLE_EVERY_S:
         _logged_unavailable_s = now_s
-        cause = type(refusal.__cause__).__name__ if refusal.__cause__ else None
         log.warning("unavailable", code=refusal.code, detail=refusal.detail, cause=cause)
 
 

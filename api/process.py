@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from api.access import rules_of
 from api.addresses import Proxies
+from api.downloads import Downloads
 from api.showing import Showing
 from domain.clocks import HostClock
 from domain.follow_ups import FollowUps
@@ -39,6 +40,7 @@ class Process(Struct, frozen=True):
     tokens: Tokens
     membership: Membership
     showing: Showing
+    downloads: Downloads
     rules: dict[str, Rule] | None
     proxies: Proxies
     clock: HostClock
@@ -64,6 +66,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                 tokens=tokens,
                 membership=Membership(stores.accounts, stores.admission, _follow_ups(stores), passwords, tokens),
                 showing=Showing(stores.box_office, stores.catalog),
+                downloads=Downloads(),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
                 clock=stores.clocks.host,

@@ -17,6 +17,7 @@ from uuid import uuid4
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from api.downloads import ABORT
 from api.envelope import CSP, NO_STORE, SECURITY_HEADERS, WRITE_WHOLE
 from api.following import STOPPED
 from api.options import WHOLE_SERVER
@@ -46,6 +47,9 @@ HEADER_S = 5.0
 BODY_S = 10.0
 """From the end of the header to the end of the body: 64 KiB at the slowest mobile network."""
 
+
+WRITE_S = 10.0
+"""How long a caller may take nothing of an answer that waits for it: 48 KiB at the slowest mobile network."""
 
 LINGER_S = 1.0
 LINGER_BYTES_MAX = 262_144
@@ -98,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refused_with = 400
     _offers_upgrade = False
     _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
     _stopped: asyncio.Future[None] | None = None
     _stops = False
 
@@ -110,8 +115,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        self._stop_write_timer()
         self.stop_long_polls()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller takes less than is sent: give it a deadline to take some."""
+        super().pause_writing()
+        self._write_timer = self._write_timer or self.loop.call_later(WRITE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The caller has taken enough for more to be sent."""
+        self._stop_write_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and wait for what is still missing."""
@@ -304,6 +320,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let the application answer in one piece, if it wants to."""
         cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle, self._outbox)  # type: ignore[literal-required]
         cycle.scope[STOPPED] = self.stopped  # type: ignore[literal-required]
+        cycle.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]
         if STOPPING in self.app_state and cycle is self.cycle:
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
@@ -317,6 +334,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _run_out(self) -> None:
         """The caller took too long. One that sent nothing at all is not answered."""

@@ -109,3 +109,16 @@ async def test_metrics_count_answers_by_route_and_name_nobody(callers, client):
     assert "0b0b0b0b" not in text
     assert buyer.id not in text
     assert "example.org" not in text
+
+
+async def test_the_reasons_of_503_are_counted(client, callers, clean):
+    buyer = await callers.attendee()
+    event = await (await callers.organizer()).make_event()
+    await clean.pipeline.redis.script_flush()
+
+    refused = await buyer.book(event["id"])
+    metrics = (await client.get("/metrics")).text
+
+    assert refused.status_code == 503
+    counted = [line for line in metrics.splitlines() if line.startswith("onsale_unavailable_total{")]
+    assert any(f'reason="{refused.json()["detail"]}"' in line for line in counted)

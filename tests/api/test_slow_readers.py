@@ -1,0 +1,98 @@
+"""Callers that take their answers slowly, or not at all: bounded in number and in time."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from api import downloads, protocol
+from api.downloads import ABORT, Downloads
+from api.protocol import BoundedProtocol
+from domain.refusals import RateLimited, Unavailable
+from tests.api.wires import HOST, request
+from tests.waiting import eventually
+
+CSV = {"Accept": "text/csv"}
+
+
+async def _endless(scope, receive, send):  # noqa: ARG001  (an ASGI application)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while (await _sent(send)) is None:
+        pass
+
+
+async def _sent(send):
+    await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+
+
+async def test_a_reader_that_takes_nothing_is_left(monkeypatch):
+    monkeypatch.setattr(protocol, "WRITE_S", 0.2)
+    config = uvicorn.Config(_endless, ws="none", log_config=None)
+    config.load()
+    state, loop = ServerState(), asyncio.get_running_loop()
+    async with await loop.create_server(lambda: BoundedProtocol(config, state, {}), HOST, 0) as server:
+        _, writer = await asyncio.open_connection(HOST, server.sockets[0].getsockname()[1], limit=1_024)
+        writer.write(request("GET", "/"))
+        await eventually(lambda: _open(state))
+
+        await eventually(lambda: _open(state), is_so=lambda connections: not connections)
+
+        writer.close()
+        for task in state.tasks:
+            task.cancel()
+
+
+async def _open(state):
+    return set(state.connections)
+
+
+async def test_an_account_has_few_downloads_at_once_and_a_process_a_bounded_number():
+    under_way, account = Downloads(), uuid4()
+    of_account = [under_way.begin({}, account) for _ in range(downloads.DOWNLOADS_PER_ACCOUNT_MAX)]
+    with pytest.raises(RateLimited):
+        under_way.begin({}, account)
+    others = [under_way.begin({}, uuid4()) for _ in range(downloads.DOWNLOADS_MAX - len(of_account))]
+    with pytest.raises(Unavailable):
+        under_way.begin({}, uuid4())
+
+    for download in (*of_account, *others):
+        download.end()
+        download.end()
+
+    under_way.begin({}, account).end()
+
+
+async def test_a_download_has_a_deadline(monkeypatch):
+    monkeypatch.setattr(downloads, "DOWNLOAD_S_MAX", 0.05)
+    under_way, account, aborted = Downloads(), uuid4(), asyncio.Event()
+    under_way.begin({ABORT: aborted.set}, account)
+    under_way.begin({}, account)
+
+    await asyncio.wait_for(aborted.wait(), 30)
+
+    under_way.begin({}, account).end()
+
+
+async def test_downloads_that_have_ended_do_not_count(callers):
+    organizer = await callers.organizer()
+    path = f"/api/v1/bookings/{(await organizer.make_event())['id']}"
+
+    statuses = [(await organizer.get(path, headers=CSV)).status_code for _ in range(downloads.DOWNLOADS_MAX + 1)]
+
+    assert set(statuses) == {200}
+
+
+@pytest.mark.parametrize(("limit", "status"), [("DOWNLOADS_PER_ACCOUNT_MAX", 429), ("DOWNLOADS_MAX", 503)])
+async def test_a_download_too_many_is_refused_and_a_page_is_not(callers, monkeypatch, limit, status):
+    organizer = await callers.organizer()
+    path = f"/api/v1/bookings/{(await organizer.make_event())['id']}"
+    monkeypatch.setattr(downloads, limit, 0)
+
+    file, page = await organizer.get(path, headers=CSV), await organizer.get(path)
+
+    assert (file.status_code, page.status_code) == (status, 200)
+    assert file.headers["Retry-After"] == "10"
