@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from api.process import STATE, open_process
 from api.response_headers import EXPOSED
 from api.routes import PREFIX, api_routes
 from domain.garbage import spare_what_stays
+from domain.passes import end
+from domain.rebuilding import keep_watch
 from domain.refusals import Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -100,6 +103,10 @@ def _serving(settings: Settings) -> Callable[[Litestar], Any]:
                 log.warning("started_without_database")
             app.state[STATE] = process
             spare_what_stays()
-            yield
+            watching = asyncio.create_task(keep_watch(process.stores))
+            try:
+                yield
+            finally:
+                await end([watching])
 
     return serving

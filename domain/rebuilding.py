@@ -16,13 +16,15 @@ from msgspec import Struct
 
 from domain.events import POOL_MAIN
 from domain.partitions import PARTITIONS, partition_of_event
+from domain.passes import repeat
 from domain.persisting import BATCH_MAX, settlements, write, write_off
 from domain.portions import portions
-from domain.refusals import InventoryUnavailable, Unavailable
+from domain.refusals import Unavailable
 from domain.sabotage import Failpoint, reach
 from domain.store.key_names import counters_key, epoch_key
 from domain.store.ledger import EpochOver, Holdings
 from domain.store.progress import Progress, tell
+from domain.store.scripts import Order
 from domain.together import together
 from domain.unpersisted import Unpersisted
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from domain.events import Event
     from domain.store.connect import Stores
+    from domain.store.fence import FencingToken
     from domain.unpersisted import Written
 
 log = structlog.get_logger()
@@ -52,8 +55,15 @@ LEASE_S = 1.0
 """How long others leave a rebuild to a worker that does not say it is alive."""
 
 
+WATCH_S = 1.0
+"""How soon a process that does not rebuild notices that the epoch is over without being asked for anything."""
+
 ENSURED_S_MAX = 20.0
 """A worker that is rebuilding an inventory of thousands of events is done in a second or two."""
+
+
+SETTLED = frozenset({Order.IN_ORDER, Order.OUTDATED})
+"""What a rebuild by this version would not make better."""
 
 
 class Rebuilt(Struct, frozen=True):
@@ -65,30 +75,34 @@ class Rebuilt(Struct, frozen=True):
 
 
 async def in_order(stores: Stores) -> bool:
-    """Whether Redis sells in the epoch that PostgreSQL is in."""
-    await stores.scripts.refresh()
-    try:
-        await stores.inventory.pulses()
-    except InventoryUnavailable:
-        return False
-    return True
+    """Whether Redis sells in the epoch that PostgreSQL is in; see `Scripts.look` for what is done for that."""
+    return await stores.scripts.look() is Order.IN_ORDER
+
+
+async def keep_watch(stores: Stores) -> None:
+    """Look at the inventory until cancelled, for a process that does not rebuild it.
+
+    So one whose connection leads to an old primary, or that nobody asks anything, learns of the next epoch; and what
+    a version of its own texts needs is there before the first request.
+    """
+    await repeat("watch", stores.scripts.look, every_s=WATCH_S)
 
 
 async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
-    """Rebuild unless the inventory is in order or another worker is rebuilding it; None then.
+    """Rebuild unless the inventory is in order, of a later layout, or another worker is rebuilding it; None then.
 
     Raises:
         Unavailable: PostgreSQL or Redis cannot be asked.
         EpochOver: another rebuild overtook this one, and does its work.
     """
-    if await in_order(stores):
+    if await stores.scripts.look() in SETTLED:
         return None
     holder = uuid4()
     if not await stores.ledger.take_rebuild_lease(holder, seconds=LEASE_S):
         return None
     renewing = asyncio.create_task(_renew_lease(stores, holder))
     try:
-        return None if await in_order(stores) else await rebuild(stores)
+        return None if await stores.scripts.look() in SETTLED else await rebuild(stores)
     finally:
         renewing.cancel()
         await stores.ledger.leave_rebuild_lease(holder)
@@ -117,24 +131,32 @@ async def rebuild(stores: Stores) -> Rebuilt:
 
     Safe to be killed anywhere, and to be overtaken: only the latest epoch's rebuild can change anything,
     and scripts are loaded last, so nothing is sold before all counters are right.
+
+    All of it happens on one connection, or it fails: a server that restarts meanwhile may have lost counters, and one
+    that is promoted meanwhile runs nothing that is bound to the server which was there before.
+
+    Raises:
+        EpochOver: another rebuild overtook this one, the server is another by now, or the layout is a later one.
+        Unavailable: a server went away.
     """
-    epoch = await stores.ledger.begin_epoch(above=await _highest_seen(stores))
-    log.info("rebuild_started", epoch=epoch)
+    link, server = await stores.pipeline.primary()
+    token = await stores.ledger.begin_epoch(above=await _highest_seen(stores), server=server.id)
+    log.info("rebuild_started", epoch=token.epoch)
     reach(Failpoint.REBUILD_BEGUN)
     for partition in range(PARTITIONS):
-        if not await stores.scripts.run_text("open", epoch, [epoch_key(partition)], []):
+        if not await stores.scripts.run_text("open", token, [epoch_key(partition)], []):
             raise EpochOver
-    stores.scripts.begin(epoch)
-    await stores.scripts.load(epoch, ("settle",))
+    stores.scripts.begin(token)
+    await stores.scripts.load(token, ("settle",), link=link)
     drained = 0
     for partition in range(PARTITIONS):
-        drained += await _drain(stores, partition, epoch)
-    drained += await _drain_intents(stores, epoch)
-    filled = await _refill_all(stores, epoch)
+        drained += await _drain(stores, partition, token.epoch)
+    drained += await _drain_intents(stores, token.epoch)
+    filled = await _refill_all(stores, token)
     reach(Failpoint.REBUILD_UNPUBLISHED)
-    await stores.scripts.load(epoch)
-    log.info("rebuild_finished", epoch=epoch, drained=drained, events=filled)
-    return Rebuilt(epoch, drained, filled)
+    await stores.scripts.publish(token, link=link)
+    log.info("rebuild_finished", epoch=token.epoch, drained=drained, events=filled)
+    return Rebuilt(token.epoch, drained, filled)
 
 
 async def _highest_seen(stores: Stores) -> int:
@@ -175,27 +197,27 @@ async def _write_all(stores: Stores, batch: Sequence[Unpersisted], epoch: int) -
     return written | await write_off(stores, refused, epoch=epoch)
 
 
-async def _refill_all(stores: Stores, epoch: int) -> int:
+async def _refill_all(stores: Stores, token: FencingToken) -> int:
     filled, last = 0, None
     of = await stores.catalog.number()
-    await tell(stores.pipeline, Progress(epoch, filled, of))
+    await tell(stores.pipeline, Progress(token.epoch, filled, of))
     while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
         last = page[-1].id
-        await _refill_page(stores, {event.id: event for event in page}, epoch)
+        await _refill_page(stores, {event.id: event for event in page}, token)
         filled += len(page)
-        log.info("rebuild_progress", epoch=epoch, events=filled, of=of)
-        await tell(stores.pipeline, Progress(epoch, filled, of))
+        log.info("rebuild_progress", epoch=token.epoch, events=filled, of=of)
+        await tell(stores.pipeline, Progress(token.epoch, filled, of))
     return filled
 
 
-async def _refill_page(stores: Stores, page: dict[UUID, Event], epoch: int) -> None:
+async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingToken) -> None:
     """Write the counters of these events, some of them while PostgreSQL adds up those of others."""
 
     async def refill(event_ids: list[UUID]) -> None:
         holdings = await stores.ledger.holdings(event_ids, counters_max=COUNTERS_PER_CHUNK)
         reach(Failpoint.REBUILD_REFILLING)
         await together(
-            lambda event_id: _refill(stores, page[event_id], holdings.get(event_id, Holdings()), epoch),
+            lambda event_id: _refill(stores, page[event_id], holdings.get(event_id, Holdings()), token),
             event_ids,
             at_once_max=EVENTS_PER_PAGE,
         )
@@ -204,12 +226,12 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], epoch: int) -> N
     await together(refill, portions(list(page), taken, places_max=PLACES_PER_PORTION), at_once_max=PORTIONS_MAX)
 
 
-async def _refill(stores: Stores, event: Event, held: Holdings, epoch: int) -> None:
+async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:
     """Write one event's counters, the terms last: without them nothing of it is sold."""
     last: list[Any] = [POOL_MAIN, held.places, f"size:{POOL_MAIN}", event.capacity, "terms", event.terms_token]
     chunks: list[list[Any]] = [*held.chunks[:-1], [*held.chunks[-1], *last]] if held.chunks else [last]
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
     for number, chunk in enumerate(chunks):
         part = "first" if number == 0 else "more"
-        if not await stores.scripts.run_text("refill", epoch, keys, [part, *chunk]):
+        if not await stores.scripts.run_text("refill", token, keys, [part, *chunk]):
             raise EpochOver

@@ -38,12 +38,12 @@ HEALTH_KEY_SUFFIX = ":health-check"
 class Process:
     """One process of the system, with everything it said."""
 
-    def __init__(self, program: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, program: list[str], environment: dict[str, str], root: Path = ROOT) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by discard)
         self._popen = subprocess.Popen(
             # It ends with the tests, however they end.
             launcher([sys.executable, "-m", *program], death_signal=signal.SIGKILL),
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -95,10 +95,10 @@ class Process:
 class Api(Process):
     """An API process; `url` is where it listens."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], root: Path = ROOT) -> None:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        super().__init__(["api"], environment | {"HOST": "127.0.0.1", "PORT": str(port)})
+        super().__init__(["api"], environment | {"HOST": "127.0.0.1", "PORT": str(port)}, root)
 
 
 class Processes:
@@ -115,28 +115,28 @@ class Processes:
         for process in self._started:
             process.discard()
 
-    def api(self, **environment: str) -> Api:
-        """An API process that answers."""
-        api = Api(self._environment(environment))
+    def api(self, root: Path = ROOT, **environment: str) -> Api:
+        """An API process that answers, of the code in `root`."""
+        api = Api(self._environment(root, environment), root)
         self._started.append(api)
         api.wait_until(lambda: _answers(f"{api.url}/health/live"))
         return api
 
-    def worker(self, **environment: str) -> Process:
-        """A worker that hears its queue."""
+    def worker(self, root: Path = ROOT, **environment: str) -> Process:
+        """A worker that hears its queue, of the code in `root`."""
         queue = _url(self._settings.queue_url)
         with Redis.from_url(queue) as redis:
             redis.delete(*redis.keys(f"*{HEALTH_KEY_SUFFIX}") or ["-"])
-            process = Process(["worker"], self._environment(environment))
+            process = Process(["worker"], self._environment(root, environment), root)
             self._started.append(process)
             process.wait_until(lambda: bool(redis.keys(f"*{HEALTH_KEY_SUFFIX}")))
         return process
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+    def _environment(self, root: Path, more: dict[str, str]) -> dict[str, str]:
         settings = self._settings
         return {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(root),
             "DATABASE_URL": _url(settings.database_url),
             "REDIS_URL": _url(settings.redis_url),
             "QUEUE_URL": _url(settings.queue_url),

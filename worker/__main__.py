@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 from domain.clocks import STEP_MS_MAX
 from domain.garbage import spare_what_stays
 from domain.logs import configure_logs
+from domain.passes import end
 from domain.sabotage import Failpoint, reach
 from domain.settings import SettingsRefused, load_settings
 from domain.store.connect import Stores, open_stores
@@ -28,7 +30,6 @@ from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
 from worker.sweep import go_on_clearing, go_on_following_up, keep_in_order, keep_retention, sweep, watch_clocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 log = structlog.get_logger()
@@ -53,9 +54,6 @@ SAY_SEEN = """#!lua flags=allow-oom
 redis.call('SET', KEYS[1], 'seen', 'PX', ARGV[1])
 """
 """Told also to a queue whose memory is full: without it readiness would take the workers for dead."""
-
-CANCEL_AGAIN_S = 2.0
-"""How long a cancelled pass may take to finish what is under way before it is cancelled again."""
 
 HEAR_AGAIN_S = 0.25
 """How soon a queue that went away is listened to again."""
@@ -83,19 +81,6 @@ async def serve(stores: Stores, stop: asyncio.Event, *, heartbeat: Path | None =
         task.result()
 
 
-async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended.
-
-    Once is not enough: a cancellation that arrives while a connection of redis-py is being handed out is
-    sometimes lost, and arq's loop then runs on.
-    """
-    running = set(tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
-
-
 async def hear(stores: Stores) -> None:
     """Answer doorbells until cancelled; then finish the jobs that are under way.
 
@@ -106,12 +91,17 @@ async def hear(stores: Stores) -> None:
         worker = queue_worker(stores)
         try:
             await worker.async_run()
-        except (RedisError, OSError) as error:
-            log.warning("queue_lost", cause=str(error))
         except asyncio.CancelledError:
             if worker.tasks:
                 await asyncio.wait(worker.tasks.values(), timeout=JOB_TIMEOUT_S)
             raise
+        except (RedisError, OSError) as error:
+            log.warning("queue_lost", cause=str(error))
+        except Exception:
+            log.exception("queue_failed")
+        # Its connections may lead to a server that is a replica by now.
+        with suppress(RedisError, OSError):
+            await stores.queue.connection_pool.disconnect(inuse_connections=False)
         await asyncio.sleep(HEAR_AGAIN_S)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,12 +9,11 @@ from msgspec import structs
 
 from domain.clearing import clear_event
 from domain.follow_ups import FollowUps
+from domain.passes import repeat
 from domain.persisting import persist
 from domain.rebuilding import rebuild_if_needed
-from domain.refusals import InventoryUnavailable, Unavailable
 from domain.retention import delete_expired_once
 from domain.sabotage import Protection, protected
-from domain.store.ledger import EpochOver
 
 if TYPE_CHECKING:
     from domain.store.connect import Stores
@@ -48,12 +46,7 @@ OVERDUE_MS = 200
 
 async def sweep(stores: Stores) -> None:
     """Sweep until cancelled; servers that are away are asked again the next time."""
-    while True:
-        try:
-            await sweep_once(stores)
-        except (Unavailable, EpochOver) as error:
-            log.warning("sweep_put_off", cause=str(error))
-        await asyncio.sleep(SWEEP_INTERVAL_S)
+    await repeat("sweep", lambda: sweep_once(stores), every_s=SWEEP_INTERVAL_S)
 
 
 async def go_on_clearing(stores: Stores) -> None:
@@ -61,45 +54,36 @@ async def go_on_clearing(stores: Stores) -> None:
 
     While the queue takes no jobs, one event after the other is cleared here.
     """
-    while True:
-        try:
-            if untold := await stores.box_office.go_on_clearing(limit=CLEARING_MAX):
-                await clear_event(stores, untold)
-        except (Unavailable, EpochOver) as error:
-            log.warning("clearing_put_off", cause=str(error))
-        await asyncio.sleep(CLEARING_INTERVAL_S)
+
+    async def once() -> None:
+        if untold := await stores.box_office.go_on_clearing(limit=CLEARING_MAX):
+            await clear_event(stores, untold)
+
+    await repeat("clearing", once, every_s=CLEARING_INTERVAL_S)
 
 
 async def watch_clocks(stores: Stores) -> None:
     """Notice clocks that are set, and log it, until cancelled."""
-    while True:
-        await stores.clocks.look()
-        await asyncio.sleep(CLOCKS_INTERVAL_S)
+    await repeat("clocks", stores.clocks.look, every_s=CLOCKS_INTERVAL_S)
 
 
 async def keep_retention(stores: Stores) -> None:
     """Delete what is past its retention until cancelled."""
-    while True:
-        pause_s = RETENTION_INTERVAL_S
-        try:
-            deleted = await delete_expired_once(stores)
-            if deleted.total:
-                log.info("expired_rows_deleted", **structs.asdict(deleted))
-                pause_s = RETENTION_AGAIN_S
-        except Unavailable as error:
-            log.warning("retention_put_off", cause=str(error))
-        await asyncio.sleep(pause_s)
+
+    async def once() -> float:
+        deleted = await delete_expired_once(stores)
+        if not deleted.total:
+            return RETENTION_INTERVAL_S
+        log.info("expired_rows_deleted", **structs.asdict(deleted))
+        return RETENTION_AGAIN_S
+
+    await repeat("retention", once, every_s=RETENTION_INTERVAL_S)
 
 
 async def go_on_following_up(stores: Stores) -> None:
     """Follow changes of accounts up until cancelled, those also whose request was cut short."""
     follow_ups = FollowUps(stores.accounts, stores.admission, stores.box_office)
-    while True:
-        try:
-            await follow_ups.run_due(limit=FOLLOW_UPS_MAX)
-        except (Unavailable, EpochOver) as error:
-            log.warning("follow_ups_put_off", cause=str(error))
-        await asyncio.sleep(FOLLOW_UPS_INTERVAL_S)
+    await repeat("follow_ups", lambda: follow_ups.run_due(limit=FOLLOW_UPS_MAX), every_s=FOLLOW_UPS_INTERVAL_S)
 
 
 async def sweep_once(stores: Stores) -> int:
@@ -116,11 +100,4 @@ async def sweep_once(stores: Stores) -> int:
 
 async def keep_in_order(stores: Stores) -> None:
     """Rebuild the inventory whenever it needs it, until cancelled."""
-    while True:
-        try:
-            await rebuild_if_needed(stores)
-        except InventoryUnavailable as error:
-            log.info("rebuild_overtaken", cause=str(error))
-        except (Unavailable, EpochOver) as error:
-            log.warning("rebuild_put_off", cause=str(error))
-        await asyncio.sleep(PULSE_INTERVAL_S)
+    await repeat("rebuild", lambda: rebuild_if_needed(stores), every_s=PULSE_INTERVAL_S)

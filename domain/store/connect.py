@@ -77,7 +77,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     keeps_intents = settings.durability == "postgres"
     ledger = Ledger(database, keeps_intents=keeps_intents)
     turnstile = Turnstile(pipeline)
-    scripts = Scripts(pipeline, ledger.epoch)
+    scripts = Scripts(pipeline, ledger)
     inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
     catalog = Catalog(database, inventory, scripts)
     accounts = Accounts(database)

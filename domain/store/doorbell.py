@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 from arq import ArqRedis
 from redis.asyncio import BlockingConnectionPool
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +99,10 @@ class Doorbell:
     async def _enqueue(self, job: str, argument: int | str, *, job_id: str | None) -> bool:
         try:
             await self._queue.enqueue_job(job, argument, _job_id=job_id)
+        except ReadOnlyError:
+            # The server was demoted; new connections may lead to the new primary.
+            await self._queue.connection_pool.disconnect(inuse_connections=False)
+            self._on_lost()
         except (RedisError, OSError):
             self._on_lost()
             return False

@@ -45,7 +45,8 @@ from domain.store.key_names import (
 )
 from domain.store.pipeline import RETRY_AFTER_SECONDS
 from domain.store.records import read_fields, read_record, read_values
-from domain.store.scripts import Answered, Command, no_earlier
+from domain.store.script_clock import no_earlier
+from domain.store.scripts import Answered, Command
 from domain.unpersisted import Unpersisted
 
 if TYPE_CHECKING:

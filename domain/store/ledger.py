@@ -8,7 +8,7 @@ written stays unpersisted in Redis and is written again.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -22,6 +22,7 @@ from domain.events import POOL_MAIN, USER_PREFIX
 from domain.partitions import KEY_BYTES, key_part
 from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.event_rows import SURELY_OVER
+from domain.store.fence import LAYOUT, EpochRecord
 from domain.store.schema import bookings, events, inventory_epoch, pools
 from domain.unpersisted import Written
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from domain.store.fence import FencingToken
     from domain.store.postgres import Database
     from domain.unpersisted import Unpersisted
 
@@ -79,6 +81,14 @@ IDLE_MS_MAX = 700
 
 Its process stands still then; PostgreSQL ends it, so that it cannot stop the others.
 """
+
+_EPOCH_FIELDS = (
+    inventory_epoch.c.deployment,
+    inventory_epoch.c.epoch,
+    inventory_epoch.c.layout,
+    inventory_epoch.c.server,
+    inventory_epoch.c.server_epoch,
+)
 
 _FENCE = text(
     "SELECT epoch, set_config('idle_in_transaction_session_timeout', :idle_ms, true) FROM inventory_epoch FOR SHARE"
@@ -216,15 +226,41 @@ class Ledger:
         async with self._database.connect() as connection:
             return int((await connection.execute(select(inventory_epoch.c.epoch))).scalar_one())
 
-    async def begin_epoch(self, *, above: int) -> int:
-        """Begin the next epoch, higher than `above` too; what belongs to older ones changes nothing any more."""
+    async def epoch_record(self) -> EpochRecord:
+        """The current epoch, the layout of its keys, and the server that it was built on."""
+        async with self._database.connect() as connection:
+            return _epoch_record((await connection.execute(select(*_EPOCH_FIELDS))).one())
+
+    async def begin_epoch(self, *, above: int, server: str) -> FencingToken:
+        """Begin the next epoch on a server, higher than `above` too; what belongs to older ones changes nothing more.
+
+        Raises:
+            EpochOver: the epoch is of a later layout, which this version knows nothing of.
+        """
+        begun = func.greatest(inventory_epoch.c.epoch, above) + 1
         statement = (
             update(inventory_epoch)
-            .values(epoch=func.greatest(inventory_epoch.c.epoch, above) + 1)
+            .where(inventory_epoch.c.layout <= LAYOUT)
+            .values(epoch=begun, layout=LAYOUT, server=server, server_epoch=begun)
+            .returning(*_EPOCH_FIELDS)
+        )
+        async with self._database.statement() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        token = None if row is None else _epoch_record(row).token
+        if token is None:
+            raise EpochOver
+        return token
+
+    async def record_server(self, epoch: int, *, server: str) -> bool:
+        """Record the server of an epoch that was begun without one; False when a later one has begun."""
+        statement = (
+            update(inventory_epoch)
+            .where(inventory_epoch.c.epoch == epoch, inventory_epoch.c.layout == LAYOUT)
+            .values(server=server, server_epoch=epoch)
             .returning(inventory_epoch.c.epoch)
         )
         async with self._database.statement() as connection:
-            return int((await connection.execute(statement)).scalar_one())
+            return (await connection.execute(statement)).one_or_none() is not None
 
     async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
         """Whether `holder`, and nobody else, may rebuild the inventory for so long from now.
@@ -418,6 +454,11 @@ def _columns(batch: Sequence[Unpersisted], statuses: Sequence[BookingStatus]) ->
         [entry.cancelled_ms for entry in batch],
         [entry.reason for entry in batch],
     )
+
+
+def _epoch_record(row: Any) -> EpochRecord:  # noqa: ANN401  (a row of _EPOCH_FIELDS)
+    deployment, epoch, layout, server, server_epoch = row
+    return EpochRecord(str(deployment), epoch, layout, server if server_epoch == epoch else None, server)
 
 
 def _reason(error: IntegrityError) -> str:

@@ -3,7 +3,7 @@
 --
 -- KEYS  limit
 -- ARGV  interval_us, period_us
--- RETURN {'admitted', remaining, reset_ms}, {'limited', retry_ms, reset_ms}
+-- RETURN {'admitted', remaining, reset_ms}, {'limited', retry_ms, reset_ms}, {'fenced'}
 local now_us = redis_us()
 local interval_us, period_us = tonumber(ARGV[1]), tonumber(ARGV[2])
 

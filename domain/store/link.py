@@ -124,7 +124,11 @@ class Link(asyncio.Protocol):
 
 async def open_link(connection: AbstractConnection, *, timeout_s: float) -> Link:
     """Connect as the client library does, and take the connection over; raises RedisError, OSError."""
-    await connection.connect()  # type: ignore[no-untyped-call]
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+    except asyncio.CancelledError:
+        await connection.disconnect(nowait=True)
+        raise
     link = Link(cast("asyncio.StreamWriter", connection._writer), connection._parser.parse_error, timeout_s=timeout_s)  # noqa: SLF001
     # The library shall neither read from the connection nor close it any more.
     connection._reader = connection._writer = None  # noqa: SLF001

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import (
-    ClusterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from domain.refusals import Unavailable
 from domain.store.link import Link, open_link
+from domain.store.server import INFO, Server
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline as RedisPipeline
@@ -32,18 +28,43 @@ SOCKET_TIMEOUT_S = 2.0
 
 RETRY_AFTER_SECONDS = 1
 
-NOT_NOW = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError)
+NOT_NOW_TYPES = (OutOfMemoryError, ReadOnlyError)
 """What a Redis answers that is there but takes no writes: its memory is full, or it is a replica by now."""
 
-NOT_NOW_PREFIX = "MISCONF"
-"""The same of a disk that is full; the client has no type for it."""
+NOT_NOW_CODES = frozenset(
+    {
+        "ASK",
+        "BUSY",
+        "CLUSTERDOWN",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "MOVED",
+        "NOREPLICAS",
+        "TRYAGAIN",
+        "UNBLOCKED",
+        "UNKILLABLE",
+    }
+)
+"""The first words of errors that tell of the server's state and not of the command. The client has no types for
+them: those it has arise in its client for clusters alone."""
+
+REPLICA_CODES = frozenset({"MASTERDOWN"})
+"""The first words with which only a replica answers; READONLY has a type."""
+
+FOLLOW_S = 2.0
+"""How often whoever asks for the primary looks where a new connection leads."""
+
+REFUSED_AGAIN_S = 0.05
+"""How long calls are refused without a new attempt after a replica was found where the primary should be."""
 
 
 class Pipeline:
     """Sends commands to Redis, those of one loop turn together.
 
     Whether a command was carried out is not known when a connection breaks, so only send what is safe to
-    repeat. Fails closed: a Redis that cannot be reached raises `Unavailable`.
+    repeat. Fails closed: a Redis that cannot be reached raises `Unavailable`, and so does a replica: a connection
+    that leads to one is ended, and the next call opens another, which may lead to the new primary.
     """
 
     def __init__(self, url: str) -> None:
@@ -58,6 +79,8 @@ class Pipeline:
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
         self._waiting_for_link = 0
+        self._refused_until_s = 0.0
+        self._follow_at_s = 0.0
 
     @property
     def redis(self) -> Redis:
@@ -74,22 +97,59 @@ class Pipeline:
         link = self._link
         if link is None or link.lost:
             link = await self._reach()
+        return await self.call_on(link, *command)
+
+    async def hold(self) -> Link:
+        """The connection on which `call` sends now, for who must know that one server answered several calls.
+
+        It ends with the server's process: whoever is answered on it after a call was asked the same process twice.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        link = self._link
+        return await self._reach() if link is None or link.lost else link
+
+    async def call_on(self, link: Link, *command: Any) -> Any:  # noqa: ANN401  (whatever Redis takes and answers)
+        """Run one command on this connection; raises as `call` does, Unavailable also when the connection is lost."""
         if link.waiting >= WAITING_MAX:
             raise _too_many()
         answer = await link.send(command)
         if isinstance(answer, Exception):
+            if _is_of_replica(answer):
+                link.end(_replica())
             raise _failure(answer)
         return answer
+
+    async def primary(self) -> tuple[Link, Server]:
+        """The connection on which `call` sends, and who answers on it now.
+
+        Now and then it looks where the address leads: a primary that nobody uses any more may live on, and its
+        connections with it.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or is a replica: the connection is ended then.
+        """
+        link = await self.hold()
+        server = Server.of(await self.call_on(link, *INFO))
+        if not server.primary:
+            link.end(_replica())
+            raise _away(_replica())
+        return await self._follow(link, server)
 
     async def execute(self, pipeline: RedisPipeline) -> list[Any]:
         """Run a prepared pipeline on a connection of its own, for what is off the hot path.
 
         Raises:
-            Unavailable: Redis cannot be reached.
+            Unavailable: Redis cannot be reached, or refused a command.
         """
+        # Connections of the pool are no older than this one, which leads to a primary.
+        link = await self.hold()
         try:
             answers: list[Any] = await pipeline.execute()
         except (RedisError, OSError) as error:
+            if _is_of_replica(error):
+                link.end(_replica())
             raise _away(error) from error
         return answers
 
@@ -105,6 +165,8 @@ class Pipeline:
         """A connection that works; a crowd that needs one shares the attempt."""
         if self._waiting_for_link >= WAITING_MAX:
             raise _too_many()
+        if asyncio.get_running_loop().time() < self._refused_until_s:
+            raise _away(ConnectionLost("Redis was a replica a moment ago"))
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(_seen)
@@ -118,11 +180,57 @@ class Pipeline:
 
     async def _connect(self) -> Link:
         try:
-            connection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-            self._link = await open_link(connection, timeout_s=SOCKET_TIMEOUT_S)
-            return self._link
+            link, _ = await self._open()
+            await self._use(link)
+            return link
         finally:
             self._connecting = None
+
+    async def _open(self) -> tuple[Link, Server]:
+        """A new connection to a primary; raises RedisError, OSError."""
+        connection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        link = await open_link(connection, timeout_s=SOCKET_TIMEOUT_S)
+        try:
+            return link, await self._primary_on(link)
+        except BaseException:
+            # Also for who leaves meanwhile: nobody else knows of this connection.
+            link.end(ConnectionLost("connection to Redis given up"))
+            raise
+
+    async def _primary_on(self, link: Link) -> Server:
+        """Who answers on a new connection; raises RedisError, also for a replica."""
+        answer = await link.send(INFO)
+        if isinstance(answer, Exception):
+            raise answer
+        server = Server.of(answer)
+        if not server.primary:
+            self._refused_until_s = asyncio.get_running_loop().time() + REFUSED_AGAIN_S
+            raise _replica()
+        return server
+
+    async def _use(self, link: Link) -> None:
+        """Send on this connection from now on. What the last one led to may have been another server."""
+        before, self._link = self._link, link
+        if before:
+            before.end(ConnectionLost("another connection took its place"))
+        with suppress(RedisError, OSError):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    async def _follow(self, link: Link, server: Server) -> tuple[Link, Server]:
+        """Where the address leads to by now, if that is another primary; one that cannot be reached changes nothing."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._follow_at_s:
+            return link, server
+        self._follow_at_s = now_s + FOLLOW_S
+        try:
+            fresh, found = await self._open()
+        except (RedisError, OSError):
+            return link, server
+        if found.id == server.id:
+            fresh.end(_Closed("it leads to where the other one does"))
+            return link, server
+        await self._use(fresh)
+        return fresh, found
 
 
 def _seen(attempt: asyncio.Task[Link]) -> None:
@@ -147,7 +255,21 @@ def _too_many() -> Unavailable:
 
 def _is_for_now(error: ResponseError) -> bool:
     """Whether the command may be carried out later as it is."""
-    return isinstance(error, NOT_NOW) or str(error).startswith(NOT_NOW_PREFIX)
+    return isinstance(error, NOT_NOW_TYPES) or _code(error) in NOT_NOW_CODES
+
+
+def _is_of_replica(error: Exception) -> bool:
+    """Whether only a replica answers so."""
+    return isinstance(error, ReadOnlyError) or _code(error) in REPLICA_CODES
+
+
+def _replica() -> ConnectionLost:
+    return ConnectionLost("this Redis is a replica")
+
+
+def _code(error: Exception) -> str:
+    """The first word of an error, by which Redis tells kinds of errors apart."""
+    return str(error).partition(" ")[0]
 
 
 def _away(error: Exception) -> Unavailable:

@@ -12,10 +12,10 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import text
 
 from domain.clocks import OK
-from domain.partitions import PARTITIONS
 from domain.refusals import Unavailable
 from domain.settings import SettingsRefused
 from domain.store.doorbell import QUEUE_NAME
+from domain.store.server import PRIMARY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -27,6 +27,8 @@ ANSWER_S_MAX = 2.0
 """How long each server may take; a load balancer asks again soon."""
 
 UNTOLD = "untold"
+REPLICA = "is a replica: REDIS_URL has to lead to the primary"
+UNNAMED = "does not tell its replication id (master_replid in INFO replication): nothing tells a fail-over"
 
 KEYS_UNREADABLE = "JWT_KEYS_FILE cannot be read; the log says why"
 """Anybody may ask for readiness, so it shows no path."""
@@ -124,15 +126,17 @@ async def _postgresql(stores: Stores) -> str:
 
 
 async def _redis(stores: Stores) -> str:
-    faults = await forgets(stores.pipeline.redis, durability=stores.durability, sync=stores.redis_sync)
+    redis = stores.pipeline.redis
+    told = await redis.info("replication")
+    faults = [] if told.get("role") == PRIMARY else [REPLICA]
+    if "master_replid" not in told:
+        faults.append(UNNAMED)
+    faults += await forgets(redis, durability=stores.durability, sync=stores.redis_sync)
     return "; ".join(faults) or OK
 
 
 async def _inventory(stores: Stores) -> str:
-    # One after the other: the first that does not sell is answer enough.
-    for partition in range(PARTITIONS):
-        await stores.inventory.pulse(partition)
-    return OK
+    return (await stores.scripts.look()).value
 
 
 async def _worker(stores: Stores) -> str:

@@ -30,6 +30,10 @@ inventory_epoch = Table(
     metadata,
     Column("one", Boolean, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
+    Column("deployment", Uuid, nullable=False),
+    Column("layout", Integer, nullable=False),
+    Column("server", Text),
+    Column("server_epoch", BigInteger),
 )
 
 accounts = Table(

@@ -1,129 +1,71 @@
-"""Lua scripts that are fenced: they run only in the epoch they were made for.
+"""Calls of the Lua scripts, fenced: they run only in the epoch, and on the server, that they were made for.
 
-The epoch is baked into each script's text, so every epoch has scripts, and SHA-1s, of its own. They
-are called by EVALSHA and never loaded on NOSCRIPT: a Redis that restarted or failed over has an empty
-script cache, refuses them all, and so sells nothing until recovery has begun the next epoch and loaded
-that one's scripts. A Redis that was wiped keeps its cache but lost the epoch key, which each script
-compares first.
+What a script is bound to stands in `domain.store.fence`. A text that Redis does not know is not simply loaded: it is
+loaded only where the anchor of its epoch still is, which the rebuild loaded last, and on the same connection on which
+the anchor answered. So a Redis that restarted or failed over sells nothing until recovery has begun the next epoch,
+while versions with other texts go on beside each other in the same one.
 """
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from importlib.resources import files
+import asyncio
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
-from domain.refusals import InventoryUnavailable
-from domain.sabotage import Protection, protected, unguarded
+from domain.partitions import PARTITIONS
+from domain.refusals import InventoryUnavailable, Unavailable
+from domain.sabotage import Protection, protected
+from domain.store import previous_release
+from domain.store.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
+from domain.store.key_names import epoch_key, unpersisted_key
 from domain.store.pipeline import RETRY_AFTER_SECONDS, Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
+    from typing import Protocol
+
+    from domain.store.fence import EpochRecord
+    from domain.store.link import Link
+
+    class Epochs(Protocol):
+        """What the ledger knows of the epoch."""
+
+        async def epoch_record(self) -> EpochRecord:
+            """What PostgreSQL keeps of the current epoch."""
+
+        async def record_server(self, epoch: int, *, server: str) -> bool:
+            """Record the server of an epoch that has none; False when a later one has begun."""
+
+
+log = structlog.get_logger()
 
 FENCED = b"fenced"
-"""The word with which every script answers outside its epoch."""
-
-FRUGAL, NO_WRITES = "allow-oom", "no-writes"
-"""Flags of a script: it also runs when Redis' memory is full, it writes nothing."""
+"""The word with which every script answers outside its epoch, and on another server."""
 
 APART = "CROSSSLOT"
 """How a node of a cluster begins its refusal of keys that need not be on one node."""
 
+ANCHORED = b"anchored"
+"""The word of the anchor."""
+
+RUN_TRIES = 2
+"""Calls of one script: one that was missing is loaded and called once more."""
+
 UNKNOWN_EPOCH = 0
 """Below any epoch: what a process believes in before it has asked PostgreSQL."""
 
-FENCED_SCRIPTS = (
-    "reserve",
-    "release",
-    "settle",
-    "restore",
-    "look",
-    "install",
-    "count",
-    "mend",
-    "relist",
-    "admit",
-    "limit",
-    "know",
-    "lease",
-    "pulse",
-)
-"""The scripts of an epoch, loaded in this order when its rebuild is complete.
 
-`pulse` is the last: it tells whether an inventory is in order, so that a rebuild killed in between is
-done again.
-"""
+class Order(Enum):
+    """What a look at the inventory found."""
 
-JOINED_SCRIPTS = {"reserve": "admit+reserve", "look": "admit+look"}
-"""Two scripts in one call, by the second: what everybody asks for at once, run only for who is admitted to it.
-
-Each call waits until Redis has synced what others wrote, so one call for two is half the time as well.
-"""
-
-REBUILD_SCRIPTS = ("open", "refill")
-"""Run by their text while an epoch is being built; never loaded."""
-
-
-HELD_MS_MAX = 7_200_000
-"""How far the time an event has seen may be ahead of Redis' clock and still count.
-
-A clock that is set back by less, such as one that ran ahead by an hour, lets no event's time go back. From further
-ahead only a clock comes that was wrong by more: to wait for it would keep events closed for as long.
-"""
-
-_CLOCK = {
-    "HELD_MS_MAX": f"local HELD_MS_MAX = {HELD_MS_MAX}\n",
-    "redis_us": """
-local function redis_us()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
-""",
-    "redis_ms": """
-local function redis_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-""",
-    "no_earlier": f"""
-local function no_earlier(now_ms, seen_ms)
-  seen_ms = tonumber(seen_ms)
-  if seen_ms and seen_ms > now_ms and seen_ms - now_ms <= {HELD_MS_MAX} then return seen_ms end
-  return now_ms
-end
-""",
-}
-"""How scripts tell the time; a script begins with those of these that it calls.
-
-`no_earlier` is a time that does not go back when Redis' clock is set back: the later of the clock and the last time
-that an event has seen, which stands in the field `clock` of its counters. reserve.lua has it in its own words: there
-a call would be felt.
-"""
-
-_JOINED = """
-local function first(KEYS, ARGV)
-{first}
-end
-
-local function second(KEYS, ARGV)
-{second}
-end
-
-local keys, args = tonumber(ARGV[1]), tonumber(ARGV[2])
-local answer = first({{unpack(KEYS, 1, keys)}}, {{unpack(ARGV, 3, args + 2)}})
-if answer[1] ~= 'admitted' then return {{answer}} end
-return {{answer, second({{unpack(KEYS, keys + 1)}}, {{unpack(ARGV, args + 3)}})}}
-"""
-"""How many keys and arguments are the first one's, then these, then the second one's."""
-
-
-def no_earlier(now_ms: int, seen_ms: int) -> int:
-    """`no_earlier` of the scripts, for who reads the field `clock` past them."""
-    return seen_ms if 0 < seen_ms - now_ms <= HELD_MS_MAX else now_ms
+    IN_ORDER = "ok"
+    OVER = "is being rebuilt"
+    OUTDATED = f"has a later layout than this version's, {LAYOUT}: deploy the later version"
+    WAITING = f"has an earlier layout than this version's, {LAYOUT}: a worker of this version rebuilds it"
 
 
 class KeysApart(Exception):
@@ -145,49 +87,40 @@ class Answered(Struct, frozen=True, gc=False):
     epoch: int
 
 
-@cache
-def source(name: str, epoch: int) -> str:
-    """The text of a script in one epoch."""
-    first, _, second = name.partition("+")
-    shebang, body = _read(first)
-    if second:
-        shebang_of_second, body_of_second = _read(second)
-        body = _JOINED.format(first=body, second=body_of_second)
-        # Both run with a full memory, or none: what goes first writes, so `no-writes` is no flag of both.
-        if FRUGAL not in shebang_of_second and NO_WRITES not in shebang_of_second:
-            shebang = "#!lua"
-    clock = "".join(text for name, text in _CLOCK.items() if name in body)
-    return unguarded(f"{shebang}\nlocal EPOCH = '{epoch}'\n{clock}{body}")
-
-
-def _read(name: str) -> tuple[str, str]:
-    """The first line of a script, which says what Redis may let it do, and the rest."""
-    shebang, body = files("domain.store").joinpath(f"{name}.lua").read_text().split("\n", 1)
-    return shebang, body
-
-
-@cache
-def sha1(name: str, epoch: int) -> str:
-    """The name by which Redis knows a script."""
-    return hashlib.sha1(source(name, epoch).encode(), usedforsecurity=False).hexdigest()
-
-
 class Scripts:
     """Calls scripts in the epoch this process believes in, and notices when it is over.
 
-    `on_fenced` is awaited, at most once at a time, when Redis refused the epoch; it reads the current
-    one from PostgreSQL, which is the truth of it. The refused call itself is not repeated.
+    Whenever Redis refused the epoch, the current one is read from PostgreSQL, which is the truth of it. The refused
+    call itself is not repeated.
     """
 
-    def __init__(self, pipeline: Pipeline, read_epoch: Callable[[], Awaitable[int]]) -> None:
+    def __init__(self, pipeline: Pipeline, epochs: Epochs) -> None:
         self.pipeline = pipeline
-        self._read_epoch = read_epoch
+        self._epochs = epochs
         self._apart = False
+        self._token: FencingToken | None = None
+        self._sha1s: dict[str, str] = {}
+        self._reading: asyncio.Task[EpochRecord] | None = None
+        self._loading: asyncio.Task[bool] | None = None
         self.epoch = UNKNOWN_EPOCH
 
+    @property
+    def token(self) -> FencingToken:
+        """What the scripts of this process are bound to now; raises InventoryUnavailable when it may not sell."""
+        if self._token is None:
+            raise _unavailable()
+        return self._token
+
     async def refresh(self) -> int:
-        """Learn the current epoch from PostgreSQL."""
-        self.epoch = max(self.epoch, await self._read_epoch())
+        """Learn the current epoch from PostgreSQL; those who ask at once share a reading."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._learn())
+            self._reading.add_done_callback(_seen)
+        try:
+            await asyncio.shield(self._reading)
+        except Unavailable as error:
+            # One of its own for everybody: a shared one would share a traceback.
+            raise Unavailable(error.detail, **error.facts) from None
         return self.epoch
 
     async def call(self, name: str, keys: Sequence[str], args: Sequence[Any], *, epoch: int | None = None) -> list[Any]:
@@ -199,23 +132,19 @@ class Scripts:
             InventoryUnavailable: Redis does not sell in this epoch; retry after the rebuild.
             Unavailable: Redis cannot be reached.
         """
-        if self.epoch == UNKNOWN_EPOCH:
+        if self._token is None:
             await self.refresh()
-        if epoch is not None and epoch != self.epoch:
+        token = self.token
+        if epoch is not None and epoch != token.epoch:
             raise _unavailable()
-        epoch = self.epoch
         try:
-            answer: list[Any] = await self.pipeline.call("EVALSHA", sha1(name, epoch), len(keys), *keys, *args)
-        except NoScriptError:
-            answer = [FENCED]
-            if not protected(Protection.EPOCH_IN_REDIS):
-                await self.load(epoch)
+            answer = await self._run(token, name, keys, args)
         except ResponseError as error:
             if str(error).startswith(APART):
                 raise KeysApart from error
             raise _unavailable() from error
         if FENCED in (answer[0], answer[0][0]):
-            if self.epoch == epoch:
+            if self._token == token:
                 await self.refresh()
             raise _unavailable()
         return answer
@@ -241,19 +170,152 @@ class Scripts:
         after = answers[1] if len(answers) > 1 and answers[1][0] != FENCED else None
         return answers[0], after and Answered(after, epoch)
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, token: FencingToken) -> None:
         """Believe in a new epoch, as the rebuilder that began it."""
-        self.epoch = epoch
+        self._believe(token.epoch, token)
 
-    async def load(self, epoch: int, names: tuple[str, ...] = (*JOINED_SCRIPTS.values(), *FENCED_SCRIPTS)) -> None:
-        """Make an epoch's scripts known to Redis: with all of them, it sells in it, unless a later one has begun."""
+    async def load(self, token: FencingToken, names: Sequence[str], *, link: Link) -> None:
+        """Make scripts known to the server of this connection."""
         for name in names:
-            await self.pipeline.call("SCRIPT", "LOAD", source(name, epoch))
+            await self.pipeline.call_on(link, "SCRIPT", "LOAD", source(name, token))
 
-    async def run_text(self, name: str, epoch: int, keys: list[str], args: list[Any]) -> bool:
-        """Run a script of a rebuild by its text; False when a later epoch has begun."""
-        answer = await self.pipeline.call("EVAL", source(name, epoch), len(keys), *keys, *args)
+    async def publish(self, token: FencingToken, *, link: Link) -> None:
+        """Sell in an epoch, unless a later one has begun: its counters were made on this connection."""
+        await self.load(token, (*OWN_SCRIPTS, ANCHOR), link=link)
+
+    async def run_text(self, name: str, token: FencingToken, keys: list[str], args: list[Any]) -> bool:
+        """Run a script of a rebuild by its text; False when a later epoch has begun, or the server is another."""
+        answer = await self.pipeline.call("EVAL", source(name, token), len(keys), *keys, *args)
         return bool(answer[0] != FENCED)
+
+    async def look(self) -> Order:
+        """Whether Redis sells in the epoch that PostgreSQL is in, by scripts of this version.
+
+        Asks the server in every partition, and looks for the text of every script. Texts that are missing in an epoch
+        that is in order are loaded; an epoch of the previous release is adopted.
+
+        Raises:
+            Unavailable: PostgreSQL or Redis cannot be asked.
+        """
+        record = await self._learn()
+        if record.layout != LAYOUT:
+            return Order.OUTDATED if record.layout > LAYOUT else Order.WAITING
+        link, server = await self.pipeline.primary()
+        try:
+            if record.server is None:
+                adoptable = previous_release.may_adopt(record, server)
+                return await self._adopt(record.epoch, server.id, link) if adoptable else Order.OVER
+            token = self.token
+            if server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link):
+                await self._load_missing(token, link)
+                return Order.IN_ORDER
+        except InventoryUnavailable:
+            return Order.OVER
+        except ResponseError as error:
+            log.warning("inventory_refused", cause=str(error))
+        return Order.OVER
+
+    async def _learn(self) -> EpochRecord:
+        """Read what PostgreSQL keeps of the epoch, and believe it."""
+        record = await self._epochs.epoch_record()
+        if record.epoch >= self.epoch:
+            self._believe(record.epoch, record.token)
+        return record
+
+    def _believe(self, epoch: int, token: FencingToken | None) -> None:
+        self.epoch = max(self.epoch, epoch)
+        if token != self._token:
+            self._sha1s = {name: sha1(name, token) for name in OWN_SCRIPTS} if token else {}
+            self._token = token
+
+    async def _run(self, token: FencingToken, name: str, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
+        """Run a script of this epoch, and load it where it is missing and may be loaded; `fenced` where it may not."""
+        command = ("EVALSHA", self._sha1s[name], len(keys), *keys, *args)
+        for _ in range(RUN_TRIES):
+            try:
+                answer: list[Any] = await self.pipeline.call(*command)
+            except NoScriptError:
+                if not await self._may_load(token):
+                    break
+            else:
+                return answer
+        return [FENCED]
+
+    async def _may_load(self, token: FencingToken) -> bool:
+        """Load what is missing if the epoch's anchor is there; those who miss something at once share the attempt."""
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load_if_anchored(token))
+            self._loading.add_done_callback(_seen)
+        try:
+            return await asyncio.shield(self._loading)
+        except Unavailable as error:
+            raise Unavailable(error.detail, **error.facts) from None
+
+    async def _load_if_anchored(self, token: FencingToken) -> bool:
+        link = await self.pipeline.hold()
+        if not protected(Protection.EPOCH_IN_REDIS):
+            await self.load(token, OWN_SCRIPTS, link=link)
+            return False
+        if not await self._is_anchored(token, range(1), link):
+            return False
+        await self._load_missing(token, link)
+        return True
+
+    async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
+        """Whether the server of this connection was rebuilt for the epoch, and not restarted since (anchor.lua)."""
+        called = sha1(ANCHOR, token)
+        asked = (self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition)) for partition in partitions)
+        try:
+            return all(answer[0] == ANCHORED for answer in await _all(asked))
+        except NoScriptError:
+            return False
+
+    async def _load_missing(self, token: FencingToken, link: Link) -> None:
+        """Load the texts of this version that the server of this connection does not know."""
+        there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *(sha1(name, token) for name in OWN_SCRIPTS))
+        missing = [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
+        if missing:
+            await self.load(token, missing, link=link)
+            log.info("scripts_loaded", epoch=token.epoch, scripts=len(missing))
+
+    async def _adopt(self, epoch: int, server: str, link: Link) -> Order:
+        """Go on with an epoch of the previous release, if its rebuild is complete."""
+        called = previous_release.pulse_sha1(epoch)
+        asked = (
+            self.pipeline.call_on(link, "EVALSHA", called, 2, epoch_key(partition), unpersisted_key(partition))
+            for partition in range(PARTITIONS)
+        )
+        try:
+            complete = all(answer[0] != FENCED for answer in await _all(asked))
+        except NoScriptError:
+            complete = False
+        if not complete:
+            return Order.OVER
+        record = await self._epochs.epoch_record()
+        if record.epoch != epoch:
+            return Order.OVER
+        # Before PostgreSQL names the server: whoever learns of it finds the anchor.
+        await self.publish(FencingToken(record.deployment, epoch, server), link=link)
+        if not await self._epochs.record_server(epoch, server=server):
+            return Order.OVER
+        await self._learn()
+        log.info("epoch_adopted", epoch=epoch)
+        return Order.IN_ORDER
+
+
+async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
+    """The answers of calls that share a round trip; all of them end before the first failure is raised."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
+def _seen(attempt: asyncio.Task[Any]) -> None:
+    """Everybody who waited for a failed attempt may have left; that is no fault to be logged."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 def _unavailable() -> InventoryUnavailable:

@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 
 from domain.identity import Role
 from domain.sabotage import Failpoint, Protection
-from domain.store import scripts
 from ops.chaos.answers import AnswerLog
 from ops.chaos.buyers import Crowd, Habits
 from ops.chaos.checks import check
@@ -136,9 +135,6 @@ async def run_trial(plan: Plan, folder: Path, say: Callable[[str], None]) -> Res
     Raises:
         NotReady, ServerFailed: there was nothing to try.
     """
-    # Another trial of this process had other epochs and other protections under the same names.
-    scripts.source.cache_clear()
-    scripts.sha1.cache_clear()
     stack = Stack(folder, durability=plan.durability)
     async with stack.servers():
         trial = _Trial(plan, stack, say)

@@ -38,7 +38,7 @@ async def test_without_inventory_nothing_is_ready(client, seen_worker, valkey): 
 
     answer = await client.get("/health/ready")
 
-    assert (answer.status_code, answer.json()["inventory"]) == (503, "does not answer")
+    assert (answer.status_code, answer.json()["inventory"]) == (503, "is being rebuilt")
 
 
 async def test_a_key_file_that_cannot_be_read_is_not_ready_until_it_is_mended(seen_worker, unlimited, tmp_path):  # noqa: ARG001

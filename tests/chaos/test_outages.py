@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from domain.settings import Settings
     from domain.store.connect import Stores
+    from domain.store.fence import FencingToken
     from ops.valkey import EmbeddedValkey
     from tests.processes import Processes
 
@@ -81,13 +82,18 @@ async def test_a_worker_outlives_a_redis_that_has_no_memory_left(stores: Stores,
     assert worker.stop() == 0
 
 
+async def begin_epoch(stores: Stores) -> FencingToken:
+    _, server = await stores.pipeline.primary()
+    return await stores.ledger.begin_epoch(above=0, server=server.id)
+
+
 async def test_a_process_that_freezes_while_it_begins_an_epoch_keeps_nobody_from_it(
     stores: Stores, settings: Settings, tmp_path: Path
 ) -> None:
-    async with frozen(settings, tmp_path, "inventory_epoch", lambda other: other.ledger.begin_epoch(above=0)):
-        epoch = await asyncio.wait_for(stores.ledger.begin_epoch(above=0), AT_ONCE_SECONDS)
+    async with frozen(settings, tmp_path, "inventory_epoch", begin_epoch):
+        token = await asyncio.wait_for(begin_epoch(stores), AT_ONCE_SECONDS)
 
-    assert epoch > 1
+    assert token.epoch > 1
 
 
 async def test_a_process_that_freezes_while_it_leases_the_rebuild_keeps_nobody_from_it(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import uuid4
 
 import pytest
 
 from domain.store.pipeline import Pipeline
-from domain.store.scripts import Scripts
 from ops.valkey import EmbeddedValkey
+from tests.epochs import first_epoch
 
 MINUTE_US = 60_000_000
 TWICE_A_MINUTE = (MINUTE_US // 2, MINUTE_US)
@@ -28,8 +27,7 @@ def server(tmp_path):
 async def scripts(server):
     """The scripts of an epoch, and an account whose session lives."""
     pipeline = Pipeline(server.url())
-    scripts = Scripts(pipeline, lambda: asyncio.sleep(0, 1))
-    await scripts.load(1)
+    scripts = await first_epoch(pipeline)
     await scripts.call("know", ["{a:1}:account"], [1, MINUTE_US, 0, MINUTE_US, "session", "lives"])
     yield scripts
     await pipeline.close()
@@ -71,8 +69,7 @@ async def test_a_redis_that_starts_again_knows_keys_and_sessions_and_begins_to_c
     server.start()
 
     pipeline = Pipeline(server.url())
-    again = Scripts(pipeline, lambda: asyncio.sleep(0, 1))
-    await again.load(1)
+    again = await first_epoch(pipeline)
     admitted = await _admit(again, key=key)
     known = await pipeline.call("EXISTS", f"{{a:1}}:key:{key}")
     await pipeline.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
@@ -15,10 +17,12 @@ from domain.partitions import PARTITIONS, partition_of_event
 from domain.persisting import persist_once, settlements, write
 from domain.rebuilding import in_order, rebuild, rebuild_if_needed
 from domain.refusals import InventoryUnavailable, SoldOut, Unavailable
+from domain.store import fence, ledger, scripts
 from domain.store.connect import open_stores
+from domain.store.fence import ANCHOR, OWN_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
 from domain.store.key_names import epoch_key
 from domain.store.ledger import EpochOver
-from domain.store.scripts import FENCED_SCRIPTS, source
+from domain.store.readiness import check
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -202,6 +206,14 @@ async def test_a_process_that_missed_the_rebuild_is_refused_once_and_then_sells(
     assert await book(other_stores, event)
 
 
+async def test_a_process_that_missed_a_rebuild_after_a_restart_sells_again(stores, other_stores, valkey):
+    event = await make_event(stores)
+    await restart(stores, valkey)
+    await rebuild(stores)
+
+    assert await eventually(lambda: book_or_none(other_stores, event))
+
+
 async def test_a_new_process_sells_without_being_told_the_epoch(stores, settings):
     event = await make_event(stores)
 
@@ -375,31 +387,125 @@ async def test_a_record_read_in_an_older_epoch_is_not_brought_back(stores, other
     assert await taken(stores, event) == 0
 
 
-async def test_an_inventory_is_in_order_only_when_every_script_is_there(stores):
-    """A rebuild may be killed between any two of the scripts that it publishes."""
-    for number in range(len(FENCED_SCRIPTS)):
+async def test_an_inventory_is_in_order_only_when_its_rebuild_was_complete(stores):
+    """A rebuild may be killed between any two of the scripts that it publishes; the anchor is the last of them."""
+    for number in range(len(OWN_SCRIPTS) + 1):
         await stores.pipeline.redis.script_flush()
-        for name in FENCED_SCRIPTS[:number]:
-            await stores.pipeline.redis.script_load(source(name, stores.scripts.epoch))
+        for name in OWN_SCRIPTS[:number]:
+            await stores.pipeline.redis.script_load(source(name, stores.scripts.token))
 
-        assert not await in_order(stores), FENCED_SCRIPTS[number:]
+        assert not await in_order(stores), OWN_SCRIPTS[number:]
 
     await rebuild(stores)
+
+
+async def test_scripts_that_are_missing_beside_the_anchor_are_loaded(stores):
+    """As a version that has other texts finds the epoch of the one before it."""
+    event = await make_event(stores)
+    token = stores.scripts.token
+    await stores.pipeline.redis.script_flush()
+    await stores.pipeline.redis.script_load(source(ANCHOR, token))
+
+    assert await book(stores, event)
+
+    assert await stores.pipeline.redis.script_exists(*(sha1(name, token) for name in OWN_SCRIPTS)) == [True] * len(
+        OWN_SCRIPTS
+    )
+    assert await in_order(stores)
+    assert await stores.ledger.epoch() == token.epoch
+
+
+async def test_a_crowd_that_misses_a_script_sells(stores):
+    event = await make_event(stores)
+    buyers = await make_accounts(stores, 20)
+    await stores.pipeline.redis.script_flush()
+    await stores.pipeline.redis.script_load(source(ANCHOR, stores.scripts.token))
+
+    bookings = await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in buyers))
+
+    assert await taken(stores, event) == len(bookings)
+
+
+async def test_the_anchor_is_the_same_in_every_version(stores):
+    """Versions beside each other find it by this name: a changed text would have them rebuild by turns."""
+    token = FencingToken("00000000-0000-0000-0000-000000000000", 7, "0" * 40)
+
+    assert sha1(ANCHOR, token) == "d56d95ec2070a9f2f99c025ac90ca1fad29ddf93"
+    assert await in_order(stores)
+
+
+async def test_another_deployment_on_the_same_server_has_other_scripts(stores):
+    token = stores.scripts.token
+    other = structs.replace(token, deployment=str(uuid4()))
+
+    assert all(sha1(name, token) != sha1(name, other) for name in (ANCHOR, *OWN_SCRIPTS, *REBUILD_SCRIPTS))
 
 
 async def test_a_rebuild_that_was_overtaken_does_not_publish_the_one_that_overtook_it(stores, other_stores):
     event = await make_event(stores)
-    overtaken = other_stores.scripts.epoch
-    epoch = await stores.ledger.begin_epoch(above=0)
+    overtaken = other_stores.scripts.token
+    token = await stores.ledger.begin_epoch(above=0, server=overtaken.server)
     for partition in range(PARTITIONS):
-        await stores.scripts.run_text("open", epoch, [f"{{p{partition}}}:epoch"], [])
+        await stores.scripts.run_text("open", token, [f"{{p{partition}}}:epoch"], [])
     await other_stores.scripts.refresh()
 
-    await other_stores.scripts.load(overtaken)
+    await other_stores.scripts.publish(overtaken, link=await other_stores.pipeline.hold())
 
     with pytest.raises(InventoryUnavailable):
         await book(other_stores, event)
     await rebuild(stores)
+
+
+async def test_a_rebuild_during_which_redis_restarts_is_done_again(stores, valkey, monkeypatch):
+    """What a Redis that restarted has of the counters is not known: nothing is sold by them."""
+    await book(stores, await make_event(stores))
+    await persist_all(stores)
+    forget_kept = stores.intents.forget_kept
+
+    async def restarted():
+        await forget_kept()
+        await restart(stores, valkey)
+
+    monkeypatch.setattr(stores.intents, "forget_kept", restarted)
+
+    with pytest.raises((EpochOver, Unavailable)):
+        await rebuild(stores)
+
+    monkeypatch.undo()
+    assert not await in_order(stores)
+    await rebuild(stores)
+
+
+async def test_a_process_of_a_lower_layout_neither_sells_nor_rebuilds(stores, other_stores, monkeypatch):
+    event = await make_event(stores, capacity=2)
+    await book(stores, event)
+    epoch = stores.scripts.epoch
+    monkeypatch.setattr(fence, "LAYOUT", fence.LAYOUT + 1)
+    monkeypatch.setattr(scripts, "LAYOUT", fence.LAYOUT)
+    monkeypatch.setattr(ledger, "LAYOUT", fence.LAYOUT)
+
+    assert await rebuild_if_needed(stores)
+    assert await book(stores, event)
+    monkeypatch.undo()
+
+    for _ in range(2):
+        with pytest.raises(InventoryUnavailable):
+            await book(other_stores, event)
+    assert await rebuild_if_needed(other_stores) is None
+    with pytest.raises(EpochOver):
+        await rebuild(other_stores)
+    assert "later layout" in (await check(other_stores, keys_current=True)).inventory
+    assert await other_stores.ledger.epoch() == epoch + 1
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE inventory_epoch SET layout = 1"))
+    await rebuild(stores)
+
+
+async def book_or_none(stores, event):
+    try:
+        return await book(stores, event)
+    except Unavailable:
+        return None
 
 
 async def reachable(stores):

@@ -15,11 +15,12 @@ from domain.refusals import IdempotencyKeyReused, RateLimited, Unauthenticated, 
 from domain.settings import Limit
 from domain.store.admission import Ask, Rule
 from domain.store.pipeline import Pipeline
-from domain.store.scripts import Command, Scripts
+from domain.store.scripts import Command
 from domain.tokens import Token, TokenKind
 from ops.binaries import valkey_server
 from ops.launch import launcher
 from ops.listening import listen
+from tests.epochs import first_epoch
 from tests.factories import make_account, make_event
 from tests.waiting import eventually
 
@@ -177,11 +178,7 @@ async def _done(pipeline, *command):
 
 
 async def test_on_a_cluster_both_are_called_by_themselves(node):
-    async def epoch():
-        return 1
-
-    scripts = Scripts(node, epoch)
-    await scripts.load(1)
+    scripts = await first_epoch(node)
     admit = Command("admit", ["{a:1}:account", "{a:1}:limit:"], ["session", 1, 0, 0, "", 1])
     look = Command("look", ["{p1}:epoch", "{p1}:booking:1"], [])
 

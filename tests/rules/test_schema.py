@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.store.schema import metadata
+from tests.processes import ROOT
 
 
 async def rows(stores, statement):
@@ -52,3 +53,13 @@ async def test_every_constraint_has_a_name_of_ours(stores, kind):
     )
 
     assert [name for (name,) in names if not name.startswith(prefixes[kind])] == []
+
+
+FROM_0_1_0 = "0003"
+"""The last migration of the release that was made before there was a version to upgrade from."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "migrations" / "versions").glob("0*.py")), ids=lambda path: path.stem)
+def test_a_migration_gives_up_a_lock_that_it_does_not_get(path):
+    """It would wait behind a long transaction, and everything that sells behind it."""
+    assert path.stem[:4] <= FROM_0_1_0 or "SET LOCAL lock_timeout" in path.read_text()

@@ -12,13 +12,13 @@ from uuid import uuid4
 import pytest
 
 from domain.identity import Session
-from domain.rebuilding import rebuild
+from domain.rebuilding import in_order, rebuild
 from domain.reconciling import reconcile
 from domain.refusals import IdempotencyKeyReused
 from domain.settings import Limit
 from domain.store.admission import Ask, Rule
+from domain.store.fence import ANCHOR, FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
 from domain.store.key_names import counters_key, mine_key, unpersisted_key
-from domain.store.scripts import FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, sha1, source
 from domain.tokens import Token, TokenKind
 from tests.books import retire
 from tests.factories import book, make_account, make_event
@@ -26,7 +26,8 @@ from tests.processes import ROOT
 from tests.waiting import eventually, persist_all
 
 STORE = ROOT / "domain" / "store"
-SCRIPTS = sorted(FENCED_SCRIPTS + REBUILD_SCRIPTS)
+SCRIPTS = sorted((*FENCED_SCRIPTS, *REBUILD_SCRIPTS, ANCHOR))
+TOKEN = FencingToken(deployment="00000000-0000-0000-0000-000000000000", epoch=1, server="0" * 40)
 
 KEY_SHAPES = {
     "epoch": r"\{p\d+\}:epoch",
@@ -101,7 +102,7 @@ whoever cancels has to be admitted, and a ban has to be heard of."""
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *JOINED_SCRIPTS.values()])
 def test_only_what_takes_memory_is_refused_when_memory_is_full(name):
-    flags = source(name, 1).splitlines()[0]
+    flags = source(name, TOKEN).splitlines()[0]
 
     assert flags.startswith("#!lua")
     assert bool(re.search("allow-oom|no-writes", flags)) != bool(TAKES_MEMORY & set(name.split("+")))
@@ -116,7 +117,7 @@ def test_a_script_can_be_read_at_a_glance(name):
 
 
 def test_a_script_answers_the_words_of_its_header(name):
-    body = source(name, 1)
+    body = source(name, TOKEN)
     code = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
     returned = set(re.findall(r"return \{'(\w+)'", code))
     named = {word for variable, word in re.findall(r"local (\w+) = \{'(\w+)'", code) if f"return {variable} " in code}
@@ -191,7 +192,7 @@ def _fits(what, given, names, more):
 
 
 def _code(name):
-    return "\n".join(line for line in source(name, 1).splitlines() if not line.startswith("--"))
+    return "\n".join(line for line in source(name, TOKEN).splitlines() if not line.startswith("--"))
 
 
 def _constants(code):
@@ -214,12 +215,14 @@ async def monitored(stores):
     """What Redis is told to run during the block: of each script, the keys and arguments of each call."""
     calls = defaultdict(list)
     async with stores.pipeline.redis.monitor() as monitor:
+        tokens = [stores.scripts.token]
         yield calls
+        tokens.append(stores.scripts.token)
         await stores.pipeline.redis.echo("the end")
         while (words := _words(await monitor.connection.read_response()))[0] != "ECHO":
             if words[0] in {"EVALSHA", "EVAL"}:
                 keys_end = 3 + int(words[2])
-                name = _script(words[1], stores.scripts.epoch)
+                name = _script(words[1], tokens)
                 for each, keys, args in _apart(name, words[3:keys_end], words[keys_end:]):
                     calls[each].append((keys, args))
 
@@ -239,13 +242,13 @@ def _words(line):
     return [word.encode("latin-1").decode("unicode_escape") for word in quoted]
 
 
-def _script(called, last_epoch):
+def _script(called, tokens):
     """The script that is called by this SHA-1, or by this text."""
     (name,) = {
         name
         for name in (*SCRIPTS, *JOINED_SCRIPTS.values())
-        for epoch in (last_epoch - 1, last_epoch)
-        if called in (sha1(name, epoch), source(name, epoch))
+        for token in tokens
+        if called in (sha1(name, token), source(name, token))
     }
     return name
 
@@ -267,6 +270,7 @@ async def call_every_script(stores):
     await eventually(lambda: reconcile(stores), is_so=lambda outcomes: not outcomes)
     await ask_for_admission(stores, buyer)
     await rebuild(stores)
+    await in_order(stores)
 
 
 async def ask_for_admission(stores, account_id):

@@ -1,0 +1,110 @@
+"""Buyers who book, poll and cancel at whichever process answers, and remember what they were told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import httpx
+
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.events import Event
+    from ops.minting import Minted
+
+ANSWER_SECONDS_MAX = 30.0
+
+CANCELLED_SHARE = 0.1
+
+LOOK_SECONDS = 0.01
+
+
+class Crowd:
+    """One loop for each account. A 503 is believed: its buyer comes again after the seconds it says."""
+
+    def __init__(self, accounts: Sequence[Minted], events: Sequence[Event]) -> None:
+        self._accounts = accounts
+        self.events = events
+        self.urls: list[str] = []
+        self.statuses: Counter[int] = Counter()
+        self.sold_at: Counter[str] = Counter()
+        """Accepted bookings by the process that accepted them."""
+        self.refused_s: list[float] = []
+        """When each 503 came, on the monotonic clock."""
+        self.booked: set[UUID] = set()
+        self.regretted: set[UUID] = set()
+        """Bookings whose cancellation was asked for; `cancelled` are those of which it was answered."""
+        self.cancelled: set[UUID] = set()
+        self._failure = ""
+        self.odd: list[str] = []
+        """Answers that no buyer should get."""
+
+    @property
+    def requests(self) -> int:
+        """Answers of any kind."""
+        return sum(self.statuses.values())
+
+    async def buy(self) -> None:
+        """Come again and again until cancelled."""
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
+            await asyncio.gather(*(self._buyer(client, account) for account in self._accounts))
+
+    async def until_sold(self, number: int, *urls: str) -> None:
+        """Return when each of these processes has sold so many more."""
+        before = Counter(self.sold_at)
+
+        async def sold() -> bool:
+            assert not self._failure, self._failure
+            assert not self.odd, self.odd
+            return all(self.sold_at[url] - before[url] >= number for url in urls)
+
+        await eventually(sold)
+
+    async def _buyer(self, client: httpx.AsyncClient, account: Minted) -> None:
+        headers = {"Authorization": f"Bearer {account.token}"}
+        for number in itertools.count():
+            if not self.urls:
+                return
+            url = self.urls[number % len(self.urls)]
+            try:
+                await self._once(client, url, headers)
+            except Exception as error:
+                if not isinstance(error, httpx.TransportError):
+                    self._failure = repr(error)
+                    raise
+                # The process has ended; what it was asked for may have been done, and nobody was told.
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _once(self, client: httpx.AsyncClient, url: str, headers: dict[str, str]) -> None:
+        body = {"event_id": str(random.choice(self.events).id)}
+        answer = await client.post(
+            f"{url}/api/v1/bookings", json=body, headers=headers | {"Idempotency-Key": uuid4().hex}
+        )
+        if not await self._took(answer, 202):
+            return
+        booking = UUID(answer.json()["id"])
+        self.booked.add(booking)
+        self.sold_at[url] += 1
+        await self._took(await client.get(f"{url}/api/v1/bookings/{booking}/status", headers=headers), 200)
+        if random.random() < CANCELLED_SHARE:
+            self.regretted.add(booking)
+            answer = await client.delete(f"{url}/api/v1/bookings/{booking}", headers=headers)
+            if await self._took(answer, 200):
+                self.cancelled.add(booking)
+
+    async def _took(self, answer: httpx.Response, expected: int) -> bool:
+        self.statuses[answer.status_code] += 1
+        if answer.status_code == 503:
+            self.refused_s.append(time.monotonic())
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
+        elif answer.status_code != expected:
+            self.odd.append(f"{answer.request.method} {answer.status_code} {answer.text}")
+        return answer.status_code == expected

@@ -1,0 +1,219 @@
+"""Versions beside each other on the same servers: nothing acknowledged is lost, and sales go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.request
+from contextlib import asynccontextmanager, suppress
+from urllib.error import HTTPError
+
+import pytest
+from sqlalchemy import text
+
+from domain.identity import Role
+from domain.rebuilding import rebuild
+from domain.store import previous_release
+from ops.minting import mint
+from tests.books import differences, pool
+from tests.deployments import releases
+from tests.deployments.crowd import Crowd
+from tests.factories import make_event
+from tests.processes import ROOT
+from tests.waiting import eventually
+
+BUYERS = 4
+EVENTS = 30
+CAPACITY = 10_000
+
+REFUSED_SHARE_MAX = 0.01
+REFUSED_S_MAX = 5.0
+"""How long after a version came or went a 503 may still be answered."""
+
+SOLD_EACH = 60
+"""Bookings that each process sells beside the others."""
+
+SOLD_ALONE = 300
+"""Bookings that are sold by the version that stays."""
+
+
+@pytest.fixture(scope="session")
+def previous(tmp_path_factory):
+    """The code of the release before this one."""
+    try:
+        return releases.previous_release(tmp_path_factory.mktemp("previous"))
+    except releases.NoHistory as missing:
+        pytest.fail(str(missing))
+
+
+class Version:
+    """An API process and a worker of one version."""
+
+    def __init__(self, processes, root):
+        self.worker = processes.worker(root)
+        self.api = processes.api(root, RATE_LIMITS="off")
+        self.url = self.api.url
+
+    def end(self):
+        self.api.stop()
+        self.worker.stop()
+
+
+async def start(processes, root):
+    return await asyncio.to_thread(Version, processes, root)
+
+
+@pytest.fixture
+async def crowd(stores, settings):
+    """Buyers and their event, from before any version runs."""
+    events = [await make_event(stores, capacity=CAPACITY) for _ in range(EVENTS)]
+    return Crowd(await mint(settings, role=Role.ATTENDEE, count=BUYERS), events)
+
+
+@asynccontextmanager
+async def buying_at(stores, crowd, *versions):
+    """Let them buy at these versions until the block ends; then hold the books against what they were told."""
+    crowd.urls = [version.url for version in versions]
+    buying = asyncio.create_task(crowd.buy())
+    try:
+        yield
+        assert crowd.urls == [] or not buying.done()
+    finally:
+        buying.cancel()
+        with suppress(asyncio.CancelledError):
+            await buying
+    assert crowd.odd == []
+    await eventually(lambda: nothing_waits(stores))
+    rows = await statuses(stores)
+    assert crowd.booked <= rows.keys()
+    assert {rows[booking] for booking in crowd.booked - crowd.regretted} == {"confirmed"}
+    assert {rows[booking] for booking in crowd.cancelled} <= {"cancelled"}
+    pools = [await pool(stores, event) for event in crowd.events]
+    assert sum(taken for _, taken in pools) == sum(status == "confirmed" for status in rows.values())
+    assert await differences(stores) == []
+
+
+async def nothing_waits(stores):
+    """Whether everything accepted is in PostgreSQL; this process learns the epoch by asking."""
+    await stores.scripts.look()
+    pulses = await stores.inventory.pulses()
+    return not any(pulse.unpersisted_count for pulse in pulses)
+
+
+async def statuses(stores):
+    async with stores.engine.connect() as connection:
+        found = await connection.execute(text("SELECT id, status FROM bookings"))
+        return {row.id: row.status for row in found}
+
+
+def ready(version):
+    """What readiness answers."""
+    try:
+        with urllib.request.urlopen(f"{version.url}/health/ready") as response:
+            return json.load(response)
+    except HTTPError as answer:
+        return json.load(answer)
+
+
+async def until_ready(version):
+    await eventually(lambda: asyncio.to_thread(ready, version), is_so=lambda found: found["status"] == "ready")
+
+
+def test_the_previous_release_is_the_one_that_the_code_knows(previous):
+    assert releases.previous_commit() == previous_release.COMMIT
+    shebang, body = (previous / "domain" / "store" / "pulse.lua").read_text().split("\n", 1)
+    assert (
+        f"{shebang}\nlocal EPOCH = '{{epoch}}'\n{body.replace('{', '{{').replace('}', '}}')}" == previous_release.PULSE
+    )
+
+
+@pytest.mark.parametrize("first", ["previous", "this"])
+async def test_the_previous_release_and_this_one_sell_beside_each_other(stores, crowd, processes, previous, first):
+    roots = [previous, ROOT] if first == "previous" else [ROOT, previous]
+    before = await start(processes, roots[0])
+    await until_ready(before)
+
+    async with buying_at(stores, crowd, before):
+        await crowd.until_sold(SOLD_ALONE, before.url)
+        after = await start(processes, roots[1])
+        await until_ready(after)
+        joined_s = time.monotonic()
+        crowd.urls.append(after.url)
+        await crowd.until_sold(SOLD_EACH, before.url, after.url)
+        this, other = (after, before) if first == "previous" else (before, after)
+        crowd.urls = [this.url]
+        await asyncio.to_thread(other.end)
+        left_s = time.monotonic()
+        await crowd.until_sold(SOLD_ALONE, this.url)
+
+    assert len(crowd.refused_s) <= REFUSED_SHARE_MAX * crowd.requests
+    late = [
+        at_s for at_s in crowd.refused_s if joined_s + REFUSED_S_MAX < at_s < left_s or at_s > left_s + REFUSED_S_MAX
+    ]
+    assert late == []
+
+
+async def test_both_releases_sell_again_after_redis_restarted(stores, crowd, processes, previous, valkey):
+    versions = [await start(processes, previous), await start(processes, ROOT)]
+    for version in versions:
+        await until_ready(version)
+
+    async with buying_at(stores, crowd, *versions):
+        await crowd.until_sold(SOLD_EACH, *crowd.urls)
+        valkey.kill()
+        valkey.start()
+        await crowd.until_sold(SOLD_EACH, *crowd.urls)
+        epoch = await stores.ledger.epoch()
+        await crowd.until_sold(SOLD_ALONE, *crowd.urls)
+        assert await stores.ledger.epoch() == epoch
+
+
+@pytest.mark.parametrize("script", ["reserve", "pulse"])
+async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd, processes, tmp_path, script):
+    file = f"domain/store/{script}.lua"
+    other = releases.changed_build(tmp_path, {file: ("\n-- KEYS", "\n-- Said in other words.\n-- KEYS")})
+    before = await start(processes, ROOT)
+    await until_ready(before)
+    epoch = await stores.ledger.epoch()
+
+    async with buying_at(stores, crowd, before):
+        after = await start(processes, other)
+        crowd.urls.append(after.url)
+        await crowd.until_sold(SOLD_EACH, *crowd.urls)
+        crowd.urls = [after.url]
+        await asyncio.to_thread(before.end)
+        await crowd.until_sold(SOLD_EACH, after.url)
+
+    assert crowd.refused_s == []
+    assert await stores.ledger.epoch() == epoch
+
+
+async def test_a_version_of_a_higher_layout_takes_over(stores, crowd, processes, tmp_path):
+    higher = releases.changed_build(tmp_path, {"domain/store/fence.py": ("\nLAYOUT = 1\n", "\nLAYOUT = 2\n")})
+    before = await start(processes, ROOT)
+    await until_ready(before)
+    try:
+        async with buying_at(stores, crowd, before):
+            await crowd.until_sold(SOLD_EACH, before.url)
+            after = await start(processes, higher)
+            began_s = time.monotonic()
+            crowd.urls = [after.url]
+            await crowd.until_sold(1, after.url)
+            assert time.monotonic() - began_s < REFUSED_S_MAX
+            await crowd.until_sold(SOLD_EACH, after.url)
+            assert "later layout" in (await asyncio.to_thread(ready, before))["inventory"]
+            assert (await asyncio.to_thread(ready, after))["inventory"] == "ok"
+            await asyncio.to_thread(before.end)
+            await asyncio.to_thread(after.end)
+            # What is left to persist has the same keys in both; the books are read by this version.
+            crowd.urls = []
+            await lower(stores)
+    finally:
+        await lower(stores)
+
+
+async def lower(stores):
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE inventory_epoch SET layout = 1"))
+    await rebuild(stores)
