@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -96,6 +97,13 @@ RateLimit = Annotated[Limit, NoDecode, BeforeValidator(Limit.parse)]
 def _limit(text: str, description: str) -> Limit:
     limit: Limit = Field(default=Limit.parse(text), description=description)
     return limit
+
+
+RESP = "2"
+"""The version of the protocol of Redis that is spoken: in version 3, hashes are no lists."""
+
+DECODING = frozenset({"decode_responses", "encoding", "encoding_errors"})
+"""Options of the client's URLs that turn answers into text; ids and packed pages are bytes."""
 
 
 class SettingsRefused(Exception):
@@ -216,6 +224,20 @@ class Settings(BaseSettings):
         if message:
             raise ValueError(message)
         return secret
+
+    @field_validator("redis_url", "queue_url")
+    @classmethod
+    def _answers_are_read_as_they_are(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        query = parse_qs(urlsplit(url.get_secret_value()).query)
+        if query.get("protocol", [RESP]) != [RESP]:
+            message = f"protocol is {RESP} here: leave it out of the URL"
+            raise ValueError(message)
+        if found := sorted(DECODING & query.keys()):
+            message = f"{', '.join(found)} would change how answers are read: leave it out of the URL"
+            raise ValueError(message)
+        return url
 
     @model_validator(mode="after")
     def _servers_go_together(self) -> Settings:

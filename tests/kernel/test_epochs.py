@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from msgspec import structs
+from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
@@ -23,6 +24,7 @@ from domain.store.fence import ANCHOR, OWN_SCRIPTS, REBUILD_SCRIPTS, FencingToke
 from domain.store.key_names import epoch_key
 from domain.store.ledger import EpochOver
 from domain.store.readiness import check
+from domain.store.scripts import Order
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -439,6 +441,32 @@ async def test_another_deployment_on_the_same_server_has_other_scripts(stores):
     other = structs.replace(token, deployment=str(uuid4()))
 
     assert all(sha1(name, token) != sha1(name, other) for name in (ANCHOR, *OWN_SCRIPTS, *REBUILD_SCRIPTS))
+
+
+async def test_a_stack_in_another_database_of_the_same_redis_finds_no_epoch_of_its_own(stores, settings):
+    """Its epoch has the same number, and scripts of that number are there."""
+    event = await make_event(stores)
+    url = settings.redis_url.get_secret_value().replace("db=0", "db=2")
+    async with open_stores(settings.model_copy(update={"redis_url": SecretStr(url)})) as beside:
+        for partition in range(PARTITIONS):
+            await beside.pipeline.call("SET", epoch_key(partition), stores.scripts.epoch)
+        record = await stores.ledger.epoch_record()
+        other = structs.replace(record, deployment=str(uuid4()))
+        beside.scripts._epochs = Recorded(other)
+
+        assert await beside.scripts.look() is Order.OVER
+        with pytest.raises(InventoryUnavailable):
+            await book(beside, event)
+
+
+class Recorded:
+    """A record that another database has."""
+
+    def __init__(self, record):
+        self._record = record
+
+    async def epoch_record(self):
+        return self._record
 
 
 async def test_a_rebuild_that_was_overtaken_does_not_publish_the_one_that_overtook_it(stores, other_stores):

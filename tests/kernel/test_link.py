@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from domain.refusals import Unavailable
 from domain.store import pipeline as pipelines
@@ -103,3 +103,82 @@ async def test_a_crowd_does_not_keep_redis_waiting_until_it_is_whole(stores):
 
 async def _blocked(stores):
     return (await stores.pipeline.redis.info("clients"))["blocked_clients"]
+
+
+STATES = [
+    "MOVED 3999 127.0.0.1:6381",
+    "ASK 3999 127.0.0.1:6381",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "CLUSTERDOWN The cluster is down",
+    "NOREPLICAS Not enough good replicas to write.",
+    "MISCONF Valkey is configured to save RDB snapshots",
+    "LOADING Valkey is loading the dataset in memory",
+    "BUSY Valkey is busy running a script.",
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_an_error_that_tells_of_the_server_is_one_to_try_again_after(answering, state):
+    calls, pipeline = answering(state)
+
+    with pytest.raises(Unavailable):
+        await pipeline.call("GET", "key")
+    assert await pipeline.call("GET", "key") == b"kept"
+    assert calls.connections == 1
+
+
+@pytest.mark.parametrize("state", ["READONLY You can't write against a read only replica.", "MASTERDOWN Link is down"])
+async def test_an_error_that_only_a_replica_answers_ends_the_connection(answering, state):
+    calls, pipeline = answering(state)
+
+    with pytest.raises(Unavailable):
+        await pipeline.call("GET", "key")
+    assert await pipeline.call("GET", "key") == b"kept"
+    assert calls.connections == 2
+
+
+async def test_an_error_of_the_command_itself_is_the_callers(stores):
+    with pytest.raises(ResponseError):
+        await stores.pipeline.call("HGET", "key")
+
+
+class Answering:
+    """A server that answers the first GET with an error, and every other with a value."""
+
+    def __init__(self):
+        self.connections = 0
+        self.errors = []
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        while header := await reader.readline():
+            words = []
+            for _ in range(int(header[1:])):
+                await reader.readline()
+                words.append((await reader.readline()).strip())
+            writer.write(self._answer(words))
+        writer.close()
+
+    def _answer(self, words):
+        if words[0] == b"INFO":
+            info = b"role:master\r\nmaster_replid:" + b"1" * 40 + b"\r\n"
+            return b"$%d\r\n%s\r\n" % (len(info), info)
+        if words[0] != b"GET":
+            return b"+OK\r\n"
+        return b"-" + self.errors.pop().encode() + b"\r\n" if self.errors else b"$4\r\nkept\r\n"
+
+
+@pytest.fixture
+async def answering(tmp_path):
+    path = tmp_path / "answering.sock"
+    calls, pipeline = Answering(), Pipeline(f"unix://{path}")
+    server = await asyncio.start_unix_server(calls.serve, path)
+
+    def answer_with(error):
+        calls.errors = [error]
+        return calls, pipeline
+
+    yield answer_with
+    await pipeline.close()
+    server.close()
+    await server.wait_closed()

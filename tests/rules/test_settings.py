@@ -135,3 +135,19 @@ def test_what_should_be_json_and_is_not_is_refused_by_its_name(monkeypatch, name
 def _shown(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     return str(default) if default else NOTHING
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "QUEUE_URL"])
+@pytest.mark.parametrize("option", ["protocol=3", "decode_responses=true", "encoding=latin-1"])
+def test_a_url_that_changes_how_answers_are_read_is_refused_by_name(monkeypatch, name, option):
+    monkeypatch.setenv(name, f"redis://127.0.0.1/0?{option}")
+
+    with pytest.raises(SettingsRefused, match=f"{name}: .*{option.partition('=')[0]}"):
+        load_settings()
+
+
+def test_a_url_may_name_the_protocol_that_is_spoken(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0?protocol=2&socket_keepalive=yes")
+
+    with pytest.raises(SettingsRefused, match=r"^settings: set DATABASE_URL"):
+        load_settings()
