@@ -18,8 +18,10 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (where the C library has it)
 class Clock:
     """The wall clock of whatever is started with `variables`, by how many seconds it is off."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, read_again_s: int = 0) -> None:
+        """Keep it in `file`, which programs read again after `read_again_s`, or each time that they read the clock."""
         self._file = file
+        self._read_again_s = read_again_s
         self.set(0)
 
     @property
@@ -28,7 +30,8 @@ class Clock:
         return {
             "LD_PRELOAD": str(library()),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_NO_CACHE": str(int(not self._read_again_s)),
+            "FAKETIME_CACHE_DURATION": str(self._read_again_s),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 

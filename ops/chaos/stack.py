@@ -34,6 +34,9 @@ READY_SECONDS_MAX = 60.0
 
 LOOK_SECONDS = 0.02
 
+CLOCK_READ_AGAIN_S = 1
+"""How late a process notices that its clock was set: looking each time would halve what a trial sells."""
+
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 """Nothing else of the caller's environment reaches the processes: it might be settings."""
 
@@ -53,7 +56,7 @@ class Stack:
         self.valkey = Valkey(self._embedded.valkey, folder / "copies")
         self.postgres = Postgres(self._embedded.postgres)
         names = CLOCK_NAMES if library() else ()
-        self.clocks = {name: Clock(folder / f"{name}.clock") for name in names}
+        self.clocks = {name: Clock(folder / f"{name}.clock", read_again_s=CLOCK_READ_AGAIN_S) for name in names}
         """Of each server and process; none where no clock can be set."""
         for server, name in ((self.valkey.server, "redis"), (self.postgres.server, "postgres")):
             server.environment |= self._clock_of(name)
