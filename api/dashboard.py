@@ -221,7 +221,7 @@ async def _of_admin(at: Process, account_id: UUID, asked: Asked) -> AdminDashboa
         events=totals.events,
         bookings=totals.bookings,
         queue=QueueState(
-            persist_lag_ms=max(pulse.oldest_age_ms for pulse in pulses),
+            persist_lag_ms=max(0, *(pulse.oldest_age_ms for pulse in pulses)),
             depth=sum(pulse.unpersisted_count for pulse in pulses),
         ),
         drift=await at.stores.books.open_drift(since=utc_now() - DRIFT_SHOWN_FOR),

@@ -51,6 +51,9 @@ PORTIONS_MAX = 2
 
 DRAIN_ROUNDS_MAX = 10_000
 
+DRAIN_SCRIPTS = ("lease", "settle")
+"""What is known to Redis from the beginning of an epoch: other workers persist beside the rebuild."""
+
 LEASE_S = 1.0
 """How long others leave a rebuild to a worker that does not say it is alive."""
 
@@ -147,7 +150,7 @@ async def rebuild(stores: Stores) -> Rebuilt:
         if not await stores.scripts.run_text("open", token, [epoch_key(partition)], []):
             raise EpochOver
     stores.scripts.begin(token)
-    await stores.scripts.load(token, ("settle",), link=link)
+    await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
     drained = 0
     for partition in range(PARTITIONS):
         drained += await _drain(stores, partition, token.epoch)

@@ -10,10 +10,11 @@ import asyncpg
 from redis.asyncio import Redis
 
 from domain.bookings import BookingStatus, NewBooking
-from domain.partitions import partition_of_event, random_booking_id
+from domain.partitions import PARTITIONS, partition_of_event, random_booking_id
 from domain.persisting import persist, persist_once
-from domain.rebuilding import rebuild_if_needed
+from domain.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_needed
 from domain.refusals import Unavailable
+from domain.store.key_names import epoch_key
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, make_neighbours
 from tests.waiting import eventually, persist_all
@@ -296,3 +297,19 @@ async def test_a_worker_killed_while_it_clears_a_cancelled_event_is_gone_on_from
     await eventually(lambda: stores.catalog.uncleared(limit=10), is_so=lambda left: not left, seconds=40)
     await all_persisted(stores)
     assert await rows(stores, event) == {"cancelled": 1_500}
+
+
+async def test_other_workers_persist_beside_a_rebuild(stores, other_stores):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    link, server = await stores.pipeline.primary()
+    token = await stores.ledger.begin_epoch(above=0, server=server.id)
+    for partition in range(PARTITIONS):
+        await stores.scripts.run_text("open", token, [epoch_key(partition)], [])
+    await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
+    await other_stores.scripts.refresh()
+    partition = partition_of_event(event.id)
+
+    assert await other_stores.inventory.take_lease(partition, holder="another", lease_ms=300)
+    assert [each.id for each in await other_stores.inventory.unpersisted(partition, limit=10)] == [str(booking.id)]
+    await rebuild(stores)
