@@ -11,7 +11,8 @@ help: ## List these targets
 
 run: ## Start everything, with its own PostgreSQL and Valkey: http://127.0.0.1:8000/
 	@ops/install runtime
-	@trap '' INT; exec $(ONSALE) up --end-with-parent  # Python itself has no answer to Ctrl-C until ours runs.
+	@# Python answers Ctrl-C with a traceback until our code runs: where env can hold it back, it waits until then.
+	@env --block-signal=INT true 2>/dev/null && set -- env --block-signal=INT; exec "$$@" $(ONSALE) up --end-with-parent
 
 test: ## Run the tests
 	@ops/install dev

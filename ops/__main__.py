@@ -16,6 +16,8 @@ INTERRUPTED_EXIT_CODE = 130
 def main() -> None:
     """Run the operator's command line."""
     signal.signal(signal.SIGINT, _end)
+    # `make run` holds it back while Python starts.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     from ops.cli import main as run
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -121,6 +121,25 @@ def test_ctrl_c_while_it_starts_leaves_no_traceback(folder, imported):
     assert (said, starting.returncode) == (["onsale: interrupted"], 130)
 
 
+def test_a_ctrl_c_that_was_held_back_while_python_started_is_obeyed(folder):
+    """As `make run` does: Python itself would answer with a traceback."""
+    held_back = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT});"
+    interrupted = (
+        "os.kill(os.getpid(), signal.SIGINT); os.execv(sys.executable, [sys.executable, '-m', 'ops', 'audit'])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", held_back + interrupted],
+        cwd=ROOT,
+        env=environment(folder, embedded=True),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stderr, done.returncode) == ("onsale: interrupted\n", 130)
+
+
 def test_books_are_repaired_while_the_stack_is_down(folder):
     data = folder / "data"
     settings = environment(folder, embedded=True)
