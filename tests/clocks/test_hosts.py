@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import uuid4
 
 import httpx
@@ -51,7 +52,8 @@ async def test_a_host_whose_clock_is_off_is_not_ready_and_says_so(api, seconds, 
     answer = await client.get("/health/ready")
 
     assert answer.status_code == 503
-    assert f"this host's clock is {HOUR_S} s {word} Redis' and PostgreSQL's" in answer.json()["clocks"]
+    # At least so much: the way to a server takes time, on a busy machine a second.
+    assert re.match(rf"this host's clock is 3[56]\d\d s {word} Redis' and PostgreSQL's", answer.json()["clocks"])
     clock.set(0)
     assert (await client.get("/health/ready")).status_code == 200
 
@@ -63,7 +65,8 @@ async def test_a_step_of_redis_is_told_by_readiness_and_metrics(client, seen_wor
     answer, metrics = await client.get("/health/ready"), (await client.get("/metrics")).text
 
     assert answer.status_code == 200
-    assert f"Redis' clock is {STEP_S} s ahead of this host's; Redis' clock was set forward" in answer.json()["clocks"]
+    told = r"Redis' clock is (5\d\d|600) s ahead of this host's; Redis' clock was set forward"
+    assert re.match(told, answer.json()["clocks"])
     assert 'onsale_clock_steps_total{clock="redis",direction="forward"} 1.0' in metrics
     assert float(metrics.split('onsale_clock_ahead_seconds{server="redis"} ')[1].split()[0]) > STEP_S - 60
 
