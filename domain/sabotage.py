@@ -58,7 +58,7 @@ class Protection(StrEnum):
     SETTLE_VERSION = "settle_version"
     """settle.lua compares the version that was written with the record's."""
     EPOCH_IN_REDIS = "epoch_in_redis"
-    """Scripts are not loaded again by whoever finds them missing, and compare the epoch key."""
+    """Scripts are not loaded again where no anchor is, compare the server and the epoch key, and are looked for."""
     EPOCH_IN_POSTGRES = "epoch_in_postgres"
     """Writes of an older epoch are refused."""
     STABLE_ID = "stable_id"

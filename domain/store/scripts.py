@@ -206,7 +206,8 @@ class Scripts:
                 adoptable = previous_release.may_adopt(record, server)
                 return await self._adopt(record.epoch, server.id, link) if adoptable else Order.OVER
             token = self.token
-            if server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link):
+            rebuilt = server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link)
+            if rebuilt or not protected(Protection.EPOCH_IN_REDIS):
                 await self._load_missing(token, link)
                 return Order.IN_ORDER
         except InventoryUnavailable:

@@ -7,17 +7,22 @@ import itertools
 import random
 import time
 from collections import Counter
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import httpx
+from sqlalchemy import text
 
+from domain.refusals import Unavailable
+from tests.books import differences, pool
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from domain.events import Event
+    from domain.store.connect import Stores
     from ops.minting import Minted
 
 ANSWER_SECONDS_MAX = 30.0
@@ -108,3 +113,42 @@ class Crowd:
         elif answer.status_code != expected:
             self.odd.append(f"{answer.request.method} {answer.status_code} {answer.text}")
         return answer.status_code == expected
+
+
+@asynccontextmanager
+async def buying_at(stores: Stores, crowd: Crowd, *urls: str) -> AsyncIterator[None]:
+    """Let them buy at these versions until the block ends; then hold the books against what they were told."""
+    crowd.urls = list(urls)
+    buying = asyncio.create_task(crowd.buy())
+    try:
+        yield
+        assert crowd.urls == [] or not buying.done()
+    finally:
+        buying.cancel()
+        with suppress(asyncio.CancelledError):
+            await buying
+    assert crowd.odd == []
+    await eventually(lambda: nothing_waits(stores))
+    rows = await statuses(stores)
+    assert crowd.booked <= rows.keys()
+    assert {rows[booking] for booking in crowd.booked - crowd.regretted} == {"confirmed"}
+    assert {rows[booking] for booking in crowd.cancelled} <= {"cancelled"}
+    pools = [await pool(stores, event) for event in crowd.events]
+    assert sum(taken for _, taken in pools) == sum(status == "confirmed" for status in rows.values())
+    assert await differences(stores) == []
+
+
+async def nothing_waits(stores: Stores) -> bool:
+    """Whether everything accepted is in PostgreSQL; this process learns the epoch by asking."""
+    try:
+        await stores.scripts.look()
+        pulses = await stores.inventory.pulses()
+    except Unavailable:
+        return False
+    return not any(pulse.unpersisted_count for pulse in pulses)
+
+
+async def statuses(stores: Stores) -> dict[UUID, str]:
+    async with stores.engine.connect() as connection:
+        found = await connection.execute(text("SELECT id, status FROM bookings"))
+        return {row.id: row.status for row in found}

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from domain.bookings import BookingStatus
+from domain.identity import Role
 from domain.rebuilding import in_order, rebuild, rebuild_if_needed
 from domain.refusals import SoldOut, Unavailable
 from domain.store.readiness import check
+from ops.minting import mint
 from tests.books import pool, rows
+from tests.deployments.crowd import Crowd, buying_at
 from tests.factories import book, make_event
+from tests.processes import Processes
 from tests.waiting import eventually, persist_all
+
+SOLD_BETWEEN = 20
+"""Bookings before, between and after the faults."""
 
 
 async def fail_over_and_back(pair):
@@ -129,3 +138,41 @@ async def test_a_replica_is_never_sold_on(pair, sellers):
     with pytest.raises(Unavailable):
         await in_order(sellers)
     assert await mend(sellers) is None
+
+
+async def test_sales_go_on_by_themselves_over_a_fail_over_and_back(pair, pair_settings, sellers):
+    """By hand: each server is demoted and lives on, with whoever is connected to it."""
+    events = [await make_event(sellers) for _ in range(4)]
+    crowd = Crowd(await mint(pair_settings, role=Role.ATTENDEE, count=3), events)
+    environment = {"DURABILITY": "postgres", "RATE_LIMITS": "off"}
+    with Processes(pair_settings) as processes:
+        await asyncio.to_thread(processes.worker, **environment)
+        api = await asyncio.to_thread(processes.api, **environment)
+        async with buying_at(sellers, crowd, api.url):
+            await crowd.until_sold(SOLD_BETWEEN, api.url)
+            for primary, former in (pair.second, pair.first), (pair.first, pair.second):
+                primary.ask("REPLICAOF", "NO", "ONE")
+                pair.lead_to(primary)
+                await pair.replicate(former, of=primary)
+                await crowd.until_sold(SOLD_BETWEEN, api.url)
+
+
+async def test_an_old_primary_that_nobody_demoted_is_left_for_where_the_address_leads(pair, pair_settings, sellers):
+    """Isolated from the new one and not from those who sell: both take writes."""
+    events = [await make_event(sellers) for _ in range(4)]
+    crowd = Crowd(await mint(pair_settings, role=Role.ATTENDEE, count=3), events)
+    environment = {"DURABILITY": "postgres", "RATE_LIMITS": "off"}
+    with Processes(pair_settings) as processes:
+        await asyncio.to_thread(processes.worker, **environment)
+        api = await asyncio.to_thread(processes.api, **environment)
+        async with buying_at(sellers, crowd, api.url):
+            await crowd.until_sold(SOLD_BETWEEN, api.url)
+            pair.second.ask("REPLICAOF", "NO", "ONE")
+            pair.lead_to(pair.second)
+
+            async def moved():
+                record = await sellers.ledger.epoch_record()
+                return record.server in pair.second.ask("INFO", "replication").values()
+
+            await eventually(moved)
+            await crowd.until_sold(SOLD_BETWEEN, api.url)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 import urllib.request
-from contextlib import asynccontextmanager, suppress
 from urllib.error import HTTPError
 
 import pytest
@@ -16,9 +15,8 @@ from domain.identity import Role
 from domain.rebuilding import rebuild
 from domain.store import previous_release
 from ops.minting import mint
-from tests.books import differences, pool
 from tests.deployments import releases
-from tests.deployments.crowd import Crowd
+from tests.deployments.crowd import Crowd, buying_at
 from tests.factories import make_event
 from tests.processes import ROOT
 from tests.waiting import eventually
@@ -71,42 +69,6 @@ async def crowd(stores, settings):
     return Crowd(await mint(settings, role=Role.ATTENDEE, count=BUYERS), events)
 
 
-@asynccontextmanager
-async def buying_at(stores, crowd, *versions):
-    """Let them buy at these versions until the block ends; then hold the books against what they were told."""
-    crowd.urls = [version.url for version in versions]
-    buying = asyncio.create_task(crowd.buy())
-    try:
-        yield
-        assert crowd.urls == [] or not buying.done()
-    finally:
-        buying.cancel()
-        with suppress(asyncio.CancelledError):
-            await buying
-    assert crowd.odd == []
-    await eventually(lambda: nothing_waits(stores))
-    rows = await statuses(stores)
-    assert crowd.booked <= rows.keys()
-    assert {rows[booking] for booking in crowd.booked - crowd.regretted} == {"confirmed"}
-    assert {rows[booking] for booking in crowd.cancelled} <= {"cancelled"}
-    pools = [await pool(stores, event) for event in crowd.events]
-    assert sum(taken for _, taken in pools) == sum(status == "confirmed" for status in rows.values())
-    assert await differences(stores) == []
-
-
-async def nothing_waits(stores):
-    """Whether everything accepted is in PostgreSQL; this process learns the epoch by asking."""
-    await stores.scripts.look()
-    pulses = await stores.inventory.pulses()
-    return not any(pulse.unpersisted_count for pulse in pulses)
-
-
-async def statuses(stores):
-    async with stores.engine.connect() as connection:
-        found = await connection.execute(text("SELECT id, status FROM bookings"))
-        return {row.id: row.status for row in found}
-
-
 def ready(version):
     """What readiness answers."""
     try:
@@ -134,7 +96,7 @@ async def test_the_previous_release_and_this_one_sell_beside_each_other(stores, 
     before = await start(processes, roots[0])
     await until_ready(before)
 
-    async with buying_at(stores, crowd, before):
+    async with buying_at(stores, crowd, before.url):
         await crowd.until_sold(SOLD_ALONE, before.url)
         after = await start(processes, roots[1])
         await until_ready(after)
@@ -159,7 +121,7 @@ async def test_both_releases_sell_again_after_redis_restarted(stores, crowd, pro
     for version in versions:
         await until_ready(version)
 
-    async with buying_at(stores, crowd, *versions):
+    async with buying_at(stores, crowd, *(version.url for version in versions)):
         await crowd.until_sold(SOLD_EACH, *crowd.urls)
         valkey.kill()
         valkey.start()
@@ -177,7 +139,7 @@ async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd
     await until_ready(before)
     epoch = await stores.ledger.epoch()
 
-    async with buying_at(stores, crowd, before):
+    async with buying_at(stores, crowd, before.url):
         after = await start(processes, other)
         crowd.urls.append(after.url)
         await crowd.until_sold(SOLD_EACH, *crowd.urls)
@@ -194,7 +156,7 @@ async def test_a_version_of_a_higher_layout_takes_over(stores, crowd, processes,
     before = await start(processes, ROOT)
     await until_ready(before)
     try:
-        async with buying_at(stores, crowd, before):
+        async with buying_at(stores, crowd, before.url):
             await crowd.until_sold(SOLD_EACH, before.url)
             after = await start(processes, higher)
             began_s = time.monotonic()
