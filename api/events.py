@@ -44,7 +44,10 @@ Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset,
 Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 
-Search = Annotated[str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location.")]
+Search = Annotated[
+    str | None,
+    QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location; case and accents do not matter."),
+]
 Mine = Annotated[bool, QueryParameter(description="The caller's own events, cancelled ones too; needs a token.")]
 UpcomingOnly = Annotated[
     bool, QueryParameter(description="Leave out what is over: past `ends_at`, or 24 h after `starts_at`.")

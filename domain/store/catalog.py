@@ -47,6 +47,7 @@ from domain.refusals import (
     Unavailable,
     VersionMismatch,
 )
+from domain.searching import fold
 from domain.store.audit_log import note
 from domain.store.event_rows import EVENT_FIELDS, SURELY_OVER, event_row, read_event
 from domain.store.holding import hold_account, hold_caller
@@ -77,7 +78,10 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
     "starting_after": events.c.starts_at > bindparam("starting_after"),
     "organizer_id": events.c.organizer_id == bindparam("organizer_id"),
     "search": or_(
-        *(column.icontains(bindparam("search"), escape=ESCAPE) for column in (events.c.title, events.c.location))
+        *(
+            column.contains(bindparam("search"), escape=ESCAPE)
+            for column in (events.c.title_folded, events.c.location_folded)
+        )
     ),
 }
 """What narrows a list of events, by the name of the value that does."""
@@ -276,7 +280,7 @@ class Catalog:
             "after_id": after and after[1],
             "starting_after": starting_after,
             "not_over_at": not_over_at,
-            "search": search and literally(search),
+            "search": search and literally(fold(search)),
             "organizer_id": organizer_id,
         }
         given = {name: value for name, value in values.items() if value is not None}

@@ -129,6 +129,53 @@ async def test_events_are_found_by_title_and_location_and_those_to_come_by_defau
     }
 
 
+@pytest.mark.parametrize(
+    ("title", "searches"),
+    [
+        ("Tempodröm Café", ["tempodrom cafe", "TEMPODRÖM CAFÉ", "Tempodro\u0308m Cafe\u0301", "ÖM c"]),
+        ("Große Straße", ["GROSSE STRASSE", "große", "STRA\u1e9eE", "gross"]),
+        ("GROSSER ABEND", ["großer"]),
+        ("İstanbul Isparta", ["istanbul", "ISTANBUL", "\u0131stanbul", "İSPARTA"]),
+        ("Ｊａｚｚ ﬁnal", ["jazz", "ＪＡＺＺ", "final"]),  # noqa: RUF001  (full-width letters are the matter)
+        ("Łódź København", ["lodz", "ŁÓDŹ", "kobenhavn"]),
+        ("МОСКВА Чайковский", ["москва", "чаиковскии", "Й"]),  # noqa: RUF001  (another alphabet is the matter)
+        ("Ὀδυσσεύς", ["ΟΔΥΣΣΕΥΣ", "οδυσσευσ"]),
+        ("100% Crème_Brûlée", ["100% creme_", "%", "_"]),
+    ],
+)
+async def test_events_are_found_whatever_their_case_and_accents(callers, client, title, searches):
+    organizer = await callers.organizer()
+    named = await organizer.make_event(title=title, location="Nowhere")
+    there = await organizer.make_event(title="Something else", location=title)
+    await organizer.make_event(title="100 xyz", location="Nowhere")
+
+    found = {search: (await client.get("/api/v1/events", params={"q": search})).json() for search in searches}
+
+    for search, page in found.items():
+        assert {each["id"] for each in page["items"]} == {named["id"], there["id"]}, search
+        assert page["total"] == 2, search
+
+
+@pytest.mark.parametrize("search", ["Koeln", "Kölner", "Dombar", "k%n", "k_ln"])
+async def test_events_are_not_found_by_what_they_do_not_say(callers, client, search):
+    organizer = await callers.organizer()
+    await organizer.make_event(title="Köln Dom", location="Bar")
+
+    assert (await client.get("/api/v1/events", params={"q": search})).json()["items"] == []
+
+
+async def test_an_event_is_found_by_its_new_title_and_not_by_its_old(callers, client):
+    organizer = await callers.organizer()
+    event = await organizer.make_event(title="Größer")
+    await organizer.patch(f"/api/v1/events/{event['id']}", {"title": "Übung"})
+
+    found = {
+        search: (await client.get(f"/api/v1/events?q={search}")).json()["total"] for search in ("ubung", "grosser")
+    }
+
+    assert found == {"ubung": 1, "grosser": 0}
+
+
 @pytest.mark.parametrize("special", ["100%", "a_b", "either/or", "back\\slash"])
 async def test_what_means_something_in_a_pattern_is_found_as_it_stands(callers, client, special):
     organizer = await callers.organizer()
