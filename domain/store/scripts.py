@@ -52,6 +52,13 @@ APART = "CROSSSLOT"
 ANCHORED = b"anchored"
 """The word of the anchor."""
 
+SHARED_S_MAX = 0.1
+"""How old a reading of PostgreSQL may be for another caller to wait for it: on a connection that is half open it hangs
+for seconds, and the next one goes by another."""
+
+READING_S_MAX = 2.0
+"""How long a caller waits for it; a reading takes a millisecond."""
+
 RUN_TRIES = 2
 """Calls of one script: one that was missing is loaded and called once more."""
 
@@ -101,6 +108,7 @@ class Scripts:
         self._token: FencingToken | None = None
         self._sha1s: dict[str, str] = {}
         self._reading: asyncio.Task[EpochRecord] | None = None
+        self._reading_began_s = 0.0
         self._loading: asyncio.Task[bool] | None = None
         self.epoch = UNKNOWN_EPOCH
 
@@ -112,15 +120,19 @@ class Scripts:
         return self._token
 
     async def refresh(self) -> int:
-        """Learn the current epoch from PostgreSQL; those who ask at once share a reading."""
-        if self._reading is None or self._reading.done():
+        """Learn the current epoch from PostgreSQL; those who ask at once share a reading, but for a slow one."""
+        now_s = asyncio.get_running_loop().time()
+        if self._reading is None or self._reading.done() or now_s - self._reading_began_s > SHARED_S_MAX:
+            self._reading_began_s = now_s
             self._reading = asyncio.create_task(self._learn())
             self._reading.add_done_callback(_seen)
         try:
-            await asyncio.shield(self._reading)
+            await asyncio.wait_for(asyncio.shield(self._reading), READING_S_MAX)
         except Unavailable as error:
             # One of its own for everybody: a shared one would share a traceback.
             raise Unavailable(error.detail, **error.facts) from None
+        except TimeoutError:
+            raise _unavailable() from None
         return self.epoch
 
     async def call(self, name: str, keys: Sequence[str], args: Sequence[Any], *, epoch: int | None = None) -> list[Any]:

@@ -216,6 +216,25 @@ async def test_a_process_that_missed_a_rebuild_after_a_restart_sells_again(store
     assert await eventually(lambda: book_or_none(other_stores, event))
 
 
+async def test_a_reading_of_the_epoch_that_hangs_holds_nobody_else_back(stores, other_stores, monkeypatch):
+    event = await make_event(stores)
+    await rebuild(stores)
+    epoch_record, hangs = other_stores.ledger.epoch_record, [asyncio.Event()]
+
+    async def half_open():
+        if hangs:
+            await hangs.pop().wait()
+        return await epoch_record()
+
+    monkeypatch.setattr(other_stores.ledger, "epoch_record", half_open)
+    hanging = asyncio.create_task(book_or_none(other_stores, event))
+    await eventually(lambda: asyncio.sleep(0, not hangs))
+
+    assert await eventually(lambda: asyncio.wait_for(book_or_none(other_stores, event), 5))
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+
+
 async def test_a_new_process_sells_without_being_told_the_epoch(stores, settings):
     event = await make_event(stores)
 
