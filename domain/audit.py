@@ -65,7 +65,7 @@ async def audit(stores: Stores, event_id: UUID | None = None) -> list[EventBooks
         return await _audit_page(stores, [await stores.catalog.find(event_id)])
     books: list[EventBooks] = []
     last = None
-    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
+    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE, closed=True):
         last = page[-1].id
         books += await _audit_page(stores, page)
     return books
@@ -84,7 +84,8 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
     books = []
     for event, places in zip(page, taken, strict=True):
         row, waiting = stored[event.id], pending.get(event.id, Pending())
-        remaining = event.capacity - (places or 0)
+        # PostgreSQL alone counts the places of an event that is closed.
+        remaining = event.capacity - (row.pool if event.closed_at else places or 0)
         confirmed = row.booked - waiting.released
         books.append(
             EventBooks(

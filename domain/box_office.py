@@ -19,7 +19,7 @@ from domain.refusals import (
     SoldOut,
 )
 from domain.sabotage import Failpoint, Protection, protected, reach
-from domain.store.inventory import LookupNeeded, RecordUnknown, TermsStale
+from domain.store.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled, too_late
 from domain.store.ledger import EpochOver
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from domain.store.catalog import Catalog
     from domain.store.doorbell import Doorbell
     from domain.store.intents import Intents
-    from domain.store.inventory import Inventory, Released, Reserved
+    from domain.store.inventory import Inventory, Places, Released, Reserved
     from domain.store.ledger import Ledger
     from domain.store.scripts import Answered, Command
     from domain.store.turnstile import Turnstile
@@ -174,6 +174,8 @@ class BoxOffice:
             The last booking's id, None at the end of the round, and the places still taken: 0 when done.
         """
         terms = await self._load_terms(event_id)
+        if terms.closed:
+            return None, 0
         read_in, read_ms = self._inventory.epoch, await self._inventory.now_ms()
         batch = await self._ledger.holding(event_id, after=after, limit=CLEAR_BATCH_MAX)
         await asyncio.gather(*(self._clear(each, terms, read_ms=read_ms, read_in=read_in) for each in batch))
@@ -276,16 +278,15 @@ class BoxOffice:
         Raises:
             InventoryUnavailable: an event has no inventory, it is being rebuilt.
         """
-        if not events:
-            return []
-        shown = []
-        for event, places in zip(events, await self._inventory.places([event.id for event in events]), strict=True):
-            if places.taken is None and event.cancelled_at is None:
-                detail = "The inventory is being rebuilt."
-                raise InventoryUnavailable(detail, retry_after_seconds=1)
-            remaining = max(0, event.capacity - (places.taken or 0))
-            shown.append((event, remaining, event.terms.status(now_ms=places.now_ms, remaining=remaining)))
-        return shown
+        known = {event.id: event for event in events}
+        asked = [event.id for event in events if event.closed_at is None]
+        places = dict(zip(asked, await self._inventory.places(asked) if asked else [], strict=True))
+        if gone := [event_id for event_id in asked if places[event_id].taken is None]:
+            # They were closed since they were read, or the inventory is being rebuilt.
+            known |= await self._catalog.find_all(gone)
+        closed = [event.id for event in known.values() if event.closed_at is not None]
+        stored = await self._ledger.pools_taken(closed) if closed else {}
+        return [_on_show(known[event.id], places.get(event.id), stored.get(event.id)) for event in events]
 
     async def _reserve(
         self, plan: Plan, answered: Answered | None = None, *, looked_up_in: int | None = None
@@ -298,8 +299,30 @@ class BoxOffice:
                 return await self._inventory.reserve(new, terms, looked_up=plan.looked_up, looked_up_in=looked_up_in)
             except TermsStale:
                 terms, answered = await self._follow(terms), None
+            except Uninstalled:
+                terms, answered = await self._read_terms(new.event_id), None
+                if not terms.closed:
+                    raise
+            if terms.closed:
+                terms = await self._unless_closed(plan)
         detail = "The event's terms are changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
+
+    async def _unless_closed(self, plan: Plan) -> Terms:
+        """The terms of an event that was opened again just now.
+
+        Raises:
+            LookupNeeded: the event is closed, and PostgreSQL may know the booking.
+            NotOnSale: it is closed.
+        """
+        terms = await self._read_terms(plan.new.event_id)
+        if not terms.closed:
+            return terms
+        if not plan.looked_up:
+            raise LookupNeeded(self._inventory.epoch)
+        status = terms.status(now_ms=terms.closes_ms, remaining=1)
+        detail = "Bookings are not taken now."
+        raise NotOnSale(detail, event_status=status, sales_open_at=terms.sales_open_at)
 
     async def _acknowledge(self, change: Reserved | Released) -> None:
         """Do what must be done before a change is acknowledged, and have it persisted."""
@@ -331,6 +354,8 @@ class BoxOffice:
                 continue
             except TermsStale:
                 terms = await self._follow(terms)
+                if terms.closed and (await self._read_terms(booking.event_id)).closed:
+                    raise too_late(deadline) from None
                 continue
             reach(Failpoint.CANCEL_RELEASED)
             await self._acknowledge(released)
@@ -415,6 +440,16 @@ class BoxOffice:
             return from_ms(await self._inventory.now_ms())
         (places,) = await self._inventory.places([event_id])
         return from_ms(places.now_ms)
+
+
+def _on_show(event: Event, places: Places | None, stored: int | None) -> tuple[Event, int, EventStatus]:
+    """An event as `on_show` tells of it: a closed one by what PostgreSQL has `stored`, others by their counters."""
+    taken = stored if event.closed_at is not None or places is None else places.taken
+    if taken is None and event.cancelled_at is None:
+        detail = "The inventory is being rebuilt."
+        raise InventoryUnavailable(detail, retry_after_seconds=1)
+    remaining = max(0, event.capacity - (taken or 0))
+    return event, remaining, event.terms.status(now_ms=places.now_ms if places else 0, remaining=remaining)
 
 
 def _replay(earlier: Booking, new: NewBooking) -> Reservation:

@@ -83,6 +83,7 @@ class Event(Struct, frozen=True, kw_only=True):
     """An event as PostgreSQL has it. `terms_token` names this very set of sales terms.
 
     `paused` is what its organizer says; `suspended`, that its organizer is none any more, or may not sell.
+    `closed_at`: since when it belongs to the past and has no counters in Redis.
     """
 
     id: UUID
@@ -102,6 +103,7 @@ class Event(Struct, frozen=True, kw_only=True):
     version: int
     terms_token: str
     created_at: datetime
+    closed_at: datetime | None = None
 
     @property
     def over_at(self) -> datetime:
@@ -124,6 +126,7 @@ class Event(Struct, frozen=True, kw_only=True):
             over_ms=to_ms(self.over_at),
             paused=self.paused or self.suspended,
             cancelled=self.cancelled_at is not None,
+            closed=self.closed_at is not None,
             sales_open_at=self.sales_open_at,
         )
 
@@ -145,12 +148,13 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     over_ms: int
     paused: bool
     cancelled: bool
+    closed: bool
     sales_open_at: datetime | None
 
     @property
     def window_ms(self) -> tuple[int, int]:
-        """When places are sold, from and until; empty for a sale that is paused or cancelled."""
-        return (0, 0) if self.paused or self.cancelled else (self.opens_ms, self.closes_ms)
+        """When places are sold, from and until; empty for a sale that is paused, cancelled or closed."""
+        return (0, 0) if self.paused or self.cancelled or self.closed else (self.opens_ms, self.closes_ms)
 
     def deadline_ms(self, deadline: Deadline) -> int:
         """The first millisecond at which it is too late to cancel a booking."""
@@ -176,7 +180,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
         """Where the sale stands at `now_ms` with `remaining` places."""
         if self.cancelled:
             return EventStatus.CANCELLED
-        if now_ms >= self.closes_ms:
+        if self.closed or now_ms >= self.closes_ms:
             return EventStatus.CLOSED
         if self.paused:
             return EventStatus.PAUSED

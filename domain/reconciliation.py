@@ -106,7 +106,7 @@ class StoredBooks(Struct, frozen=True):
     """An event in one snapshot of PostgreSQL.
 
     `held` is what each account holds, by the name of its counter; `moving` are its rows that changed since the
-    counters were read, or that Redis lists as unpersisted.
+    counters were read, or that Redis lists as unpersisted. A `closed` event has no counters in Redis.
     """
 
     event_id: UUID
@@ -116,6 +116,7 @@ class StoredBooks(Struct, frozen=True):
     pool_taken: int
     held: dict[str, int]
     moving: dict[UUID, Booking]
+    closed: bool = False
 
 
 class Move(Struct, frozen=True):
@@ -151,6 +152,8 @@ def differences(
     `until_ms` is Redis' clock after everything was read. While the clock is behind moments that the books know,
     counters are not compared: which changes they contain cannot be told.
     """
+    if stored.closed:
+        return list(_stored_differences(stored))
     if counters.terms is None:
         return [Difference(stored.event_id, Fault.UNINSTALLED, "terms", 0, 1)]
     found = list(_stored_differences(stored))

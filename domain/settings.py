@@ -201,6 +201,12 @@ class Settings(BaseSettings):
     heartbeat_file: Path | None = Field(
         None, description="File that a worker touches every second while it serves, for health checks. Unset: none."
     )
+    event_close_after_days: int = Field(
+        7,
+        ge=1,
+        le=3650,
+        description="Days after its end that an event is closed: its counters leave Redis, PostgreSQL answers alone.",
+    )
     chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the three below.")
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."

@@ -108,6 +108,18 @@ async def begin(stores: Stores, event_id: UUID) -> None:
     await eventually(stores.inventory.now_ms, is_so=lambda now_ms: now_ms >= event.terms.starts_ms)
 
 
+async def pass_by(stores: Stores, *passed: Event, days: int = 40) -> None:
+    """Let so many days go by for these events: they were made so long ago, and take place so much earlier."""
+    moved = (
+        "UPDATE events SET starts_at = starts_at - make_interval(days => :days), "
+        "opened_at = opened_at - make_interval(days => :days) WHERE id = :id"
+    )
+    for event in passed:
+        async with stores.engine.begin() as connection:
+            await connection.execute(text(moved), {"days": days, "id": event.id})
+        await stores.catalog.renew_terms(event.id)
+
+
 async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
     """`make_event` with an id of the test's choice, put in force as a change made by hand would be."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")

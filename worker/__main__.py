@@ -27,7 +27,15 @@ from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserializ
 from domain.store.readiness import refuse_forgetful_inventory
 from worker.heartbeat import beat, begin
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
-from worker.sweep import go_on_clearing, go_on_following_up, keep_in_order, keep_retention, sweep, watch_clocks
+from worker.sweep import (
+    close_past_events,
+    go_on_clearing,
+    go_on_following_up,
+    keep_in_order,
+    keep_retention,
+    sweep,
+    watch_clocks,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +76,7 @@ async def serve(stores: Stores, stop: asyncio.Event, *, heartbeat: Path | None =
         go_on_clearing(stores),
         go_on_following_up(stores),
         keep_retention(stores),
+        close_past_events(stores),
         watch_clocks(stores),
         hear(stores),
         *([beat(heartbeat)] if heartbeat else []),

@@ -8,6 +8,7 @@ import structlog
 from msgspec import structs
 
 from domain.clearing import clear_event
+from domain.closing import FIRST, close_past_events_once
 from domain.follow_ups import FollowUps
 from domain.passes import repeat
 from domain.persisting import persist
@@ -30,6 +31,10 @@ PULSE_INTERVAL_S = 0.25
 RETENTION_INTERVAL_S = 60.0
 RETENTION_AGAIN_S = 1.0
 """How soon the next batch is deleted after one that found something: 18 million rows an hour at most."""
+
+CLOSING_INTERVAL_S = 60.0
+CLOSING_AGAIN_S = 1.0
+"""How soon the next past events are closed after a call that closed some."""
 
 CLOCKS_INTERVAL_S = 5.0
 
@@ -78,6 +83,21 @@ async def keep_retention(stores: Stores) -> None:
         return RETENTION_AGAIN_S
 
     await repeat("retention", once, every_s=RETENTION_INTERVAL_S)
+
+
+async def close_past_events(stores: Stores) -> None:
+    """Close events of the past until cancelled."""
+    position = FIRST
+
+    async def once() -> float:
+        nonlocal position
+        done = await close_past_events_once(stores, position)
+        position = done.going_on
+        if done.closed or done.leftovers:
+            log.info("past_events_closed", closed=done.closed, leftovers=done.leftovers)
+        return CLOSING_AGAIN_S if done.closed else CLOSING_INTERVAL_S
+
+    await repeat("closing", once, every_s=CLOSING_INTERVAL_S)
 
 
 async def go_on_following_up(stores: Stores) -> None:

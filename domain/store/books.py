@@ -101,11 +101,21 @@ class Books:
             held = await _held(connection, event_ids)
             moving = await _moving(connection, event_ids, from_ms(since_ms), unpersisted)
             rows = await connection.execute(
-                select(events.c.id, events.c.terms_token, events.c.capacity, pools.c.size, pools.c.taken)
+                select(
+                    events.c.id,
+                    events.c.terms_token,
+                    events.c.capacity,
+                    pools.c.size,
+                    pools.c.taken,
+                    events.c.closed_at.is_not(None).label("closed"),
+                )
                 .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
                 .where(events.c.id.in_(event_ids))
             )
-            return {row[0]: StoredBooks(*row, held[row[0]], moving[row[0]]) for row in rows}
+            return {
+                row.id: StoredBooks(*row[:5], held[row.id], moving[row.id], row.closed)  # type: ignore[call-arg]
+                for row in rows
+            }
 
     async def mend(self, difference: Difference, *, mends: int, read_ms: int) -> bool:
         """Move a counter by its drift (mend.lua), as it was read before `read_ms` on Redis' clock.

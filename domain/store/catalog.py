@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Integer,
+    Interval,
     and_,
     bindparam,
     func,
@@ -33,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from domain.events import POOL_MAIN, TIMES, Event, EventChanges, NewEvent, broken_times
+from domain.events import POOL_MAIN, TIMES, Event, EventChanges, NewEvent, broken_times, to_ms
 from domain.identity import SELLERS, AccountStatus, Role
 from domain.partitions import partition_of_event
 from domain.refusals import (
@@ -51,13 +52,13 @@ from domain.searching import fold
 from domain.store.audit_log import note
 from domain.store.event_rows import EVENT_FIELDS, SURELY_OVER, event_row, read_event
 from domain.store.holding import hold_account, hold_caller
-from domain.store.ledger import EpochOver, Ledger
+from domain.store.ledger import EpochOver, Holdings, Ledger, is_all_persisted, read_holdings, read_taken
 from domain.store.patterns import ESCAPE, literally
 from domain.store.schema import EVENT_OVER_AT, EVENT_SPAN, accounts, events, pools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
+    from collections.abc import Collection, Sequence
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -91,6 +92,20 @@ _ORDER = (events.c.starts_at, events.c.id)
 _BEGUN = EVENT_SPAN.op("@>")(bindparam("not_over_at", type_=DateTime(timezone=True)))
 _TO_COME = events.c.starts_at > bindparam("not_over_at", type_=DateTime(timezone=True))
 """The two parts of a list of events that are not over, each in an index: nothing is read of those that are."""
+
+_PAST = and_(
+    events.c.closed_at.is_(None),
+    func.greatest(EVENT_OVER_AT, events.c.opened_at) < func.now() - bindparam("kept", type_=Interval),
+    or_(events.c.cancelled_at.is_(None), events.c.cleared_at.is_not(None)),
+)
+"""Whether an event is to be closed: nothing of it moves any more, not the bookings of a cancelled one either."""
+
+CLOSED_PREFIX = "closed-"
+"""What the names of a closed event's terms begin with. PostgreSQL refuses others, so that no process puts terms in
+force without the counters: they would begin at 0."""
+
+COUNTERS_PER_STEP = 1_000
+"""Counters that one script call refills."""
 
 _AFTER = tuple_(events.c.starts_at, events.c.id) > tuple_(bindparam("after_start"), bindparam("after_id"))
 
@@ -175,7 +190,11 @@ class Catalog:
                 return event
             after = _checked(_next(event, **changed, suspended=suspended), now=now, changed=changed.keys())
             await _note(connection, now, caller, "event.changed", event_id, fields=sorted(changed))
-            await self._write(connection, after)
+            if after.closed_at is not None and after.over_at > now:
+                after = structs.replace(after, closed_at=None, terms_token=_token())
+                await self._open(connection, after)
+            else:
+                await self._write(connection, after)
             return after
 
     async def cancel(self, event_id: UUID, *, caller: Caller, now: datetime) -> Event:
@@ -190,7 +209,7 @@ class Catalog:
             event, suspended = await self._hold(connection, event_id, caller=caller)
             if event.cancelled_at is not None:
                 return event
-            if event.over_at <= now:
+            if event.over_at <= now or event.closed_at is not None:
                 detail = "The event is over."
                 raise EventOver(detail)
             after = _next(event, cancelled_at=now, suspended=suspended)
@@ -206,7 +225,8 @@ class Catalog:
         """
         async with self._database.begin() as connection:
             event, suspended = await self._hold(connection, event_id)
-            if suspended is event.suspended or event.cancelled_at is not None:
+            done = suspended is event.suspended
+            if done or event.cancelled_at is not None or event.closed_at is not None:
                 return event
             after = _next(event, suspended=suspended)
             await self._write(connection, after)
@@ -235,8 +255,8 @@ class Catalog:
         """Put the terms that PostgreSQL has in force under a new name.
 
         For when Redis and PostgreSQL disagree: after a change that died half way, or one made by hand.
-        With `instead_of` only if the terms still have that name: a change under way holds the row until
-        both sides agree again, and a crowd that found them disagreeing renews them once.
+        A closed event has none in force. With `instead_of` only if the terms still have that name: a change under way
+        holds the row until both sides agree again, and a crowd that found them disagreeing renews them once.
 
         Raises:
             EventNotFound, InventoryUnavailable.
@@ -244,7 +264,7 @@ class Catalog:
         """
         async with self._database.begin() as connection:
             event, suspended = await self._hold(connection, event_id)
-            if instead_of not in {None, event.terms_token}:
+            if instead_of not in {None, event.terms_token} or event.closed_at is not None:
                 return event
             renewed = structs.replace(event, suspended=suspended, terms_token=_token())
             await self._write(connection, renewed)
@@ -291,14 +311,26 @@ class Catalog:
         found = [read_event(row[1:]) for row in rows if row[1] is not None]
         return EventPage(found, rows[0][0] if counted else None)
 
-    async def number(self) -> int:
-        """How many events there are, cancelled ones included."""
+    async def find_all(self, event_ids: Sequence[UUID]) -> dict[UUID, Event]:
+        """Those of the events that there are, cancelled or not."""
+        statement = select(*EVENT_FIELDS).where(events.c.id.in_(event_ids))
         async with self._database.connect() as connection:
-            return int((await connection.execute(select(func.count()).select_from(events))).scalar_one())
+            return {row.id: read_event(row) for row in await connection.execute(statement)}
 
-    async def after(self, event_id: UUID | None, *, limit: int) -> list[Event]:
-        """Every event there is, in order of id, a page at a time: for rebuild and audit."""
+    async def number(self) -> int:
+        """How many events have counters, cancelled ones included."""
+        statement = select(func.count()).select_from(events).where(events.c.closed_at.is_(None))
+        async with self._database.connect() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def after(self, event_id: UUID | None, *, limit: int, closed: bool = False) -> list[Event]:
+        """Every event that has counters, a page at a time in order of id: for rebuild and reconciliation.
+
+        With `closed` every event there is: for an audit.
+        """
         statement = select(*EVENT_FIELDS).order_by(events.c.id).limit(limit)
+        if not closed:
+            statement = statement.where(events.c.closed_at.is_(None))
         if event_id:
             statement = statement.where(events.c.id > event_id)
         async with self._database.connect() as connection:
@@ -319,6 +351,69 @@ class Catalog:
         """Record that no booking of a cancelled event holds places any more."""
         async with self._database.statement() as connection:
             await connection.execute(update(events).where(events.c.id == event_id).values(cleared_at=now))
+
+    async def closed_among(self, event_ids: Sequence[UUID]) -> list[UUID]:
+        """Those of the events that are closed."""
+        statement = select(events.c.id).where(events.c.id.in_(event_ids), events.c.closed_at.is_not(None))
+        if not event_ids:
+            return []
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement)).scalars())
+
+    async def past(self, *, kept: timedelta, after: UUID | None, limit: int) -> list[UUID]:
+        """The next events to be closed, in order of id."""
+        statement = select(events.c.id).where(_PAST).order_by(events.c.id).limit(bindparam("limit", type_=Integer))
+        if after:
+            statement = statement.where(events.c.id > after)
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement, {"kept": kept, "limit": limit})).scalars())
+
+    async def mark_closed(self, event_id: UUID, *, kept: timedelta) -> Event | None:
+        """Have PostgreSQL alone answer for an event that was over `kept` ago, by its clock and by Redis'.
+
+        Answers the event as it was, whose counters may be removed from now on. None when the event is to stay as it
+        is: it was changed, or the servers do not agree on it yet.
+
+        Raises:
+            InventoryUnavailable.
+        """
+        async with self._database.begin() as connection:
+            await self._hold_epoch(connection)
+            found = _FIND.where(_PAST).with_for_update(of=events)
+            row = (await connection.execute(found, {"event_id": event_id, "kept": kept})).one_or_none()
+            if row is None or not await self._is_at_rest(connection, event := read_event(row), kept=kept):
+                return None
+            closed = {"closed_at": func.now(), "terms_token": _token(closed=True)}
+            await connection.execute(update(events).where(events.c.id == event_id).values(closed))
+            return event
+
+    async def remove_leftovers(self, event_id: UUID) -> bool:
+        """Remove whatever counters a closed event has; False when it is not closed, or has none.
+
+        They are there when a pass died half way, or when Redis came back with older data.
+
+        Raises:
+            InventoryUnavailable.
+        """
+        async with self._database.begin() as connection:
+            await self._hold_epoch(connection)
+            closed = select(events.c.id).where(events.c.id == event_id, events.c.closed_at.is_not(None))
+            if (await connection.execute(closed.with_for_update())).one_or_none() is None:
+                return False
+            left = await self._inventory.installed(event_id)
+            return await self._inventory.remove_counters(event_id, terms=left.terms or "")
+
+    async def _is_at_rest(self, connection: AsyncConnection, event: Event, *, kept: timedelta) -> bool:
+        """Whether Redis has what PostgreSQL has, by the same terms, and its clock says too that the time is up."""
+        installed = await self._inventory.installed(event.id)
+        stored = (await read_taken(connection, [event.id]))[event.id]
+        return (
+            installed.terms == event.terms_token
+            and installed.now_ms > to_ms(event.over_at + kept)
+            and installed.taken == stored.pool == stored.booked
+            and await is_all_persisted(connection, event.id)
+            and await self._inventory.is_persisted(event.id)
+        )
 
     async def _hold_epoch(self, connection: AsyncConnection) -> None:
         try:
@@ -349,17 +444,45 @@ class Catalog:
 
     async def _write(self, connection: AsyncConnection, event: Event) -> None:
         """Row and pool first, Redis last: whatever fails before the commit leaves PostgreSQL as it was."""
-        await connection.execute(update(events).where(events.c.id == event.id).values(**event_row(event)))
+        await self._write_row(connection, event, **event_row(event))
+        if event.closed_at is None:
+            await self._inventory.install(event.terms)
+
+    async def _write_row(self, connection: AsyncConnection, event: Event, **values: object) -> None:
+        await connection.execute(update(events).where(events.c.id == event.id).values(**values))
         try:
             await connection.execute(update(pools).where(pools.c.event_id == event.id).values(size=event.capacity))
         except IntegrityError as error:
             raise await self._below_sold(event) from error
-        await self._inventory.install(event.terms)
+
+    async def _open(self, connection: AsyncConnection, event: Event) -> None:
+        """Open a closed event again: its counters are made from PostgreSQL, then its terms are put in force.
+
+        Until the terms are, Redis takes no booking of it, and there is none that PostgreSQL does not have.
+        """
+        await self._write_row(connection, event, **event_row(event), opened_at=func.now())
+        persisted = await is_all_persisted(connection, event.id) and await self._inventory.is_persisted(event.id)
+        if not persisted:
+            detail = "Bookings of the event are still being saved."
+            raise Unavailable(detail, retry_after_seconds=1)
+        held = (await read_holdings(connection, [event.id], counters_max=COUNTERS_PER_STEP)).get(event.id, Holdings())
+        left = (await self._inventory.installed(event.id)).terms or ""
+        await self._inventory.reopen("begin", event.terms, left=left)
+        for chunk in held.chunks:
+            await self._inventory.reopen("fill", event.terms, fields=chunk)
+            # A transaction that does nothing for long is taken for one whose process stands still.
+            await connection.execute(select(1))
+        last = [POOL_MAIN, held.places, f"size:{POOL_MAIN}", event.capacity]
+        await self._inventory.reopen("finish", event.terms, fields=last)
 
     async def _below_sold(self, event: Event) -> Refusal:
         """Why the pool refused its new size: more is taken, or cancelled places are not yet written off."""
         (taken,) = await self._inventory.taken([event.id])
-        if taken is not None and taken <= event.capacity:
+        if taken is None:
+            # Redis has no counters of a closed event.
+            async with self._database.connect() as connection:
+                taken = (await read_taken(connection, [event.id]))[event.id].pool
+        if taken <= event.capacity:
             return Unavailable("Cancelled places are still being written off.", retry_after_seconds=1)
         detail = f"{taken} places are taken; the capacity cannot be less."
         return CapacityBelowSold(detail, sold=taken)
@@ -408,7 +531,8 @@ def _page(given: frozenset[str], *, counted: bool, cancelled_too: bool) -> Selec
 
 def _next(event: Event, **changed: Any) -> Event:  # noqa: ANN401  (fields of an event)
     """The event's next version, with terms of another name."""
-    return structs.replace(event, **changed, version=event.version + 1, terms_token=_token())
+    token = _token(closed=event.closed_at is not None)
+    return structs.replace(event, **changed, version=event.version + 1, terms_token=token)
 
 
 async def _note(
@@ -419,9 +543,9 @@ async def _note(
         await note(connection, now, actor_id=caller.account_id, action=action, target_id=event_id, **detail)
 
 
-def _token() -> str:
-    """A name for a set of terms that no other set will ever have."""
-    return secrets.token_hex(8)
+def _token(*, closed: bool = False) -> str:
+    """A name for a set of terms that no other set will ever have; those of a closed event are never in force."""
+    return f"{CLOSED_PREFIX if closed else ''}{secrets.token_hex(8)}"
 
 
 def _not_found() -> EventNotFound:

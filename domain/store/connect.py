@@ -37,10 +37,11 @@ log = structlog.get_logger()
 
 
 class Retention(Struct, frozen=True):
-    """How long rows that only tell the past are kept."""
+    """How long rows that only tell the past are kept, and counters of events that are over."""
 
     audit_log: timedelta
     repairs: timedelta
+    past_counters: timedelta
 
 
 class Stores(Struct, frozen=True):
@@ -106,7 +107,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             ),
             durability=settings.durability,
             redis_sync=settings.redis_sync,
-            retention=Retention(timedelta(days=settings.audit_log_days), timedelta(days=settings.repairs_days)),
+            retention=Retention(
+                audit_log=timedelta(days=settings.audit_log_days),
+                repairs=timedelta(days=settings.repairs_days),
+                past_counters=timedelta(days=settings.event_close_after_days),
+            ),
         )
     finally:
         await doorbell.close()

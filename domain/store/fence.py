@@ -40,6 +40,8 @@ FENCED_SCRIPTS = (
     "restore",
     "look",
     "install",
+    "close",
+    "reopen",
     "count",
     "mend",
     "relist",

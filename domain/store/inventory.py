@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from msgspec import Struct, to_builtins
@@ -71,6 +71,11 @@ Far below RETIRE_MS: whatever changed the booking since that reading is then sti
 """
 
 
+WAITING_MAX = 2_000
+"""Unpersisted bookings of a partition that are looked through for those of an event: a tenth of a second."""
+
+KEYS_PER_SCAN = 1_000
+
 _PAGE = Decoder(list[Unpersisted], strict=False)
 """Redis' numbers are text; they are read as what they stand for."""
 
@@ -87,6 +92,10 @@ class TermsStale(Exception):
 
 class RecordChanged(Exception):
     """The record has another version than the one that was to be released."""
+
+
+class Uninstalled(InventoryUnavailable):
+    """The event has no counters: PostgreSQL has closed it, or the inventory is being rebuilt."""
 
 
 class LookupNeeded(Exception):
@@ -134,6 +143,14 @@ class Turn(Struct, frozen=True):
 
     left: int
     page: list[Unpersisted]
+
+
+class Installed(Struct, frozen=True):
+    """What Redis has of an event: the terms in force and the places taken, None for none, and the event's time."""
+
+    terms: str | None
+    taken: int | None
+    now_ms: int
 
 
 class Pulse(Struct, frozen=True):
@@ -260,7 +277,7 @@ class Inventory:
             case b"stale":
                 raise TermsStale
             case _:
-                raise EventStarted(_TOO_LATE[deadline[1] if deadline else Deadline.OVER])
+                raise too_late(deadline[1] if deadline else Deadline.OVER)
 
     async def look(self, booking_id: UUID) -> Booking:
         """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
@@ -340,6 +357,52 @@ class Inventory:
             Places(None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0)))
             for taken, clock in answers
         ]
+
+    async def installed(self, event_id: UUID) -> Installed:
+        """What Redis has of an event, of whatever epoch."""
+        asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", POOL_MAIN, "clock")
+        now_ms, (terms, taken, clock) = await asyncio.gather(self.now_ms(), asked)
+        return Installed(
+            terms and terms.decode(), None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0))
+        )
+
+    async def remove_counters(self, event_id: UUID, *, terms: str) -> bool:
+        """Remove the counters of a closed event (close.lua); False when there are none with these terms.
+
+        Raises:
+            InventoryUnavailable: nothing was removed.
+        """
+        keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
+        answer = await self._scripts.call("close", keys, [terms])
+        return bool(answer[0] == b"removed" and answer[1])
+
+    async def reopen(
+        self, step: Literal["begin", "fill", "finish"], terms: Terms, *, left: str = "", fields: Sequence[Any] = ()
+    ) -> None:
+        """Do a step of refilling a closed event's counters (reopen.lua); `left`: terms that may be replaced.
+
+        Call it only while holding the event's row in PostgreSQL.
+
+        Raises:
+            InventoryUnavailable: another opening overtook this one, or Redis takes no more.
+        """
+        keys = [epoch_key(partition_of_event(terms.event_id)), counters_key(terms.event_id)]
+        answer = await self._scripts.call("reopen", keys, [step, terms.token, left, *fields])
+        if answer[0] == b"stale":
+            detail = "The event is being opened by somebody else."
+            raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    async def is_persisted(self, event_id: UUID) -> bool:
+        """Whether nothing of the event is unpersisted; False too when more waits in its partition than can be read."""
+        waiting = await self.unpersisted_bookings(partition_of_event(event_id), limit=WAITING_MAX + 1)
+        return len(waiting) <= WAITING_MAX and all(booking.event_id != event_id for booking in waiting)
+
+    async def with_counters(self, cursor: int) -> tuple[int, list[UUID]]:
+        """Some of the events that have counters, and the cursor to go on from; 0 at the end."""
+        next_cursor, names = await self._pipeline.call(
+            "SCAN", cursor, "MATCH", "{p*}:counters:*", "COUNT", KEYS_PER_SCAN
+        )
+        return int(next_cursor), [UUID(name.decode().rpartition(":")[2]) for name in names]
 
     async def now_ms(self) -> int:
         """Redis' clock in milliseconds since 1970. It may be set back; an event's time is not, see `places`."""
@@ -441,6 +504,11 @@ class Inventory:
         ]
 
 
+def too_late(deadline: Deadline) -> EventStarted:
+    """The refusal of a cancellation after its deadline."""
+    return EventStarted(_TOO_LATE[deadline])
+
+
 def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
     return Booking(
         id=new.id,
@@ -471,9 +539,7 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
                 "More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS
             )
         case _:
-            return InventoryUnavailable(
-                "The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS
-            )
+            return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 def _shortage(*, index: int, remaining: int, allowance: int) -> Refusal:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import LargeBinary, bindparam, func, or_, select, text, tuple_, update
+from sqlalchemy import LargeBinary, and_, bindparam, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Integer, Uuid
@@ -23,7 +23,7 @@ from domain.partitions import KEY_BYTES, key_part
 from domain.sabotage import Failpoint, Protection, protected, reach
 from domain.store.event_rows import SURELY_OVER
 from domain.store.fence import LAYOUT, EpochRecord
-from domain.store.schema import bookings, events, inventory_epoch, pools
+from domain.store.schema import bookings, events, intents, inventory_epoch, pools
 from domain.unpersisted import Written
 
 if TYPE_CHECKING:
@@ -389,16 +389,28 @@ class Ledger:
 
     async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
         """Per event, what its pool says is taken and what its bookings add up to, in one snapshot."""
-        booked = (
-            select(func.coalesce(func.sum(bookings.c.quantity), 0))
-            .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
-            .scalar_subquery()
-        )
-        statement = select(pools.c.event_id, pools.c.taken, booked).where(
-            pools.c.event_id.in_(event_ids), pools.c.counter == POOL_MAIN
-        )
         async with self._database.connect() as connection:
-            return {row[0]: Taken(*row) for row in await connection.execute(statement)}
+            return await read_taken(connection, event_ids)
+
+
+async def read_taken(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
+    """`Ledger.taken` on a connection."""
+    booked = (
+        select(func.coalesce(func.sum(bookings.c.quantity), 0))
+        .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
+        .scalar_subquery()
+    )
+    statement = select(pools.c.event_id, pools.c.taken, booked).where(
+        pools.c.event_id.in_(event_ids), pools.c.counter == POOL_MAIN
+    )
+    return {row[0]: Taken(*row) for row in await connection.execute(statement)}
+
+
+async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
+    """Whether PostgreSQL keeps no intent of the event whose change is not in `bookings`."""
+    done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
+    lost = select(intents.c.id).where(intents.c.event_id == event_id, ~done).limit(1)
+    return (await connection.execute(lost)).first() is None
 
 
 async def read_holdings(

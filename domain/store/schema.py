@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    func,
     literal_column,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
@@ -88,6 +89,8 @@ events = Table(
     Column("version", Integer, nullable=False),
     Column("terms_token", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 _OVER_AT = "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))"
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from domain.closing import close_past_events_once
 from domain.events import POOL_MAIN
 from domain.rebuilding import rebuild
 from domain.reconciliation import Difference, Fault
@@ -17,11 +18,12 @@ from domain.settings import Limit
 from domain.store.admission import Rule
 from domain.store.key_names import counters_key, lease_key
 from tests.books import differences, retire, rows, taken
-from tests.factories import book, make_account, make_event
+from tests.factories import book, make_account, make_event, pass_by
 from tests.waiting import eventually, persist_all
 from worker.sweep import sweep_once
 
 STEP_S = 600
+DAY_S = 86_400
 EITHER_WAY = pytest.mark.parametrize("seconds", [-STEP_S, STEP_S], ids=["back", "forward"])
 
 
@@ -155,6 +157,32 @@ async def test_a_sale_seen_closed_stays_closed_after_a_step_back(stores, set_red
         await book(stores, event)
     ((_, _, status),) = await stores.box_office.on_show([event])
     assert status == "closed"
+
+
+async def test_an_event_is_closed_only_when_both_clocks_say_so(stores, set_redis_clock):
+    event, _ = await sell_out(stores)
+    await persist_all(stores)
+    await set_redis_clock(-50 * DAY_S)
+    await pass_by(stores, event)
+
+    early = await close_past_events_once(stores)
+    await set_redis_clock(0)
+    in_time = await close_past_events_once(stores)
+
+    assert (early.closed, in_time.closed) == (0, 1)
+
+
+async def test_a_closed_event_stays_closed_after_a_step_back(stores, set_redis_clock):
+    event, _ = await sell_out(stores)
+    await persist_all(stores)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+
+    await set_redis_clock(-50 * DAY_S)
+
+    with pytest.raises(NotOnSale):
+        await book(stores, event)
+    await set_redis_clock(0)
 
 
 async def test_too_late_to_cancel_stays_too_late_after_a_step_back(stores, set_redis_clock):

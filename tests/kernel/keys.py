@@ -26,7 +26,7 @@ OWNED: dict[str, Callable[[str, set[UUID], set[UUID]], bool]] = {
 }
 """Keys that may live without an expiry, and what must exist for that.
 
-The epoch: one for each partition. Counters: their event. A booking's record and the list of its
+The epoch: one for each partition. Counters: their event, until it is closed. A booking's record and the list of its
 account's unpersisted ones: the entry in the unpersisted set, which persisting empties.
 """
 
@@ -34,7 +34,7 @@ account's unpersisted ones: the entry in the unpersisted set, which persisting e
 async def orphans(stores: Stores) -> list[str]:
     """Keys that neither expire nor have an owner."""
     async with stores.engine.connect() as connection:
-        events = set((await connection.execute(text("SELECT id FROM events"))).scalars())
+        events = set((await connection.execute(text("SELECT id FROM events WHERE closed_at IS NULL"))).scalars())
     waiting = await unpersisted(stores)
     redis = stores.pipeline.redis
     names = [key.decode() async for key in redis.scan_iter(count=1_000)]

@@ -27,6 +27,8 @@ WITHOUT = {
     "Catalog.follow_organizer": "the engine's own: holds the organizer, whoever caused it",
     "Catalog.renew_terms": "the engine's own: holds the organizer, and changes nothing else",
     "Catalog.mark_cleared": "a worker's: clearing",
+    "Catalog.mark_closed": "a worker's: closing events of the past",
+    "Catalog.remove_leftovers": "a worker's: writes no row, holds the event's against an opening",
 }
 """Methods that write without a caller, and why."""
 

@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import pytest
 
+from domain.closing import close_past_events_once
+from domain.events import EventChanges
 from domain.identity import Session
 from domain.rebuilding import in_order, rebuild
 from domain.reconciling import reconcile
@@ -21,7 +23,7 @@ from domain.store.fence import ANCHOR, FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_S
 from domain.store.key_names import counters_key, mine_key, unpersisted_key
 from domain.tokens import Token, TokenKind
 from tests.books import retire
-from tests.factories import book, make_account, make_event
+from tests.factories import ORGANIZED, book, make_account, make_event, pass_by, tomorrow
 from tests.processes import ROOT
 from tests.waiting import eventually, persist_all
 
@@ -95,7 +97,7 @@ def test_every_script_in_the_folder_is_named():
     assert {path.stem for path in STORE.glob("*.lua")} == set(SCRIPTS)
 
 
-TAKES_MEMORY = {"reserve"}
+TAKES_MEMORY = {"reserve", "reopen"}
 """What is refused whole when Redis' memory is full. The others free memory, or what frees it cannot go on without them:
 whoever cancels has to be admitted, and a ban has to be heard of."""
 
@@ -269,8 +271,18 @@ async def call_every_script(stores):
     await stores.pipeline.redis.srem(mine_key(partition, buyer), str(booking.id))
     await eventually(lambda: reconcile(stores), is_so=lambda outcomes: not outcomes)
     await ask_for_admission(stores, buyer)
+    await close_and_open_again(stores, event)
     await rebuild(stores)
     await in_order(stores)
+
+
+async def close_and_open_again(stores, event):
+    await persist_all(stores)
+    await pass_by(stores, event)
+    assert (await close_past_events_once(stores)).closed == 1
+    await stores.box_office.change_event(
+        event.id, EventChanges(starts_at=tomorrow()), caller=ORGANIZED, expected_version=None
+    )
 
 
 async def ask_for_admission(stores, account_id):

@@ -1,0 +1,453 @@
+"""Events of the past leave Redis, PostgreSQL answers for them, and a change into the future opens them again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+from msgspec import structs
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from domain.audit import audit
+from domain.bookings import BookingStatus
+from domain.clearing import clear_event
+from domain.closing import FIRST, close_past_events_once
+from domain.events import POOL_MAIN, EventChanges, EventStatus, user_counter
+from domain.partitions import booking_id_for_key
+from domain.rebuilding import rebuild
+from domain.reconciling import reconcile
+from domain.refusals import (
+    CapacityBelowSold,
+    EventOver,
+    EventStarted,
+    InventoryUnavailable,
+    NotOnSale,
+    PerUserLimit,
+    SoldOut,
+    Unavailable,
+)
+from domain.store.key_names import counters_key
+from domain.store.ledger import EpochOver
+from tests.books import counters, pool, retire, rows
+from tests.factories import ORGANIZED, book, make_account, make_event, pass_by, tomorrow
+from tests.waiting import eventually, persist_all
+
+ROUNDS = 12
+
+
+async def sold_event(stores):
+    """Ten places: one account has three, another had two and gave them back; and the first account's booking."""
+    event = await make_event(stores, capacity=10, max_per_user=4)
+    user_id = await make_account(stores)
+    booking = await book(stores, event, user_id=user_id, quantity=3, key="order")
+    given_back = await book(stores, event, quantity=2)
+    await persist_all(stores)
+    await stores.box_office.cancel(given_back)
+    await persist_all(stores)
+    return event, booking
+
+
+async def closed_event(stores):
+    event, booking = await sold_event(stores)
+    await pass_by(stores, event)
+    done = await close_past_events_once(stores)
+    assert done.closed == 1
+    return event, booking
+
+
+async def has_counters(stores, event):
+    return bool(await stores.pipeline.redis.exists(counters_key(event.id)))
+
+
+async def change(stores, event, **changes):
+    return await stores.box_office.change_event(
+        event.id, EventChanges(**changes), caller=ORGANIZED, expected_version=None
+    )
+
+
+async def status_of(stores, event):
+    ((_, remaining, status),) = await stores.box_office.on_show([await stores.box_office.event(event.id)])
+    return remaining, status
+
+
+async def test_the_counters_of_a_past_event_leave_redis(stores):
+    past, _ = await sold_event(stores)
+    current = await make_event(stores)
+    await book(stores, current)
+    await pass_by(stores, past)
+
+    done = await close_past_events_once(stores)
+
+    assert (done.closed, done.leftovers) == (1, 0)
+    assert not await has_counters(stores, past)
+    assert await has_counters(stores, current)
+    assert (await close_past_events_once(stores)).closed == 0
+
+
+async def test_a_worker_closes_past_events(stores, processes):
+    event, _ = await sold_event(stores)
+    await pass_by(stores, event, days=6)
+    processes.worker(EVENT_CLOSE_AFTER_DAYS="2")
+
+    async def is_gone():
+        return not await has_counters(stores, event)
+
+    await eventually(is_gone)
+
+
+async def test_an_event_is_not_closed_before_its_time(stores):
+    recent, old = await make_event(stores), await make_event(stores)
+    await pass_by(stores, recent, days=8)
+    await pass_by(stores, old)
+    async with stores.engine.begin() as connection:
+        await connection.execute(text("UPDATE events SET opened_at = now() WHERE id = :id"), {"id": old.id})
+
+    done = await close_past_events_once(stores)
+
+    assert done.closed == 0
+
+
+async def test_an_event_with_an_unpersisted_booking_is_not_closed(stores):
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    await pass_by(stores, event)
+
+    before = await close_past_events_once(stores)
+    await persist_all(stores)
+    after = await close_past_events_once(stores)
+
+    assert (before.closed, after.closed) == (0, 1)
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+
+
+async def test_an_event_whose_books_differ_is_left_to_reconciliation(stores):
+    event, _ = await sold_event(stores)
+    await pass_by(stores, event)
+    await stores.pipeline.redis.hincrby(counters_key(event.id), POOL_MAIN, 2)
+
+    before = await close_past_events_once(stores)
+    await reconcile(stores)
+    after = await close_past_events_once(stores)
+
+    assert (before.closed, after.closed) == (0, 1)
+
+
+async def test_postgres_answers_for_a_closed_event(stores, other_stores):
+    event, booking = await closed_event(stores)
+    await retire(stores, booking)
+
+    for at in (stores, other_stores):
+        assert await status_of(at, event) == (7, EventStatus.CLOSED)
+        with pytest.raises(NotOnSale) as refusal:
+            await book(at, event)
+        assert refusal.value.facts["event_status"] == EventStatus.CLOSED
+        replayed = await at.box_office.reserve(
+            event_id=event.id, user_id=booking.user_id, quantity=3, idempotency_key="order"
+        )
+        assert (replayed.booking.id, replayed.replayed) == (booking.id, True)
+        with pytest.raises(EventStarted):
+            await at.box_office.cancel(await at.box_office.booking(booking.id))
+        with pytest.raises(EventOver):
+            await at.box_office.cancel_event(event.id, caller=ORGANIZED)
+    assert not await has_counters(stores, event)
+
+
+async def test_what_was_cancelled_of_a_closed_event_is_cancelled_again(stores):
+    event, _ = await sold_event(stores)
+    booking = await book(stores, event)
+    await persist_all(stores)
+    cancelled = await stores.box_office.cancel(booking)
+    await persist_all(stores)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+    await retire(stores, cancelled)
+
+    again = await stores.box_office.cancel(cancelled)
+
+    assert again.status is BookingStatus.CANCELLED
+    assert not await has_counters(stores, event)
+
+
+async def test_books_with_closed_events_are_in_order(stores):
+    event, _ = await closed_event(stores)
+
+    (books,) = await audit(stores)
+
+    assert (books.event_id, books.remaining, books.confirmed, books.in_order) == (event.id, 7, 3, True)
+    assert await audit(stores, event.id) == [books]
+    assert await reconcile(stores) == []
+    assert await reconcile(stores, event.id) == []
+
+
+async def test_a_rebuild_does_not_visit_closed_events(stores):
+    event, _ = await closed_event(stores)
+    await make_event(stores)
+
+    rebuilt = await rebuild(stores)
+
+    assert rebuilt.events == 1
+    assert not await has_counters(stores, event)
+    assert await status_of(stores, event) == (7, EventStatus.CLOSED)
+
+
+async def test_a_change_into_the_future_opens_an_event_again(stores, other_stores):
+    event, booking = await sold_event(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+    with pytest.raises(NotOnSale):
+        await book(other_stores, event)
+
+    await change(stores, event, starts_at=tomorrow())
+
+    assert await counters(stores, event) == before
+    assert await status_of(stores, event) == (7, EventStatus.ON_SALE)
+    with pytest.raises(PerUserLimit):
+        await book(other_stores, event, user_id=booking.user_id, quantity=2)
+    await book(other_stores, event, user_id=booking.user_id)
+    await book(stores, event, quantity=4)
+    await book(stores, event, quantity=2)
+    with pytest.raises(SoldOut):
+        await book(other_stores, event)
+    await persist_all(stores)
+    assert await pool(stores, event) == (10, 10)
+    assert set(await rows(stores, event)) == {"confirmed", "cancelled"}
+    assert await reconcile(stores) == []
+    assert (await close_past_events_once(stores)).closed == 0
+
+
+async def test_an_event_that_many_accounts_booked_is_opened_again_in_steps(stores):
+    event = await make_event(stores, capacity=5_000)
+    async with stores.engine.begin() as connection:
+        await connection.execute(
+            text(
+                """
+                INSERT INTO accounts (id, email, email_key, password_hash, role, status, token_epoch, created_at)
+                SELECT id, id || '@example.org', id || '@example.org', '', 'attendee', 'active', 0, now()
+                FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 2500)) AS new
+                """
+            )
+        )
+        await connection.execute(
+            text(
+                """
+                INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at)
+                SELECT gen_random_uuid(), :event_id, id, 1, 'confirmed', 1, now(), now() FROM accounts
+                WHERE role = 'attendee'
+                """
+            ),
+            {"event_id": event.id},
+        )
+        await connection.execute(
+            text("UPDATE pools SET taken = 2500 WHERE event_id = :event_id"), {"event_id": event.id}
+        )
+    await rebuild(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+
+    await change(stores, event, starts_at=tomorrow())
+
+    assert len(before) == 2_501
+    assert await counters(stores, event) == before
+
+
+async def test_other_changes_leave_an_event_closed(stores):
+    event, _ = await closed_event(stores)
+
+    await change(stores, event, title="Remembered", capacity=12)
+    await change(stores, event, paused=True)
+    with pytest.raises(CapacityBelowSold) as refusal:
+        await change(stores, event, capacity=2)
+    await stores.catalog.renew_terms(event.id)
+    await stores.catalog.follow_organizer(event.id)
+
+    assert refusal.value.facts["sold"] == 3
+    assert await status_of(stores, event) == (9, EventStatus.CLOSED)
+    assert not await has_counters(stores, event)
+
+
+async def test_postgres_refuses_terms_of_a_closed_event_that_nobody_opened(stores):
+    """As a release would put in force that knows nothing of it: its counters would begin at 0."""
+    event, _ = await closed_event(stores)
+
+    with pytest.raises(IntegrityError, match="ck_events_closed"):
+        async with stores.engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE events SET terms_token = 'another', starts_at = now() WHERE id = :id"), {"id": event.id}
+            )
+
+
+async def test_a_cancelled_event_is_closed_when_its_bookings_are_cancelled(stores):
+    event, _ = await sold_event(stores)
+    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    await pass_by(stores, event)
+
+    before = await close_past_events_once(stores)
+    while not await clear_event(stores, event.id):
+        await persist_all(stores)
+    await persist_all(stores)
+    after = await close_past_events_once(stores)
+
+    assert (before.closed, after.closed) == (0, 1)
+    assert await status_of(stores, event) == (10, EventStatus.CANCELLED)
+    assert await clear_event(stores, event.id)
+    assert (await stores.box_office.cancel_event(event.id, caller=ORGANIZED)).cancelled_at is not None
+    assert not await has_counters(stores, event)
+
+
+async def test_what_a_killed_pass_left_is_removed_by_the_next_one(stores):
+    event, _ = await sold_event(stores)
+    await pass_by(stores, event)
+    await stores.catalog.mark_closed(event.id, kept=timedelta(days=7))
+    assert await has_counters(stores, event)
+    assert await status_of(stores, event) == (7, EventStatus.CLOSED)
+    with pytest.raises(NotOnSale):
+        await book(stores, event)
+
+    done = await close_past_events_once(stores)
+
+    assert (done.closed, done.leftovers, done.going_on) == (0, 1, FIRST)
+    assert not await has_counters(stores, event)
+
+
+async def test_an_event_that_a_killed_pass_left_can_be_opened_again(stores):
+    event, _ = await sold_event(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    was = await stores.catalog.mark_closed(event.id, kept=timedelta(days=7))
+
+    await change(stores, event, starts_at=tomorrow())
+    removed_late = await stores.inventory.remove_counters(event.id, terms=was.terms_token)
+
+    assert not removed_late
+    assert await counters(stores, event) == before
+
+
+async def test_counters_that_came_back_with_older_data_are_removed(stores):
+    event, _ = await sold_event(stores)
+    await pass_by(stores, event)
+    older = await stores.pipeline.redis.hgetall(counters_key(event.id))
+    await close_past_events_once(stores)
+    await stores.pipeline.redis.hset(counters_key(event.id), mapping=older)
+    await rebuild(stores)
+    with pytest.raises(NotOnSale):
+        await book(stores, event)
+
+    done = await close_past_events_once(stores)
+
+    assert done.leftovers == 1
+    assert not await has_counters(stores, event)
+
+
+async def test_an_opening_that_was_cut_short_sells_nothing_and_is_done_again(stores):
+    event, _ = await sold_event(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+    cut_short = structs.replace((await stores.catalog.find(event.id)).terms, token="cut")
+    await stores.inventory.reopen("begin", cut_short)
+    with pytest.raises(NotOnSale):
+        await book(stores, event)
+
+    await change(stores, event, starts_at=tomorrow())
+
+    assert await counters(stores, event) == before
+    for step in ("begin", "fill", "finish"):
+        with pytest.raises(InventoryUnavailable):
+            await stores.inventory.reopen(step, cut_short, fields=[POOL_MAIN, 0])
+    assert await counters(stores, event) == before
+
+
+async def test_an_opening_that_was_not_committed_sells_nothing_and_is_done_again(stores):
+    event, _ = await sold_event(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+    lost = structs.replace((await stores.catalog.find(event.id)).terms, token="lost")
+    await stores.inventory.reopen("begin", lost)
+    await stores.inventory.reopen("finish", lost, fields=[POOL_MAIN, 3, f"size:{POOL_MAIN}", 10])
+    with pytest.raises(NotOnSale):
+        await book(stores, event)
+
+    await change(stores, event, starts_at=tomorrow())
+
+    assert await counters(stores, event) == before
+    assert await reconcile(stores) == []
+
+
+async def test_an_event_is_not_opened_while_a_booking_of_it_waits_for_the_rebuild(stores):
+    event, booking = await closed_event(stores)
+    another_id = booking_id_for_key(account_id=booking.user_id, idempotency_key="other", event_id=event.id)
+    waiting = structs.replace(booking, id=another_id, quantity=1)
+    await stores.intents.append(waiting, epoch=stores.scripts.epoch)
+    with pytest.raises(Unavailable):
+        await change(stores, event, starts_at=tomorrow())
+
+    await rebuild(stores)
+    await change(stores, event, starts_at=tomorrow())
+
+    assert await counters(stores, event) == {POOL_MAIN: 4, user_counter(booking.user_id): 4}
+    with pytest.raises(PerUserLimit):
+        await book(stores, event, user_id=booking.user_id)
+
+
+async def test_closing_opening_and_rebuilding_at_once_lose_nothing(stores, other_stores):
+    event, _ = await sold_event(stores)
+    before = await counters(stores, event)
+
+    async def tried(work):
+        with suppress(Unavailable, EpochOver):
+            await work
+
+    for number in range(ROUNDS):
+        await pass_by(stores, event)
+        if number % 2:
+            await close_past_events_once(stores)
+        works = [
+            tried(close_past_events_once(stores)),
+            tried(close_past_events_once(other_stores)),
+            tried(change(other_stores, event, starts_at=datetime.now(UTC) + timedelta(days=1 + number))),
+        ]
+        if number % 3 == 2:
+            works.append(tried(rebuild(stores)))
+        await asyncio.gather(*works)
+
+        await eventually(partial(opened, stores, event, number))
+        assert await counters(stores, event) == before
+        assert await reconcile(stores) == []
+    await other_stores.scripts.refresh()
+    await book(stores, event, quantity=4)
+    await book(other_stores, event, quantity=3)
+    with pytest.raises(SoldOut):
+        await book(other_stores, event)
+    await persist_all(stores)
+
+
+async def opened(stores, event, number):
+    """Try once to have it in the future; whether it is."""
+    with suppress(Unavailable, EpochOver):
+        found = await change(stores, event, starts_at=tomorrow() + timedelta(days=number))
+        return found.closed_at is None
+    return False
+
+
+async def test_past_events_are_closed_in_bounded_calls_and_one_that_cannot_be_keeps_none_back(stores):
+    made = sorted([await make_event(stores) for _ in range(5)], key=lambda event: event.id)
+    booking = await book(stores, made[0])
+    await pass_by(stores, *made)
+    position, closed = FIRST, []
+    for _ in range(3):
+        done = await close_past_events_once(stores, position, limit=2)
+        position = done.going_on
+        closed.append(done.closed)
+
+    assert closed == [1, 2, 1]
+    assert position == FIRST
+    await persist_all(stores)
+    assert (await close_past_events_once(stores, limit=2)).closed == 1
+    assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
