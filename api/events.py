@@ -17,13 +17,14 @@ from api.guards import check_owns_event
 from api.preferences import event_etag, expected_version, matches
 from api.process import process
 from api.showing import ListAsked
-from api.wire import CountedPage, EventShown
-from domain.events import EventChanges, NewEvent, broken_times
+from api.wire import EventShown, EventShownPage
+from domain.events import EventChanges, EventStatus, NewEvent, broken_times
 from domain.refusals import (
     CapacityBelowSold,
     EventCancelled,
     EventNotFound,
     EventOver,
+    Invalid,
     Unauthenticated,
     VersionMismatch,
 )
@@ -49,6 +50,10 @@ Search = Annotated[
     QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location; case and accents do not matter."),
 ]
 Mine = Annotated[bool, QueryParameter(description="The caller's own events, cancelled ones too; needs a token.")]
+Status = Annotated[
+    EventStatus | None,
+    QueryParameter(description="Events whose sale stands so at this moment; `cancelled` only with `mine`."),
+]
 UpcomingOnly = Annotated[
     bool, QueryParameter(description="Leave out what is over: past `ends_at`, or 24 h after `starts_at`.")
 ]
@@ -113,18 +118,25 @@ class EventController(Controller):
         q: Search = None,
         upcoming_only: UpcomingOnly = True,  # noqa: FBT002  (a query parameter)
         mine: Mine = False,  # noqa: FBT002  (a query parameter)
+        status: Status = None,
         limit: Limit = LIMIT_DEFAULT,
         skip: Skip = 0,
         cursor: Cursor = None,
-    ) -> Response[CountedPage[EventShown]]:
+    ) -> Response[EventShownPage]:
         """Events, soonest first, without those that are cancelled; with `mine` the caller's own of every status.
 
-        The `total` of a list that is longer than a page was counted within the last second.
+        The `total` of a list that is longer than a page was counted within the last second. A list with a `status`
+        has no `total`, and its pages may be short, even empty, before `next_cursor` is null.
         """
+        if status is EventStatus.CANCELLED and not mine:
+            pointer, message = "/status", "cancelled events are only listed with mine=true"
+            raise Invalid.at(pointer, message)
+        after, skipped = _place(cursor, status)
         asked = ListAsked(
             limit=limit,
-            skip=skip,
-            after=read_cursor(cursor, tuple[datetime, UUID]),
+            skip=skip + skipped,
+            after=after,
+            status=status,
             upcoming_only=upcoming_only,
             search=searched(q),
             organizer_id=_caller_id(request) if mine else None,
@@ -182,6 +194,14 @@ class EventController(Controller):
         check_owns_event(request.user, await box_office.event(event_id))
         await box_office.cancel_event(event_id, caller=request.user.caller)
         return _response(request, await process(request).showing.of(event_id))
+
+
+def _place(cursor: str | None, status: EventStatus | None) -> tuple[tuple[datetime, UUID] | None, int]:
+    """Where a page begins and how many events are still to be skipped from there; raises Invalid."""
+    if status is None:
+        return read_cursor(cursor, tuple[datetime, UUID]), 0
+    place = read_cursor(cursor, tuple[datetime, UUID, int])
+    return (place[:2], place[2]) if place else (None, 0)
 
 
 def _caller_id(request: Request[Any, Any, Any]) -> UUID:

@@ -78,6 +78,7 @@ EXAMPLES: dict[str, Any] = {
     "NewRole": _PROFILE | _TOKENS | {"role": "organizer"},
     "AccountState": _STATE,
     "EventShown": _EVENT,
+    "EventShownPage": {"items": [_EVENT], "next_cursor": None, "total": 1},
     "BookingShown": _BOOKING,
     "Guest": {
         "booking_id": BOOKING_ID,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.bookings import Booking, BookingStatus
 from domain.events import Event, EventStatus
@@ -156,6 +156,17 @@ class EventShown(Struct, frozen=True, kw_only=True):
             version=event.version,
             created_at=event.created_at,
         )
+
+
+class EventShownPage(Struct, frozen=True, kw_only=True):
+    """Some events of a list; `next_cursor` leads to what follows, None at the end.
+
+    `total`, how many events the list has, is left out where they are not counted.
+    """
+
+    items: list[EventShown]
+    next_cursor: str | None
+    total: int | UnsetType = UNSET
 
 
 class EventPlain(Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from domain.events import POOL_MAIN, TIMES, Event, EventChanges, NewEvent, broken_times, to_ms
+from domain.events import POOL_MAIN, TIMES, Event, EventChanges, EventStatus, NewEvent, broken_times, to_ms
 from domain.identity import SELLERS, AccountStatus, Role
 from domain.partitions import partition_of_event
 from domain.refusals import (
@@ -86,6 +86,22 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
     ),
 }
 """What narrows a list of events, by the name of the value that does."""
+
+_SALES_END_AT = func.coalesce(events.c.sales_close_at, events.c.starts_at)
+_SALES_GO_ON = func.now() - SURELY_OVER < _SALES_END_AT
+_STANDS = events.c.cancelled_at.is_(None)
+
+_MAY_BE: dict[EventStatus, ColumnElement[bool]] = {
+    EventStatus.CANCELLED: events.c.cancelled_at.is_not(None),
+    EventStatus.CLOSED: and_(_STANDS, func.now() + SURELY_OVER > _SALES_END_AT),
+    EventStatus.PAUSED: and_(_STANDS, _SALES_GO_ON, events.c.paused),
+    EventStatus.SCHEDULED: and_(
+        _STANDS, _SALES_GO_ON, not_(events.c.paused), events.c.sales_open_at > func.now() - SURELY_OVER
+    ),
+    EventStatus.ON_SALE: and_(_STANDS, _SALES_GO_ON, not_(events.c.paused)),
+    EventStatus.SOLD_OUT: and_(_STANDS, _SALES_GO_ON, not_(events.c.paused)),
+}
+"""Rows of events that may have a status. Which of them have it is decided by the tickets left and Redis' clock."""
 
 _ORDER = (events.c.starts_at, events.c.id)
 
@@ -289,11 +305,13 @@ class Catalog:
         search: str | None = None,
         organizer_id: UUID | None = None,
         cancelled_too: bool = False,
+        may_be: EventStatus | None = None,
         counted: bool = True,
     ) -> EventPage:
         """Events, soonest first by (starts_at, id); if `counted`, how many there are in all.
 
-        A page costs the same however long the list is, to count it does not.
+        A page costs the same however long the list is, to count it does not. With `may_be` only those whose rows
+        allow the status; not all of them have it.
         """
         values = {
             "after_start": after and after[0],
@@ -306,7 +324,7 @@ class Catalog:
         given = {name: value for name, value in values.items() if value is not None}
         bounds = {"limit": limit, "skip": skip}
         async with self._database.connect() as connection:
-            statement = _page(frozenset(given), counted=counted, cancelled_too=cancelled_too)
+            statement = _page(frozenset(given), counted=counted, cancelled_too=cancelled_too, may_be=may_be)
             rows = (await connection.execute(statement, given | bounds)).all()
         found = [read_event(row[1:]) for row in rows if row[1] is not None]
         return EventPage(found, rows[0][0] if counted else None)
@@ -501,12 +519,16 @@ def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
 
 
 @cache
-def _page(given: frozenset[str], *, counted: bool, cancelled_too: bool) -> Select[*tuple[Any, ...]]:
+def _page(
+    given: frozenset[str], *, counted: bool, cancelled_too: bool, may_be: EventStatus | None
+) -> Select[*tuple[Any, ...]]:
     """A page and its list's length in one statement, for the values that are given, built once for each of their sets.
 
     The length stands before the event; when it is counted, there is a row without an event for a page without any.
     """
-    standing = [] if cancelled_too else [events.c.cancelled_at.is_(None)]
+    standing: list[ColumnElement[bool]] = [] if cancelled_too else [_STANDS]
+    if may_be:
+        standing = [_MAY_BE[may_be]]
     filters = and_(true(), *standing, *(_FILTERS[name] for name in sorted(given & _FILTERS.keys())))
     parts = [and_(filters, part) for part in (_BEGUN, _TO_COME)] if "not_over_at" in given else [filters]
     limit, skip = bindparam("limit", type_=Integer), bindparam("skip", type_=Integer)

@@ -343,6 +343,10 @@ SEARCHES = LONG_SEARCH | {
     "upcoming_only=": INVALID,
     "upcoming_only=%00": INVALID,
     "upcoming_only=2": INVALID,
+    "status=": INVALID,
+    "status=pending": INVALID,
+    "status=ON_SALE": INVALID,
+    "status=cancelled": INVALID,  # only with mine=true
 }
 UNKNOWN = dict.fromkeys(
     ("nobody=asked", "=", "%", "%zz", "q[]=a", "q[$ne]=a", "Limit=1", "page=2", "_=1732788000", "nobody"), INVALID

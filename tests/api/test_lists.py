@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -41,10 +41,13 @@ class Walk:
     expected: list[Any]
     items: str = "items"
     key: str = "id"
+    query: dict[str, str] = field(default_factory=dict)
 
     async def page(self, **query: Any) -> tuple[list[Any], str | None]:
         """The names of a page's items, and where the next one begins."""
-        answer = await self.caller.get(self.path, params={key: value for key, value in query.items() if value})
+        answer = await self.caller.get(
+            self.path, params=self.query | {key: value for key, value in query.items() if value}
+        )
         assert answer.status_code == 200, answer.text
         shown = answer.json()
         return [_named(item, self.key) for item in shown[self.items]], shown["next_cursor"]
@@ -87,7 +90,7 @@ async def walks(callers, stores):
     await _change(stores, "UPDATE accounts SET created_at = now() WHERE id = ANY(:ids)", people + organizers)
     events = [
         await stores.box_office.create_event(
-            new_event(starts_at=datetime(2090, 1, 1 + number // 50, tzinfo=UTC), capacity=ROWS),
+            new_event(starts_at=datetime(2090, 1, 1 + number // 50, tzinfo=UTC), capacity=ROWS + 1),
             caller=as_organizer(UUID(organizer.id)),
         )
         for number in range(ROWS)
@@ -102,6 +105,7 @@ async def walks(callers, stores):
     listed = [str(each.id) for each in sorted(bookings, key=lambda each: (each.created_at, each.id), reverse=True)]
     return {
         "GET /api/v1/events": Walk(buyer, "/api/v1/events", by_start),
+        "GET /api/v1/events#status": Walk(buyer, "/api/v1/events", by_start, query={"status": "on_sale"}),
         "GET /api/v1/bookings/my-bookings": Walk(buyer, "/api/v1/bookings/my-bookings", listed),
         "GET /api/v1/bookings/{event_id}": Walk(
             organizer,
