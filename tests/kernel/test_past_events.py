@@ -363,6 +363,25 @@ async def test_an_opening_that_was_cut_short_sells_nothing_and_is_done_again(sto
     assert await counters(stores, event) == before
 
 
+async def test_an_opening_that_was_overtaken_adds_nothing(stores):
+    event, _ = await sold_event(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+    terms = (await stores.catalog.find(event.id)).terms
+    frozen, later = structs.replace(terms, token="frozen"), structs.replace(terms, token="later")
+    await stores.inventory.reopen("begin", frozen)
+    await stores.inventory.reopen("begin", later)
+
+    for step in ("fill", "finish"):
+        with pytest.raises(InventoryUnavailable):
+            await stores.inventory.reopen(step, frozen, fields=[POOL_MAIN, 0])
+
+    assert await counters(stores, event) == {}
+    await change(stores, event, starts_at=tomorrow())
+    assert await counters(stores, event) == before
+
+
 async def test_an_opening_that_was_not_committed_sells_nothing_and_is_done_again(stores):
     event, _ = await sold_event(stores)
     before = await counters(stores, event)
