@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SCAN_BATCH_MAX = LIMIT_MAX + 1
 """Events read and compared with a status at a time: the longest page of them, and one to know whether more follow."""
 
-SCAN_BATCHES_MAX = 10
-"""Batches that one request for events of a status reads; then its page is short and its cursor leads on."""
+SCAN_BATCHES_MAX = 5
+"""Batches that one request for events of a status reads, about 10 ms each; then its page is short."""
 
 COUNTED_S = 1.0
 """How long the length of a list counts as known: to count ten thousand events cost a third of what showing twenty of
