@@ -42,7 +42,7 @@ lint-api: ## Check the OpenAPI document, and compile a TypeScript client made fr
 
 load: ## Run the load scenarios and verify the books afterwards
 	@ops/install dev
-	.venv/bin/python -m loadtests.load $(ARGS)
+	.venv/bin/python -m loadtests.sales $(ARGS)
 
 bench: ## Measure how fast it is beside what it stands on; ARGS=--all with growth and rush
 	@ops/install dev

@@ -11,10 +11,10 @@ from contextlib import suppress
 import uvicorn
 
 from api.app import create_app
-from api.protocol import BoundedProtocol
-from api.serving import Server
-from domain.logs import configure_logs
-from domain.settings import SettingsRefused, load_settings
+from api.http.connection import BoundedProtocol
+from api.http.server import Server
+from domain.platform.logs import configure_logs
+from domain.platform.settings import SettingsRefused, load_settings
 from domain.store.readiness import refuse_forgetful_inventory
 
 BACKLOG = 2048

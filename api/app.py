@@ -11,31 +11,31 @@ from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException, ValidationException
 
-from api import options
-from api.access import check_declared, rules_of
-from api.bodies import BODY_BYTES_MAX, JsonBody
-from api.docs import DocsController
-from api.door import Door
-from api.envelope import Envelope
-from api.express import Express
-from api.guards import role_allows
-from api.landing import LandingController
-from api.openapi import HEADERS
-from api.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
-from api.process import STATE, open_process
-from api.response_headers import EXPOSED
+from api.access.authentication import Door
+from api.access.declarations import check_declared, rules_of
+from api.access.guards import role_allows
+from api.context import STATE, open_process
+from api.fast_routes import Express
+from api.http import options
+from api.http.bodies import BODY_BYTES_MAX, JsonBody
+from api.http.middleware import Envelope
+from api.http.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
+from api.http.response_headers import EXPOSED
+from api.pages.landing import LandingController
+from api.reference.docs import DocsController
+from api.reference.openapi import HEADERS
 from api.routes import PREFIX, api_routes
-from domain.garbage import spare_what_stays
-from domain.passes import end
-from domain.rebuilding import keep_watch
-from domain.refusals import Refusal, Unavailable
+from domain.background.passes import end
+from domain.background.rebuilding import keep_watch
+from domain.kernel.refusals import Refusal, Unavailable
+from domain.platform.garbage_collection import spare_what_stays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from litestar.types import ASGIApp
 
-    from domain.settings import Settings
+    from domain.platform.settings import Settings
 
 log = structlog.get_logger()
 

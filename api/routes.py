@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from litestar import Router
 
-from api.admin import AdminController
-from api.auth import AuthController
-from api.bookings import BookingController
-from api.dashboard import DashboardController
-from api.events import EventController
-from api.me import MeController
-from api.queries import query_is_known
-from api.service import ServiceController
+from api.http.queries import query_is_known
+from api.resources.admin import AdminController
+from api.resources.auth import AuthController
+from api.resources.bookings import BookingController
+from api.resources.dashboard import DashboardController
+from api.resources.events import EventController
+from api.resources.me import MeController
+from api.resources.service import ServiceController
 
 PREFIX = "/api/v1"
 """The version of the contract. Health and metrics stand outside it."""

@@ -18,7 +18,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _end)
     # `make run` holds it back while Python starts.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    from ops.cli import main as run
+    from ops.commands.cli import main as run
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     run()

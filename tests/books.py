@@ -8,16 +8,16 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from domain.events import POOL_MAIN, user_counter
-from domain.partitions import PARTITIONS, partition_of_booking, partition_of_event
-from domain.store.key_names import mine_key, unpersisted_key
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.partitions import PARTITIONS, partition_of_booking, partition_of_event
+from domain.store.redis.keys import mine_key, unpersisted_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from domain.bookings import Booking
-    from domain.events import Event
-    from domain.store.connect import Stores
+    from domain.engine import Stores
+    from domain.kernel.bookings import Booking
+    from domain.sales.events import Event
 
 HOLDING = ("pending", "confirmed")
 

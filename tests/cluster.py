@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from ops.postgres import ROLE, EmbeddedPostgres
-from ops.schema import migrate
+from migrations.upgrade import migrate
+from ops.embedded.postgres import ROLE, EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

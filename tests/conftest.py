@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from domain.rebuilding import rebuild
-from domain.settings import Settings
-from domain.store.connect import Stores, open_stores
-from ops.launch import PR_SET_PDEATHSIG
-from ops.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
+from domain.background.rebuilding import rebuild
+from domain.engine import Stores, open_stores
+from domain.platform.settings import Settings
+from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
+from ops.supervision.launcher import PR_SET_PDEATHSIG
 from tests.cluster import Cluster
 from tests.processes import Processes
 from tests.waiting import keep_persisting

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domain.store.fence import LAYOUT, EpochRecord, FencingToken
-from domain.store.scripts import Scripts
+from domain.store.redis.fence import LAYOUT, EpochRecord, FencingToken
+from domain.store.redis.scripts import Scripts
 
 if TYPE_CHECKING:
-    from domain.store.pipeline import Pipeline
+    from domain.store.redis.pipeline import Pipeline
 
 DEPLOYMENT = "00000000-0000-0000-0000-000000000000"
 

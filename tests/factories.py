@@ -10,19 +10,20 @@ from uuid import UUID, uuid4
 from msgspec import structs
 from sqlalchemy import insert, text
 
-from domain.events import POOL_MAIN, EventChanges, NewEvent
-from domain.identity import Caller, Role
-from domain.partitions import partition_of_event
-from domain.refusals import Invalid
-from domain.store.schema import events, pools
+from domain.accounts.accounts import Caller, Role
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.partitions import partition_of_event
+from domain.kernel.refusals import Invalid
+from domain.sales.events import EventChanges, NewEvent
+from domain.store.postgres.tables import events, pools
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.bookings import Booking
-    from domain.events import Event
-    from domain.store.connect import Stores
+    from domain.engine import Stores
+    from domain.kernel.bookings import Booking
+    from domain.sales.events import Event
 
 ORGANIZER = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 """Who makes the events of tests that do not ask who did."""

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from domain.bookings import HOLDING, BookingStatus
-from domain.events import POOL_MAIN, user_counter
+from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.counters import POOL_MAIN, user_counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

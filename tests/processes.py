@@ -17,12 +17,12 @@ from urllib.error import URLError
 
 from redis import Redis
 
-from ops.launch import launcher
+from ops.supervision.launcher import launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from domain.settings import Settings
+    from domain.platform.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from domain.partitions import PARTITIONS
-from domain.persisting import persist_once
+from domain.background.persisting import persist_once
+from domain.kernel.partitions import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from domain.store.connect import Stores
+    from domain.engine import Stores
 
 Answer = TypeVar("Answer")
 

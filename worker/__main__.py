@@ -16,18 +16,18 @@ from arq import cron
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from domain.clocks import STEP_MS_MAX
-from domain.garbage import spare_what_stays
-from domain.logs import configure_logs
-from domain.passes import end
-from domain.sabotage import Failpoint, reach
-from domain.settings import SettingsRefused, load_settings
-from domain.store.connect import Stores, open_stores
-from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
+from domain.background.passes import end
+from domain.engine import Stores, open_stores
+from domain.platform.clocks import STEP_MS_MAX
+from domain.platform.failpoints import Failpoint, reach
+from domain.platform.garbage_collection import spare_what_stays
+from domain.platform.logs import configure_logs
+from domain.platform.settings import SettingsRefused, load_settings
+from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
 from domain.store.readiness import refuse_forgetful_inventory
 from worker.heartbeat import beat, begin
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
-from worker.sweep import (
+from worker.passes import (
     close_past_events,
     go_on_clearing,
     go_on_following_up,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from domain.settings import SettingsRefused
+from domain.platform.settings import SettingsRefused
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,19 +13,19 @@ import structlog
 from arq import Retry
 from redis.exceptions import RedisError
 
-from domain.clearing import clear_event
-from domain.persisting import persist
-from domain.reconciling import Pace, reconcile_some, relist_some
-from domain.refusals import Unavailable
-from domain.store.doorbell import PERSIST_JOB
-from domain.store.ledger import EpochOver
+from domain.background.clearing import clear_event
+from domain.background.persisting import persist
+from domain.background.reconciling import Pace, reconcile_some, relist_some
+from domain.kernel.refusals import Unavailable
+from domain.store.job_queue import PERSIST_JOB
+from domain.store.postgres.ledger import EpochOver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from arq.connections import ArqRedis
 
-    from domain.store.connect import Stores
+    from domain.engine import Stores
 
 log = structlog.get_logger()
 

@@ -17,12 +17,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
-from domain.events import POOL_MAIN, USER_PREFIX, from_ms
-from domain.partitions import partition_of_booking, partition_of_event
-from domain.reconciliation import Counted, CounterBooks, StoredBooks
-from domain.store.key_names import counters_key, epoch_key, mine_key, record_key, unpersisted_key
-from domain.store.ledger import IDLE_MS_MAX, read_booking, read_holdings
-from domain.store.schema import bookings, events, pools, repairs
+from domain.kernel.counters import POOL_MAIN, USER_PREFIX
+from domain.kernel.differences import Counted, CounterBooks, StoredBooks
+from domain.kernel.partitions import partition_of_booking, partition_of_event
+from domain.kernel.times import from_ms
+from domain.store.postgres.ledger import IDLE_MS_MAX, read_booking, read_holdings
+from domain.store.postgres.tables import bookings, events, pools, repairs
+from domain.store.redis.keys import counters_key, epoch_key, mine_key, record_key, unpersisted_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from domain.bookings import Booking
-    from domain.reconciliation import Difference
-    from domain.store.postgres import Database
-    from domain.store.scripts import Scripts
+    from domain.kernel.bookings import Booking
+    from domain.kernel.differences import Difference
+    from domain.store.postgres.database import Database
+    from domain.store.redis.scripts import Scripts
 
 COUNTERS_PER_PAGE = 1_000
 """Counters one script call reads: well under a millisecond of Redis' time."""

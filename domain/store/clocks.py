@@ -14,14 +14,14 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import text
 
-from domain.clocks import OK, Compared, HostClock, Moment, apart_ms, step_ms, step_told
-from domain.refusals import Unavailable
+from domain.kernel.refusals import Unavailable
+from domain.platform.clocks import OK, Compared, HostClock, Moment, apart_ms, step_ms, step_told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from domain.store.inventory import Inventory
-    from domain.store.postgres import Database
+    from domain.store.postgres.database import Database
+    from domain.store.redis.inventory import Inventory
 
 log = structlog.get_logger()
 

@@ -11,17 +11,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import text
 
-from domain.clocks import OK
-from domain.refusals import Unavailable
-from domain.settings import SettingsRefused
-from domain.store.doorbell import QUEUE_NAME
-from domain.store.server import PRIMARY
+from domain.kernel.refusals import Unavailable
+from domain.platform.clocks import OK
+from domain.platform.settings import SettingsRefused
+from domain.store.job_queue import QUEUE_NAME
+from domain.store.redis.server import PRIMARY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from domain.settings import Settings
-    from domain.store.connect import Stores
+    from domain.engine import Stores
+    from domain.platform.settings import Settings
 
 ANSWER_S_MAX = 2.0
 """How long each server may take; a load balancer asks again soon."""

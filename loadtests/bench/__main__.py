@@ -20,25 +20,25 @@ from loadtests.bench.against.build import revision, working_tree
 from loadtests.bench.against.results import Comparison
 from loadtests.bench.against.results import report as comparison_report
 from loadtests.bench.against.turns import compare
-from loadtests.bench.bars import bars_of
-from loadtests.bench.generator import Unexpected, generator
-from loadtests.bench.growth import GrowthBench
+from loadtests.bench.cases.growth import GrowthBench
+from loadtests.bench.cases.rush import measure_rush
+from loadtests.bench.load.generator import Unexpected, generator
 from loadtests.bench.machine import description
-from loadtests.bench.pictures import pictures
 from loadtests.bench.plan import THEMES, growth_plan_of, plan_of
-from loadtests.bench.report import report
-from loadtests.bench.results import Results
-from loadtests.bench.rush import measure_rush
-from loadtests.box_office import SetupRefused
-from loadtests.replay import ReplayFailed
-from loadtests.stack import StackFailed
-from loadtests.target import TargetRefused
-from ops.server import ServerFailed
+from loadtests.bench.report.bars import bars_of
+from loadtests.bench.report.pictures import pictures
+from loadtests.bench.report.results import Results
+from loadtests.bench.report.tables import report
+from loadtests.sales.replay import ReplayFailed
+from loadtests.sales.setup import SetupRefused
+from loadtests.sales.stack import StackFailed
+from loadtests.sales.target import TargetRefused
+from ops.embedded.server import ServerFailed
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from loadtests.bench.generator import Generator
+    from loadtests.bench.load.generator import Generator
     from loadtests.bench.plan import GrowthPlan, Plan
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -15,24 +15,24 @@ import asyncpg
 import httpx
 from redis import Redis
 
-from domain.partitions import PARTITIONS
-from domain.settings import Settings
-from domain.store.key_names import unpersisted_key
+from domain.kernel.partitions import PARTITIONS
+from domain.platform.settings import Settings
+from domain.store.redis.keys import unpersisted_key
 from loadtests.bench.machine import Cores, cpu_seconds
-from loadtests.stack import StackFailed
-from ops.embedded import EmbeddedStack
-from ops.launch import launcher
-from ops.listening import listen
-from ops.minting import mint
-from ops.schema import migrate
+from loadtests.sales.stack import StackFailed
+from migrations.upgrade import migrate
+from ops.embedded.stack import EmbeddedStack
+from ops.evidence.bulk import mint
+from ops.supervision.launcher import launcher
+from ops.supervision.listener import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from domain.identity import Role
-    from ops.minting import Minted
-    from ops.server import EmbeddedServer
+    from domain.accounts.accounts import Role
+    from ops.embedded.server import EmbeddedServer
+    from ops.evidence.bulk import Minted
 
 BASELINE_DATABASE = "baseline"
 """The baseline's own database, on the same server."""

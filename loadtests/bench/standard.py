@@ -6,22 +6,22 @@ import gc
 from statistics import median
 from typing import TYPE_CHECKING
 
-from loadtests.bench.cases import Bench
-from loadtests.bench.confirming import measure_full, measure_half
-from loadtests.bench.crowd import Crowd
-from loadtests.bench.drain import measure_drain
+from loadtests.bench.cases.cases import Bench
+from loadtests.bench.cases.confirming import measure_full, measure_half
+from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.drain import measure_drain
 from loadtests.bench.machine import Cores
-from loadtests.bench.results import Measure
+from loadtests.bench.report.results import Measure
 from loadtests.bench.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from loadtests.bench.cases import Case, Measured
-    from loadtests.bench.generator import Generator
+    from loadtests.bench.cases.cases import Case, Measured
+    from loadtests.bench.load.generator import Generator
     from loadtests.bench.plan import Plan
-    from loadtests.bench.results import Results
+    from loadtests.bench.report.results import Results
 
 
 def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Callable[[str], None]) -> None:

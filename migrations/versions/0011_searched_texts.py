@@ -1,4 +1,4 @@
-"""Titles and locations without case and accents; `domain.searching.fold` does the same to a search text.
+"""Titles and locations without case and accents; `domain.sales.search_text.fold` does the same to a search text.
 
 Generated columns, so that whatever writes an event keeps them, the previous release included. No extension
 and no locale takes part: `lower` has the collation "C", other letters are translated one by one.

@@ -17,9 +17,9 @@ from ops.chaos.answers import Answer, Kind, Order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.events import Event
+    from domain.sales.events import Event
     from ops.chaos.answers import AnswerLog
-    from ops.minting import Minted
+    from ops.evidence.bulk import Minted
 
 PATIENCE_SECONDS = 3.0
 """After so long without an answer a buyer asks again, with the same key."""

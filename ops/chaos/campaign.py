@@ -16,7 +16,7 @@ from ops.chaos import report
 from ops.chaos.recovery import measure
 from ops.chaos.schedule import EVERYTHING, NO_LOSS
 from ops.chaos.trial import Plan, Result, run_trial
-from ops.server import ServerFailed
+from ops.embedded.server import ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from domain.sabotage import Failpoint, Protection
+from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos.buyers import Habits
 from ops.chaos.campaign import hush, try_plan
 from ops.chaos.schedule import API_NAMES, WORKER_NAMES, Fault, FaultKind

@@ -11,24 +11,24 @@ from uuid import UUID
 import httpx
 from msgspec import Struct
 
-from domain.audit import audit
-from domain.events import POOL_MAIN
-from domain.partitions import PARTITIONS, booking_id_for_key
-from domain.reconciling import reconcile
-from domain.refusals import Unavailable
-from domain.store.connect import open_stores
-from domain.store.key_names import counters_key, unpersisted_key
+from domain.background.audit import audit
+from domain.background.reconciling import reconcile
+from domain.engine import open_stores
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.partitions import PARTITIONS, booking_id_for_key
+from domain.kernel.refusals import Unavailable
+from domain.store.redis.keys import counters_key, unpersisted_key
 from ops.chaos.answers import Answer, Order
-from ops.chaos.servers import hash_of
+from ops.chaos.stack.servers import hash_of
 from ops.chaos.watch import Sight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.events import Event
-    from domain.settings import Settings
-    from ops.chaos.stack import Stack
-    from ops.minting import Minted
+    from domain.platform.settings import Settings
+    from domain.sales.events import Event
+    from ops.chaos.stack.stack import Stack
+    from ops.evidence.bulk import Minted
 
 QUESTIONS_MAX = 300
 """Bookings the API is asked about at the end, drawn from all."""

@@ -9,15 +9,15 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops.chaos.processes import STOP_SECONDS_MAX
 from ops.chaos.schedule import Fault, FaultKind
-from ops.chaos.servers import kill, start, stopped
+from ops.chaos.stack.processes import STOP_SECONDS_MAX
+from ops.chaos.stack.servers import kill, start, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ops.chaos.processes import Process
-    from ops.chaos.stack import Stack
+    from ops.chaos.stack.processes import Process
+    from ops.chaos.stack.stack import Stack
 
 SLOW_SECONDS = 0.15
 """By how much each message is late on a slow link, each way."""

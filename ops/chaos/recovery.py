@@ -18,24 +18,24 @@ from uuid import uuid4
 import httpx
 from msgspec import Struct
 
-from domain.identity import Role
-from domain.partitions import PARTITIONS, partition_of_event
-from domain.rebuilding import in_order
-from domain.refusals import Unavailable
-from domain.store.connect import open_stores
+from domain.accounts.accounts import Role
+from domain.background.rebuilding import in_order
+from domain.engine import open_stores
+from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.kernel.refusals import Unavailable
 from ops.chaos.evidence import read_left
 from ops.chaos.schedule import WORKER_NAMES, FaultKind
-from ops.chaos.servers import kill, start
-from ops.chaos.stack import Stack
-from ops.minting import event_on_sale, mint, write_events
+from ops.chaos.stack.servers import kill, start
+from ops.chaos.stack.stack import Stack
+from ops.evidence.bulk import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from domain.events import Event
-    from domain.store.connect import Stores
-    from ops.minting import Minted
+    from domain.engine import Stores
+    from domain.sales.events import Event
+    from ops.evidence.bulk import Minted
 
 DURABILITY = "postgres"
 """The one that survives an empty Redis."""

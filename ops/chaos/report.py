@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from domain.sabotage import Failpoint
+from domain.platform.failpoints import Failpoint
 from ops.chaos.recovery import DURABILITY as RECOVERED_WITH
 
 if TYPE_CHECKING:

@@ -11,17 +11,17 @@ import asyncpg
 from msgspec import Struct, field
 from redis.exceptions import RedisError
 
-from domain.identity import Role
-from domain.sabotage import Failpoint, Protection
+from domain.accounts.accounts import Role
+from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos.answers import AnswerLog
 from ops.chaos.buyers import Crowd, Habits
 from ops.chaos.checks import check
 from ops.chaos.evidence import Evidence, Left, ask_api, read_books, read_drift, read_left, read_repairs
 from ops.chaos.faults import SLOW_SECONDS, Storm
 from ops.chaos.schedule import NO_LOSS, Fault, Mix, redis_is_lost, schedule
-from ops.chaos.stack import Stack
+from ops.chaos.stack.stack import Stack
 from ops.chaos.watch import ASYNCPG_ERRORS, Watch
-from ops.minting import event_on_sale, mint, write_events
+from ops.evidence.bulk import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Any
     from uuid import UUID
 
-    from domain.events import Event
+    from domain.sales.events import Event
     from ops.chaos.answers import Answer
-    from ops.minting import Minted
+    from ops.evidence.bulk import Minted
 
 FINAL_SECONDS_MAX = 5.0
 """P7: how long after the faults every accepted booking is final."""

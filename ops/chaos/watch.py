@@ -10,16 +10,16 @@ import asyncpg
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from domain.events import POOL_MAIN
-from domain.store.key_names import counters_key
-from ops.chaos.servers import hash_of
+from domain.kernel.counters import POOL_MAIN
+from domain.store.redis.keys import counters_key
+from ops.chaos.stack.servers import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from domain.events import Event
-    from ops.chaos.stack import Stack
+    from domain.sales.events import Event
+    from ops.chaos.stack.stack import Stack
 
 LOOK_SECONDS = 0.2
 

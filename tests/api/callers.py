@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from domain.identity import Role
-from domain.passwords import Passwords
+from domain.accounts.accounts import Role
+from domain.accounts.passwords import Passwords
 
 if TYPE_CHECKING:
     import httpx
 
-    from domain.store.connect import Stores
+    from domain.engine import Stores
 
 PASSWORD = "a fine long password"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from litestar.types import ASGIApp
 
-    from domain.settings import Settings
+    from domain.platform.settings import Settings
 
 BASE_URL = "http://onsale.test"
 

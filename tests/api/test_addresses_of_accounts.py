@@ -16,10 +16,10 @@ from alembic.config import Config
 from sqlalchemy import insert
 
 import migrations
-from domain.identity import Role, former_email_key
-from domain.passwords import Passwords
-from domain.store.schema import accounts
-from ops.schema import migrate
+from domain.accounts.accounts import Role, former_email_key
+from domain.accounts.passwords import Passwords
+from domain.store.postgres.tables import accounts
+from migrations.upgrade import migrate
 from tests.api.callers import PASSWORD
 from tests.cluster import Cluster
 

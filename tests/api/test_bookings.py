@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from domain.store.key_names import unpersisted_key
+from domain.store.redis.keys import unpersisted_key
 from tests.waiting import persist_all
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"

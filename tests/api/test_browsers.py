@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from domain.settings import Limit, Settings
+from domain.platform.settings import Limit, Settings
 from tests.api.conftest import serving
 
 SHOP = "https://shop.example.org"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 
-from api.access import declared_access
+from api.access.declarations import declared_access
 from api.app import create_litestar
-from api.assets import FILES
-from api.openapi import MORE_RESPONSES, openapi_document
-from api.pages import statuses_by_code
-from api.problems import PARAGRAPHS, STATUSES
-from domain.refusals import Refusal
+from api.http.problems import PARAGRAPHS, STATUSES
+from api.pages.html import statuses_by_code
+from api.reference.assets import FILES
+from api.reference.openapi import MORE_RESPONSES, openapi_document
+from domain.kernel.refusals import Refusal
 from tests.contract.documented import resolved
 
 DOCUMENT = json.loads(openapi_document())

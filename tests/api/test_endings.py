@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from domain.follow_ups import FollowUps
-from domain.refusals import InventoryUnavailable, Unavailable
+from domain.background.follow_ups import FollowUps
+from domain.kernel.refusals import InventoryUnavailable, Unavailable
 from tests.api.callers import PASSWORD, event_draft
 from tests.waiting import eventually, persist_all
-from worker.sweep import go_on_following_up
+from worker.passes import go_on_following_up
 
 ROUNDS = 8
 """Over HTTP; `tests/kernel/test_account_storms.py` has every pair, 30 rounds each."""

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from api.showing import ListAsked, Showing
-from domain.events import EventStatus
-from domain.store.inventory import Inventory
+from api.reads.events import ListAsked, Showing
+from domain.kernel.event_status import EventStatus
+from domain.store.redis.inventory import Inventory
 
 EVENTS = "/api/v1/events"
 
@@ -78,8 +78,8 @@ async def test_the_status_is_that_of_the_moment(callers, client, standing):
 @pytest.fixture
 def scanned(monkeypatch):
     """How many events each reading of the inventory asked about; batches of three events, two a request."""
-    monkeypatch.setattr("api.showing.SCAN_BATCH_MAX", 3)
-    monkeypatch.setattr("api.showing.SCAN_BATCHES_MAX", 2)
+    monkeypatch.setattr("api.reads.events.SCAN_BATCH_MAX", 3)
+    monkeypatch.setattr("api.reads.events.SCAN_BATCHES_MAX", 2)
     found, places = [], Inventory.places
 
     async def noting(self, event_ids):

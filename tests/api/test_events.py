@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from domain.store.catalog import Catalog
+from domain.store.postgres.catalog import Catalog
 from tests.api.callers import event_draft
 from tests.factories import begin, book, make_accounts
 from tests.waiting import eventually, persist_all
@@ -221,7 +221,7 @@ async def test_a_list_that_many_look_at_is_counted_once_a_second(callers, client
     searched = [(await client.get("/api/v1/events?limit=1&q=First")).json()["total"] for _ in range(2)]
     await organizer.make_event()
     whole = (await client.get("/api/v1/events")).json()
-    monkeypatch.setattr("api.showing.COUNTED_S", 0.0)
+    monkeypatch.setattr("api.reads.events.COUNTED_S", 0.0)
     later = (await client.get("/api/v1/events?limit=1")).json()["total"]
 
     assert (totals, searched) == ([2, 2, 2], [2, 2])

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.express import Express
+from api.fast_routes import Express
 from tests.api.conftest import serving
 
 ELSEWHERE = {"Origin": "https://elsewhere.example.org"}
@@ -182,7 +182,7 @@ async def test_a_fault_is_answered_and_logged_once(callers, routed, monkeypatch)
     async def fails(self, lane, receive):  # noqa: ARG001  (as the method has them)
         raise ZeroDivisionError
 
-    monkeypatch.setattr("api.door.Visit.answer", fails)
+    monkeypatch.setattr("api.access.authentication.Visit.answer", fails)
     answer = await buyer.get(f"/api/v1/bookings/{uuid4()}/status")
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from domain.settings import Limit
+from domain.platform.settings import Limit
 from tests.api.conftest import serving
 from tests.api.wires import HOST, bounded, request
 from tests.waiting import persist_all

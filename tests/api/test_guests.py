@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-from api.guests import FORMULA_STARTS
+from api.resources.guests import FORMULA_STARTS
 from tests.waiting import persist_all
 
 CSV = {"Accept": "text/csv"}

@@ -12,9 +12,9 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from api import protocol
-from api.outbox import Outbox, outbox_of
-from api.protocol import BoundedProtocol, write_whole
+from api.http import connection
+from api.http.connection import BoundedProtocol, write_whole
+from api.http.write_batch import Outbox, outbox_of
 from tests.api.conftest import serving
 
 HOST = "127.0.0.1"
@@ -33,7 +33,7 @@ def written(monkeypatch):
         found.append(write_whole(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(protocol, "write_whole", noting)
+    monkeypatch.setattr(connection, "write_whole", noting)
     return found
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from api.access import declared_access
+from api.access.declarations import declared_access
 from api.app import create_litestar
-from api.bodies import JsonBody
-from domain.settings import Limit
+from api.http.bodies import JsonBody
+from domain.platform.settings import Limit
 from tests.api.callers import PASSWORD, event_draft
 from tests.api.conftest import serving
 

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
 from api.app import create_litestar
-from api.cursors import LIMIT_MAX
-from api.openapi import openapi_document
+from api.http.pagination import LIMIT_MAX
+from api.reference.openapi import openapi_document
 from tests.factories import as_organizer, book, make_accounts, new_event
 from tests.waiting import persist_all
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.settings import SettingsRefused, load_settings
+from domain.platform.settings import SettingsRefused, load_settings
 from tests.api.callers import PASSWORD, Callers
 from tests.api.conftest import serving
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from api.assets import FILES
+from api.reference.assets import FILES
 
 OURS = ["/", "/api/v1/docs/problems"]
 """Pages whose styles are our own."""

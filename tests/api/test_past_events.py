@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.closing import close_past_events_once
+from domain.background.closing import close_past_events_once
 from tests.factories import pass_by
 from tests.waiting import persist_all
 

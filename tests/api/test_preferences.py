@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from api.preferences import preferred
+from api.http.conditional import preferred
 from tests.api.conftest import serving
 from tests.api.test_roles import MAY
 from tests.api.wires import bounded, exchange, request

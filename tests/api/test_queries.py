@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from litestar.routes import HTTPRoute
 
-from api.access import declared_access
+from api.access.declarations import declared_access
 from api.app import create_litestar
-from api.queries import parameters_of
+from api.http.queries import parameters_of
 from tests.api.callers import PASSWORD, event_draft
 from tests.api.test_roles import MAY, NOBODYS_ID
 

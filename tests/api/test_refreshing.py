@@ -9,8 +9,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from domain.tokens import fingerprint
-from ops.rotation import rotate
+from domain.accounts.tokens import fingerprint
+from ops.commands.rotate_keys import rotate
 from tests.api.callers import PASSWORD, Callers
 from tests.api.conftest import serving
 from tests.waiting import eventually

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from domain.rebuilding import rebuild
-from domain.refusals import Unavailable
+from domain.background.rebuilding import rebuild
+from domain.kernel.refusals import Unavailable
 from tests.api.callers import PASSWORD
 from tests.waiting import eventually
 

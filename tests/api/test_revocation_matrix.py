@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from domain.identity import Role
-from domain.passwords import Passwords
+from domain.accounts.accounts import Role
+from domain.accounts.passwords import Passwords
 from tests.api.callers import PASSWORD, Caller
 from tests.api.test_revocation import FATES, _assign_role, _ban, _close, _log_out, _switch_role
 

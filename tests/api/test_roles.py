@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from litestar import Litestar, get, post
 
-from api.access import Undeclared, access, check_declared, rules_of
+from api.access.declarations import Undeclared, access, check_declared, rules_of
 from api.app import create_litestar
-from api.lane import Call, Lane
+from api.fast_path import Call, Lane
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
 

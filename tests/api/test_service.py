@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from domain.rebuilding import rebuild
-from domain.store.doorbell import QUEUE_NAME
-from domain.store.progress import Progress, tell
-from domain.tokens import utc_now
-from ops.rotation import rotate
+from domain.accounts.tokens import utc_now
+from domain.background.rebuilding import rebuild
+from domain.store.job_queue import QUEUE_NAME
+from domain.store.redis.rebuild_progress import Progress, tell
+from ops.commands.rotate_keys import rotate
 from tests.api.conftest import serving
 from tests.factories import make_event
 

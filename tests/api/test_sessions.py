@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, func, select
 
-from domain.store.schema import audit_log, sessions
-from ops.accounts import SessionsUntold, set_password
+from domain.store.postgres.tables import audit_log, sessions
+from ops.commands.accounts import SessionsUntold, set_password
 from tests.api.callers import PASSWORD
 
 NEW_PASSWORD = "what the operator typed"

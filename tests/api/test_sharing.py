@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from api import sharing
-from api.sharing import Shared
-from domain.refusals import EventNotFound, Unavailable
+from api.reads import coalescing
+from api.reads.coalescing import Shared
+from domain.kernel.refusals import EventNotFound, Unavailable
 
 
 class Readings:
@@ -91,7 +91,7 @@ async def test_a_refusal_reaches_everybody_who_shares_it_as_an_error_of_their_ow
 
 
 async def test_more_questions_than_may_wait_are_refused_and_the_others_answered(readings, monkeypatch):
-    monkeypatch.setattr(sharing, "WAITING_MAX", 2)
+    monkeypatch.setattr(coalescing, "WAITING_MAX", 2)
     shared = Shared(readings.read)
     waiting = [asyncio.create_task(shared.of(page)) for page in ("first", "second", "third")]
     readings.gate.set()

@@ -9,10 +9,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api import downloads, protocol
-from api.downloads import ABORT, Downloads
-from api.protocol import BoundedProtocol
-from domain.refusals import RateLimited, Unavailable
+from api.http import connection, downloads
+from api.http.connection import BoundedProtocol
+from api.http.downloads import ABORT, Downloads
+from domain.kernel.refusals import RateLimited, Unavailable
 from tests.api.wires import HOST, request
 from tests.waiting import eventually
 
@@ -30,7 +30,7 @@ async def _sent(send):
 
 
 async def test_a_reader_that_takes_nothing_is_left(monkeypatch):
-    monkeypatch.setattr(protocol, "WRITE_S", 0.2)
+    monkeypatch.setattr(connection, "WRITE_S", 0.2)
     config = uvicorn.Config(_endless, ws="none", log_config=None)
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()

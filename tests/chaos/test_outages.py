@@ -13,22 +13,22 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from domain.partitions import partition_of_event
-from domain.persisting import LEASE_MS, persist
-from domain.rebuilding import in_order
-from domain.store.connect import open_stores
-from ops.chaos.proxy import Proxy
+from domain.background.persisting import LEASE_MS, persist
+from domain.background.rebuilding import in_order
+from domain.engine import open_stores
+from domain.kernel.partitions import partition_of_event
+from ops.chaos.stack.proxy import Proxy
 from tests.factories import book, make_event
 from tests.waiting import eventually
-from worker.sweep import OVERDUE_MS, SWEEP_INTERVAL_S
+from worker.passes import OVERDUE_MS, SWEEP_INTERVAL_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from domain.settings import Settings
-    from domain.store.connect import Stores
-    from domain.store.fence import FencingToken
-    from ops.valkey import EmbeddedValkey
+    from domain.engine import Stores
+    from domain.platform.settings import Settings
+    from domain.store.redis.fence import FencingToken
+    from ops.embedded.valkey import EmbeddedValkey
     from tests.processes import Processes
 
 AWAY_SECONDS = 1.0

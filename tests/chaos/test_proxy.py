@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.chaos.proxy import Proxy
+from ops.chaos.stack.proxy import Proxy
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from domain.sabotage import Failpoint, Protection
+from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos import campaign, report
 from ops.chaos.campaign import plans, write_report
 from ops.chaos.checks import CHECKS
@@ -17,7 +17,7 @@ from ops.chaos.controls import table as controls_table
 from ops.chaos.recovery import Recovered
 from ops.chaos.schedule import REDIS_LOSSES
 from ops.chaos.trial import FAILPOINTS, Result
-from ops.server import ServerFailed
+from ops.embedded.server import ServerFailed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from domain.bookings import BookingStatus
-from domain.rebuilding import rebuild
-from domain.refusals import InventoryUnavailable
-from domain.store.connect import open_stores
+from domain.background.rebuilding import rebuild
+from domain.engine import open_stores
+from domain.kernel.bookings import BookingStatus
+from domain.kernel.refusals import InventoryUnavailable
 from tests.factories import book, make_event
 from tests.waiting import persist_all
 
 if TYPE_CHECKING:
-    from domain.settings import Settings
-    from domain.store.connect import Stores
+    from domain.engine import Stores
+    from domain.platform.settings import Settings
 
 
 async def test_a_cancelled_booking_is_not_told_confirmed_while_the_inventory_is_rebuilt(stores: Stores) -> None:

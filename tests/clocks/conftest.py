@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.chaos.clocks import Clock, clear_shared_memory, library
-from ops.valkey import EmbeddedValkey
+from ops.chaos.stack.clocks import Clock, clear_shared_memory, library
+from ops.embedded.valkey import EmbeddedValkey
 from tests.conftest import settings_on
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from domain.settings import Settings
+    from domain.platform.settings import Settings
 
 CLOSE_MS = 5_000
 """A clock is off by what was asked for when it is off by that within this."""

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from domain.clocks import Compared, HostClock, Moment, apart_ms, step_ms
-from domain.store.doorbell import QUEUE_NAME
-from ops.chaos.clocks import Clock
+from domain.platform.clocks import Compared, HostClock, Moment, apart_ms, step_ms
+from domain.store.job_queue import QUEUE_NAME
+from ops.chaos.stack.clocks import Clock
 from tests.api.callers import Callers
 from tests.api.conftest import serving
 from tests.waiting import eventually

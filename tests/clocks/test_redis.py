@@ -8,19 +8,19 @@ from uuid import uuid4
 
 import pytest
 
-from domain.closing import close_past_events_once
-from domain.events import POOL_MAIN
-from domain.rebuilding import rebuild
-from domain.reconciliation import Difference, Fault
-from domain.reconciling import reconcile
-from domain.refusals import EventStarted, NotOnSale, RateLimited, SoldOut
-from domain.settings import Limit
-from domain.store.admission import Rule
-from domain.store.key_names import counters_key, lease_key
+from domain.background.closing import close_past_events_once
+from domain.background.rebuilding import rebuild
+from domain.background.reconciling import reconcile
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.differences import Difference, Fault
+from domain.kernel.refusals import EventStarted, NotOnSale, RateLimited, SoldOut
+from domain.platform.settings import Limit
+from domain.store.redis.admission import Rule
+from domain.store.redis.keys import counters_key, lease_key
 from tests.books import differences, retire, rows, taken
 from tests.factories import book, make_account, make_event, pass_by
 from tests.waiting import eventually, persist_all
-from worker.sweep import sweep_once
+from worker.passes import sweep_once
 
 STEP_S = 600
 DAY_S = 86_400

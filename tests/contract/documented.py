@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 
-from api.openapi import openapi_document
-from api.problems import FRAMEWORK
+from api.http.problems import FRAMEWORK
+from api.reference.openapi import openapi_document
 
 if TYPE_CHECKING:
     import httpx

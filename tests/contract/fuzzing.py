@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain.identity import Role
-from domain.passwords import Passwords
-from ops.launch import launcher
+from domain.accounts.accounts import Role
+from domain.accounts.passwords import Passwords
+from ops.supervision.launcher import launcher
 from tests.api.callers import PASSWORD, event_draft
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
     import httpx
 
-    from domain.identity import Account
-    from domain.store.connect import Stores
+    from domain.accounts.accounts import Account
+    from domain.engine import Stores
 
     Headers = dict[str, str]
 

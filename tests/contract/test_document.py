@@ -15,12 +15,12 @@ import httpx
 import jsonschema_rs
 from litestar import Litestar
 
-from api.access import declared_access
-from api.openapi import openapi_document
-from api.problems import PARAGRAPHS, STATUSES
-from api.response_headers import ALWAYS, EXPOSED, LIMITS, RESPONSE_HEADERS
+from api.access.declarations import declared_access
+from api.http.problems import PARAGRAPHS, STATUSES
+from api.http.response_headers import ALWAYS, EXPOSED, LIMITS, RESPONSE_HEADERS
+from api.reference.openapi import openapi_document
 from api.routes import api_routes
-from domain.refusals import Refusal
+from domain.kernel.refusals import Refusal
 from tests.contract.documented import COMPONENTS, DOCUMENT, STANDARD_MEMBERS, codes_of, faults_of, members_of, resolved
 from tests.contract.documented import operations as _operations
 from tests.processes import ROOT

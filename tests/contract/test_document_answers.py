@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from api.app import create_app
-from domain.identity import Role
-from domain.settings import Limit
-from domain.store.doorbell import QUEUE_NAME
+from domain.accounts.accounts import Role
+from domain.platform.settings import Limit
+from domain.store.job_queue import QUEUE_NAME
 from tests.api.callers import PASSWORD, Callers, event_draft
 from tests.api.conftest import started
 from tests.contract.documented import TRANSPORT, faults_of, operation_of, operations, resolved

@@ -12,8 +12,8 @@ import json
 from collections import Counter
 from uuid import UUID, uuid4
 
-from domain.settings import Limit
-from domain.tokens import REQUIRED_CLAIMS
+from domain.accounts.tokens import REQUIRED_CLAIMS
+from domain.platform.settings import Limit
 from tests.api.callers import PASSWORD
 from tests.api.conftest import serving
 from tests.factories import begin

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from litestar import Litestar
 
-from api.access import declared_access
+from api.access.declarations import declared_access
 from api.routes import PREFIX, api_routes
-from domain.identity import Role
-from domain.settings import Settings
+from domain.accounts.accounts import Role
+from domain.platform.settings import Settings
 from tests.contract.readme import codes, table
 
 NOBODY = "\N{EN DASH}"

@@ -9,7 +9,7 @@ import sys
 import httpx
 import pytest
 
-from domain.identity import Role
+from domain.accounts.accounts import Role
 from tests.contract.fuzzing import ANONYMOUS, account, environment_of, furnish, fuzz, logged_in
 
 CASES = int(os.environ.get("FUZZ_CASES", "1000"))

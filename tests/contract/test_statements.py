@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.dialects import postgresql
 
-from domain.identity import Role
-from domain.store import reports
+from domain.accounts.accounts import Role
+from domain.store.postgres import reports
 from tests.factories import book, make_accounts, make_event
 from tests.waiting import persist_all
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from domain.rebuilding import rebuild
-from domain.store.connect import Stores, open_stores
+from domain.background.rebuilding import rebuild
+from domain.engine import Stores, open_stores
 from tests.deployments.pairs import Pair, end_pair, start_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from domain.settings import Settings
+    from domain.platform.settings import Settings
 
 
 @pytest.fixture

@@ -14,16 +14,16 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import text
 
-from domain.refusals import Unavailable
+from domain.kernel.refusals import Unavailable
 from tests.books import differences, pool
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from domain.events import Event
-    from domain.store.connect import Stores
-    from ops.minting import Minted
+    from domain.engine import Stores
+    from domain.sales.events import Event
+    from ops.evidence.bulk import Minted
 
 ANSWER_SECONDS_MAX = 30.0
 

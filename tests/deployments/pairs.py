@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from ops.valkey import INVENTORY_DATABASE, EmbeddedValkey
+from ops.embedded.valkey import INVENTORY_DATABASE, EmbeddedValkey
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from domain.settings import Settings
+    from domain.platform.settings import Settings
 
 
 class Replicating(EmbeddedValkey):

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from domain.bookings import BookingStatus
-from domain.identity import Role
-from domain.rebuilding import in_order, rebuild, rebuild_if_needed
-from domain.refusals import SoldOut, Unavailable
+from domain.accounts.accounts import Role
+from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
+from domain.kernel.bookings import BookingStatus
+from domain.kernel.refusals import SoldOut, Unavailable
 from domain.store.readiness import check
-from ops.minting import mint
+from ops.evidence.bulk import mint
 from tests.books import pool, rows
 from tests.deployments.crowd import Crowd, buying_at
 from tests.factories import book, make_event

@@ -11,10 +11,10 @@ from urllib.error import HTTPError
 import pytest
 from sqlalchemy import text
 
-from domain.identity import Role
-from domain.rebuilding import rebuild
-from domain.store import previous_release
-from ops.minting import mint
+from domain.accounts.accounts import Role
+from domain.background.rebuilding import rebuild
+from domain.store.redis import previous_release
+from ops.evidence.bulk import mint
 from tests.deployments import releases
 from tests.deployments.crowd import Crowd, buying_at
 from tests.factories import make_event
@@ -133,7 +133,7 @@ async def test_both_releases_sell_again_after_redis_restarted(stores, crowd, pro
 
 @pytest.mark.parametrize("script", ["reserve", "pulse"])
 async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd, processes, tmp_path, script):
-    file = f"domain/store/{script}.lua"
+    file = f"domain/store/redis/lua/{script}.lua"
     other = releases.changed_build(tmp_path, {file: ("\n-- KEYS", "\n-- Said in other words.\n-- KEYS")})
     before = await start(processes, ROOT)
     await until_ready(before)
@@ -152,7 +152,7 @@ async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd
 
 
 async def test_a_version_of_a_higher_layout_takes_over(stores, crowd, processes, tmp_path):
-    higher = releases.changed_build(tmp_path, {"domain/store/fence.py": ("\nLAYOUT = 1\n", "\nLAYOUT = 2\n")})
+    higher = releases.changed_build(tmp_path, {"domain/store/redis/fence.py": ("\nLAYOUT = 1\n", "\nLAYOUT = 2\n")})
     before = await start(processes, ROOT)
     await until_ready(before)
     try:

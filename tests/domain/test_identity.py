@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from domain.identity import broken_email_rule, email_key
+from domain.accounts.accounts import broken_email_rule, email_key
 
 GOOD = [
     "a@x.org",

@@ -11,13 +11,13 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from domain.identity import Account, AccountStatus, Role
-from domain.keys import KEYS_MAX, Key, Keys
-from domain.refusals import Unauthenticated
-from domain.settings import Settings, SettingsRefused
-from domain.tokens import LEEWAY_S, TokenKind, Tokens
-from ops.private import rewrite
-from ops.rotation import RotationRefused, rotate
+from domain.accounts.accounts import Account, AccountStatus, Role
+from domain.accounts.signing_keys import KEYS_MAX, Key, Keys
+from domain.accounts.tokens import LEEWAY_S, TokenKind, Tokens
+from domain.kernel.refusals import Unauthenticated
+from domain.platform.settings import Settings, SettingsRefused
+from ops.commands.rotate_keys import RotationRefused, rotate
+from ops.embedded.private_files import rewrite
 
 FIRST_SECRET = "the secret a deployment began with, long enough"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
-from domain.passwords import THREADS_MAX, WAITING_MAX, Passwords, broken_rule
-from domain.refusals import Unavailable
+from domain.accounts.passwords import THREADS_MAX, WAITING_MAX, Passwords, broken_rule
+from domain.kernel.refusals import Unavailable
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from domain.portions import portions
+from domain.background.portions import portions
 
 A, B, C, D = (UUID(int=number) for number in range(1, 5))
 

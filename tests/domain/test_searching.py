@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 from sqlalchemy import text
 
-from domain.searching import fold
+from domain.sales.search_text import fold
 
 EXPRESSION = """
     SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from domain.together import together
+from domain.platform.concurrency import together
 
 
 async def test_answers_come_in_the_order_of_the_items():

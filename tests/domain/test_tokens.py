@@ -10,10 +10,10 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from domain.identity import Account, AccountStatus, Role
-from domain.keys import Key, KeyRing, Keys
-from domain.refusals import Unauthenticated
-from domain.tokens import AUDIENCE, ISSUER, VERDICTS_MAX, TokenKind, Tokens
+from domain.accounts.accounts import Account, AccountStatus, Role
+from domain.accounts.signing_keys import Key, KeyRing, Keys
+from domain.accounts.tokens import AUDIENCE, ISSUER, VERDICTS_MAX, TokenKind, Tokens
+from domain.kernel.refusals import Unauthenticated
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

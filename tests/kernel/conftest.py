@@ -12,7 +12,7 @@ from tests.kernel.keys import orphans
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from domain.store.connect import Stores
+    from domain.engine import Stores
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from tests.books import unpersisted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from domain.store.connect import Stores
+    from domain.engine import Stores
 
 NO_EXPIRY = -1
 

@@ -16,23 +16,24 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
 
-from domain.events import EventChanges, EventStatus
-from domain.follow_ups import FollowUps
-from domain.identity import AccountStatus, Role
-from domain.keys import Keys
-from domain.membership import Membership
-from domain.passwords import Passwords
-from domain.refusals import Refusal, Unavailable
-from domain.store.admission import Ask
-from domain.tokens import TokenKind, Tokens
+from domain.accounts.accounts import AccountStatus, Role
+from domain.accounts.passwords import Passwords
+from domain.accounts.signing_keys import Keys
+from domain.accounts.tokens import TokenKind, Tokens
+from domain.actions.membership import Membership
+from domain.background.follow_ups import FollowUps
+from domain.kernel.event_status import EventStatus
+from domain.kernel.refusals import Refusal, Unavailable
+from domain.sales.events import EventChanges
+from domain.store.redis.admission import Ask
 from tests.factories import new_event
 
 if TYPE_CHECKING:
-    from domain.events import Event
-    from domain.identity import Account
-    from domain.membership import LoggedIn
-    from domain.store.connect import Stores
-    from domain.tokens import Token
+    from domain.accounts.accounts import Account
+    from domain.accounts.tokens import Token
+    from domain.actions.membership import LoggedIn
+    from domain.engine import Stores
+    from domain.sales.events import Event
 
 ROUNDS = 30
 AT_ONCE = 3

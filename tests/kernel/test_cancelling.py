@@ -6,16 +6,17 @@ import asyncio
 
 import pytest
 
-from domain.bookings import BookingStatus
-from domain.clearing import clear_event
-from domain.events import POOL_MAIN, EventChanges
-from domain.partitions import partition_of_event
-from domain.persisting import settlements, write
-from domain.rebuilding import rebuild
-from domain.refusals import EventStarted, NotOnSale
-from domain.sabotage import Protection
-from domain.store.connect import open_stores
-from domain.store.inventory import RecordChanged, RecordUnknown
+from domain.background.clearing import clear_event
+from domain.background.persisting import settlements, write
+from domain.background.rebuilding import rebuild
+from domain.engine import open_stores
+from domain.kernel.bookings import BookingStatus
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.partitions import partition_of_event
+from domain.kernel.refusals import EventStarted, NotOnSale
+from domain.platform.failpoints import Protection
+from domain.sales.events import EventChanges
+from domain.store.redis.inventory import RecordChanged, RecordUnknown
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
 from tests.factories import ORGANIZED, begin, book, make_accounts, make_event
 from tests.waiting import eventually, persist_all

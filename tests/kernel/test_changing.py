@@ -7,10 +7,9 @@ import asyncio
 import pytest
 from msgspec import structs
 
-from domain.bookings import NewBooking
-from domain.events import EventChanges
-from domain.partitions import random_booking_id
-from domain.refusals import (
+from domain.kernel.bookings import NewBooking
+from domain.kernel.partitions import random_booking_id
+from domain.kernel.refusals import (
     CapacityBelowSold,
     EventNotFound,
     Invalid,
@@ -19,7 +18,8 @@ from domain.refusals import (
     Unavailable,
     VersionMismatch,
 )
-from domain.store.inventory import TermsStale
+from domain.sales.events import EventChanges
+from domain.store.redis.inventory import TermsStale
 from tests.books import pool, taken
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, new_event, tomorrow
 from tests.waiting import persist_all

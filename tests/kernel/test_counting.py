@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from domain.store.pipeline import Pipeline
-from ops.valkey import EmbeddedValkey
+from domain.store.redis.pipeline import Pipeline
+from ops.embedded.valkey import EmbeddedValkey
 from tests.epochs import first_epoch
 
 MINUTE_US = 60_000_000

@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 import asyncpg
 from redis.asyncio import Redis
 
-from domain.bookings import BookingStatus, NewBooking
-from domain.partitions import PARTITIONS, partition_of_event, random_booking_id
-from domain.persisting import persist, persist_once
-from domain.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_needed
-from domain.refusals import Unavailable
-from domain.store.key_names import epoch_key
+from domain.background.persisting import persist, persist_once
+from domain.background.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_needed
+from domain.kernel.bookings import BookingStatus, NewBooking
+from domain.kernel.partitions import PARTITIONS, partition_of_event, random_booking_id
+from domain.kernel.refusals import Unavailable
+from domain.store.redis.keys import epoch_key
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, make_neighbours
 from tests.waiting import eventually, persist_all
-from worker.sweep import sweep_once
+from worker.passes import sweep_once
 
 
 async def test_a_worker_killed_before_it_wrote_loses_nothing(stores, settings, processes):

@@ -6,7 +6,7 @@ import pytest
 from asyncpg import ConnectionDoesNotExistError, InterfaceError
 from sqlalchemy import event, text
 
-from domain.refusals import Invalid, Unavailable
+from domain.kernel.refusals import Invalid, Unavailable
 from tests.factories import make_accounts
 
 UNSTORABLE = {

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from domain.bookings import BookingStatus, NewBooking
-from domain.partitions import random_booking_id
-from domain.rebuilding import rebuild
-from domain.refusals import InventoryUnavailable, Unavailable
-from domain.sabotage import Protection
-from domain.store.connect import open_stores
+from domain.background.rebuilding import rebuild
+from domain.engine import open_stores
+from domain.kernel.bookings import BookingStatus, NewBooking
+from domain.kernel.partitions import random_booking_id
+from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.platform.failpoints import Protection
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import persist_all

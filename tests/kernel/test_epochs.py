@@ -11,20 +11,21 @@ from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
-from domain import rebuilding
-from domain.bookings import BookingStatus, NewBooking
-from domain.events import EventChanges
-from domain.partitions import PARTITIONS, partition_of_event
-from domain.persisting import persist_once, settlements, write
-from domain.rebuilding import in_order, rebuild, rebuild_if_needed
-from domain.refusals import InventoryUnavailable, SoldOut, Unavailable
-from domain.store import fence, ledger, scripts
-from domain.store.connect import open_stores
-from domain.store.fence import ANCHOR, OWN_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
-from domain.store.key_names import epoch_key
-from domain.store.ledger import EpochOver
+from domain.background import rebuilding
+from domain.background.persisting import persist_once, settlements, write
+from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
+from domain.engine import open_stores
+from domain.kernel.bookings import BookingStatus, NewBooking
+from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unavailable
+from domain.sales.events import EventChanges
+from domain.store.postgres import ledger
+from domain.store.postgres.ledger import EpochOver
 from domain.store.readiness import check
-from domain.store.scripts import Order
+from domain.store.redis import fence, scripts
+from domain.store.redis.fence import ANCHOR, OWN_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
+from domain.store.redis.keys import epoch_key
+from domain.store.redis.scripts import Order
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all

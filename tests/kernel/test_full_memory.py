@@ -9,16 +9,17 @@ import pytest
 from arq.constants import health_check_key_suffix
 from msgspec import structs
 
-from domain.events import POOL_MAIN, EventChanges
-from domain.identity import Session
-from domain.rebuilding import rebuild
-from domain.reconciling import reconcile
-from domain.refusals import Unauthenticated, Unavailable
-from domain.settings import Limit
-from domain.store.admission import Ask, Rule
-from domain.store.doorbell import QUEUE_NAME
-from domain.store.key_names import counters_key
-from domain.tokens import Token, TokenKind
+from domain.accounts.accounts import Session
+from domain.accounts.tokens import Token, TokenKind
+from domain.background.rebuilding import rebuild
+from domain.background.reconciling import reconcile
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.refusals import Unauthenticated, Unavailable
+from domain.platform.settings import Limit
+from domain.sales.events import EventChanges
+from domain.store.job_queue import QUEUE_NAME
+from domain.store.redis.admission import Ask, Rule
+from domain.store.redis.keys import counters_key
 from tests.books import retire, rows, taken, unlist
 from tests.factories import ORGANIZED, book, make_account, make_event
 from tests.waiting import eventually, persist_all

@@ -10,16 +10,16 @@ from uuid import uuid4
 import pytest
 from redis.exceptions import ResponseError
 
-from domain.identity import Session
-from domain.refusals import IdempotencyKeyReused, RateLimited, Unauthenticated, Unavailable
-from domain.settings import Limit
-from domain.store.admission import Ask, Rule
-from domain.store.pipeline import Pipeline
-from domain.store.scripts import Command
-from domain.tokens import Token, TokenKind
-from ops.binaries import valkey_server
-from ops.launch import launcher
-from ops.listening import listen
+from domain.accounts.accounts import Session
+from domain.accounts.tokens import Token, TokenKind
+from domain.kernel.refusals import IdempotencyKeyReused, RateLimited, Unauthenticated, Unavailable
+from domain.platform.settings import Limit
+from domain.store.redis.admission import Ask, Rule
+from domain.store.redis.pipeline import Pipeline
+from domain.store.redis.scripts import Command
+from ops.embedded.binaries import valkey_server
+from ops.supervision.launcher import launcher
+from ops.supervision.listener import listen
 from tests.epochs import first_epoch
 from tests.factories import make_account, make_event
 from tests.waiting import eventually

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from domain.bookings import BookingStatus
-from domain.events import EventStatus, user_counter
-from domain.partitions import random_booking_id
-from domain.refusals import BookingNotFound, EventNotFound
+from domain.kernel.bookings import BookingStatus
+from domain.kernel.counters import user_counter
+from domain.kernel.event_status import EventStatus
+from domain.kernel.partitions import random_booking_id
+from domain.kernel.refusals import BookingNotFound, EventNotFound
 from tests.books import counters, pool, record, retire, row, unpersisted
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually, persist_all

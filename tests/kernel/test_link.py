@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import NoScriptError, ResponseError
 
-from domain.refusals import Unavailable
-from domain.store import pipeline as pipelines
-from domain.store.link import TOGETHER_MAX
-from domain.store.pipeline import Pipeline
+from domain.kernel.refusals import Unavailable
+from domain.store.redis import pipeline as pipelines
+from domain.store.redis.connection import TOGETHER_MAX
+from domain.store.redis.pipeline import Pipeline
 from tests.waiting import eventually
 
 

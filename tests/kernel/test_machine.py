@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from domain.events import EventChanges
-from domain.partitions import PARTITIONS, booking_id_for_key, partition_of_booking
-from domain.persisting import persist_once, reject, settlements, write
-from domain.rebuilding import rebuild
-from domain.refusals import (
+from domain.background.persisting import persist_once, reject, settlements, write
+from domain.background.rebuilding import rebuild
+from domain.engine import open_stores
+from domain.kernel.partitions import PARTITIONS, booking_id_for_key, partition_of_booking
+from domain.kernel.refusals import (
     BookingNotFound,
     CapacityBelowSold,
     IdempotencyKeyReused,
@@ -36,9 +36,9 @@ from domain.refusals import (
     SoldOut,
     Unavailable,
 )
-from domain.sabotage import Protection
-from domain.store.connect import open_stores
-from domain.store.ledger import EpochOver
+from domain.platform.failpoints import Protection
+from domain.sales.events import EventChanges
+from domain.store.postgres.ledger import EpochOver
 from tests.books import counters_of, records_of, unpersisted
 from tests.factories import ORGANIZED, place_accounts, place_event
 from tests.model import Asked, Copy, EventModel, Model
@@ -46,9 +46,9 @@ from tests.model import Asked, Copy, EventModel, Model
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from domain.settings import Settings
-    from domain.store.connect import Stores
-    from domain.unpersisted import Unpersisted, Written
+    from domain.engine import Stores
+    from domain.kernel.unpersisted import Unpersisted, Written
+    from domain.platform.settings import Settings
     from tests.model import Snapshot
 
 WORDS = {

@@ -12,15 +12,16 @@ from msgspec import structs
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from domain.audit import audit
-from domain.bookings import BookingStatus
-from domain.clearing import clear_event
-from domain.closing import FIRST, close_past_events_once
-from domain.events import POOL_MAIN, EventChanges, EventStatus, user_counter
-from domain.partitions import booking_id_for_key
-from domain.rebuilding import rebuild
-from domain.reconciling import reconcile
-from domain.refusals import (
+from domain.background.audit import audit
+from domain.background.clearing import clear_event
+from domain.background.closing import FIRST, close_past_events_once
+from domain.background.rebuilding import rebuild
+from domain.background.reconciling import reconcile
+from domain.kernel.bookings import BookingStatus
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.event_status import EventStatus
+from domain.kernel.partitions import booking_id_for_key
+from domain.kernel.refusals import (
     CapacityBelowSold,
     EventOver,
     EventStarted,
@@ -30,8 +31,9 @@ from domain.refusals import (
     SoldOut,
     Unavailable,
 )
-from domain.store.key_names import counters_key
-from domain.store.ledger import EpochOver
+from domain.sales.events import EventChanges
+from domain.store.postgres.ledger import EpochOver
+from domain.store.redis.keys import counters_key
 from tests.books import counters, pool, retire, rows
 from tests.factories import ORGANIZED, book, make_account, make_event, pass_by, tomorrow
 from tests.waiting import eventually, persist_all

@@ -8,15 +8,15 @@ import time
 import pytest
 from sqlalchemy import text
 
-from domain import reconciling
-from domain.audit import audit
-from domain.events import POOL_MAIN, user_counter
-from domain.partitions import partition_of_event
-from domain.reconciliation import Fault
-from domain.reconciling import AT_ONE_GO, Pace, reconcile, reconcile_some
-from domain.refusals import SoldOut
+from domain.background import reconciling
+from domain.background.audit import audit
+from domain.background.reconciling import AT_ONE_GO, Pace, reconcile, reconcile_some
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.differences import Fault
+from domain.kernel.partitions import partition_of_event
+from domain.kernel.refusals import SoldOut
 from domain.store import books
-from domain.store.key_names import counters_key, record_key, unpersisted_key
+from domain.store.redis.keys import counters_key, record_key, unpersisted_key
 from tests.books import pool, row, taken, unlist, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import eventually, keep_persisting, persist_all

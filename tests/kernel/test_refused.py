@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.refusals import PerUserLimit, SoldOut
+from domain.kernel.refusals import PerUserLimit, SoldOut
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually
 

@@ -6,10 +6,10 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from domain.bookings import BookingStatus, NewBooking
-from domain.partitions import partition_of_event, random_booking_id
-from domain.persisting import persist_once, write
-from domain.rebuilding import rebuild
+from domain.background.persisting import persist_once, write
+from domain.background.rebuilding import rebuild
+from domain.kernel.bookings import BookingStatus, NewBooking
+from domain.kernel.partitions import partition_of_event, random_booking_id
 from tests.books import counters, pool, row, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event, make_neighbours, make_strangers
 from tests.waiting import persist_all

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from domain.reconciliation import Fault
-from domain.reconciling import AT_ONE_GO, Pace, relist_some
+from domain.background.reconciling import AT_ONE_GO, Pace, relist_some
+from domain.kernel.differences import Fault
 from domain.store import books
 from tests.books import unlist, unpersisted
 from tests.factories import book, make_event

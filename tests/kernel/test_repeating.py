@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from domain.bookings import BookingStatus
-from domain.rebuilding import rebuild
-from domain.refusals import IdempotencyKeyReused, SoldOut
+from domain.background.rebuilding import rebuild
+from domain.kernel.bookings import BookingStatus
+from domain.kernel.refusals import IdempotencyKeyReused, SoldOut
 from tests.books import retire, row, rows, taken
 from tests.factories import book, make_account, make_event, make_neighbours, make_strangers
 from tests.waiting import persist_all

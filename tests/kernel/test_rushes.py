@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from domain import persisting
-from domain.partitions import partition_of_event
-from domain.persisting import persist
-from domain.store.doorbell import QUEUE_NAME
+from domain.background import persisting
+from domain.background.persisting import persist
+from domain.kernel.partitions import partition_of_event
+from domain.store.job_queue import QUEUE_NAME
 from tests.books import pool, rows, unpersisted
 from tests.factories import book, make_event
 from worker.jobs import persist_partition

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.events import EventChanges, EventStatus
-from domain.refusals import NotOnSale, PersistenceLagging, PerUserLimit, Refusal, SoldOut
-from domain.store.connect import open_stores
+from domain.engine import open_stores
+from domain.kernel.event_status import EventStatus
+from domain.kernel.refusals import NotOnSale, PersistenceLagging, PerUserLimit, Refusal, SoldOut
+from domain.sales.events import EventChanges
 from tests.books import counters, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all

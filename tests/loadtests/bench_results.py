@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from loadtests.bench.cases import Measured
-from loadtests.bench.confirming import Full, Half
-from loadtests.bench.drain import Drained
-from loadtests.bench.growth import Grown, Growth, Idle
-from loadtests.bench.memory import Memory
-from loadtests.bench.pages import Walk
-from loadtests.bench.results import Measure, Results
-from loadtests.bench.rush import Rush
+from loadtests.bench.cases.cases import Measured
+from loadtests.bench.cases.confirming import Full, Half
+from loadtests.bench.cases.drain import Drained
+from loadtests.bench.cases.growth import Grown, Growth, Idle
+from loadtests.bench.cases.memory import Memory
+from loadtests.bench.cases.pages import Walk
+from loadtests.bench.cases.rush import Rush
+from loadtests.bench.report.results import Measure, Results
 
 
 def measured(per_second: float) -> Measured:

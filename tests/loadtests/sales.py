@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from domain.partitions import booking_id_for_key
-from loadtests.answers import EVERYBODY_LEFT, Answer, Kind
-from loadtests.evidence import Books, Counters, Evidence, Row, Told
+from domain.kernel.partitions import booking_id_for_key
+from loadtests.sales.answers import EVERYBODY_LEFT, Answer, Kind
+from loadtests.sales.evidence import Books, Counters, Evidence, Row, Told
 
 EVENT = UUID("0e0e0e0e-0000-4000-8000-000000000001")
 OPENED_S = 1_000_000.0

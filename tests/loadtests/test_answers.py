@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.answers import BUFFER_BYTES_MAX, AnswerLog, Kind, Outcome, outcome_of, read_answers
+from loadtests.sales.answers import BUFFER_BYTES_MAX, AnswerLog, Kind, Outcome, outcome_of, read_answers
 from tests.loadtests.sales import ANN, accepted, refused
 
 

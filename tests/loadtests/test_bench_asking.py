@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import uvloop
 
-from loadtests.bench.client import ask_all
-from loadtests.bench.generator import Answered, Own, Unexpected, Wrk, check_all
+from loadtests.bench.cases.pages import BLOCK, List, walk
+from loadtests.bench.load.client import ask_all
+from loadtests.bench.load.generator import Answered, Own, Unexpected, Wrk, check_all
+from loadtests.bench.load.open_loop import ask_at
+from loadtests.bench.load.prepared import read_requests, request, write_requests
 from loadtests.bench.machine import Cores, cpu_seconds
-from loadtests.bench.open_loop import ask_at
-from loadtests.bench.pages import BLOCK, List, walk
-from loadtests.bench.prepared import read_requests, request, write_requests
-from loadtests.target import TargetRefused
+from loadtests.sales.target import TargetRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

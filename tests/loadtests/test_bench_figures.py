@@ -8,17 +8,17 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from loadtests.bench.bars import Bar as Goal
-from loadtests.bench.bars import bars_of
-from loadtests.bench.furnishing import Owner
-from loadtests.bench.growth import themes_of
-from loadtests.bench.locust_ceiling import Entry, answered_by
-from loadtests.bench.picture import Bar, Line, bar_picture, line_picture
-from loadtests.bench.pictures import pictures
+from loadtests.bench.cases.furnishing import Owner
+from loadtests.bench.cases.growth import themes_of
+from loadtests.bench.load.locust_ceiling import Entry, answered_by
 from loadtests.bench.plan import MOST, THEMES, growth_plan_of, plan_of
-from loadtests.bench.report import report, table
-from loadtests.bench.results import Results
-from loadtests.bench.spread import ratio_of, spread_of
+from loadtests.bench.report.bars import Bar as Goal
+from loadtests.bench.report.bars import bars_of
+from loadtests.bench.report.picture import Bar, Line, bar_picture, line_picture
+from loadtests.bench.report.pictures import pictures
+from loadtests.bench.report.results import Results
+from loadtests.bench.report.spread import ratio_of, spread_of
+from loadtests.bench.report.tables import report, table
 from tests.loadtests.bench_results import everything, full, half, measure, results
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.bench.hot import Profile
+from loadtests.bench.cases.hot import Profile
 
 STACKS = [
     "main (run.py:1);serve (api.py:7);read (api.py:20) 6",

@@ -10,11 +10,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from loadtests.bench.cases import Bench
-from loadtests.bench.crowd import Crowd
-from loadtests.bench.generator import Unexpected, generator
+from loadtests.bench.cases.cases import Bench
+from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.load.generator import Unexpected, generator
 from loadtests.bench.machine import Cores
-from loadtests.bench.results import Results
+from loadtests.bench.report.results import Results
 from loadtests.bench.stack import Stack
 from tests.processes import ROOT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from loadtests.durability import Side, Turn, table
+from loadtests.costs.durability import Side, Turn, table
 
 
 def test_a_table_has_medians_and_the_ratios_of_each_round():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from loadtests.answers import Closing, Kind
-from loadtests.figures import figures_of, seconds_until_held, table, times_of
-from loadtests.profiles import SHMOOCON_2016
+from loadtests.sales.answers import Closing, Kind
+from loadtests.sales.figures import figures_of, seconds_until_held, table, times_of
+from loadtests.sales.profiles import SHMOOCON_2016
 from tests.loadtests.sales import ANN, BEN, CID, DOT, OPENED_S, accepted, answer, cancelled, confirmed, refused
 
 CLOSING = Closing(opened_s=OPENED_S, ended="everybody left", cpu_shares=[0.4, 0.7])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import load
-from loadtests.stack import Stack, StackFailed
+from loadtests.sales import __main__
+from loadtests.sales.stack import Stack, StackFailed
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -17,18 +17,27 @@ ROOT = Path(__file__).parent.parent.parent
 def exit_code_of(monkeypatch, *arguments) -> int:
     monkeypatch.setattr(sys, "argv", ["load", *arguments])
     with pytest.raises(SystemExit) as exited:
-        load.main()
+        __main__.main()
     return exited.value.code
 
 
 def test_another_machine_is_not_put_under_load(monkeypatch, capsys) -> None:
-    assert exit_code_of(monkeypatch, "--url", "http://192.0.2.1:8000") == load.EXIT_NOT_RUN
+    assert exit_code_of(monkeypatch, "--url", "http://192.0.2.1:8000") == __main__.EXIT_NOT_RUN
     assert "load goes to no other" in capsys.readouterr().out
 
 
 def test_neither_does_locust_alone(tmp_path) -> None:
     locust = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--host", "http://192.0.2.1"],
+        [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            "loadtests/sales/locustfile.py",
+            "--headless",
+            "--host",
+            "http://192.0.2.1",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -37,12 +46,12 @@ def test_neither_does_locust_alone(tmp_path) -> None:
         env={"PATH": "", "TMPDIR": str(tmp_path)},
     )
 
-    assert locust.returncode == load.EXIT_NOT_RUN
+    assert locust.returncode == __main__.EXIT_NOT_RUN
     assert "load goes to no other" in locust.stderr
 
 
 def test_more_buyers_than_the_maximum_are_refused(monkeypatch, capsys) -> None:
-    assert exit_code_of(monkeypatch, "--buyers", "20001") == load.EXIT_NOT_RUN
+    assert exit_code_of(monkeypatch, "--buyers", "20001") == __main__.EXIT_NOT_RUN
     assert "20000 buyers" in capsys.readouterr().out
 
 

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from loadtests.profiles import BUYERS_MAX, EMF_2026, PROFILES, SHMOOCON_2016
-from loadtests.target import TargetRefused, loopback_url
+from loadtests.sales.profiles import BUYERS_MAX, EMF_2026, PROFILES, SHMOOCON_2016
+from loadtests.sales.target import TargetRefused, loopback_url
 
 
 def test_two_thousand_people_come_for_650_tickets_unless_told_otherwise() -> None:

@@ -9,14 +9,14 @@ from msgspec import structs
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from domain.partitions import partition_of_event
-from loadtests.answers import EVERYBODY_LEFT, Outcome
-from loadtests.evidence import gather
-from loadtests.figures import figures_of
-from loadtests.load import summary
-from loadtests.profiles import SHMOOCON_2016
-from loadtests.replay import Run, replay
-from loadtests.verify import verify
+from domain.kernel.partitions import partition_of_event
+from loadtests.sales.__main__ import summary
+from loadtests.sales.answers import EVERYBODY_LEFT, Outcome
+from loadtests.sales.evidence import gather
+from loadtests.sales.figures import figures_of
+from loadtests.sales.profiles import SHMOOCON_2016
+from loadtests.sales.replay import Run, replay
+from loadtests.sales.verify import verify
 
 TICKETS = 30
 BUYERS = 60

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from loadtests.answers import Kind
-from loadtests.evidence import Books, Evidence, Told
-from loadtests.verify import CHECKS, verdict, verify
+from loadtests.sales.answers import Kind
+from loadtests.sales.evidence import Books, Evidence, Told
+from loadtests.sales.verify import CHECKS, verdict, verify
 from tests.loadtests.sales import (
     ANN,
     BEN,
@@ -29,8 +29,8 @@ from tests.loadtests.sales import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtests.answers import Answer
-    from loadtests.evidence import Row
+    from loadtests.sales.answers import Answer
+    from loadtests.sales.evidence import Row
 
 
 def with_answers(*more: Answer) -> Evidence:

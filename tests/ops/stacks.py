@@ -114,7 +114,7 @@ def environment(folder: Path, *, embedded: bool, **settings: str) -> dict[str, s
 def onsale(arguments: list[str], environment: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run the operator's command line to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "ops.cli", *arguments],
+        [sys.executable, "-m", "ops.commands.cli", *arguments],
         cwd=ROOT,
         env=environment,
         input=stdin,

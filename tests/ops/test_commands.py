@@ -8,11 +8,11 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from ops.accounts import AdminRefused, create_admin
-from ops.cli import main
-from ops.credentials import demo_passwords
-from ops.embedded import EmbeddedStack
-from ops.postgres import EmbeddedPostgres
+from ops.commands.accounts import AdminRefused, create_admin
+from ops.commands.cli import main
+from ops.commands.demo_credentials import demo_passwords
+from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.stack import EmbeddedStack
 from tests.ops.stacks import environment, onsale
 
 NO_STORES = None

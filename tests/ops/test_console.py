@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 
-from ops.console import LINES_WAITING_MAX, Console
+from ops.supervision.console import LINES_WAITING_MAX, Console
 from tests.ops.stacks import environment, free_port
 from tests.processes import ROOT
 
@@ -47,7 +47,7 @@ def test_a_reader_that_went_away_is_no_fault():
 
 
 def test_a_reader_that_does_not_read_holds_nobody_up(monkeypatch):
-    monkeypatch.setattr("ops.console.FLUSH_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("ops.supervision.console.FLUSH_SECONDS_MAX", 0.1)
     read_end, write_end = os.pipe()
     console = Console(["api.1"], os.fdopen(write_end, "w"))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from domain.passwords import Passwords
-from ops.credentials import DEMO_FILE, ROLES
-from ops.demo import make_demo
+from domain.accounts.passwords import Passwords
+from ops.commands.demo import make_demo
+from ops.commands.demo_credentials import DEMO_FILE, ROLES
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 from redis import Redis
 
-from ops.binaries import BinaryMissing, postgres_for, postgres_major
-from ops.embedded import EmbeddedStack
-from ops.folders import FolderRefused, folders_of, make_folders
-from ops.postgres import EmbeddedPostgres
-from ops.server import ServerFailed
-from ops.valkey import EmbeddedValkey
+from ops.embedded.binaries import BinaryMissing, postgres_for, postgres_major
+from ops.embedded.folders import FolderRefused, folders_of, make_folders
+from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.server import ServerFailed
+from ops.embedded.stack import EmbeddedStack
+from ops.embedded.valkey import EmbeddedValkey
 
 
 def ask(server: EmbeddedPostgres, query: str):
@@ -142,7 +142,7 @@ def test_a_folder_is_served_by_the_version_that_made_it(folder):
 def test_an_older_version_can_be_embedded_too(folder, monkeypatch):
     (folder / "PG_VERSION").write_text("16\n")
     older = postgres_for(folder)
-    monkeypatch.setattr("ops.postgres.postgres_for", lambda _pgdata: older)
+    monkeypatch.setattr("ops.embedded.postgres.postgres_for", lambda _pgdata: older)
     server = EmbeddedPostgres(folder / "data", durable=False)
 
     server.start()

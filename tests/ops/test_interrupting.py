@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from ops.launch import launcher
+from ops.supervision.launcher import launcher
 from tests.ops.stacks import soon
 from tests.processes import ROOT
 

@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from click.testing import CliRunner
 
-from ops import licences as under_test
-from ops.cli import main
-from ops.licences import DEV_LOCK, NOT_INSTALLED, RUNTIME_LOCK, UNKNOWN, Licence, licences
+from ops.commands import licences as under_test
+from ops.commands.cli import main
+from ops.commands.licences import DEV_LOCK, NOT_INSTALLED, RUNTIME_LOCK, UNKNOWN, Licence, licences
 
 
 @pytest.mark.parametrize("lock", [RUNTIME_LOCK, DEV_LOCK], ids=["runtime", "dev"])

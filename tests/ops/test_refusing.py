@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from ops.binaries import postgres_for
-from ops.credentials import DEMO_FILE
-from ops.embedded import EmbeddedStack
-from ops.launch import launcher
-from ops.postgres import EmbeddedPostgres
-from ops.server import ServerFailed
+from ops.commands.demo_credentials import DEMO_FILE
+from ops.embedded.binaries import postgres_for
+from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.server import ServerFailed
+from ops.embedded.stack import EmbeddedStack
+from ops.supervision.launcher import launcher
 from tests.ops.stacks import environment, onsale
 from tests.processes import ROOT
 
@@ -101,7 +101,7 @@ def test_a_data_folder_that_cannot_be_written_to_is_refused_with_a_line(folder, 
     assert _is_a_line(refused, "DATA_DIR", "/proc/onsale")
 
 
-@pytest.mark.parametrize("imported", ["click.core", "pydantic_core", "domain.settings"])
+@pytest.mark.parametrize("imported", ["click.core", "pydantic_core", "domain.platform.settings"])
 def test_ctrl_c_while_it_starts_leaves_no_traceback(folder, imported):
     """Imports take most of the start; Python says when each has ended."""
     starting = subprocess.Popen(
@@ -210,7 +210,9 @@ def test_a_folder_whose_database_could_not_be_made_is_made_again(folder, monkeyp
     """PostgreSQL's single-user mode ends with 0 when a statement fails, as on a disk that has filled."""
     server = EmbeddedPostgres(folder / "data", durable=False)
     with monkeypatch.context() as full_disk:
-        full_disk.setattr("ops.postgres.postgres_for", lambda pgdata: _without_databases(folder, postgres_for(pgdata)))
+        full_disk.setattr(
+            "ops.embedded.postgres.postgres_for", lambda pgdata: _without_databases(folder, postgres_for(pgdata))
+        )
         with pytest.raises(ServerFailed, match="could not be made"):
             server.make()
     left = sorted(path.name for path in (folder / "data").iterdir())

@@ -6,7 +6,7 @@ import os
 import signal
 import urllib.request
 
-from ops.restarts import (
+from ops.supervision.restarts import (
     HEALTHY_SECONDS,
     RESTART_DELAY_SECONDS_MAX,
     RESTART_DELAY_SECONDS_MIN,

@@ -15,14 +15,14 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
-from domain.identity import Role
-from domain.settings import REFRESH_TOKEN_SECONDS_MAX
-from domain.tokens import LEEWAY_S, utc_now
-from ops.cli import main
-from ops.embedded import EmbeddedStack
-from ops.launch import launcher
-from ops.minting import mint
-from ops.postgres import EmbeddedPostgres
+from domain.accounts.accounts import Role
+from domain.accounts.tokens import LEEWAY_S, utc_now
+from domain.platform.settings import REFRESH_TOKEN_SECONDS_MAX
+from ops.commands.cli import main
+from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.stack import EmbeddedStack
+from ops.evidence.bulk import mint
+from ops.supervision.launcher import launcher
 from tests.ops.stacks import environment
 from tests.processes import ROOT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from ops.cli import _log_warnings_only
+from ops.commands.cli import _log_warnings_only
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ import stat
 
 import pytest
 
-from ops.embedded import EmbeddedStack
-from ops.holder import AlreadyRunning, Holder, held
-from ops.listening import AddressRefused, PortTaken, listen
-from ops.procfile import ProcfileRefused, read_procfile
+from ops.embedded.folder_lock import AlreadyRunning, Holder, held
+from ops.embedded.stack import EmbeddedStack
+from ops.supervision.listener import AddressRefused, PortTaken, listen
+from ops.supervision.procfile import ProcfileRefused, read_procfile
 from tests.ops.stacks import environment, free_port, onsale
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from domain.settings import Settings
+from domain.platform.settings import Settings
 from tests.processes import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

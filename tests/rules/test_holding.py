@@ -1,4 +1,4 @@
-"""What a caller's own token reaches decides from the account's row under its lock (`domain.store.holding`)."""
+"""What a caller's own token reaches decides from the account's row under its lock (`domain.store.postgres.holding`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.processes import ROOT
 
-STORES = {"domain/store/accounts.py": "Accounts", "domain/store/catalog.py": "Catalog"}
+STORES = {"domain/store/postgres/accounts.py": "Accounts", "domain/store/postgres/catalog.py": "Catalog"}
 """The stores that write accounts, sessions and events, and their classes."""
 
 HOLDERS = {"hold_caller", "_hold"}
@@ -84,7 +84,7 @@ def test_who_calls_is_said_by_tokens_and_commands_only():
         if "Caller" in called(ast.parse(path.read_text()))
     }
 
-    assert {path for path in makers if not path.startswith("ops/")} == {"domain/tokens.py"}
+    assert {path for path in makers if not path.startswith("ops/")} == {"domain/accounts/tokens.py"}
 
 
 def test_accounts_sessions_and_events_are_written_by_their_stores_only():

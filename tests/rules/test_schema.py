@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from domain.store.schema import metadata
+from domain.store.postgres.tables import metadata
 from tests.processes import ROOT
 
 

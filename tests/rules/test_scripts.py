@@ -11,23 +11,24 @@ from uuid import uuid4
 
 import pytest
 
-from domain.closing import close_past_events_once
-from domain.events import EventChanges
-from domain.identity import Session
-from domain.rebuilding import in_order, rebuild
-from domain.reconciling import reconcile
-from domain.refusals import IdempotencyKeyReused
-from domain.settings import Limit
-from domain.store.admission import Ask, Rule
-from domain.store.fence import ANCHOR, FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
-from domain.store.key_names import counters_key, mine_key, unpersisted_key
-from domain.tokens import Token, TokenKind
+from domain.accounts.accounts import Session
+from domain.accounts.tokens import Token, TokenKind
+from domain.background.closing import close_past_events_once
+from domain.background.rebuilding import in_order, rebuild
+from domain.background.reconciling import reconcile
+from domain.kernel.refusals import IdempotencyKeyReused
+from domain.platform.settings import Limit
+from domain.sales.events import EventChanges
+from domain.store.redis.admission import Ask, Rule
+from domain.store.redis.fence import ANCHOR, FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
+from domain.store.redis.keys import counters_key, mine_key, unpersisted_key
 from tests.books import retire
 from tests.factories import ORGANIZED, book, make_account, make_event, pass_by, tomorrow
 from tests.processes import ROOT
 from tests.waiting import eventually, persist_all
 
-STORE = ROOT / "domain" / "store"
+STORE = ROOT / "domain" / "store" / "redis"
+LUA = STORE / "lua"
 SCRIPTS = sorted((*FENCED_SCRIPTS, *REBUILD_SCRIPTS, ANCHOR))
 TOKEN = FencingToken(deployment="00000000-0000-0000-0000-000000000000", epoch=1, server="0" * 40)
 
@@ -62,7 +63,7 @@ class Header:
     @classmethod
     def of(cls, name: str) -> Header:
         lines = []
-        for line in (STORE / f"{name}.lua").read_text().splitlines()[1:]:
+        for line in (LUA / f"{name}.lua").read_text().splitlines()[1:]:
             if not line.startswith("--"):
                 break
             lines.append(line[2:].strip())
@@ -94,7 +95,7 @@ def name(request):
 
 
 def test_every_script_in_the_folder_is_named():
-    assert {path.stem for path in STORE.glob("*.lua")} == set(SCRIPTS)
+    assert {path.stem for path in LUA.glob("*.lua")} == set(SCRIPTS)
 
 
 TAKES_MEMORY = {"reserve", "reopen"}
@@ -115,7 +116,7 @@ def test_a_script_promises_something_in_a_sentence(name):
 
 
 def test_a_script_can_be_read_at_a_glance(name):
-    assert len((STORE / f"{name}.lua").read_text().splitlines()) <= LINES_MAX
+    assert len((LUA / f"{name}.lua").read_text().splitlines()) <= LINES_MAX
 
 
 def test_a_script_answers_the_words_of_its_header(name):
@@ -209,7 +210,7 @@ def _constant(name, code):
 
 
 def _python():
-    return "\n".join(path.read_text() for path in [*STORE.glob("*.py"), ROOT / "domain" / "rebuilding.py"])
+    return "\n".join(path.read_text() for path in [*STORE.glob("*.py"), STORE.parent / "books.py"])
 
 
 @asynccontextmanager

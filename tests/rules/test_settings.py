@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from domain.settings import Limit, Settings, SettingsRefused, load_settings
+from domain.platform.settings import Limit, Settings, SettingsRefused, load_settings
 from tests.processes import ROOT
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from arq.constants import (
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from domain.store import doorbell
-from domain.store.doorbell import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, Doorbell, deserialize, open_queue, serialize
+from domain.store import job_queue
+from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, Doorbell, deserialize, open_queue, serialize
 from tests.waiting import eventually
 from worker.__main__ import JOB_TIMEOUT_S, JOBS_MAX, RECONCILE_TIMEOUT_S, SEEN_S, queue_worker
 from worker.jobs import tried_again
@@ -351,7 +351,7 @@ async def silent_server():
 
 
 async def test_a_queue_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(doorbell, "SOCKET_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(job_queue, "SOCKET_TIMEOUT_S", 0.2)
 
     async with silent_server() as url:
         queue = open_queue(url)
@@ -361,18 +361,18 @@ async def test_a_queue_that_does_not_answer_is_given_up(monkeypatch):
 
 
 async def test_a_ring_waits_for_no_queue_and_is_told_to_be_lost(monkeypatch):
-    monkeypatch.setattr(doorbell, "SOCKET_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(job_queue, "SOCKET_TIMEOUT_S", 0.2)
     lost = []
 
     async with silent_server() as url:
         bell = Doorbell(open_queue(url), on_lost=lambda: lost.append(1))
-        for partition in range(doorbell.RINGS_MAX + 3):
+        for partition in range(job_queue.RINGS_MAX + 3):
             bell.ring(partition)
         at_once = len(lost)
         await bell.close()
 
     assert at_once == 3
-    assert len(lost) == doorbell.RINGS_MAX + 3
+    assert len(lost) == job_queue.RINGS_MAX + 3
 
 
 async def _value(found):

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from redis.exceptions import ResponseError
 
-from domain import passes
-from domain.passes import end, repeat
-from domain.refusals import Unavailable
-from domain.store.ledger import EpochOver
+from domain.background import passes
+from domain.background.passes import end, repeat
+from domain.kernel.refusals import Unavailable
+from domain.store.postgres.ledger import EpochOver
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 from sqlalchemy import func, insert, select, text
 
-from domain.identity import Session, Standing
-from domain.retention import Deleted, delete_expired_once
-from domain.store.accounts import SESSIONS_MAX
-from domain.store.schema import audit_log, intents, repairs, sessions
-from domain.tokens import Token, TokenKind
+from domain.accounts.accounts import Session, Standing
+from domain.accounts.tokens import Token, TokenKind
+from domain.background.retention import Deleted, delete_expired_once
+from domain.store.postgres.accounts import SESSIONS_MAX
+from domain.store.postgres.tables import audit_log, intents, repairs, sessions
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually, persist_all
 

@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HOMES = (("ops.minting", "domain.identity", "domain.settings"),)
+HOMES = (
+    ("ops.evidence.bulk", "domain.accounts.accounts", "domain.platform.settings"),
+    ("ops.minting", "domain.identity", "domain.settings"),
+)
 """Where builds keep `mint`, `Role` and `load_settings`, the newest first."""
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct, field
 
-from loadtests.bench.cases import Measured
-from loadtests.bench.confirming import Half
-from loadtests.bench.figure import number
-from loadtests.bench.memory import Memory
-from loadtests.bench.report import PARTS, table
-from loadtests.bench.spread import ratio_of, spread_of
+from loadtests.bench.cases.cases import Measured
+from loadtests.bench.cases.confirming import Half
+from loadtests.bench.cases.memory import Memory
+from loadtests.bench.report.figure import number
+from loadtests.bench.report.spread import ratio_of, spread_of
+from loadtests.bench.report.tables import PARTS, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

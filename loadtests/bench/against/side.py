@@ -24,13 +24,13 @@ from redis import Redis
 
 from loadtests.bench.against.build import environment
 from loadtests.bench.machine import cpu_seconds
-from loadtests.stack import StackFailed
-from ops.minting import PASSWORD, Minted
+from loadtests.sales.stack import StackFailed
+from ops.evidence.bulk import PASSWORD, Minted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from domain.identity import Role
+    from domain.accounts.accounts import Role
     from loadtests.bench.against.build import Build
     from loadtests.bench.machine import Cores
 

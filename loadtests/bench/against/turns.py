@@ -14,21 +14,21 @@ from msgspec import structs
 
 from loadtests.bench.against.results import Comparison
 from loadtests.bench.against.side import Side
-from loadtests.bench.cases import OwnBench
-from loadtests.bench.confirming import measure_half
-from loadtests.bench.crowd import Crowd
-from loadtests.bench.drain import rate_of_drain
-from loadtests.bench.generator import Unexpected
+from loadtests.bench.cases.cases import OwnBench
+from loadtests.bench.cases.confirming import measure_half
+from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.drain import rate_of_drain
+from loadtests.bench.cases.memory import measure_memory
+from loadtests.bench.load.generator import Unexpected
 from loadtests.bench.machine import Cores, description
-from loadtests.bench.memory import measure_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from loadtests.bench.against.build import Build
-    from loadtests.bench.cases import Case
-    from loadtests.bench.generator import Generator
+    from loadtests.bench.cases.cases import Case
+    from loadtests.bench.load.generator import Generator
     from loadtests.bench.plan import Plan
 
     Measurement = Callable[[str], str]

@@ -1,0 +1,77 @@
+"""Who is at the other end: the address that limits count by."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+
+from api.http.headers import fields
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network
+
+    from litestar.types import Scope
+
+    from domain.platform.settings import Settings
+
+IPV6_PREFIX = 64
+"""One customer of a provider has at least this many addresses (RFC 6177), so they count as one."""
+
+HOPS_MAX = 20
+"""Entries of `X-Forwarded-For` that are looked at; a longer list was made up."""
+
+UNKNOWN = "unknown"
+"""A client without an address, as over a Unix socket."""
+
+
+class Proxies:
+    """The proxies whose word on who called them is taken."""
+
+    def __init__(self, networks: list[IPv4Network | IPv6Network]) -> None:
+        self._networks = networks
+
+    @classmethod
+    def of(cls, settings: Settings) -> Proxies:
+        """The proxies a deployment trusts: none, unless it says so."""
+        return cls(list(settings.trusted_proxies))
+
+    def client_of(self, scope: Scope) -> str:
+        """The caller's address, or the network it stands for.
+
+        `X-Forwarded-For` is believed from a trusted proxy only, and of it the right-most hop that is not
+        one itself: whatever stands to the left of that, the caller may have written.
+        """
+        client = scope.get("client")
+        address = _parsed(client[0]) if client else None
+        if address is None:
+            return UNKNOWN
+        for hop in reversed(_forwarded(scope)):
+            if not self._trusts(address):
+                break
+            before = _parsed(hop)
+            if before is None:
+                break
+            address = before
+        return _counted(address)
+
+    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def _forwarded(scope: Scope) -> list[str]:
+    values = fields(scope, b"x-forwarded-for")
+    return ",".join(values).split(",")[-HOPS_MAX:] if values else []
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _counted(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, IPV6_PREFIX), strict=False).network_address) + "/64"
+    return str(address)

@@ -1,0 +1,49 @@
+"""What a known caller may do: by role on every route, by ownership where a thing has an owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api.access.declarations import Access, declared_access
+from domain.accounts.accounts import Role
+from domain.kernel.refusals import Forbidden, OrganizerApprovalRequired, OrganizerSignupClosed
+
+if TYPE_CHECKING:
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+    from domain.accounts.tokens import Token
+    from domain.platform.settings import Settings
+    from domain.sales.events import Event
+
+
+async def role_allows(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route; raises Forbidden for a role it does not declare."""
+    declared = declared_access(handler)
+    if declared:
+        check_role(declared, connection.scope["user"])
+
+
+def check_role(declared: Access, caller: Token | None) -> None:
+    """Raise Forbidden for whoever has no role that a route declares."""
+    if declared.roles and (caller is None or caller.role not in declared.roles):
+        detail = f"This needs the role {' or '.join(sorted(declared.roles))}."
+        raise Forbidden(detail)
+
+
+def check_may_become(wanted: Role, settings: Settings, *, being: Role = Role.ATTENDEE) -> None:
+    """Raise OrganizerApprovalRequired or OrganizerSignupClosed for who may not become an organizer by itself."""
+    if wanted is not Role.ORGANIZER or being is not Role.ATTENDEE or settings.organizer_signup == "open":
+        return
+    if settings.organizer_signup == "approval":
+        detail = "Be an attendee and ask an admin to make you an organizer."
+        raise OrganizerApprovalRequired(detail)
+    detail = "This service takes no new organizers."
+    raise OrganizerSignupClosed(detail)
+
+
+def check_owns_event(caller: Token, event: Event) -> None:
+    """Raise Forbidden for whoever is neither the event's organizer nor an admin."""
+    if caller.account_id != event.organizer_id and caller.role is not Role.ADMIN:
+        detail = "This is another organizer's event."
+        raise Forbidden(detail)

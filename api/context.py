@@ -1,0 +1,90 @@
+"""What one API process holds while it serves."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from api.access.addresses import Proxies
+from api.access.declarations import rules_of
+from api.http.downloads import Downloads
+from api.reads.events import Showing
+from domain.accounts.passwords import Passwords
+from domain.accounts.signing_keys import Keys
+from domain.accounts.tokens import TokenKind, Tokens
+from domain.actions.membership import Membership
+from domain.background.follow_ups import FollowUps
+from domain.engine import Stores, open_stores
+from domain.platform.clocks import HostClock
+from domain.platform.settings import Settings
+from domain.store.postgres.reports import Reports
+from domain.store.redis.admission import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from litestar.connection import ASGIConnection
+
+STATE = "process"
+"""Where it stands in the application's state."""
+
+
+class Process(Struct, frozen=True):
+    """The stores, and what stands on them. `rules` are None while limits are off."""
+
+    settings: Settings
+    stores: Stores
+    reports: Reports
+    tokens: Tokens
+    membership: Membership
+    showing: Showing
+    downloads: Downloads
+    rules: dict[str, Rule] | None
+    proxies: Proxies
+    clock: HostClock
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule of this name, None while limits are off."""
+        return self.rules[name] if self.rules else None
+
+
+@asynccontextmanager
+async def open_process(settings: Settings) -> AsyncIterator[Process]:
+    """Everything a process serves from, closed at the end of the block."""
+    passwords = Passwords()
+    try:
+        async with open_stores(settings) as stores:
+            # A host that starts with a clock that is behind must not refuse what others issue.
+            await stores.clocks.look()
+            tokens = _tokens(settings)
+            yield Process(
+                settings=settings,
+                stores=stores,
+                reports=Reports(stores.engine),
+                tokens=tokens,
+                membership=Membership(stores.accounts, stores.admission, _follow_ups(stores), passwords, tokens),
+                showing=Showing(stores.box_office, stores.catalog),
+                downloads=Downloads(),
+                rules=rules_of(settings) if settings.rate_limits == "on" else None,
+                proxies=Proxies.of(settings),
+                clock=stores.clocks.host,
+            )
+    finally:
+        passwords.close()
+
+
+def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
+    """The process that serves this request."""
+    found: Process = connection.scope["litestar_app"].state[STATE]
+    return found
+
+
+def _follow_ups(stores: Stores) -> FollowUps:
+    return FollowUps(stores.accounts, stores.admission, stores.box_office)
+
+
+def _tokens(settings: Settings) -> Tokens:
+    lifetimes = {TokenKind.ACCESS: settings.access_token_seconds, TokenKind.REFRESH: settings.refresh_token_seconds}
+    return Tokens(Keys.of(settings), lifetimes, refresh_grace_s=settings.refresh_grace_seconds)

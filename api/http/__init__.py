@@ -1,0 +1,1 @@
+"""The protocol: connections, headers, bodies, problem details, pages of lists, conditional requests."""

@@ -1,0 +1,274 @@
+"""Request bodies: strict JSON into structs, and every broken rule told at once."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import msgspec
+from litestar.dto import AbstractDTO
+from msgspec import Struct
+
+from api.http.headers import field as header_field
+from api.http.headers import fields as header_fields
+from api.http.problems import MalformedBody, UnsupportedMediaType
+from domain.kernel.refusals import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from litestar._openapi.schema_generation import SchemaCreator
+    from litestar.dto.data_structures import DTOFieldDefinition
+    from litestar.handlers import BaseRouteHandler
+    from litestar.openapi.spec import Reference, Schema
+    from litestar.types import Scope
+    from litestar.typing import FieldDefinition
+
+Model = TypeVar("Model", bound="Body")
+
+JSON_MEDIA_TYPE = "application/json"
+
+DECODED = "decoded_body"
+"""Where in a request's scope its body stands once it was decoded, for whoever decodes it next."""
+
+BODY_BYTES_MAX = 65_536
+"""The largest body has a description of 10 000 characters, each of at most six bytes as JSON escapes it."""
+
+IDENTITY = "identity"
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+"""What JSON may be said to be written in: UTF-8, and the part of it that is ASCII."""
+
+NESTED_TOO_DEEPLY = "The body is nested too deeply."
+
+POINTER_CHARS_MAX = 100
+"""How much of an unknown field's name is repeated to who sent it."""
+
+UNPRINTABLE = (
+    "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f"
+    "\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff"
+)
+"""Control characters and those that reorder or hide text: a name made of them can pass for another name."""
+
+LINE_PATTERN = f"^(?![\\s\\S]*[\\t\\n\\r{UNPRINTABLE}])[\\s\\S]*\\S"
+TEXT_PATTERN = f"^(?![\\s\\S]*[{UNPRINTABLE}])"
+"""In the common part of Python's and JavaScript's regular expressions, for the OpenAPI document; linear."""
+
+
+class Broken(Struct, frozen=True):
+    """A rule that a field breaks."""
+
+    pointer: str
+    message: str
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A request body. A field nobody asked for is refused, not ignored."""
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """Rules that a type cannot say; asked when all fields are of their types."""
+        return ()
+
+
+class JsonBody(AbstractDTO[Model]):
+    """Decodes the `data` of every route, strictly.
+
+    Raises:
+        UnsupportedMediaType, MalformedBody.
+        Invalid: carries one entry for each broken rule; none repeats what was sent.
+    """
+
+    _decoders: ClassVar[dict[str, msgspec.json.Decoder[Any]]] = {}
+
+    @classmethod
+    def create_for_field_definition(
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: object = None
+    ) -> None:
+        """Prepare the decoder of a route's body."""
+        del backend_cls
+        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
+
+    @classmethod
+    def create_openapi_schema(
+        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
+    ) -> Reference | Schema:
+        """The body's own schema."""
+        del handler_id
+        return schema_creator.for_field_definition(field_definition)
+
+    @classmethod
+    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
+        """None: structs are decoded whole."""
+        del model_type
+        yield from ()
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+        """Never: structs are decoded whole."""
+        del field_definition
+        return False
+
+    @classmethod
+    def takes_body(cls, handler: BaseRouteHandler) -> bool:
+        """Whether a route has a body."""
+        return handler.handler_id in cls._decoders
+
+    @classmethod
+    def decode_early(cls, handler: BaseRouteHandler, scope: Scope, body: bytes) -> None:
+        """Decode a route's body before the framework asks for it.
+
+        Raises:
+            UnsupportedMediaType, MalformedBody, Invalid.
+        """
+        check_media_type(scope)
+        if not body:
+            detail = "A body in JSON is needed."
+            raise MalformedBody(detail)
+        decoder: msgspec.json.Decoder[Body] = cls._decoders[handler.handler_id]
+        scope[DECODED] = decode(body, decoder)  # type: ignore[literal-required]  # a key of ours
+
+    def decode_bytes(self, value: bytes) -> Body:
+        """A route's body."""
+        scope, handler = self.asgi_connection.scope, self.asgi_connection.route_handler
+        if DECODED not in scope:
+            self.decode_early(handler, scope, value)
+        decoded: Body = scope.pop(DECODED)  # type: ignore[misc]  # a key of ours
+        return decoded
+
+
+def check_media_type(scope: Scope) -> None:
+    """Accept JSON in UTF-8, and a body that does not say what it is; raises UnsupportedMediaType."""
+    if not _is_json(header_field(scope, b"content-type") or JSON_MEDIA_TYPE):
+        detail = "Send the body as application/json, in UTF-8."
+        raise UnsupportedMediaType(detail)
+    if any(coding.strip().lower() != IDENTITY for coding in header_fields(scope, b"content-encoding")):
+        detail = "Send the body as it is, without a content coding."
+        raise UnsupportedMediaType(detail)
+
+
+def _is_json(media_type: str) -> bool:
+    """Whether a media type is JSON, without a charset or in UTF-8 (RFC 8259, 8.1)."""
+    if media_type == JSON_MEDIA_TYPE:
+        return True
+    name, *parameters = media_type.lower().split(";")
+    charsets = [value.strip(' "') for key, _, value in (each.partition("=") for each in parameters) if _is_charset(key)]
+    return name.strip() == JSON_MEDIA_TYPE and all(charset in CHARSETS for charset in charsets)
+
+
+def _is_charset(name: str) -> bool:
+    return name.strip() == "charset"
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[Model]) -> Model:
+    """A body of the decoder's type; raises MalformedBody, Invalid."""
+    try:
+        decoded = decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(body, decoder.type, error) from None
+    if not _names_are_unique(body, decoder.type):
+        _check_names(body)
+    broken = list(decoded.broken_rules())
+    if broken:
+        raise _invalid(broken)
+    return decoded
+
+
+def _names_are_unique(body: bytes, model: type[Body]) -> bool:
+    """Whether no name can be in the body twice, as far as can be seen without reading it; False when in doubt.
+
+    An object with known names, none of them escaped and no object inside it: each name is in it once at most.
+    """
+    if b"\\" in body or body.count(b"{") != 1:
+        return False
+    return all(body.count(name) <= 1 for name in _quoted_names(model))
+
+
+@cache
+def _quoted_names(model: type[Body]) -> tuple[bytes, ...]:
+    return tuple(b'"%b"' % field.encode_name.encode() for field in msgspec.structs.fields(model))
+
+
+def _check_names(body: bytes) -> None:
+    """Raise MalformedBody for a name that an object of the body has twice: readers differ in which one counts."""
+    try:
+        json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise MalformedBody(NESTED_TOO_DEEPLY) from None
+
+
+def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) != len(members):
+        detail = "A name is in an object twice."
+        raise MalformedBody(detail)
+    return found
+
+
+def nfc(text: str) -> str:
+    """The form in which names are kept: composed, without white space around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _refusal(body: bytes, model: type[Body], error: Exception) -> MalformedBody | Invalid:
+    """Why a body cannot be decoded; the decoder itself stops at the first fault."""
+    try:
+        raw = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return MalformedBody("The body is not JSON in UTF-8.")
+    except RecursionError:
+        return MalformedBody(NESTED_TOO_DEEPLY)
+    _check_names(body)
+    if not isinstance(raw, dict):
+        return _invalid([Broken("", "Expected an object")])
+    broken = [*_unknown_fields(raw, model), *_broken_fields(raw, model)]
+    # What only the decoder of the whole body refuses is told in its words.
+    return _invalid(broken or [Broken("", str(error).split(" - at `", 1)[0])])
+
+
+def _broken_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
+    for field in msgspec.structs.fields(model):
+        pointer = f"/{field.encode_name}"
+        if field.encode_name not in raw:
+            if field.required:
+                yield Broken(pointer, "is required")
+            continue
+        try:
+            msgspec.convert(raw[field.encode_name], field.type)
+        except msgspec.ValidationError as error:
+            yield Broken(pointer, _message(error, field.type))
+
+
+def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
+    known = {field.encode_name for field in msgspec.structs.fields(model)}
+    for name in raw:
+        if name not in known:
+            yield Broken(pointer_to(name), "unknown_field: there is no such field")
+
+
+def _message(error: msgspec.ValidationError, expected: object) -> str:
+    """The decoder's message, without what was sent."""
+    message = str(error).split(" - at `", 1)[0]
+    if message.startswith("Invalid enum value"):
+        return f"Expected one of {', '.join(_choices(expected))}"
+    if "matching regex" in message:
+        return "holds characters that are not accepted here, or none that can be seen"
+    return message
+
+
+def _choices(expected: object) -> list[str]:
+    """The words that a type accepts."""
+    schema: dict[str, Any] = msgspec.json.schema(expected)
+    definitions = [schema, *schema.get("$defs", {}).values()]
+    return [str(word) for definition in definitions for word in definition.get("enum", [])]
+
+
+def pointer_to(name: str) -> str:
+    """The JSON pointer of a member or parameter that somebody named (RFC 6901), cut to a sane length."""
+    return "/" + name[:POINTER_CHARS_MAX].replace("~", "~0").replace("/", "~1")
+
+
+def _invalid(broken: list[Broken]) -> Invalid:
+    first = broken[0]
+    detail = f"{first.pointer or 'The body'}: {first.message}"
+    return Invalid(detail, errors=[msgspec.structs.asdict(each) for each in broken])

@@ -1,0 +1,90 @@
+"""Downloads of files that are made while they are sent: a bounded number at once, each within a deadline.
+
+A slow reader costs little by itself: between two reads of PostgreSQL no connection is held, and nothing is made ahead
+of what it takes (api.protocol ends a connection that takes nothing). Hundreds of them fill the buffers of as many
+connections at once, and everybody else waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from domain.kernel.refusals import RateLimited, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+DOWNLOADS_MAX = 16
+"""Downloads at once in a process."""
+
+DOWNLOADS_PER_ACCOUNT_MAX = 2
+"""Downloads at once of an account in a process."""
+
+DOWNLOAD_S_MAX = 120.0
+"""How long a download may take: 100,000 guests are 12 MB, which a slow mobile network takes in that time."""
+
+RETRY_AFTER_SECONDS = 10
+
+ABORT = "abort"
+"""Where in a request's scope a server of ours leaves the function that cuts the connection (api.protocol)."""
+
+
+class Downloads:
+    """The downloads that are under way in this process."""
+
+    def __init__(self) -> None:
+        self._under_way: Counter[UUID] = Counter()
+
+    def begin(self, scope: Any, account_id: UUID) -> Download:  # noqa: ANN401  (has keys of ours)
+        """Begin a download; raises RateLimited, Unavailable when too many are under way."""
+        if self._under_way[account_id] >= DOWNLOADS_PER_ACCOUNT_MAX:
+            detail = f"An account may download {DOWNLOADS_PER_ACCOUNT_MAX} files at once."
+            raise RateLimited(
+                detail,
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                limit="downloads",
+                quota=DOWNLOADS_PER_ACCOUNT_MAX,
+                window_seconds=round(DOWNLOAD_S_MAX),
+            )
+        if self._under_way.total() >= DOWNLOADS_MAX:
+            detail = "Too many files are downloaded at this moment."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+        return Download(self._under_way, account_id, scope)
+
+
+class Download:
+    """One download, which counts until its end or its deadline."""
+
+    def __init__(self, under_way: Counter[UUID], account_id: UUID, scope: Any) -> None:  # noqa: ANN401  (as above)
+        self._under_way = under_way
+        self._account_id = account_id
+        self._abort = scope.get(ABORT)
+        self._deadline: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(DOWNLOAD_S_MAX, self._expire)
+        under_way[account_id] += 1
+
+    async def sent(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The parts of the file, until its end."""
+        try:
+            async for part in parts:
+                yield part
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Count no longer; again: nothing."""
+        if self._deadline is None:
+            return
+        self._deadline.cancel()
+        self._deadline = None
+        self._under_way[self._account_id] -= 1
+        if not self._under_way[self._account_id]:
+            del self._under_way[self._account_id]
+
+    def _expire(self) -> None:
+        """Cut the connection, so that nobody takes the part that arrived for the whole."""
+        self.end()
+        if self._abort:
+            self._abort()

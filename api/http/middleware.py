@@ -1,0 +1,176 @@
+"""The envelope of every answer, the framework's own included: request id, security fields, HEAD."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from litestar.enums import ScopeType
+
+from api.http.metrics import NO_ROUTE, requests
+from api.http.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.types import ASGIApp, Message, Receive, Send
+
+    from api.http.headers import Field
+
+log = structlog.get_logger()
+
+HEALTH_PREFIX = "/health/"
+"""Whoever watches a process asks it by its address, whatever names the API is published under."""
+
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+"""What of a caller's id may stand in our logs and answers."""
+
+_THIS_PROCESS = os.urandom(12).hex().encode()
+_numbers = itertools.count()
+"""An id of ours is the process and a number: as unlike any other as a random one, without asking for randomness."""
+
+_PORT = re.compile(rb":\d+$")
+
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""For answers that are no pages: nothing in them may run."""
+
+NO_STORE = (b"cache-control", b"no-store")
+"""The default: what an API answers is about one caller at one moment."""
+
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+WRITE_WHOLE = "write_whole"
+"""Where in a request's scope a server of ours leaves the function that answers it with one write (api.protocol)."""
+
+
+class Envelope:
+    """Wraps the whole application.
+
+    Leaves the request's id at `scope["request_id"]` and the answer on its way out at `scope["reply"]`.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...] = (), logs_requests: bool = False) -> None:
+        self.app = app
+        self._logs_requests = logs_requests
+        self._hosts = frozenset(host.lower().encode() for host in hosts)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  (gets keys of ours)
+        """Serve one request, or the lifespan."""
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
+        bodiless = scope["method"] == "HEAD"
+        if bodiless:
+            # A copy: the server counts the body's bytes by the method that it was asked with.
+            scope = {**scope, "method": "GET"}
+        reply = Reply(scope, send, bodiless=bodiless, logged=self._logs_requests)
+        if self._hosts and _host(scope) not in self._hosts and not scope["path"].startswith(HEALTH_PREFIX):
+            await reply.refuse(400)
+            return
+        scope["reply"] = reply
+        try:
+            await self.app(scope, receive, reply.send)
+        except Exception:
+            log.exception("request_failed", request_id=scope["request_id"])
+            await reply.refuse(500)
+        finally:
+            # They refer to each other, and would be left to the garbage collector.
+            del scope["reply"]
+
+
+class Reply:
+    """One answer on its way out, to the request `request_id`. Whoever answers may add to its header `fields`."""
+
+    def __init__(self, scope: dict[str, Any], send: Send, *, bodiless: bool, logged: bool) -> None:
+        self._scope = scope
+        self._send = send
+        self._write: Callable[..., bool] | None = scope.pop(WRITE_WHOLE, None)
+        self._began_s = time.perf_counter()
+        self._bodiless = bodiless
+        self._logged = logged
+        self._started = False
+        request_id = _request_id(scope)
+        self.request_id = scope["request_id"] = request_id.decode()
+        self.fields: list[Field] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        if scope.get("scheme") == "https":
+            self.fields.append(HSTS)
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, with the envelope's header fields."""
+        if message["type"] == "http.response.start":
+            self._started = True
+            self._count(message["status"])
+            headers = [*message["headers"], *self.fields]
+            names = {name for name, _ in headers}
+            headers += [default for default in (NO_STORE, CSP) if default[0] not in names]
+            message["headers"] = headers
+        elif self._bodiless and message["type"] == "http.response.body":
+            message["body"] = b""
+        await self._send(message)
+
+    async def whole(self, status: int, fields: list[Field], content: bytes) -> None:
+        """Send an answer that is no page and says itself how long it may be kept, in one write where that can be."""
+        self._started = True
+        self._count(status)
+        headers = [*fields, *self.fields, CSP]
+        if self._write and not self._bodiless and self._write(status, headers, content):
+            return
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        body = b"" if self._bodiless else content
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _count(self, status: int) -> None:
+        method, route = self._scope["method"], self._scope.get("path_template", NO_ROUTE)
+        seconds = time.perf_counter() - self._began_s
+        requests.count(method=method, route=route, status=status, seconds=seconds)
+        if self._logged:
+            # The route, not the path: what callers make up in paths and queries is nobody's to keep.
+            log.info(
+                "request",
+                request_id=self.request_id,
+                method=method,
+                route=route,
+                status=status,
+                ms=round(seconds * 1000, 1),
+                account=_account(self._scope),
+            )
+
+    async def refuse(self, status: int) -> None:
+        """Answer a problem of this status, if nothing was answered yet."""
+        if self._started:
+            return
+        code, title = FRAMEWORK[status]
+        body = problem_body(
+            status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=self.request_id, facts={}
+        )
+        headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _account(scope: dict[str, Any]) -> str | None:
+    """Whose token it was, None without one."""
+    token = scope.get("user")
+    return str(token.account_id) if token else None
+
+
+def _host(scope: dict[str, Any]) -> bytes | None:
+    """The name that was asked for, without its port."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), None)
+    return host and _PORT.sub(b"", host.lower())
+
+
+def _request_id(scope: dict[str, Any]) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return b"%s%08x" % (_THIS_PROCESS, next(_numbers))

@@ -1,0 +1,114 @@
+"""A booking's changes as a stream of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from api.http.bodies import JSON_MEDIA_TYPE
+from api.http.conditional import booking_etag, preferred
+from api.http.connection import STOPPED
+from api.http.headers import field
+from api.shapes import BookingShown
+from domain.kernel.refusals import RateLimited, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Any
+
+    from litestar.types import Scope
+
+    from domain.actions.bookings import BoxOffice
+    from domain.kernel.bookings import Booking
+    from domain.kernel.refusals import Refusal
+
+STREAM_MEDIA_TYPE = "text/event-stream"
+
+HEARTBEAT_S = 10.0
+"""Silence after which a comment is sent, so that nobody between us and the reader gives up."""
+
+HEARTBEATS_MAX = 30
+"""A stream ends after five minutes. A reader that is an EventSource comes back by itself, with `Last-Event-ID`."""
+
+RETRY_S = 1
+"""After how many seconds a reader comes back whose stream has ended."""
+
+LAST_EVENT_ID = "Last-Event-ID"
+
+FOLLOWED = "followed"
+"""Where in a request's scope the booking stands that is to be followed."""
+
+
+async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, known: Booking) -> Booking:
+    """What the wait for a change of a booking answers; `known` when the request should not wait any longer.
+
+    Also `known` when a server is away meanwhile: the booking was made, or shown, whatever becomes of the wait.
+    """
+    try:
+        return await _unless_stopped(scope, waiting) or known
+    except Unavailable:
+        return known
+
+
+async def changes(scope: Scope, box_office: BoxOffice, booking: Booking) -> AsyncIterator[bytes]:
+    """The booking as it stands, unless the reader knows that already, and at each change until it is final."""
+    yield _retry(RETRY_S)
+    if not is_known(scope, booking):
+        yield _event(booking)
+    for _ in range(HEARTBEATS_MAX):
+        if booking.final:
+            return
+        try:
+            latest = await _unless_stopped(scope, box_office.wait_for_change(booking, seconds=HEARTBEAT_S))
+        except Unavailable:
+            return
+        if latest is None:
+            return
+        yield b": still there\n\n" if _event_id(latest) == _event_id(booking) else _event(latest)
+        booking = latest
+
+
+def is_known(scope: Scope, booking: Booking) -> bool:
+    """Whether a reader that comes back has seen the booking in this state."""
+    return field(scope, b"last-event-id") == _event_id(booking)
+
+
+def told_to_wait(scope: Scope, refusal: Refusal) -> bytes | None:
+    """A stream that says only when to come back, for a reader that does so at a bad moment; None for anybody else.
+
+    An EventSource gives up for good when it is answered 429 or 503.
+    """
+    if not isinstance(refusal, (RateLimited, Unavailable)) or field(scope, b"last-event-id") is None:
+        return None
+    if preferred(scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) != STREAM_MEDIA_TYPE:
+        return None
+    seconds = refusal.facts.get("retry_after_seconds", RETRY_S)
+    return _retry(seconds if isinstance(seconds, int) else RETRY_S)
+
+
+async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -> Booking | None:
+    """What the wait answers, None when the request should not wait any longer; raises Unavailable."""
+    stopped: Callable[[], asyncio.Future[None]] | None = scope.get(STOPPED)  # type: ignore[assignment]
+    wait = asyncio.ensure_future(waiting)
+    try:
+        ends: list[asyncio.Future[Any]] = [wait, stopped()] if stopped else [wait]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return wait.result() if wait.done() else None
+    finally:
+        wait.cancel()
+
+
+def _event_id(booking: Booking) -> str:
+    """Differs for each state of a booking."""
+    return booking_etag(booking).strip('"')
+
+
+def _event(booking: Booking) -> bytes:
+    data = msgspec.json.encode(BookingShown.of(booking))
+    return b"event: booking\nid: %b\ndata: %b\n\n" % (_event_id(booking).encode(), data)
+
+
+def _retry(seconds: int) -> bytes:
+    return b"retry: %d\n\n" % (seconds * 1000)

@@ -1,0 +1,153 @@
+"""Events as they are at this moment, each reading shared by everybody who asks for it at the same time."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from api.http.pagination import LIMIT_MAX, cut, write_cursor
+from api.reads.coalescing import Shared
+from api.shapes import EventShown, EventShownPage
+from domain.accounts.tokens import utc_now
+from domain.kernel.event_status import EventStatus
+from domain.sales.events import Event
+
+if TYPE_CHECKING:
+    from domain.actions.bookings import BoxOffice
+    from domain.store.postgres.catalog import Catalog
+
+SCAN_BATCH_MAX = LIMIT_MAX + 1
+"""Events read and compared with a status at a time: the longest page of them, and one to know whether more follow."""
+
+SCAN_BATCHES_MAX = 5
+"""Batches that one request for events of a status reads, about 10 ms each; then its page is short."""
+
+COUNTED_S = 1.0
+"""How long the length of a list counts as known: to count ten thousand events cost a third of what showing twenty of
+them did. The last page knows better, and a list that is all on one page is never told longer or shorter than it is."""
+
+Shown = tuple[Event, int, EventStatus]
+"""An event, the places that remain, and where its sale stands."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class ListAsked(Struct, frozen=True, kw_only=True):
+    """Which page of the events is asked for; whoever asks for the same may share a reading of it.
+
+    `skip` is what is still to be skipped after `after`.
+    """
+
+    limit: int
+    skip: int
+    after: tuple[datetime, UUID] | None
+    upcoming_only: bool
+    search: str | None
+    organizer_id: UUID | None = None
+    status: EventStatus | None = None
+
+    @property
+    def remembered(self) -> bool:
+        """Whether its length is worth remembering: it is one of the two lists that everybody looks at."""
+        return not self.search and self.organizer_id is None
+
+
+class Showing:
+    """What everybody looks at: one event, or a page of them."""
+
+    def __init__(self, box_office: BoxOffice, catalog: Catalog) -> None:
+        self._box_office = box_office
+        self._catalog = catalog
+        self._events = Shared[UUID, Shown](self._read_event)
+        self._pages = Shared[ListAsked, bytes](self._read_page)
+        self._lengths: dict[bool, _Length] = {}
+
+    async def of(self, event_id: UUID) -> Shown:
+        """An event, the places that remain and its status; raises EventNotFound, Unavailable."""
+        return await self._events.of(event_id)
+
+    async def page(self, asked: ListAsked) -> bytes:
+        """An `EventShownPage` as JSON, encoded once for all who share it; raises Invalid, Unavailable."""
+        return await self._pages.of(asked)
+
+    async def _read_event(self, event_id: UUID) -> Shown:
+        (shown,) = await self._box_office.on_show([await self._box_office.event(event_id)])
+        return shown
+
+    async def _read_page(self, asked: ListAsked) -> bytes:
+        return _encoder.encode(await (self._scanned_page(asked) if asked.status else self._counted_page(asked)))
+
+    async def _counted_page(self, asked: ListAsked) -> EventShownPage:
+        began_s, known = time.monotonic(), self._known_length(asked)
+        found = await self._catalog.page(
+            limit=asked.limit + 1,
+            skip=asked.skip,
+            after=asked.after,
+            not_over_at=utc_now() if asked.upcoming_only else None,
+            search=asked.search,
+            organizer_id=asked.organizer_id,
+            cancelled_too=asked.organizer_id is not None,
+            counted=known is None,
+        )
+        length = known or _Length(found.total or 0, began_s)
+        if asked.remembered:
+            self._lengths[asked.upcoming_only] = length
+        events, more = cut(found.events, asked.limit)
+        # The last page, when the others were skipped, says itself how long the list is.
+        ends_here = asked.after is None and not more and (events or not asked.skip)
+        return EventShownPage(
+            items=[EventShown.of(*each) for each in await self._box_office.on_show(events)],
+            next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
+            total=asked.skip + len(events) if ends_here else length.total,
+        )
+
+    async def _scanned_page(self, asked: ListAsked) -> EventShownPage:
+        """Events of a status, which no index knows: batches are read until a page is full, as many as are allowed."""
+        end = asked.skip + asked.limit
+        found: list[Shown] = []
+        after, more, size = asked.after, True, min(end + 1, SCAN_BATCH_MAX)
+        for _ in range(SCAN_BATCHES_MAX):
+            batch, more = cut(await self._batch(asked, after=after, limit=size + 1), size)
+            found += [shown for shown in await self._box_office.on_show(batch) if shown[2] is asked.status]
+            if len(found) > end or not more:
+                break
+            after, size = (batch[-1].starts_at, batch[-1].id), SCAN_BATCH_MAX
+        items, follows = cut(found, end)
+        items = items[asked.skip :]
+        place: tuple[datetime, UUID, int] | None = None
+        if follows:
+            place = (items[-1][0].starts_at, items[-1][0].id, 0)
+        elif more and after:
+            place = (*after, max(0, asked.skip - len(found)))
+        return EventShownPage(
+            items=[EventShown.of(*each) for each in items], next_cursor=write_cursor(place) if place else None
+        )
+
+    async def _batch(self, asked: ListAsked, *, after: tuple[datetime, UUID] | None, limit: int) -> list[Event]:
+        found = await self._catalog.page(
+            limit=limit,
+            after=after,
+            not_over_at=utc_now() if asked.upcoming_only else None,
+            search=asked.search,
+            organizer_id=asked.organizer_id,
+            may_be=asked.status,
+            counted=False,
+        )
+        return found.events
+
+    def _known_length(self, asked: ListAsked) -> _Length | None:
+        """How long the list was within the last second, if it was counted; what is searched for differs each time."""
+        length = self._lengths.get(asked.upcoming_only) if asked.remembered else None
+        return length if length and time.monotonic() - length.counted_s < COUNTED_S else None
+
+
+class _Length(Struct, frozen=True):
+    """How long a list was."""
+
+    total: int
+    counted_s: float

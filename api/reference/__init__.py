@@ -1,0 +1,1 @@
+"""The API reference: the OpenAPI document, Swagger UI, ReDoc, and the page of problems."""

@@ -1,0 +1,263 @@
+"""The OpenAPI 3.1 document: what the framework knows of the routes, and what only their declarations say."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, License, SecurityScheme, Tag
+from litestar.routes import HTTPRoute
+
+from api.access.declarations import EVERYBODY, UNLIMITED, declared_access
+from api.http.bodies import JsonBody
+from api.http.options import shape
+from api.http.response_headers import ALWAYS, LIMITS, header_components, headers_of
+from api.pages.html import statuses_by_code
+from api.reference.examples import EXAMPLES
+from api.reference.problem_schemas import DEFAULT_RESPONSE, Problems
+from api.routes import api_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from litestar.handlers import HTTPRouteHandler
+
+    from api.access.declarations import Access
+
+TAGS = [
+    Tag("Authentication", "Accounts, sessions and tokens."),
+    Tag("Caller", "The account that calls."),
+    Tag("Events", "What is on, and how it is sold."),
+    Tag("Bookings", "Taking places, following a booking, giving places back."),
+    Tag("Administration", "For admins; each action is written into the audit log."),
+    Tag("Service", "For whoever runs it."),
+]
+
+DESCRIPTION = """
+A booking engine: every place sold once, no accepted booking lost.
+
+Sign up, log in, and send the access token as `Authorization: Bearer …`. A booking is accepted with 202 as
+soon as its places are taken, and `confirmed` once it is in the database, usually within a moment: follow its
+`Location`, or send `Prefer: wait=N`. Send an `Idempotency-Key` with each booking, so that a retry cannot book
+twice. Errors are problem details (RFC 9457); their `type` leads to [what they mean](/api/v1/docs/problems).
+"""
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "The same key and body gives the same booking, for ever; another body is refused.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    "Prefer": {
+        "description": "`wait=N`: answer when something happened, after at most N seconds, up to 30 (RFC 7240).",
+        "schema": {"type": "string", "examples": ["wait=10"]},
+    },
+    "If-None-Match": {
+        "description": "The `ETag` of what the caller has: 304 while it is the same.",
+        "schema": {"type": "string"},
+    },
+    "If-Match": {
+        "description": "The `ETag` of what the caller means to change: 412 when somebody else was faster.",
+        "schema": {"type": "string"},
+    },
+    "Last-Event-ID": {
+        "description": "Of a stream's reader that comes back: the id of the last event that it has seen.",
+        "schema": {"type": "string"},
+    },
+}
+"""Request headers that routes say they read."""
+
+BODY_PROBLEMS = ("malformed_body", "bad_request", "body_too_large", "unsupported_media_type")
+"""What any body can be refused for before its fields are looked at."""
+
+_KNOWN_ALREADY = {"description": "The caller has it already."}
+
+MORE_RESPONSES: dict[str, dict[str, Any]] = {
+    "bookings_create": {
+        "201": {
+            "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
+        }
+    },
+    "bookings_status": {
+        "200": {
+            "description": "The booking, or its changes as a stream.",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        },
+        "204": {"description": "To a stream's reader whose `Last-Event-ID` is the final state: do not come back."},
+        "304": _KNOWN_ALREADY,
+    },
+    "bookings_guests": {
+        "200": {
+            "description": "A page of the guest list, or all of it as a file.",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/GuestPage"}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        }
+    },
+    "events_show": {"304": _KNOWN_ALREADY},
+    "service_ready": {
+        "503": {
+            "description": "Something is missing.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Readiness"}}},
+        }
+    },
+    "service_metrics": {
+        "200": {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+}
+"""Answers of routes that have several, by operation."""
+
+_GENERIC = re.compile(rb'(?:Counted)?Page_(?:\w+\.)*(\w+)_(?=")')
+"""What the framework calls a page of things, after the module the things are from."""
+
+_SCHEMA = re.compile(r"#/components/schemas/(\w+)")
+
+_PARAMETER = re.compile(r"{[^}]+}")
+
+
+@cache
+def openapi_document() -> bytes:
+    """The document, as JSON. Made by an application of its own, which serves nothing."""
+    described = Litestar(
+        api_routes(),
+        dto=JsonBody,
+        return_dto=None,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="Onsale",
+            version="1",
+            description=DESCRIPTION.strip(),
+            license=License("MIT", identifier="MIT"),
+            tags=TAGS,
+            use_handler_docstrings=True,
+            operation_id_creator=_operation_id,
+            components=Components(
+                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            ),
+        ),
+    )
+    document: dict[str, Any] = described.openapi_schema.to_schema()
+    problems = Problems()
+    for operation, declared in _operations(described, document):
+        operation.setdefault("parameters", []).extend(_header(name) for name in declared.reads)
+        operation["summary"], _, _ = operation["description"].partition(".")
+        operation["responses"] = _responses(operation, declared, problems)
+        operation["security"] = [{"bearer": []}] if declared.roles else []
+        _say_who(operation, declared)
+    document = _plain(document)
+    components = document["components"]
+    schemas = components["schemas"] = problems.schemas | components["schemas"]
+    components |= {"headers": header_components(), "responses": problems.responses}
+    for name in _body_schemas(document):
+        schemas[name]["additionalProperties"] = False
+    for name, example in EXAMPLES.items():
+        schemas[name]["examples"] = [example]
+    document["paths"] = _merged(document["paths"])
+    return _GENERIC.sub(rb"\1Page", msgspec.json.encode(document))
+
+
+def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Access]]:
+    """Every operation of the document with what its route declares."""
+    for route in app.routes:
+        item = document["paths"].get(getattr(route, "path_format", ""), {})
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else []:
+            for method in handler.http_methods:
+                declared = declared_access(handler)
+                if declared and method.lower() in item:
+                    yield item[method.lower()], declared
+
+
+def _operation_id(handler: HTTPRouteHandler, _method: str, _path: Sequence[object]) -> str:
+    """The resource and what is done with it, e.g. `bookings_create`."""
+    return f"{handler.fn.__module__.rpartition('.')[2]}_{handler.handler_name}"
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, **HEADERS[name]}
+
+
+def _responses(operation: dict[str, Any], declared: Access, problems: Problems) -> dict[str, Any]:
+    """What an operation answers: its successes with their header fields, its refusals, and any other problem."""
+    more = MORE_RESPONSES.get(operation["operationId"], {})
+    told = {status: response for status, response in operation["responses"].items() if status < "400"} | more
+    limits = () if declared.limit == UNLIMITED else LIMITS
+    found = {
+        status: response | {"headers": headers_of(*ALWAYS, *limits, *declared.sends.get(int(status), ()))}
+        for status, response in told.items()
+    }
+    by_status: dict[int, set[str]] = {}
+    for code in _codes(operation, declared):
+        by_status.setdefault(statuses_by_code()[code], set()).add(code)
+    found |= {str(status): problems.response(status, codes) for status, codes in by_status.items()}
+    return {status: found[status] for status in sorted(found)} | {
+        "default": {"$ref": f"#/components/responses/{DEFAULT_RESPONSE}"}
+    }
+
+
+def _codes(operation: dict[str, Any], declared: Access) -> set[str]:
+    """The codes of the problems that an operation can answer."""
+    codes = {"internal_error"} | {refusal.code for refusal in declared.refuses}
+    if "requestBody" in operation:
+        codes.update(BODY_PROBLEMS)
+    if any(parameter["in"] == "path" for parameter in operation["parameters"]):
+        # What is no UUID is no path of this operation.
+        codes.add("not_found")
+    return codes
+
+
+def _plain(part: Any) -> Any:  # noqa: ANN401  (any part of the document)
+    """The document without choices of one: `{"oneOf": [X]}` is X."""
+    if isinstance(part, list):
+        return [_plain(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    plain = {name: _plain(value) for name, value in part.items()}
+    if len(plain.get("oneOf", ())) == 1:
+        (only,) = plain.pop("oneOf")
+        return only | plain
+    return plain
+
+
+def _say_who(operation: dict[str, Any], declared: Access) -> None:
+    """Who may call it, in its description."""
+    who = ", ".join(sorted(declared.roles)) if declared.roles and declared.roles != EVERYBODY else ""
+    operation["description"] += f"\n\nFor: {who or ('every role' if declared.roles else 'anyone')}."
+
+
+def _body_schemas(document: dict[str, Any]) -> set[str]:
+    """What requests send: an unknown field is refused."""
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    bodies = [operation["requestBody"] for operation in operations if "requestBody" in operation]
+    return set(_SCHEMA.findall(json.dumps(bodies)))
+
+
+def _merged(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Paths that differ only in what they call their parameter are one path (OpenAPI 3.1, 4.8.8)."""
+    alike: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        alike.setdefault(shape(path), []).append(path)
+    merged: dict[str, dict[str, Any]] = {}
+    for group in alike.values():
+        name = group[0] if len(group) == 1 else _PARAMETER.sub("{id}", group[0])
+        merged[name] = {}
+        for path in group:
+            merged[name] |= paths[path] if len(group) == 1 else _renamed(paths[path])
+    return merged
+
+
+def _renamed(item: dict[str, Any]) -> dict[str, Any]:
+    for operation in item.values():
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                parameter["description"] = f"The `{parameter['name']}`."
+                parameter["name"] = "id"
+    return item

@@ -1,0 +1,122 @@
+"""Signing up, logging in, staying and leaving: `/auth`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from litestar import Controller, Request, Response, get, post
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from api.access.declarations import ANYONE, EVERYBODY, access
+from api.access.guards import check_may_become
+from api.context import process
+from api.http.bodies import Body, Broken, nfc
+from api.shapes import Profile, Session
+from domain.accounts.accounts import EMAIL_CHARACTERS_MAX, Role, broken_email_rule, email_key
+from domain.accounts.passwords import CHARACTERS_MAX, CHARACTERS_MIN, broken_rule
+from domain.accounts.tokens import Token, TokenKind
+from domain.kernel.refusals import EmailTaken, InvalidCredentials, OrganizerApprovalRequired, OrganizerSignupClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Email = Annotated[str, Meta(max_length=EMAIL_CHARACTERS_MAX, description="Compared without regard to case.")]
+NewPassword = Annotated[str, Meta(min_length=CHARACTERS_MIN, max_length=CHARACTERS_MAX)]
+KnownPassword = Annotated[str, Meta(max_length=CHARACTERS_MAX * 2)]
+"""Not judged, only compared; twice as long, because composing may shorten it."""
+
+
+class Signup(Body):
+    """A new account."""
+
+    email: Email
+    password: NewPassword
+    role: Literal["attendee", "organizer"] = "attendee"
+    confirm_password: str | None = None
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """An address must be one, a password hard to guess."""
+        email_fault = broken_email_rule(nfc(self.email))
+        if email_fault:
+            yield Broken("/email", email_fault)
+        password_fault = broken_rule(self.password, email=self.email)
+        if password_fault:
+            yield Broken("/password", password_fault)
+        if self.confirm_password not in (None, self.password):
+            yield Broken("/confirm_password", "is not the same as the password")
+
+
+class Credentials(Body):
+    """What an account is logged in with."""
+
+    email: Email
+    password: KnownPassword
+
+
+PROFILE_PATH = "/api/v1/me"
+"""Where an account finds itself, once it has logged in."""
+
+_REFRESH = access(EVERYBODY, limit="refresh", limit_address="login_address", token=TokenKind.REFRESH, per_session=True)
+
+
+class AuthController(Controller):
+    """Accounts and sessions."""
+
+    path = "/auth"
+    tags = ("Authentication",)
+
+    @post(
+        "/signup",
+        status_code=201,
+        **access(
+            ANYONE,
+            limit_address="signup",
+            refuses=(EmailTaken, OrganizerApprovalRequired, OrganizerSignupClosed),
+            sends={201: ("Location",)},
+        ),
+    )
+    async def sign_up(self, request: Request[Any, Any, Any], data: JSONBody[Signup]) -> Response[Profile]:
+        """Make an account. Admins are made on the command line only, organizers as `ORGANIZER_SIGNUP` says."""
+        at, role = process(request), Role(data.role)
+        check_may_become(role, at.settings)
+        account = await at.membership.sign_up(email=nfc(data.email), password=data.password, role=role)
+        return Response(Profile.of(account), headers={"Location": PROFILE_PATH})
+
+    @post("/login", status_code=200, **access(ANYONE, limit_address="login_address", refuses=(InvalidCredentials,)))
+    async def log_in(self, request: Request[Any, Any, Any], data: JSONBody[Credentials]) -> Session:
+        """Begin a session. Every cause of failure reads the same and takes as long."""
+        await count_login(request, data.email)
+        return Session.of(await process(request).membership.log_in(email=data.email, password=data.password))
+
+    @get("/refresh_token", **_REFRESH)
+    async def refresh_by_get(self, request: Request[Token, str, Any]) -> Session:
+        """The same as with POST."""
+        return Session.of(await process(request).membership.refresh(request.user, request.auth))
+
+    @post("/refresh_token", status_code=200, **_REFRESH)
+    async def refresh(self, request: Request[Token, str, Any]) -> Session:
+        """Exchange the refresh token, sent as the bearer, for two new tokens.
+
+        It works once. Sent again within `REFRESH_GRACE_SECONDS`, while the new one is unused, it gets the same two
+        tokens: for two tabs, or an answer that was lost. A later second use ends the whole session.
+        """
+        return Session.of(await process(request).membership.refresh(request.user, request.auth))
+
+    @get("/logout", status_code=204, **access(EVERYBODY))
+    async def log_out_by_get(self, request: Request[Token, Any, Any]) -> None:
+        """The same as with POST."""
+        await process(request).membership.log_out(request.user)
+
+    @post("/logout", status_code=204, **access(EVERYBODY))
+    async def log_out(self, request: Request[Token, Any, Any]) -> None:
+        """End the session: its access and refresh tokens stop working at once, everywhere."""
+        await process(request).membership.log_out(request.user)
+
+
+async def count_login(request: Request[Any, Any, Any], email: str) -> None:
+    """Count a login by address and e-mail, so that nobody can lock somebody else out; raises RateLimited."""
+    at = process(request)
+    rule = at.rule("login")
+    if rule:
+        await at.stores.admission.admit_address(at.proxies.client_of(request.scope), rule, subject=email_key(email))

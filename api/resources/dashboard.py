@@ -1,0 +1,236 @@
+"""What matters to the caller at a glance: `/dashboard`."""
+
+from __future__ import annotations
+
+from asyncio import gather
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from litestar import Controller, Request, get
+from msgspec import Struct
+
+from api.access.declarations import EVERYBODY, access
+from api.context import Process, process
+from api.http.pagination import LIMIT_MAX, Cursor, Limit, cut, read_cursor, write_cursor
+from api.shapes import BookingShown, EventShown
+from domain.accounts.accounts import Role
+from domain.accounts.tokens import Token, utc_now
+from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.store.postgres.reports import UpcomingAsked
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from domain.kernel.bookings import Booking
+    from domain.kernel.event_status import EventStatus
+    from domain.sales.events import Event
+
+EVENTS_PER_READ = 1_000
+"""Events of an organizer whose live numbers are asked for at once."""
+
+
+class Asked(Struct, frozen=True):
+    """Which part of a dashboard is asked for."""
+
+    limit: int
+    cursor: str | None
+
+
+class AttendeeDashboard(Struct, frozen=True):
+    """Bookings that hold tickets of events that are not over, soonest first, and how many there are by status."""
+
+    upcoming: list[BookingShown]
+    counts: dict[str, int]
+    next_cursor: str | None
+
+
+class EventSales(Struct, frozen=True):
+    """How an event sells: `sold` places are confirmed, `held` ones pending.
+
+    `refused` are the requests of the last hour that got none, by the problem's code.
+    """
+
+    event: EventShown
+    sold: int
+    held: int
+    remaining: int
+    refused: dict[str, int]
+
+
+class SalesTotals(Struct, frozen=True):
+    """The sums over all events of an organizer; of a cancelled one nothing remains.
+
+    `held` and `refused` are of those that are not over.
+    """
+
+    events: int
+    sold: int
+    held: int
+    remaining: int
+    refused: dict[str, int]
+
+
+class OrganizerDashboard(Struct, frozen=True):
+    """The organizer's events and the totals of all of them.
+
+    First those to come, soonest first, then those that are over or cancelled, latest first.
+    """
+
+    events: list[EventSales]
+    totals: SalesTotals
+    next_cursor: str | None
+
+
+class QueueState(Struct, frozen=True):
+    """What waits to be persisted: how long its oldest change has waited, and how many there are."""
+
+    persist_lag_ms: int
+    depth: int
+
+
+class AdminDashboard(Struct, frozen=True):
+    """How much there is of everything.
+
+    `drift` is by how many places the books were found wrong in the last minute and could not be mended.
+    """
+
+    users: dict[str, int]
+    events: dict[str, int]
+    bookings: dict[str, int]
+    queue: QueueState
+    drift: int
+
+
+DRIFT_SHOWN_FOR = timedelta(minutes=1)
+"""Reconciliation finds what is still wrong every few seconds."""
+
+Dashboard = AttendeeDashboard | OrganizerDashboard | AdminDashboard
+
+
+class DashboardController(Controller):
+    """The caller's dashboard."""
+
+    path = "/dashboard"
+    tags = ("Caller",)
+
+    @get("/", **access(EVERYBODY))
+    async def show(
+        self, request: Request[Token, Any, Any], limit: Limit = LIMIT_MAX, cursor: Cursor = None
+    ) -> AttendeeDashboard | OrganizerDashboard | AdminDashboard:
+        """What matters to an attendee, an organizer or an admin.
+
+        Sums are of everything; the bookings or events shown are a page, and `next_cursor` leads to the next one.
+        """
+        asked = Asked(limit, cursor)
+        return await _DASHBOARDS[request.user.role](process(request), request.user.account_id, asked)
+
+
+async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeDashboard:
+    now, after = utc_now(), read_cursor(asked.cursor, tuple[datetime, datetime, UUID])
+    # Redis first: what is persisted in between is then seen twice, never missed.
+    fresh = {booking.id: booking for booking in await at.stores.inventory.unpersisted_of(account_id)}
+    holding = [booking for booking in fresh.values() if booking.status in HOLDING]
+    stored = await at.reports.upcoming_of(
+        account_id, UpcomingAsked(now=now, limit=asked.limit + 1, after=after, without=list(fresh))
+    )
+    starts = await at.reports.starts_of({booking.event_id for booking in holding}, now=now) if holding else {}
+    stored += [(starts[booking.event_id], booking) for booking in holding if booking.event_id in starts]
+    found = {(starts_at, booking.created_at, booking.id): booking for starts_at, booking in stored}
+    places, more = cut(sorted(place for place in found if after is None or place > after), asked.limit)
+    return AttendeeDashboard(
+        upcoming=[BookingShown.of(found[place]) for place in places],
+        counts=await _counts(at, account_id, fresh),
+        next_cursor=write_cursor(places[-1]) if more else None,
+    )
+
+
+async def _counts(at: Process, account_id: UUID, fresh: Mapping[UUID, Booking]) -> dict[str, int]:
+    """Bookings by status: as PostgreSQL has them, but for those that it has not, or has not as they are now."""
+    counts = {str(BookingStatus.PENDING): 0} | await at.reports.booking_statuses(account_id)
+    stored = await at.stores.ledger.find_all(list(fresh)) if fresh else {}
+    for booking in fresh.values():
+        before = stored.get(booking.id)
+        if before is None or before.version < booking.version:
+            counts[booking.status] += 1
+            if before:
+                counts[before.status] -= 1
+    return counts
+
+
+async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> OrganizerDashboard:
+    """Each page tells events to come and others apart by the moment at which the first one was asked for."""
+    cursor = read_cursor(asked.cursor, tuple[datetime, int, datetime, UUID])
+    now, after = (cursor[0], cursor[1:]) if cursor else (utc_now(), None)
+    found = await at.reports.programme_of(account_id, now=now, limit=asked.limit + 1, after=after)
+    events, more = cut(found, asked.limit)
+    ids = [event.id for event in events]
+    sold, refused = await at.reports.sold(ids), await at.stores.turnstile.last_hour(ids)
+    sales = [
+        _sales_of(event, remaining, status, sold=sold.get(event.id, 0), refused=refused[event.id])
+        for event, remaining, status in await at.stores.box_office.on_show(events)
+    ]
+    next_cursor = write_cursor((now, *_place(events[-1], now))) if more else None
+    return OrganizerDashboard(sales, await _totals(at, account_id), next_cursor)
+
+
+def _place(event: Event, now: datetime) -> tuple[int, datetime, UUID]:
+    """Where an event stands among an organizer's, see `Reports.programme_of`."""
+    return int(event.cancelled_at is not None or event.over_at <= now), event.starts_at, event.id
+
+
+def _sales_of(event: Event, remaining: int, status: EventStatus, *, sold: int, refused: dict[str, int]) -> EventSales:
+    return EventSales(
+        EventShown.of(event, remaining, status),
+        sold=sold,
+        held=max(0, event.capacity - remaining - sold),
+        remaining=0 if event.cancelled_at else remaining,
+        refused=refused,
+    )
+
+
+async def _totals(at: Process, account_id: UUID) -> SalesTotals:
+    """The sums over all events. What is held, and who was refused, is asked of those that are not over."""
+    known = await at.reports.sales_of(account_id)
+    current = await at.reports.current_sales_of(account_id, now=utc_now())
+    held, held_of_cancelled, refused_in_all = 0, 0, Counter[str]()
+    for start in range(0, len(current), EVENTS_PER_READ):
+        some = current[start : start + EVENTS_PER_READ]
+        ids = [sale.event_id for sale in some]
+        taken, refused = await gather(at.stores.inventory.taken(ids), at.stores.turnstile.last_hour(ids))
+        for sale, tickets in zip(some, taken, strict=True):
+            more = max(0, (tickets or 0) - sale.sold)
+            held += more
+            held_of_cancelled += more if sale.cancelled else 0
+            refused_in_all.update(refused[sale.event_id])
+    return SalesTotals(
+        events=known.events,
+        sold=known.sold,
+        held=held,
+        remaining=max(0, known.remaining - held + held_of_cancelled),
+        refused=dict(refused_in_all),
+    )
+
+
+async def _of_admin(at: Process, account_id: UUID, asked: Asked) -> AdminDashboard:
+    del account_id, asked
+    totals = await at.reports.totals()
+    pulses = await at.stores.inventory.pulses()
+    return AdminDashboard(
+        users=totals.users,
+        events=totals.events,
+        bookings=totals.bookings,
+        queue=QueueState(
+            persist_lag_ms=max(0, *(pulse.oldest_age_ms for pulse in pulses)),
+            depth=sum(pulse.unpersisted_count for pulse in pulses),
+        ),
+        drift=await at.stores.books.open_drift(since=utc_now() - DRIFT_SHOWN_FOR),
+    )
+
+
+_DASHBOARDS: dict[Role, Callable[[Process, UUID, Asked], Awaitable[Dashboard]]] = {
+    Role.ATTENDEE: _of_attendee,
+    Role.ORGANIZER: _of_organizer,
+    Role.ADMIN: _of_admin,
+}

@@ -1,0 +1,241 @@
+"""What is on: `/events`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import UUID
+
+from litestar import Controller, MediaType, Request, Response, delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET, Meta, UnsetType, structs
+
+from api.access.declarations import ANYONE, ORGANIZERS, access
+from api.access.guards import check_owns_event
+from api.context import process
+from api.http.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
+from api.http.conditional import event_etag, expected_version, matches
+from api.http.pagination import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, Skip, read_cursor, searched
+from api.reads.events import ListAsked
+from api.shapes import EventShown, EventShownPage
+from domain.accounts.tokens import Token, unauthenticated, utc_now
+from domain.kernel.event_status import EventStatus
+from domain.kernel.refusals import (
+    CapacityBelowSold,
+    EventCancelled,
+    EventNotFound,
+    EventOver,
+    Invalid,
+    Unauthenticated,
+    VersionMismatch,
+)
+from domain.sales.events import EventChanges, NewEvent, broken_times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from api.reads.events import Shown
+
+TITLE_CHARS_MIN = 1
+LOCATION_CHARS_MIN = 3
+
+Title = Annotated[str, Meta(min_length=TITLE_CHARS_MIN, max_length=150, pattern=LINE_PATTERN)]
+Location = Annotated[str, Meta(min_length=LOCATION_CHARS_MIN, max_length=200, pattern=LINE_PATTERN)]
+Description = Annotated[str, Meta(max_length=10_000, pattern=TEXT_PATTERN)]
+Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, in 2000 to 2100.")]
+Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
+MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
+
+Search = Annotated[
+    str | None,
+    QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location; case and accents do not matter."),
+]
+Mine = Annotated[bool, QueryParameter(description="The caller's own events, cancelled ones too; needs a token.")]
+Status = Annotated[
+    EventStatus | None,
+    QueryParameter(description="Events whose sale stands so at this moment; `cancelled` only with `mine`."),
+]
+UpcomingOnly = Annotated[
+    bool, QueryParameter(description="Leave out what is over: past `ends_at`, or 24 h after `starts_at`.")
+]
+
+
+class EventDraft(Body):
+    """A new event."""
+
+    title: Title
+    location: Location
+    starts_at: Moment
+    capacity: Capacity
+    description: Description = ""
+    ends_at: Moment | None = None
+    max_per_user: MaxPerUser = 8
+    sales_open_at: Moment | None = None
+    sales_close_at: Moment | None = None
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """Names must be seen, times must be possible."""
+        yield from _broken_texts(self)
+        yield from (Broken(f"/{name}", message) for name, message in broken_times(self.event(), now=utc_now()))
+
+    def event(self) -> NewEvent:
+        """The event, in the engine's words."""
+        return NewEvent(**_normalized(self))
+
+
+class EventPatch(Body):
+    """Changes of an event; what is left out stays as it is."""
+
+    title: Title | UnsetType = UNSET
+    location: Location | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    starts_at: Moment | UnsetType = UNSET
+    ends_at: Moment | UnsetType | None = UNSET
+    capacity: Capacity | UnsetType = UNSET
+    max_per_user: MaxPerUser | UnsetType = UNSET
+    sales_open_at: Moment | UnsetType | None = UNSET
+    sales_close_at: Moment | UnsetType | None = UNSET
+    paused: bool | UnsetType = UNSET
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """Names must be seen. Times are judged beside those that the event has."""
+        yield from _broken_texts(self)
+
+    def changes(self) -> EventChanges:
+        """The changes, in the engine's words."""
+        return EventChanges(**_normalized(self))
+
+
+class EventController(Controller):
+    """Events and their sales."""
+
+    path = "/events"
+    tags = ("Events",)
+
+    @get("/", **access(ANYONE, refuses=(Unauthenticated,)))
+    async def page(  # noqa: PLR0913, PLR0917  (what a list can be asked for, always by name)
+        self,
+        request: Request[Any, Any, Any],
+        q: Search = None,
+        upcoming_only: UpcomingOnly = True,  # noqa: FBT002  (a query parameter)
+        mine: Mine = False,  # noqa: FBT002  (a query parameter)
+        status: Status = None,
+        limit: Limit = LIMIT_DEFAULT,
+        skip: Skip = 0,
+        cursor: Cursor = None,
+    ) -> Response[EventShownPage]:
+        """Events, soonest first, without those that are cancelled; with `mine` the caller's own of every status.
+
+        The `total` of a list that is longer than a page was counted within the last second. A list with a `status`
+        has no `total`, and its pages may be short, even empty, before `next_cursor` is null.
+        """
+        if status is EventStatus.CANCELLED and not mine:
+            pointer, message = "/status", "cancelled events are only listed with mine=true"
+            raise Invalid.at(pointer, message)
+        after, skipped = _place(cursor, status)
+        asked = ListAsked(
+            limit=limit,
+            skip=skip + skipped,
+            after=after,
+            status=status,
+            upcoming_only=upcoming_only,
+            search=searched(q),
+            organizer_id=_caller_id(request) if mine else None,
+        )
+        return Response(cast("Any", await process(request).showing.page(asked)), media_type=MediaType.JSON)
+
+    @get(
+        "/{event_id:uuid}",
+        **access(
+            ANYONE,
+            refuses=(EventNotFound,),
+            reads=("If-None-Match",),
+            sends={200: ("ETag",), 304: ("ETag",)},
+        ),
+    )
+    async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
+        """An event with the places that remain at this moment."""
+        return _response(request, await process(request).showing.of(event_id))
+
+    @post("/", status_code=201, **access(ORGANIZERS, limit="event_create", sends={201: ("ETag", "Location")}))
+    async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
+        """Put an event on sale."""
+        event = await process(request).stores.box_office.create_event(data.event(), caller=request.user.caller)
+        return _response(request, await process(request).showing.of(event.id), status_code=201)
+
+    @patch(
+        "/{event_id:uuid}",
+        **access(
+            ORGANIZERS,
+            limit="event_update",
+            refuses=(EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch),
+            reads=("If-Match",),
+            sends={200: ("ETag",)},
+        ),
+    )
+    async def change(
+        self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[EventPatch]
+    ) -> Response[EventShown]:
+        """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
+        box_office = process(request).stores.box_office
+        event = await box_office.event(event_id)
+        check_owns_event(request.user, event)
+        expected = expected_version(request.scope, event.version)
+        await box_office.change_event(event_id, data.changes(), caller=request.user.caller, expected_version=expected)
+        return _response(request, await process(request).showing.of(event_id))
+
+    @delete(
+        "/{event_id:uuid}",
+        status_code=200,
+        **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound, EventOver), sends={200: ("ETag",)}),
+    )
+    async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
+        """Cancel an event: sales stop at once, its bookings are cancelled in the background. Not once it is over."""
+        box_office = process(request).stores.box_office
+        check_owns_event(request.user, await box_office.event(event_id))
+        await box_office.cancel_event(event_id, caller=request.user.caller)
+        return _response(request, await process(request).showing.of(event_id))
+
+
+def _place(cursor: str | None, status: EventStatus | None) -> tuple[tuple[datetime, UUID] | None, int]:
+    """Where a page begins and how many events are still to be skipped from there; raises Invalid."""
+    if status is None:
+        return read_cursor(cursor, tuple[datetime, UUID]), 0
+    place = read_cursor(cursor, tuple[datetime, UUID, int])
+    return (place[:2], place[2]) if place else (None, 0)
+
+
+def _caller_id(request: Request[Any, Any, Any]) -> UUID:
+    """Whose events are asked for; raises Unauthenticated when nobody is known to call."""
+    caller: Token | None = request.scope["user"]
+    if caller is None:
+        raise unauthenticated()
+    return caller.account_id
+
+
+def _response(request: Request[Any, Any, Any], shown: Shown, *, status_code: int = 200) -> Response[EventShown]:
+    """An event as it stands, or 304 for whoever has it already."""
+    event, remaining, status = shown
+    etag = event_etag(event.version, remaining, status)
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if status_code == 201:  # noqa: PLR2004
+        headers["Location"] = f"/api/v1/events/{event.id}"
+    if request.method == "GET" and matches(request.scope, etag):
+        return Response(cast("Any", None), status_code=304, headers=headers)
+    return Response(EventShown.of(event, remaining, status), status_code=status_code, headers=headers)
+
+
+def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
+    for name, least in (("title", TITLE_CHARS_MIN), ("location", LOCATION_CHARS_MIN)):
+        text = getattr(body, name)
+        if text is not UNSET and len(nfc(text)) < least:
+            yield Broken(f"/{name}", f"Expected `str` of length >= {least} without the space around it")
+
+
+def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
+    """Every field that is set, texts composed."""
+    return {
+        name: nfc(value) if isinstance(value, str) else value
+        for name, value in structs.asdict(body).items()
+        if value is not UNSET
+    }

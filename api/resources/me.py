@@ -1,0 +1,100 @@
+"""The account that calls: `/me`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from litestar import Controller, Request, delete, get, patch
+from litestar.params import JSONBody
+from msgspec import UNSET, UnsetType
+
+from api.access.declarations import EVERYBODY, access
+from api.access.guards import check_may_become
+from api.context import process
+from api.http.bodies import Body, Broken, nfc
+from api.resources.auth import Email, KnownPassword, NewPassword
+from api.shapes import NewRole, Profile
+from domain.accounts.accounts import Role, broken_email_rule
+from domain.accounts.tokens import Token
+from domain.kernel.refusals import (
+    EmailTaken,
+    LastAdmin,
+    OrganizerApprovalRequired,
+    OrganizerSignupClosed,
+    WrongPassword,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ProfilePatch(Body):
+    """Changes of the caller's account; what is left out stays as it is."""
+
+    current_password: KnownPassword
+    email: Email | UnsetType = UNSET
+    password: NewPassword | UnsetType = UNSET
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """An address must be one."""
+        fault = broken_email_rule(nfc(self.email)) if self.email is not UNSET else None
+        if fault:
+            yield Broken("/email", fault)
+
+
+class OwnRole(Body):
+    """Another role for oneself."""
+
+    role: Literal["attendee", "organizer"]
+
+
+class Farewell(Body):
+    """The password, so that nobody else closes the account."""
+
+    current_password: KnownPassword
+
+
+class MeController(Controller):
+    """The caller. What asks for the password is counted as logins are: a stolen token is no faster way to guess."""
+
+    path = "/me"
+    tags = ("Caller",)
+
+    @get("/", **access(EVERYBODY))
+    async def show(self, request: Request[Token, Any, Any]) -> Profile:
+        """The caller's account."""
+        return Profile.of(await process(request).stores.accounts.find(request.user.account_id))
+
+    @patch("/", **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, EmailTaken)))
+    async def change(self, request: Request[Token, Any, Any], data: JSONBody[ProfilePatch]) -> Profile:
+        """Change address or password. A new password ends every other session of the account."""
+        account = await process(request).membership.change(
+            request.user,
+            current_password=data.current_password,
+            email=nfc(data.email) if data.email is not UNSET else UNSET,
+            password=data.password,
+        )
+        return Profile.of(account)
+
+    @patch("/role", **access(EVERYBODY, refuses=(LastAdmin, OrganizerApprovalRequired, OrganizerSignupClosed)))
+    async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> NewRole:
+        """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones.
+
+        The session goes on. To the role one has, it is a refresh of this session's tokens, and no more. Events of who
+        is no organizer any more are suspended, until it is one again.
+        """
+        at, role = process(request), Role(data.role)
+        check_may_become(role, at.settings, being=request.user.role)
+        return NewRole.of(await at.membership.switch_role(request.user, role))
+
+    @delete(
+        "/",
+        status_code=204,
+        **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, LastAdmin)),
+    )
+    async def leave(self, request: Request[Token, Any, Any], data: JSONBody[Farewell]) -> None:
+        """Close the account: what names a person is erased, bookings of events that have not begun are cancelled.
+
+        Its events are suspended.
+        """
+        await process(request).membership.leave(request.user, current_password=data.current_password)

@@ -1,0 +1,228 @@
+"""What goes over the wire: the shapes of answers. Ids are UUIDs, times RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+from domain.accounts.accounts import Account, AccountStatus, Role
+from domain.kernel.bookings import Booking, BookingStatus
+from domain.kernel.event_status import EventStatus
+
+if TYPE_CHECKING:
+    from domain.actions.membership import LoggedIn
+    from domain.sales.events import Event
+
+Item = TypeVar("Item")
+
+
+class Page(Struct, Generic[Item], frozen=True, kw_only=True):
+    """Some of a list; `next_cursor` leads to what follows, None at the end."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class CountedPage(Struct, Generic[Item], frozen=True, kw_only=True):
+    """Some of a list whose length is known."""
+
+    items: list[Item]
+    next_cursor: str | None
+    total: int
+
+
+class Profile(Struct, frozen=True):
+    """An account, to its owner and to admins."""
+
+    id: UUID
+    email: str
+    role: Role
+    created_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> Profile:
+        """What an account shows of itself."""
+        return cls(account.id, account.email, account.role, account.created_at)
+
+
+class UserBrief(Struct, frozen=True):
+    """Who logged in."""
+
+    id: UUID
+    email: str
+    role: Role
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """The tokens of a session."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  (the name of a scheme)
+    expires_in: int
+    user: UserBrief
+
+    @classmethod
+    def of(cls, logged_in: LoggedIn) -> Session:
+        """The session that a login or a refresh made."""
+        account = logged_in.account
+        return cls(
+            access_token=logged_in.access_token,
+            refresh_token=logged_in.refresh_token,
+            expires_in=logged_in.expires_s,
+            user=UserBrief(account.id, account.email, account.role),
+        )
+
+
+class NewRole(Struct, frozen=True, kw_only=True):
+    """The profile under its new role, and the tokens that replace the old ones."""
+
+    id: UUID
+    email: str
+    role: Role
+    created_at: datetime
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  (the name of a scheme)
+    expires_in: int
+
+    @classmethod
+    def of(cls, logged_in: LoggedIn) -> NewRole:
+        """The account of a session that another role made."""
+        account = logged_in.account
+        return cls(
+            id=account.id,
+            email=account.email,
+            role=account.role,
+            created_at=account.created_at,
+            access_token=logged_in.access_token,
+            refresh_token=logged_in.refresh_token,
+            expires_in=logged_in.expires_s,
+        )
+
+
+class AccountState(Struct, frozen=True):
+    """Whether an account may be used."""
+
+    id: UUID
+    status: AccountStatus
+
+
+class EventShown(Struct, frozen=True, kw_only=True):
+    """An event with its sale as it stands: `remaining` places of `capacity`, `booked` of them taken.
+
+    `suspended`: its organizer is none any more, or is banned; such an event is `paused` until that has changed.
+    """
+
+    id: UUID
+    organizer_id: UUID
+    title: str
+    description: str
+    location: str
+    starts_at: datetime
+    ends_at: datetime | None
+    capacity: int
+    remaining: int
+    booked: int
+    max_per_user: int
+    sales_open_at: datetime | None
+    sales_close_at: datetime | None
+    status: EventStatus
+    suspended: bool
+    version: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, event: Event, remaining: int, status: EventStatus) -> EventShown:
+        """An event as the box office shows it."""
+        return cls(
+            id=event.id,
+            organizer_id=event.organizer_id,
+            title=event.title,
+            description=event.description,
+            location=event.location,
+            starts_at=event.starts_at,
+            ends_at=event.ends_at,
+            capacity=event.capacity,
+            remaining=remaining,
+            booked=event.capacity - remaining,
+            max_per_user=event.max_per_user,
+            sales_open_at=event.sales_open_at,
+            sales_close_at=event.sales_close_at,
+            status=status,
+            suspended=event.suspended,
+            version=event.version,
+            created_at=event.created_at,
+        )
+
+
+class EventShownPage(Struct, frozen=True, kw_only=True):
+    """Some events of a list; `next_cursor` leads to what follows, None at the end.
+
+    `total`, how many events the list has, is left out where they are not counted.
+    """
+
+    items: list[EventShown]
+    next_cursor: str | None
+    total: int | UnsetType = UNSET
+
+
+class EventPlain(Struct, frozen=True, kw_only=True):
+    """An event without its sale."""
+
+    id: UUID
+    title: str
+    location: str
+    starts_at: datetime
+    capacity: int
+    paused: bool
+    suspended: bool
+    cancelled_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, event: Event) -> EventPlain:
+        """An event as PostgreSQL has it."""
+        return cls(
+            id=event.id,
+            title=event.title,
+            location=event.location,
+            starts_at=event.starts_at,
+            capacity=event.capacity,
+            paused=event.paused,
+            suspended=event.suspended,
+            cancelled_at=event.cancelled_at,
+            created_at=event.created_at,
+        )
+
+
+class BookingShown(Struct, frozen=True, gc=False):
+    """A booking; `pending` until it is in PostgreSQL. `reason` says why it was rejected or cancelled for its owner."""
+
+    id: UUID
+    event_id: UUID
+    user_id: UUID
+    quantity: int
+    status: BookingStatus
+    created_at: datetime
+    confirmed_at: datetime | None
+    cancelled_at: datetime | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, booking: Booking) -> BookingShown:
+        """A booking, without what only the engine needs."""
+        return cls(
+            booking.id,
+            booking.event_id,
+            booking.user_id,
+            booking.quantity,
+            booking.status,
+            booking.created_at,
+            booking.confirmed_at,
+            booking.cancelled_at,
+            booking.reason,
+        )

@@ -1,0 +1,1 @@
+"""Accounts, passwords, tokens and the keys that sign them. Pure but for the key file."""

@@ -1,0 +1,108 @@
+"""Passwords: which are accepted, and how they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from domain.accounts.accounts import email_key
+from domain.kernel.refusals import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHARACTERS_MIN = 8
+CHARACTERS_MAX = 128
+"""NIST SP 800-63B: long enough for passphrases, short enough that hashing one costs nothing extra."""
+
+MEMORY_KIB = 19_456
+PASSES = 2
+LANES = 1
+"""OWASP's first choice for argon2id; about 20 ms of one core."""
+
+THREADS_MAX = 2
+"""Hashes computed at once: each holds a core and 19 MiB."""
+
+WAITING_MAX = 40
+"""Hashes that may wait for a thread, under a second's work; without a bound, a rush of logins stops
+the process for everybody else."""
+
+RETRY_AFTER_SECONDS = 2
+
+Answer = TypeVar("Answer")
+
+
+def broken_rule(password: str, *, email: str) -> str | None:
+    """Why a password is not accepted, as a sentence, or None when it is."""
+    password = normalized(password)
+    if not CHARACTERS_MIN <= len(password) <= CHARACTERS_MAX:
+        return f"must have {CHARACTERS_MIN} to {CHARACTERS_MAX} characters"
+    if email_key(password) == email_key(email):
+        return "must not be the e-mail address"
+    if password.casefold() in _common():
+        return "is one of the passwords that are guessed first"
+    return None
+
+
+def normalized(password: str) -> str:
+    """The form in which a password typed on two keyboards is the same."""
+    return unicodedata.normalize("NFC", password)
+
+
+class Passwords:
+    """Hashes and verifies passwords, off the event loop and never more than a bounded number of them."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+        self._threads = ThreadPoolExecutor(max_workers=THREADS_MAX, thread_name_prefix="passwords")
+        self._waiting = 0
+        self._nobodys_hash = self._hasher.hash("the password of an account that does not exist")
+
+    async def hash(self, password: str) -> str:
+        """The hash to keep. Raises Unavailable when too many are waiting."""
+        return await self._run(lambda: self._hasher.hash(normalized(password)))
+
+    async def verify(self, password: str, kept: str | None) -> bool:
+        """Whether this is the password. Takes as long when there is none to compare with.
+
+        Raises:
+            Unavailable: too many are waiting.
+        """
+        return await self._run(lambda: self._matches(kept or self._nobodys_hash, password)) and kept is not None
+
+    def outdated(self, kept: str) -> bool:
+        """Whether a hash was made with other parameters than those of today."""
+        return self._hasher.check_needs_rehash(kept)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _matches(self, kept: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(kept, normalized(password))
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, work: Callable[[], Answer]) -> Answer:
+        if self._waiting >= THREADS_MAX + WAITING_MAX:
+            detail = "Too many people are logging in at this moment."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1
+
+
+@cache
+def _common() -> frozenset[str]:
+    lines = files("domain.accounts").joinpath("common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if line)

@@ -1,0 +1,1 @@
+"""What callers ask for: reserve, cancel, edit an event, join, change and leave."""

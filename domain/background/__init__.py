@@ -1,0 +1,1 @@
+"""What nobody asks for: persist, clear, rebuild, reconcile, audit, delete what is past."""

@@ -1,0 +1,141 @@
+"""Follow-ups: what a change of an account entails elsewhere.
+
+Redis is told which tokens are dead, an organizer's events are suspended or go on, a closed account's bookings are
+cancelled. PostgreSQL remembers with the change itself that this is to be done. The request that made the change does
+what it can at once; a worker does all of it again, so that nothing is left by a request that was cut short.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.accounts.accounts import AccountStatus
+from domain.kernel.bookings import HOLDING
+from domain.kernel.refusals import CapacityBelowSold, EventNotFound, EventStarted, Unavailable
+from domain.platform.concurrency import together
+from domain.sales.events import Deadline
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from domain.accounts.accounts import Account
+    from domain.actions.bookings import BoxOffice
+    from domain.kernel.bookings import Booking
+    from domain.store.postgres.accounts import Accounts, FollowUp
+    from domain.store.redis.admission import Admission
+
+log = structlog.get_logger()
+
+PAGE_SIZE = 100
+"""Events or bookings of one account that are dealt with between two reads."""
+
+PAGES_MAX = 20
+"""Pages of one call; the next call goes on with the rest."""
+
+AT_ONCE_MAX = 4
+"""Events or bookings dealt with at once, each on a connection of its own: half of those a process has."""
+
+AGAIN_AFTER = timedelta(seconds=5)
+"""When an account is looked at again that is not done with."""
+
+CLOSED_FOR = timedelta(seconds=60)
+"""How long a closed account is looked at: a request that was admitted before may still have been booking."""
+
+SESSIONS_MAX = 1_000
+"""Ended sessions of one account that Redis is told of."""
+
+
+class FollowUps:
+    """Safe to run at any time, as often as one likes, and to be killed anywhere."""
+
+    def __init__(self, accounts: Accounts, admission: Admission, box_office: BoxOffice) -> None:
+        self._accounts = accounts
+        self._admission = admission
+        self._box_office = box_office
+
+    async def begin(self, account: Account) -> None:
+        """Do at once what is possible of an account's change, when its caller need not wait for all of it."""
+        try:
+            await self.events(account.id)
+            if account.status is AccountStatus.CLOSED:
+                await self._bookings(account.id)
+        except Unavailable as error:
+            log.warning("follow_up_put_off", account_id=str(account.id), cause=str(error))
+
+    async def events(self, organizer_id: UUID) -> bool:
+        """Suspend an account's events if it may not sell, or end that; False when some are left for another call.
+
+        Raises:
+            Unavailable: what was done stays done.
+        """
+        last, complete = None, True
+        for _ in range(PAGES_MAX):
+            page = await self._box_office.events_behind_organizer(organizer_id, after=last, limit=PAGE_SIZE)
+            if not page:
+                return complete
+            done = await together(self._follow_organizer, page, at_once_max=AT_ONCE_MAX)
+            last, complete = page[-1], complete and all(done)
+        return False
+
+    async def run_due(self, *, limit: int) -> int:
+        """Do what is to be done for accounts that changed; answers how many were looked at.
+
+        An account of which something cannot be done now is left to the next call, and keeps none of the others back.
+
+        Raises:
+            Unavailable: PostgreSQL cannot be asked which they are.
+        """
+        due = await self._accounts.due_follow_ups(limit=limit)
+        for each in due:
+            try:
+                await self._accounts.followed_up(each, again_after=await self._run(each))
+            except Unavailable as error:
+                log.warning("follow_up_put_off", account_id=str(each.account.id), cause=str(error))
+        return len(due)
+
+    async def _run(self, due: FollowUp) -> timedelta | None:
+        """Do everything for one account; answers when to look at it again, None for never."""
+        account = due.account
+        ended = await self._accounts.ended_sessions(account.id, limit=SESSIONS_MAX)
+        await self._admission.tokens_ended(account)
+        await self._admission.sessions_ended(account.id, ended)
+        complete = await self.events(account.id)
+        if account.status is AccountStatus.CLOSED:
+            complete = await self._bookings(account.id) and complete
+            if complete and due.age < CLOSED_FOR:
+                return CLOSED_FOR
+        return None if complete else AGAIN_AFTER
+
+    async def _follow_organizer(self, event_id: UUID) -> bool:
+        try:
+            await self._box_office.follow_organizer(event_id)
+        except EventNotFound:
+            return True
+        except CapacityBelowSold as refusal:
+            # It sells nothing until reconciliation has found out why.
+            log.exception("capacity_below_sold", event_id=str(event_id), **refusal.facts)
+            return False
+        return True
+
+    async def _bookings(self, account_id: UUID) -> bool:
+        """Cancel an account's bookings of events that have not begun; False when some are left for another call."""
+        last = None
+        for _ in range(PAGES_MAX):
+            page = await self._box_office.held_by(account_id, after=last, limit=PAGE_SIZE)
+            if not page:
+                return True
+            await together(self._cancel, page, at_once_max=AT_ONCE_MAX)
+            last = page[-1].id
+        return False
+
+    async def _cancel(self, booking: Booking) -> None:
+        if booking.status not in HOLDING:
+            return
+        try:
+            await self._box_office.cancel(booking, deadline=Deadline.BEGIN)
+        except EventStarted:
+            # What took place is a record, not a reservation.
+            return

@@ -1,0 +1,254 @@
+"""Persisting: a partition's unpersisted set, written to PostgreSQL until it is empty."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+from msgspec import Struct, structs
+
+from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.refusals import Unavailable
+from domain.kernel.unpersisted import Settlement, Written
+from domain.platform.failpoints import Failpoint, reach
+from domain.store.postgres.ledger import LedgerRefused
+from domain.store.redis.inventory import RecordChanged, RecordUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from domain.engine import Stores
+    from domain.kernel.unpersisted import Unpersisted
+    from domain.store.redis.inventory import Turn
+
+log = structlog.get_logger()
+
+BATCH_MAX = 500
+"""Bookings written by one statement.
+
+Rows a second stop growing at about this size on one connection; a larger batch only makes one refused
+booking cost more.
+"""
+
+PACE_S = 0.04
+"""From the beginning of a batch that is not full to the next one's.
+
+A batch costs some milliseconds of the processor whatever its size, so it pays to let bookings gather: at 2,000
+a second they cost two thirds of what they do at half the pause. None waits for longer than this, and one that
+comes alone not at all.
+"""
+
+PERSIST_S_MAX = 5.0
+"""How long one call goes on; then the caller decides, so that a job stays shorter than its timeout."""
+
+LEASE_MS = 300
+"""How long others leave a partition to a worker that does not say it is alive.
+
+With the sweep's interval and patience it adds up to the second after which a booking is persisted
+though the worker that had it died.
+"""
+
+
+class Persisted(Struct, frozen=True):
+    """What one round did. `left` is what waits in the partition after it."""
+
+    written: int = 0
+    rejected: int = 0
+    left: int = 0
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a batch in PostgreSQL, and what may be settled of it."""
+
+    written: int
+    rejected: int
+    settlements: list[Settlement]
+
+    @property
+    def moved(self) -> int:
+        """How many bookings got somewhere."""
+        return self.written + self.rejected
+
+
+async def persist(stores: Stores, partition: int) -> int:
+    """Persist a partition until it is empty, somebody else is at it, or the time is up; answers how many were written.
+
+    Safe to be killed anywhere and to run twice: what is not settled is simply persisted again.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis cannot be asked; the set stays as it is.
+        EpochOver: the epoch ended meanwhile; the rebuild persists what is left.
+    """
+    holder, end_s = uuid4().hex, time.monotonic() + PERSIST_S_MAX
+    written, moved, left = 0, 1, 1
+    while moved and left and await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+        async with _renewed(stores, partition, holder=holder) as renewing:
+            moved = await _persist_until_empty(
+                stores, partition, goes_on=lambda: not renewing.done() and time.monotonic() < end_s
+            )
+        written += moved
+        await stores.inventory.leave_lease(partition, holder=holder)
+        if time.monotonic() >= end_s:
+            break
+        # A doorbell that rang just before the lease was left found the partition taken, and went away.
+        left = (await stores.inventory.pulse(partition)).unpersisted_count
+    return written
+
+
+@asynccontextmanager
+async def _renewed(stores: Stores, partition: int, *, holder: str) -> AsyncIterator[asyncio.Task[None]]:
+    """Keep a lease for as long as this process runs and the block lasts: one that is frozen loses it.
+
+    The task ends when somebody else has it.
+    """
+    renewing = asyncio.create_task(_renew(stores, partition, holder=holder))
+    try:
+        yield renewing
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _renew(stores: Stores, partition: int, *, holder: str) -> None:
+    with suppress(Unavailable):
+        while True:
+            await asyncio.sleep(LEASE_MS / 3000)
+            if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+                return
+
+
+async def _persist_until_empty(stores: Stores, partition: int, *, goes_on: Callable[[], bool]) -> int:
+    """Batch after batch; answers how many bookings got somewhere. A batch of which none does is the last."""
+    moved = 0
+    while goes_on():
+        began_s = time.monotonic()
+        page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+        if len(page) < BATCH_MAX:
+            done = await _persist_page(stores, partition, page)
+        else:
+            done = await _persist_backlog(stores, partition, page, goes_on=goes_on)
+        moved += done
+        if not done:
+            break
+        await asyncio.sleep(began_s + PACE_S - time.monotonic())
+    return moved
+
+
+async def _persist_page(stores: Stores, partition: int, page: Sequence[Unpersisted]) -> int:
+    outcome = await _write_page(stores, page)
+    await _settle(stores, partition, outcome.settlements)
+    return outcome.moved
+
+
+async def _persist_backlog(
+    stores: Stores, partition: int, page: Sequence[Unpersisted], *, goes_on: Callable[[], bool]
+) -> int:
+    """While PostgreSQL writes a batch, settle the one before it and read the next, as long as they are full.
+
+    Nothing waits for its turn in that: what is settled is what was written, in the version it had, whenever
+    that was; and what is read twice is written once.
+    """
+    moved, settlements = 0, list[Settlement]()
+    while len(page) == BATCH_MAX and goes_on():
+        outcome, ahead = await _both(
+            _write_page(stores, page), _settle(stores, partition, settlements, skip=len(page), limit=BATCH_MAX)
+        )
+        moved += outcome.moved
+        settlements, page = outcome.settlements, ahead.page if outcome.moved else []
+    await _settle(stores, partition, settlements)
+    return moved
+
+
+async def _both(writing: Awaitable[Outcome], turning: Awaitable[Turn]) -> tuple[Outcome, Turn]:
+    """Both end before a failure of one is raised: neither is left behind at work."""
+    outcome, turn = await asyncio.gather(writing, turning, return_exceptions=True)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    if isinstance(turn, BaseException):
+        raise turn
+    return outcome, turn
+
+
+async def persist_once(stores: Stores, partition: int) -> Persisted:
+    """Persist the oldest batch of a partition."""
+    outcome = await _write_page(stores, await stores.inventory.unpersisted(partition, limit=BATCH_MAX))
+    left = (await _settle(stores, partition, outcome.settlements)).left
+    return Persisted(outcome.written, outcome.rejected, left)
+
+
+async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> Outcome:
+    """Write what was read; what PostgreSQL refuses gives its places back."""
+    epoch = stores.scripts.epoch
+    written, refused = await write(stores, [entry for entry in page if entry.epoch == epoch], epoch=epoch)
+    holding = [(entry, reason) for entry, reason in refused if entry.status in HOLDING]
+    empty = [(entry, reason) for entry, reason in refused if entry.status not in HOLDING]
+    written |= await write_off(stores, empty, epoch=epoch)
+    reach(Failpoint.AFTER_COMMIT)
+    for entry, reason in holding:
+        await reject(stores, entry, reason)
+    return Outcome(len(written), len(holding), settlements(page, written))
+
+
+async def _settle(stores: Stores, partition: int, done: Sequence[Settlement], *, skip: int = 0, limit: int = 0) -> Turn:
+    turn = await stores.inventory.turn(partition, done, skip=skip, limit=limit)
+    reach(Failpoint.AFTER_SETTLE)
+    return turn
+
+
+async def write(
+    stores: Stores, batch: Sequence[Unpersisted], *, epoch: int
+) -> tuple[dict[str, Written], list[tuple[Unpersisted, str]]]:
+    """Write a batch; a booking that PostgreSQL refuses is found by halving, and the rest goes through."""
+    if not batch:
+        return {}, []
+    try:
+        return await stores.ledger.persist(batch, epoch=epoch), []
+    except LedgerRefused as refusal:
+        if len(batch) == 1:
+            return {}, [(batch[0], refusal.reason)]
+    # Places given back first: whoever took them since must not be refused because the batch was split.
+    ordered = sorted(batch, key=lambda entry: entry.status in HOLDING)
+    middle = len(ordered) // 2
+    first, first_refused = await write(stores, ordered[:middle], epoch=epoch)
+    second, second_refused = await write(stores, ordered[middle:], epoch=epoch)
+    return first | second, first_refused + second_refused
+
+
+async def write_off(stores: Stores, refused: Sequence[tuple[Unpersisted, str]], *, epoch: int) -> dict[str, Written]:
+    """Record as rejected what PostgreSQL refused and what holds nothing any more.
+
+    Not even that can be written of an account or event that PostgreSQL does not know: the log has it then,
+    and it counts as written, or its partition would be stuck with it for ever.
+    """
+    rejected = [
+        structs.replace(entry, status=BookingStatus.REJECTED, version=entry.version + 1, reason=reason)
+        for entry, reason in refused
+    ]
+    written, unwritable = await write(stores, rejected, epoch=epoch)
+    for entry, reason in unwritable:
+        log.error("booking_written_off", booking_id=entry.id, event_id=entry.event_id, reason=reason)
+        written[entry.id] = Written(entry.id, BookingStatus.REJECTED, entry.version, 0)
+    return written
+
+
+async def reject(stores: Stores, refused: Unpersisted, reason: str) -> None:
+    """Return a refused booking's places; the rejection is persisted like any other change."""
+    log.error("booking_rejected", booking_id=refused.id, event_id=refused.event_id, reason=reason)
+    try:
+        await stores.inventory.release(
+            refused.booking, status=BookingStatus.REJECTED, reason=reason, version=refused.version
+        )
+    except (RecordChanged, RecordUnknown):
+        # It was cancelled, or persisted by another worker, in between: nothing is left to reject.
+        log.info("rejection_overtaken", booking_id=refused.id)
+
+
+def settlements(page: Sequence[Unpersisted], written: dict[str, Written]) -> list[Settlement]:
+    """What may leave the unpersisted set: what is written, and ids whose record is gone."""
+    gone = {entry.id: Written(entry.id, BookingStatus.REJECTED, 0, 0) for entry in page if not entry.recorded}
+    known = written | gone
+    return [Settlement(entry, known[entry.id]) for entry in page if entry.id in known]

@@ -1,0 +1,266 @@
+"""Reconciling: the bounded pass that compares the books of both sides and mends them, beside traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+
+from domain.background.portions import portions
+from domain.background.rebuilding import rebuild
+from domain.kernel.differences import CounterBooks, Difference, Fault, Repair, confirmed, differences
+from domain.kernel.partitions import partition_of_event
+from domain.kernel.refusals import CapacityBelowSold
+from domain.kernel.times import from_ms
+from domain.platform.clocks import step_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from domain.engine import Stores
+    from domain.kernel.bookings import Booking
+
+log = structlog.get_logger()
+
+EVENTS_PER_PAGE = 100
+PLACES_PER_PAGE = 20_000
+"""Taken places of the events whose books are compared at once, unless one event has more: a tenth of a second, in
+which a worker persists nothing."""
+
+UNPERSISTED_MAX = 50_000
+"""Unpersisted bookings a pass reads of a partition; with more than that it looks again next time."""
+
+SECOND_READING_S = 0.1
+"""Between two readings: longer than a batch takes from being read to being settled."""
+
+SCANS_MAX = 1_000
+"""Pages of records one pass looks through for orphans: a million records."""
+
+
+class Pace(Struct, frozen=True):
+    """How long a part of a pass goes on, and how many times as long as each portion took it rests after it.
+
+    The rests leave the processor to bookings.
+    """
+
+    seconds: float = math.inf
+    rest: float = 0.0
+
+
+AT_ONE_GO = Pace()
+"""A whole pass, and no rests."""
+
+
+class Reading(Struct, frozen=True):
+    """What seems wrong with one event, what a repair must find unchanged, and Redis' clock after it was read."""
+
+    counters: CounterBooks
+    differences: list[Difference]
+    until_ms: int
+
+
+NOTHING_READ = Reading(CounterBooks(None, None, 0, [], 0), [], 0)
+"""What a repair goes by that does not depend on counters."""
+
+
+class Outcome(Struct, frozen=True):
+    """A difference that two readings agreed on, and whether it is repaired."""
+
+    difference: Difference
+    repaired: bool
+
+
+async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool = True) -> list[Outcome]:
+    """Compare every event's books, or one's, and repair what is wrong.
+
+    Safe beside traffic and beside another pass: what is only in flight is left alone, and each repair is
+    made once.
+
+    Raises:
+        EventNotFound, Unavailable: what was repaired until then stays repaired.
+    """
+    if event_id is not None:
+        return await reconcile_page(stores, [event_id], fix=fix)
+    relisted, _ = await relist_some(stores, 0, pace=AT_ONE_GO, fix=fix)
+    return relisted + await reconcile_some(stores, None, pace=AT_ONE_GO, going_to=_nowhere, fix=fix)
+
+
+async def reconcile_some(
+    stores: Stores,
+    after: UUID | None,
+    *,
+    pace: Pace,
+    going_to: Callable[[UUID | None], Awaitable[None]],
+    fix: bool = True,
+) -> list[Outcome]:
+    """Do a part of a pass: the events after `after`, from the first one on with None, until the time is up.
+
+    `going_to` is told the last event of a portion before that is read, so that one which takes too long is
+    not begun for ever, and None when the pass is complete.
+
+    Raises:
+        Unavailable: what was repaired until then stays repaired.
+    """
+    end_s = time.monotonic() + pace.seconds
+    outcomes: list[Outcome] = []
+    began_s = time.monotonic()
+    while portion := await _portion_after(stores, after):
+        after = portion[-1]
+        await going_to(after)
+        outcomes += await reconcile_page(stores, portion, fix=fix)
+        if time.monotonic() >= end_s:
+            return outcomes
+        await asyncio.sleep(pace.rest * (time.monotonic() - began_s))
+        began_s = time.monotonic()
+    await going_to(None)
+    return outcomes
+
+
+async def _portion_after(stores: Stores, after: UUID | None) -> list[UUID]:
+    """The next events to compare: as many as one page has, or fewer that sold much."""
+    page = [event.id for event in await stores.catalog.after(after, limit=EVENTS_PER_PAGE)]
+    taken = await stores.ledger.pools_taken(page)
+    return next(portions(page, taken, places_max=PLACES_PER_PAGE), [])
+
+
+async def _nowhere(_: UUID | None) -> None:
+    """A pass that is not interrupted need not be gone on with."""
+
+
+async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+    """Compare the books of these events; what two readings agree on is repaired, or with `fix` off only told.
+
+    Nothing is repaired when Redis' clock was set meanwhile: the moments that changes carry do not say then what a
+    counter contains.
+    """
+    began = await stores.inventory.moment()
+    first = await _read(stores, event_ids)
+    suspects = [event_id for event_id, reading in first.items() if reading.differences]
+    if not suspects:
+        return []
+    await asyncio.sleep(SECOND_READING_S)
+    outcomes: list[Outcome] = []
+    again = await _read(stores, suspects)
+    if step := step_ms(began, await stores.inventory.moment()):
+        log.warning("redis_clock_stepped", by_ms=step)
+        return []
+    for event_id, second in again.items():
+        agreed = confirmed(first[event_id].differences, second.differences)
+        outcomes += await _repair_event(stores, agreed, second, fix=fix)
+    return outcomes
+
+
+async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading]:
+    """Counters first, then what is unpersisted, then PostgreSQL: each later reading knows what an earlier missed."""
+    counters = dict(zip(event_ids, await asyncio.gather(*map(stores.books.counters, event_ids)), strict=True))
+    unpersisted = await _unpersisted(stores, {partition_of_event(event_id) for event_id in event_ids})
+    since_ms = min(page.at_ms for books in counters.values() for page in books.pages)
+    stored = await stores.books.stored(
+        event_ids, since_ms=since_ms, unpersisted=[booking.id for booking in unpersisted]
+    )
+    until_ms = await stores.inventory.now_ms()
+    return {
+        event_id: Reading(
+            counters[event_id],
+            differences(counters[event_id], unpersisted, stored[event_id], until_ms=until_ms),
+            until_ms,
+        )
+        for event_id in event_ids
+        if event_id in stored
+    }
+
+
+async def _unpersisted(stores: Stores, partitions: set[int]) -> list[Booking]:
+    bookings: list[Booking] = []
+    for partition in sorted(partitions):
+        bookings += await stores.inventory.unpersisted_bookings(partition, limit=UNPERSISTED_MAX)
+    return bookings
+
+
+async def _repair_event(stores: Stores, agreed: Sequence[Difference], read: Reading, *, fix: bool) -> list[Outcome]:
+    outcomes, mends = [], read.counters.mends
+    for difference in agreed:
+        log.error(
+            "drift",
+            event_id=str(difference.event_id),
+            fault=difference.fault,
+            subject=difference.subject,
+            found=difference.found,
+            expected=difference.expected,
+            repair=difference.repair if fix else None,
+        )
+        repaired = fix and await _repair(stores, difference, mends=mends, read_ms=read.until_ms)
+        mends += repaired and difference.repair is Repair.MEND_COUNTER
+        if fix:
+            await _record(stores, difference, done=repaired)
+        outcomes.append(Outcome(difference, repaired))
+    return outcomes
+
+
+async def _repair(stores: Stores, difference: Difference, *, mends: int, read_ms: int) -> bool:
+    """Do what the difference calls for; False when somebody else was faster or it cannot be done."""
+    match difference.repair:
+        case Repair.MEND_COUNTER:
+            return await stores.books.mend(difference, mends=mends, read_ms=read_ms)
+        case Repair.REINSTALL_TERMS:
+            return await _renew_terms(stores, difference.event_id)
+        case Repair.RECOUNT_POOL | Repair.RESIZE_POOL:
+            return await stores.books.recount_pool(difference.event_id)
+        case Repair.RELIST:
+            return await stores.books.relist(UUID(difference.subject))
+        case Repair.REBUILD:
+            await rebuild(stores)
+            return True
+
+
+async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
+    """Give the terms a new name, so that no process goes on with what it remembers under the old one."""
+    try:
+        await stores.catalog.renew_terms(event_id)
+    except CapacityBelowSold as refusal:
+        log.exception("capacity_below_sold", event_id=str(event_id), **refusal.facts)
+        return False
+    return True
+
+
+async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = True) -> tuple[list[Outcome], int]:
+    """Look through records for those nobody would persist, from `cursor` on until the time is up.
+
+    Returns:
+        What was found, and the cursor to go on from; 0 when all were looked through.
+
+    Raises:
+        Unavailable: what was listed until then stays listed.
+    """
+    end_s = time.monotonic() + pace.seconds
+    outcomes: list[Outcome] = []
+    for _ in range(SCANS_MAX):
+        began_s = time.monotonic()
+        page = await stores.books.orphans(cursor)
+        outcomes += await _relist(stores, page.orphans, fix=fix)
+        cursor = page.cursor
+        if cursor == 0 or time.monotonic() >= end_s:
+            break
+        await asyncio.sleep(pace.rest * (time.monotonic() - began_s))
+    return outcomes, cursor
+
+
+async def _relist(stores: Stores, orphans: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+    """List them. One that is being reserved or settled is only briefly like that."""
+    outcomes: list[Outcome] = []
+    for booking_id in orphans:
+        record = await stores.inventory.record(booking_id)
+        if record is None:
+            continue
+        difference = Difference(record.event_id, Fault.ORPHAN_RECORD, str(booking_id), record.quantity, 0)
+        outcomes += await _repair_event(stores, [difference], NOTHING_READ, fix=fix)
+    return outcomes
+
+
+async def _record(stores: Stores, difference: Difference, *, done: bool) -> None:
+    await stores.books.record(difference, at=from_ms(await stores.inventory.now_ms()), done=done)

@@ -1,0 +1,127 @@
+"""Opens every store of a process on the servers its settings name."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from arq import ArqRedis
+from msgspec import Struct
+
+from domain.actions.bookings import BoxOffice
+from domain.platform.failpoints import arm
+from domain.store.books import Books
+from domain.store.clocks import Clocks
+from domain.store.job_queue import Doorbell, open_queue
+from domain.store.postgres.accounts import Accounts
+from domain.store.postgres.catalog import Catalog
+from domain.store.postgres.database import Database
+from domain.store.postgres.ledger import Ledger
+from domain.store.postgres.write_ahead import Intents
+from domain.store.redis.admission import Admission
+from domain.store.redis.inventory import Inventory
+from domain.store.redis.pipeline import Pipeline
+from domain.store.redis.refusal_counts import Turnstile
+from domain.store.redis.scripts import Scripts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import SecretStr
+
+    from domain.platform.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Retention(Struct, frozen=True):
+    """How long rows that only tell the past are kept, and counters of events that are over."""
+
+    audit_log: timedelta
+    repairs: timedelta
+    past_counters: timedelta
+
+
+class Stores(Struct, frozen=True):
+    """The stores of one process, and the box office over them."""
+
+    engine: Database
+    pipeline: Pipeline
+    scripts: Scripts
+    queue: ArqRedis
+    accounts: Accounts
+    admission: Admission
+    catalog: Catalog
+    inventory: Inventory
+    ledger: Ledger
+    turnstile: Turnstile
+    intents: Intents
+    books: Books
+    clocks: Clocks
+    box_office: BoxOffice
+    durability: str
+    redis_sync: str
+    retention: Retention
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """The stores, closed at the end of the block. Opening asks no server: each is asked when needed."""
+    arm(settings.failpoints, off=settings.protections_off, hits=settings.failpoint_hits)
+    database = Database(_url(settings.database_url))
+    pipeline = Pipeline(_url(settings.redis_url))
+    queue = open_queue(_url(settings.queue_url))
+    doorbell = Doorbell(queue, on_lost=lambda: log.warning("doorbell_lost"))
+    intents = Intents(database)
+    keeps_intents = settings.durability == "postgres"
+    ledger = Ledger(database, keeps_intents=keeps_intents)
+    turnstile = Turnstile(pipeline)
+    scripts = Scripts(pipeline, ledger)
+    inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
+    catalog = Catalog(database, inventory, scripts)
+    accounts = Accounts(database)
+    try:
+        yield Stores(
+            engine=database,
+            pipeline=pipeline,
+            scripts=scripts,
+            queue=queue,
+            accounts=accounts,
+            admission=Admission(scripts, pipeline, accounts),
+            catalog=catalog,
+            inventory=inventory,
+            ledger=ledger,
+            turnstile=turnstile,
+            intents=intents,
+            books=Books(database, scripts),
+            clocks=Clocks(inventory, database),
+            box_office=BoxOffice(
+                catalog=catalog,
+                inventory=inventory,
+                ledger=ledger,
+                doorbell=doorbell,
+                intents=intents if keeps_intents else None,
+                turnstile=turnstile,
+            ),
+            durability=settings.durability,
+            redis_sync=settings.redis_sync,
+            retention=Retention(
+                audit_log=timedelta(days=settings.audit_log_days),
+                repairs=timedelta(days=settings.repairs_days),
+                past_counters=timedelta(days=settings.event_close_after_days),
+            ),
+        )
+    finally:
+        await doorbell.close()
+        await turnstile.close()
+        await pipeline.close()
+        await database.close()
+
+
+def _url(url: SecretStr | None) -> str:
+    if url is None:
+        message = "the embedded stack hands its processes DATABASE_URL, REDIS_URL and QUEUE_URL"
+        raise ValueError(message)
+    return url.get_secret_value()

@@ -1,0 +1,1 @@
+"""What is sold: events and the terms of their sales. Pure."""

@@ -1,0 +1,222 @@
+"""Events, their sales terms, and the claims a booking of them makes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+from domain.kernel.bookings import Claim
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.event_status import EventStatus
+from domain.kernel.times import to_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+OVER_AFTER_START = timedelta(hours=24)
+"""When an event without an end is over."""
+
+MOMENT_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
+MOMENT_LAST = datetime(2100, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+"""Instants outside are typing errors."""
+
+TIMES = frozenset({"starts_at", "ends_at", "sales_open_at", "sales_close_at"})
+
+
+class Deadline(Enum):
+    """Until when a booking can be cancelled, by who cancels it."""
+
+    BEGIN = "begin"
+    """Until the event begins: for an account that is closed."""
+    ATTENDANCE = "attendance"
+    """Until the event begins and its sales close, whichever is later: for the booking's owner."""
+    OVER = "over"
+    """Until the event is over: for the event's owner and admins."""
+
+
+class NewEvent(Struct, frozen=True, kw_only=True):
+    """What an organizer says of a new event."""
+
+    title: str
+    location: str
+    starts_at: datetime
+    capacity: int
+    description: str = ""
+    ends_at: datetime | None = None
+    max_per_user: int = 8
+    sales_open_at: datetime | None = None
+    sales_close_at: datetime | None = None
+
+
+class EventChanges(Struct, frozen=True, kw_only=True):
+    """What an organizer changes of an event; UNSET leaves a field as it is."""
+
+    title: str | UnsetType = UNSET
+    location: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    starts_at: datetime | UnsetType = UNSET
+    ends_at: datetime | UnsetType | None = UNSET
+    capacity: int | UnsetType = UNSET
+    max_per_user: int | UnsetType = UNSET
+    sales_open_at: datetime | UnsetType | None = UNSET
+    sales_close_at: datetime | UnsetType | None = UNSET
+    paused: bool | UnsetType = UNSET
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """An event as PostgreSQL has it. `terms_token` names this very set of sales terms.
+
+    `paused` is what its organizer says; `suspended`, that its organizer is none any more, or may not sell.
+    `closed_at`: since when it belongs to the past and has no counters in Redis.
+    """
+
+    id: UUID
+    organizer_id: UUID
+    title: str
+    description: str
+    location: str
+    starts_at: datetime
+    ends_at: datetime | None
+    capacity: int
+    max_per_user: int
+    sales_open_at: datetime | None
+    sales_close_at: datetime | None
+    paused: bool
+    suspended: bool
+    cancelled_at: datetime | None
+    version: int
+    terms_token: str
+    created_at: datetime
+    closed_at: datetime | None = None
+
+    @property
+    def over_at(self) -> datetime:
+        """When it is over, and belongs to the past."""
+        return over_at(self.starts_at, self.ends_at)
+
+    @property
+    def terms(self) -> Terms:
+        """The part of an event that decides sales."""
+        starts_ms = to_ms(self.starts_at)
+        return Terms(
+            event_id=self.id,
+            organizer_id=self.organizer_id,
+            token=self.terms_token,
+            capacity=self.capacity,
+            max_per_user=self.max_per_user,
+            opens_ms=to_ms(self.sales_open_at) if self.sales_open_at else 0,
+            closes_ms=to_ms(self.sales_close_at) if self.sales_close_at else starts_ms,
+            starts_ms=starts_ms,
+            over_ms=to_ms(self.over_at),
+            paused=self.paused or self.suspended,
+            cancelled=self.cancelled_at is not None,
+            closed=self.closed_at is not None,
+            sales_open_at=self.sales_open_at,
+        )
+
+
+class Terms(Struct, frozen=True, kw_only=True, gc=False):
+    """The terms of a sale, as API processes cache them and the inventory verifies them by `token`.
+
+    Places are sold from `opens_ms` to before `closes_ms`, milliseconds since 1970 on Redis' clock.
+    """
+
+    event_id: UUID
+    organizer_id: UUID
+    token: str
+    capacity: int
+    max_per_user: int
+    opens_ms: int
+    closes_ms: int
+    starts_ms: int
+    over_ms: int
+    paused: bool
+    cancelled: bool
+    closed: bool
+    sales_open_at: datetime | None
+
+    @property
+    def window_ms(self) -> tuple[int, int]:
+        """When places are sold, from and until; empty for a sale that is paused, cancelled or closed."""
+        return (0, 0) if self.paused or self.cancelled or self.closed else (self.opens_ms, self.closes_ms)
+
+    def deadline_ms(self, deadline: Deadline) -> int:
+        """The first millisecond at which it is too late to cancel a booking."""
+        match deadline:
+            case Deadline.BEGIN:
+                return self.starts_ms
+            case Deadline.ATTENDANCE:
+                return max(self.starts_ms, self.closes_ms)
+            case Deadline.OVER:
+                return self.over_ms
+
+    def claims(self, *, user_id: UUID, quantity: int) -> tuple[Claim, ...]:
+        """What a booking of `quantity` places takes: the account's own allowance first, then places.
+
+        In this order, somebody who may not have more is told so even when the event is sold out.
+        """
+        return (
+            Claim(user_counter(user_id), quantity, self.max_per_user),
+            Claim(POOL_MAIN, quantity, self.capacity),
+        )
+
+    def status(self, *, now_ms: int, remaining: int) -> EventStatus:
+        """Where the sale stands at `now_ms` with `remaining` places."""
+        if self.cancelled:
+            return EventStatus.CANCELLED
+        if self.closed or now_ms >= self.closes_ms:
+            return EventStatus.CLOSED
+        if self.paused:
+            return EventStatus.PAUSED
+        if now_ms < self.opens_ms:
+            return EventStatus.SCHEDULED
+        return EventStatus.ON_SALE if remaining > 0 else EventStatus.SOLD_OUT
+
+
+class Availability(Struct, frozen=True):
+    """What the inventory says of an event at one instant: places `taken`, in pending and confirmed bookings."""
+
+    taken: int
+    now_ms: int
+
+
+def over_at(starts_at: datetime, ends_at: datetime | None) -> datetime:
+    """When an event is over, and belongs to the past."""
+    return ends_at or starts_at + OVER_AFTER_START
+
+
+def broken_times(
+    event: Event | NewEvent, *, now: datetime, changed: Collection[str] = TIMES
+) -> Iterator[tuple[str, str]]:
+    """Each rule of time that an event breaks: a field's name, and what is wrong with it.
+
+    A rule is judged only if one of its fields is among those that are `changed`: what is sent back as it
+    was, or was accepted under other rules, is nobody's fault.
+    """
+    moments: dict[str, Any] = {name: getattr(event, name) for name in sorted(TIMES)}
+    outside = [
+        name
+        for name, moment in moments.items()
+        if name in changed and moment is not None and not MOMENT_FIRST <= moment <= MOMENT_LAST
+    ]
+    if outside:
+        yield from ((name, f"must be in {MOMENT_FIRST.year} to {MOMENT_LAST.year}, in UTC") for name in outside)
+        return
+    if "starts_at" in changed and event.starts_at <= now:
+        yield "starts_at", "must be in the future"
+    if event.ends_at and event.ends_at <= event.starts_at and {"starts_at", "ends_at"} & set(changed):
+        yield "ends_at", "must be after starts_at"
+    yield from _broken_sales(event, set(changed))
+
+
+def _broken_sales(event: Event | NewEvent, changed: set[str]) -> Iterator[tuple[str, str]]:
+    closes, ends = event.sales_close_at, over_at(event.starts_at, event.ends_at)
+    if closes and closes > ends and {"starts_at", "ends_at", "sales_close_at"} & changed:
+        yield "sales_close_at", "must not be after the event is over: at ends_at, or 24 hours after starts_at"
+    opens, until = event.sales_open_at, closes or event.starts_at
+    if opens and opens >= until and {"starts_at", "sales_open_at", "sales_close_at"} & changed:
+        yield "sales_open_at", "must be before sales close"

@@ -1,0 +1,530 @@
+"""Accounts and their sessions in PostgreSQL, the truth of who may do what and which tokens live.
+
+Redis holds a copy of what a request asks for (`domain.store.redis.admission`). Every method that ends a
+token commits here first; its caller tells Redis before it answers. Each change writes its audit entry
+in its own transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from msgspec import UNSET, Struct, UnsetType, structs
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from domain.accounts.accounts import Account, AccountStatus, Role, Session, Standing, email_key, former_email_key
+from domain.accounts.tokens import unauthenticated
+from domain.kernel.refusals import EmailTaken, LastAdmin, UserNotFound
+from domain.store.postgres.audit_log import note
+from domain.store.postgres.holding import ACCOUNT_FIELDS, hold_account, hold_caller, read_account
+from domain.store.postgres.tables import accounts, sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.accounts.accounts import Caller
+    from domain.store.postgres.database import Database
+
+SESSIONS_MAX = 20
+"""Sessions of an account that live at once; the oldest ends when one more is opened."""
+
+STEP_MAX = timedelta(minutes=5)
+"""Longer than any follow-up is put off: one that is due later than that was put off before the clock was set back."""
+
+_ADMINS_LOCK = 7_301_977
+"""The advisory lock that takes turns on the number of admins, so that two cannot both leave one behind."""
+
+
+class AccountChanged(Exception):
+    """What was decided from an account's earlier state may not hold any more; read it and decide again."""
+
+
+class Rotation(Struct, frozen=True):
+    """The latest exchange of a session's refresh token: for whom, when, and the fingerprint of the successor."""
+
+    account: Account
+    rotated_at: datetime
+    refresh_hash: bytes
+
+
+class FollowUp(Struct, frozen=True):
+    """An account that changed `since` then, which was `age` ago, and what that entails may not be done."""
+
+    account: Account
+    since: datetime
+    age: timedelta
+
+
+class Accounts:
+    """Who there is. Raises Unavailable wherever PostgreSQL cannot be asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, *, email: str, password_hash: str, role: Role, now: datetime) -> Account:
+        """A new account; raises EmailTaken, however the address is spelled."""
+        account = Account(
+            id=uuid4(),
+            email=email,
+            password_hash=password_hash,
+            role=role,
+            status=AccountStatus.ACTIVE,
+            token_epoch=0,
+            created_at=now,
+        )
+        try:
+            async with self._database.begin() as connection:
+                await _keep_apart(connection, email, account.id)
+                await connection.execute(insert(accounts).values(**structs.asdict(account), email_key=email_key(email)))
+                await note(connection, now, actor_id=account.id, action="account.created", role=role)
+        except IntegrityError as error:
+            raise _email_taken() from error
+        return account
+
+    async def find(self, account_id: UUID) -> Account:
+        """An account, in whatever state; raises UserNotFound."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(*ACCOUNT_FIELDS).where(accounts.c.id == account_id))).one_or_none()
+        if row is None:
+            raise _no_user()
+        return read_account(row)
+
+    async def find_by_email(self, email: str) -> Account | None:
+        """The account of an address, or None."""
+        if "\x00" in email:
+            return None  # PostgreSQL's text cannot hold it, so no account has it, and the question would fail.
+        key, former = email_key(email), former_email_key(email)
+        statement = select(*ACCOUNT_FIELDS).where(accounts.c.email_key.in_({key, former}))
+        async with self._database.connect() as connection:
+            found = [read_account(row) for row in await connection.execute(statement)]
+        # Two may have it that were made before addresses were compared by IDNA: each by its own spelling.
+        same = [account for account in found if email_key(account.email) == key]
+        alike = [account for account in same if former_email_key(account.email) == former]
+        return next(iter(alike or same), None)
+
+    async def standings(self, session_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+        """What is true of these sessions now, in one statement; sessions there are not are left out."""
+        live = and_(
+            sessions.c.revoked_at.is_(None),
+            sessions.c.expires_at > func.now(),
+            accounts.c.status == AccountStatus.ACTIVE,
+        )
+        statement = (
+            select(sessions.c.id, accounts.c.id, accounts.c.token_epoch, live)
+            .join(accounts, accounts.c.id == sessions.c.account_id)
+            .where(sessions.c.id.in_(session_ids))
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(statement)).all()
+        return {row[0]: Standing(row[1], row[2], row[3]) for row in rows}
+
+    async def open_session(
+        self, account: Account, *, session: Session, refresh_hash: bytes, password_hash: str | None, now: datetime
+    ) -> list[UUID]:
+        """Begin a session, and keep `password_hash` if one is given. An admin's stands in the audit log.
+
+        Deletes the account's sessions that have ended and of which Redis was told: one without a row is over.
+
+        Returns:
+            Sessions that ended because the account had `SESSIONS_MAX` of them.
+
+        Raises:
+            AccountChanged: the account is not any more as it was when its password was verified.
+        """
+        async with self._database.begin() as connection:
+            if await hold_account(connection, account.id) != account or account.status is not AccountStatus.ACTIVE:
+                raise AccountChanged
+            await connection.execute(
+                insert(sessions).values(
+                    id=session.id,
+                    account_id=account.id,
+                    refresh_hash=refresh_hash,
+                    created_at=now,
+                    expires_at=session.expires_at,
+                )
+            )
+            if password_hash:
+                await _change(connection, account.id, {"password_hash": password_hash})
+            if account.role is Role.ADMIN:
+                await note(connection, now, actor_id=account.id, action="admin.logged_in", target_id=account.id)
+            ended = await _end_oldest(connection, account.id, now)
+            await connection.execute(
+                delete(sessions).where(
+                    sessions.c.account_id == account.id, sessions.c.revoked_at.is_not(None), _followed_up(account.id)
+                )
+            )
+            return ended
+
+    async def rotate_session(  # noqa: PLR0913  (what a single use is conditional on)
+        self,
+        session_id: UUID,
+        *,
+        token_epoch: int,
+        old_hash: bytes,
+        new_hash: bytes,
+        expires_at: datetime,
+        now: datetime,
+    ) -> Account | None:
+        """Exchange a session's refresh token for the next, if it is the one in force.
+
+        Returns:
+            The account as it is now, or None: the token was used before, or its session is over.
+        """
+        statement = (
+            update(sessions)
+            .where(
+                sessions.c.id == session_id,
+                sessions.c.refresh_hash == old_hash,
+                sessions.c.revoked_at.is_(None),
+                sessions.c.expires_at > now,
+                accounts.c.id == sessions.c.account_id,
+                accounts.c.status == AccountStatus.ACTIVE,
+                accounts.c.token_epoch == token_epoch,
+            )
+            .values(refresh_hash=new_hash, expires_at=expires_at, rotated_at=now)
+            .returning(*ACCOUNT_FIELDS)
+        )
+        async with self._database.begin() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else read_account(row)
+
+    async def last_session_end(self) -> datetime | None:
+        """When the last of all living sessions ends if nobody uses it any more; None when there is none."""
+        statement = select(func.max(sessions.c.expires_at)).where(sessions.c.revoked_at.is_(None))
+        async with self._database.connect() as connection:
+            end: datetime | None = (await connection.execute(statement)).scalar_one()
+        return end
+
+    async def latest_rotation(self, session_id: UUID, *, token_epoch: int, now: datetime) -> Rotation | None:
+        """The latest exchange of a session's refresh token; None without one, or when the session is over."""
+        statement = (
+            select(*ACCOUNT_FIELDS, sessions.c.rotated_at, sessions.c.refresh_hash)
+            .join(sessions, accounts.c.id == sessions.c.account_id)
+            .where(
+                sessions.c.id == session_id,
+                sessions.c.rotated_at.is_not(None),
+                sessions.c.revoked_at.is_(None),
+                sessions.c.expires_at > now,
+                accounts.c.status == AccountStatus.ACTIVE,
+                accounts.c.token_epoch == token_epoch,
+            )
+        )
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            return None
+        *fields, rotated_at, refresh_hash = row
+        return Rotation(read_account(fields), rotated_at, refresh_hash)
+
+    async def delete_ended_sessions(self, *, kept: timedelta, limit: int) -> int:
+        """Delete sessions that ended or expired longer than `kept` ago, at most `limit` of them; answers how many."""
+        ended = (
+            select(sessions.c.id)
+            .where(func.least(sessions.c.expires_at, sessions.c.revoked_at) < func.now() - kept)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.statement() as connection:
+            return (await connection.execute(delete(sessions).where(sessions.c.id.in_(ended)))).rowcount
+
+    async def end_session(self, session_id: UUID, *, now: datetime) -> None:
+        """End a session; again, nothing."""
+        async with self._database.begin() as connection:
+            await _end_sessions(connection, [sessions.c.id == session_id], now)
+
+    async def change_credentials(
+        self,
+        account: Account,
+        *,
+        caller: Caller,
+        email: str | UnsetType = UNSET,
+        password_hash: str | UnsetType = UNSET,
+        now: datetime,
+    ) -> tuple[Account, list[UUID]]:
+        """Change the caller's address or password; a new password ends every session but the caller's.
+
+        Returns:
+            The account, and the sessions that ended.
+
+        Raises:
+            EmailTaken: another account has the address.
+            AccountChanged: the account is not any more as it was when its password was verified.
+            Unauthenticated: the caller's token is dead.
+        """
+        changed: dict[str, Any] = {}
+        if email is not UNSET:
+            changed |= {"email": email, "email_key": email_key(email)}
+        if password_hash is not UNSET:
+            changed["password_hash"] = password_hash
+        try:
+            async with self._database.begin() as connection:
+                if (await hold_caller(connection, caller, changing=[account.id]))[account.id] != account:
+                    raise AccountChanged
+                if not changed:
+                    return account, []
+                if email is not UNSET:
+                    await _keep_apart(connection, email, account.id)
+                after = await _change(connection, account.id, changed)
+                ended = (
+                    await _end_sessions(connection, _others(account.id, caller.session_id), now)
+                    if ("password_hash" in changed)
+                    else []
+                )
+                await note(connection, now, actor_id=account.id, action="account.changed", fields=sorted(changed))
+        except IntegrityError as error:
+            raise _email_taken() from error
+        return after, ended
+
+    async def set_password(self, account_id: UUID, *, password_hash: str, now: datetime) -> Account:
+        """Give an account another password, by the operator's hand: all its tokens and sessions end.
+
+        Raises:
+            UserNotFound.
+        """
+        async with self._database.begin() as connection:
+            before = await hold_account(connection, account_id)
+            if before.status is AccountStatus.CLOSED:
+                raise _no_user()
+            after = await _change(
+                connection, account_id, {"password_hash": password_hash, "token_epoch": before.token_epoch + 1}
+            )
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+            await note(connection, now, actor_id=None, action="account.password_set", target_id=account_id)
+        return after
+
+    async def switch_role(
+        self, role: Role, *, caller: Caller, refresh_hash: bytes, expires_at: datetime, now: datetime
+    ) -> tuple[Account, list[UUID]]:
+        """Give the caller another role. Its session goes on with another refresh token, every other one ends.
+
+        To the role it has, only the refresh token is another.
+
+        Returns:
+            The account, and the sessions that ended.
+
+        Raises:
+            LastAdmin.
+            Unauthenticated: the caller's token is dead.
+        """
+        async with self._database.begin() as connection:
+            held = await hold_caller(connection, caller, changing=[caller.account_id])
+            before, ended = held[caller.account_id], list[UUID]()
+            after = before
+            if before.role is not role:
+                after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
+                ended = await _end_sessions(connection, _others(before.id, caller.session_id), now)
+            kept = (
+                update(sessions)
+                .where(sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None))
+                .values(refresh_hash=refresh_hash, expires_at=expires_at)
+            )
+            if not (await connection.execute(kept)).rowcount:
+                raise unauthenticated()
+        return after, ended
+
+    async def assign_role(self, account_id: UUID, role: Role, *, caller: Caller, now: datetime) -> Account:
+        """Give an account another role; every token it has stops working, and its sessions end.
+
+        Raises:
+            UserNotFound, LastAdmin.
+            Unauthenticated: the caller is not an admin any more.
+        """
+        async with self._database.begin() as connection:
+            before = (await hold_caller(connection, caller, changing=[account_id]))[account_id]
+            if before.role is role:
+                return before
+            after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+        return after
+
+    async def ban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
+        """Ban an account: all its tokens and sessions end. Again: they end again; a closed account stays closed.
+
+        Raises:
+            UserNotFound, LastAdmin.
+            Unauthenticated: the caller is not an admin any more.
+        """
+        async with self._database.begin() as connection:
+            before = (await hold_caller(connection, caller, changing=[account_id]))[account_id]
+            await _keep_an_admin(connection, before)
+            changed: dict[str, Any] = {"token_epoch": before.token_epoch + 1}
+            if before.status is AccountStatus.ACTIVE:
+                changed["status"] = AccountStatus.BANNED
+            await note(connection, now, actor_id=caller.account_id, action="account.banned", target_id=account_id)
+            after = await _change(connection, account_id, changed)
+            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+        return after
+
+    async def unban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
+        """Let a banned account log in again; its old tokens stay dead.
+
+        Raises:
+            UserNotFound.
+            Unauthenticated: the caller is not an admin any more.
+        """
+        async with self._database.begin() as connection:
+            before = (await hold_caller(connection, caller, changing=[account_id]))[account_id]
+            if before.status is not AccountStatus.BANNED:
+                return before
+            after = await _change(connection, account_id, {"status": AccountStatus.ACTIVE})
+            await note(connection, now, actor_id=caller.account_id, action="account.unbanned", target_id=account_id)
+        return after
+
+    async def close(self, account: Account, *, caller: Caller, now: datetime) -> Account:
+        """Close the caller's account and erase what names a person; the record of its sales stays.
+
+        Raises:
+            LastAdmin.
+            AccountChanged: the account is not any more as it was when its password was verified.
+            Unauthenticated: the caller's token is dead.
+        """
+        erased = {
+            "email": f"closed-{account.id}@invalid",
+            "email_key": f"closed-{account.id}@invalid",
+            "password_hash": "",
+            "status": AccountStatus.CLOSED,
+        }
+        async with self._database.begin() as connection:
+            if (await hold_caller(connection, caller, changing=[account.id]))[account.id] != account:
+                raise AccountChanged
+            await _keep_an_admin(connection, account)
+            after = await _change(connection, account.id, erased | {"token_epoch": account.token_epoch + 1})
+            await _end_sessions(connection, [sessions.c.account_id == account.id], now)
+            await note(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
+        return after
+
+    async def note(
+        self, *, actor_id: UUID, action: str, target_id: UUID | None, now: datetime, **detail: object
+    ) -> None:
+        """An audit entry for what an admin did without changing an account."""
+        async with self._database.begin() as connection:
+            await note(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
+
+    async def due_follow_ups(self, *, limit: int) -> list[FollowUp]:
+        """Accounts whose changes may not have been followed up, those that are due the longest first.
+
+        A trigger notes each change of status, role, token epoch and password in the statement that makes it.
+        """
+        now, at, since = func.clock_timestamp(), accounts.c.follow_up_at, accounts.c.follow_up_since
+        statement = (
+            select(*ACCOUNT_FIELDS, since, func.abs(func.extract("epoch", now - since)))
+            .where(at.is_not(None), or_(at <= now, at > now + STEP_MAX))
+            .order_by(at)
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(statement)).all()
+        return [FollowUp(read_account(row[:-2]), row[-2], timedelta(seconds=float(row[-1]))) for row in rows]
+
+    async def followed_up(self, done: FollowUp, *, again_after: timedelta | None) -> None:
+        """Note that a change was followed up, or when it is to be again; nothing, if another change came since."""
+        at = None if again_after is None else func.clock_timestamp() + again_after
+        since = None if again_after is None else done.since
+        statement = (
+            update(accounts)
+            .where(accounts.c.id == done.account.id, accounts.c.follow_up_since == done.since)
+            .values(follow_up_since=since, follow_up_at=at)
+        )
+        async with self._database.statement() as connection:
+            await connection.execute(statement)
+
+    async def ended_sessions(self, account_id: UUID, *, limit: int) -> list[UUID]:
+        """An account's sessions that were ended before they expired, the latest first."""
+        statement = (
+            select(sessions.c.id)
+            .where(
+                sessions.c.account_id == account_id,
+                sessions.c.revoked_at.is_not(None),
+                sessions.c.expires_at > func.now(),
+            )
+            .order_by(sessions.c.revoked_at.desc())
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement)).scalars())
+
+
+async def _keep_apart(connection: AsyncConnection, email: str, account_id: UUID) -> None:
+    """Refuse an address that another account has by its `former_email_key`; the others the constraint refuses."""
+    former = former_email_key(email)
+    if former == email_key(email):
+        return
+    statement = select(accounts.c.email).where(accounts.c.email_key == former, accounts.c.id != account_id)
+    holder = (await connection.execute(statement)).scalar_one_or_none()
+    if holder is not None and email_key(holder) == email_key(email):
+        raise _email_taken()
+
+
+async def _change(connection: AsyncConnection, account_id: UUID, changed: dict[str, Any]) -> Account:
+    statement = update(accounts).where(accounts.c.id == account_id).values(**changed).returning(*ACCOUNT_FIELDS)
+    return read_account((await connection.execute(statement)).one())
+
+
+async def _change_role(
+    connection: AsyncConnection, before: Account, role: Role, *, actor_id: UUID, now: datetime
+) -> Account:
+    await _keep_an_admin(connection, before)
+    after = await _change(connection, before.id, {"role": role, "token_epoch": before.token_epoch + 1})
+    detail = {"from": before.role, "to": role}
+    await note(connection, now, actor_id=actor_id, action="account.role_changed", target_id=before.id, **detail)
+    return after
+
+
+async def _keep_an_admin(connection: AsyncConnection, account: Account) -> None:
+    """Refuse to lose `account` as an admin when there is no other."""
+    if account.role is not Role.ADMIN or account.status is not AccountStatus.ACTIVE:
+        return
+    await connection.execute(select(func.pg_advisory_xact_lock(_ADMINS_LOCK)))
+    others = (
+        select(func.count())
+        .select_from(accounts)
+        .where(
+            accounts.c.role == Role.ADMIN,
+            accounts.c.status == AccountStatus.ACTIVE,
+            accounts.c.id != account.id,
+        )
+    )
+    if not (await connection.execute(others)).scalar_one():
+        detail = "This is the last admin; make another one first."
+        raise LastAdmin(detail)
+
+
+async def _end_sessions(connection: AsyncConnection, which: list[Any], now: datetime) -> list[UUID]:
+    statement = (
+        update(sessions).where(*which, sessions.c.revoked_at.is_(None)).values(revoked_at=now).returning(sessions.c.id)
+    )
+    return list((await connection.execute(statement)).scalars())
+
+
+async def _end_oldest(connection: AsyncConnection, account_id: UUID, now: datetime) -> list[UUID]:
+    newest = (
+        select(sessions.c.id)
+        .where(sessions.c.account_id == account_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
+        .order_by(sessions.c.created_at.desc(), sessions.c.id)
+        .limit(SESSIONS_MAX)
+    )
+    which = [sessions.c.account_id == account_id, sessions.c.expires_at > now, sessions.c.id.not_in(newest)]
+    return await _end_sessions(connection, which, now)
+
+
+def _followed_up(account_id: UUID) -> ColumnElement[bool]:
+    return exists().where(accounts.c.id == account_id, accounts.c.follow_up_at.is_(None))
+
+
+def _others(account_id: UUID, kept_session_id: UUID | None) -> list[Any]:
+    """Every session of an account but one."""
+    return [sessions.c.account_id == account_id, sessions.c.id.is_distinct_from(kept_session_id)]
+
+
+def _email_taken() -> EmailTaken:
+    return EmailTaken("Another account has this e-mail address.")
+
+
+def _no_user() -> UserNotFound:
+    return UserNotFound("There is no user with this id.")

@@ -1,0 +1,128 @@
+"""Connections to PostgreSQL whose failures are facts of the engine."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from asyncpg import InterfaceError, PostgresError
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from domain.kernel.refusals import Invalid, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+CONNECTIONS_MAX = 8
+"""Connections one process holds; ten processes stay below PostgreSQL's default of 100."""
+
+CONNECTION_WAIT_S = 2.0
+"""How long a request waits for a free connection before it is refused."""
+
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 10.0
+"""No statement of the engine takes a second; one that takes ten is stuck behind something."""
+
+LOCK_TIMEOUT_MS = 4_000
+"""How long a statement waits for a lock before its request is answered 503."""
+
+RETRY_AFTER_SECONDS = 1
+
+DATA_EXCEPTIONS = "22"
+"""The class of SQLSTATE of what no column can hold and no statement count with (PostgreSQL, appendix A)."""
+
+BROKEN = (DBAPIError, PoolTimeoutError, InterfaceError, PostgresError, OSError, TimeoutError)
+"""What a database raises that cannot be asked. SQLAlchemy leaves the driver's own errors as they are while it
+prepares a new connection."""
+
+
+class Database:
+    """A pool of connections. Fails closed: raises `Unavailable` when PostgreSQL cannot be asked.
+
+    A broken rule (`IntegrityError`) is not a failure of the server and passes through. Neither is a value
+    that no column can hold: it came from a caller past every check of the API, and is `Invalid`.
+    """
+
+    def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
+        self.engine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_timeout=CONNECTION_WAIT_S,
+            pool_use_lifo=True,
+            # An error's text goes to the log; what was to be written does not.
+            hide_parameters=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": STATEMENT_TIMEOUT_S,
+                "server_settings": {
+                    "application_name": "onsale",
+                    "timezone": "UTC",
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                },
+            },
+        )
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading by one statement: a transaction around it would cost two more round trips.
+
+        Several statements do not see the same; those that must are read in a `snapshot`.
+        """
+        async with self._translated(self._single.connect()) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which every statement reads what the first one found."""
+        async with self._translated(self.engine.connect()) as connection:
+            yield await connection.execution_options(isolation_level="REPEATABLE READ")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end of the block."""
+        async with self._translated(self.engine.begin()) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement is a transaction of its own.
+
+        For what locks rows that everybody needs: PostgreSQL commits it by itself, so a process that
+        freezes before it hears the answer holds nothing.
+        """
+        async with self._translated(self._single.connect()) as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+    @staticmethod
+    @asynccontextmanager
+    async def _translated(
+        connecting: AbstractAsyncContextManager[AsyncConnection],
+    ) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with connecting as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except BROKEN as error:
+            if _sqlstate(error).startswith(DATA_EXCEPTIONS):
+                detail = "A value is not one that can be kept or looked for."
+                raise Invalid(detail, errors=[]) from error
+            detail = "The database cannot be reached."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
+
+
+def _sqlstate(error: Exception) -> str:
+    """What PostgreSQL calls the error, empty for one that is not of PostgreSQL."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""

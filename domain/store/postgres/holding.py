@@ -1,0 +1,86 @@
+"""Holding accounts: how a transaction decides from an account's row, and how a caller's own request does.
+
+What a request was admitted with (a token epoch, a role, a session that lives) may be over by the time it writes.
+So it is asked again under the lock. Locks are taken in one order, so that no two transactions wait for each other:
+accounts by id, then the epoch of the inventory, then the event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import exists, func, select
+
+from domain.accounts.accounts import Account, AccountStatus, Role
+from domain.accounts.tokens import unauthenticated
+from domain.kernel.refusals import UserNotFound
+from domain.store.postgres.tables import accounts, sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.accounts.accounts import Caller
+
+ACCOUNT_FIELDS = [accounts.c[name] for name in Account.__struct_fields__]
+
+
+async def hold_caller(
+    connection: AsyncConnection, caller: Caller, *, changing: Collection[UUID] = (), reading: Collection[UUID] = ()
+) -> dict[UUID, Account]:
+    """Lock the caller's account and others until the transaction ends; answers them by id.
+
+    What is in `changing` is locked against everybody else, the rest against changes.
+
+    Raises:
+        Unauthenticated: the caller's account, token epoch, role or session is not as the request was admitted with.
+        UserNotFound: there is no such account.
+    """
+    held = {
+        account_id: await hold_account(connection, account_id, shared=account_id not in changing)
+        for account_id in sorted({caller.account_id, *changing, *reading})
+    }
+    account = held[caller.account_id]
+    as_admitted = (account.status, account.token_epoch, account.role) == (
+        AccountStatus.ACTIVE,
+        caller.token_epoch,
+        caller.role,
+    )
+    if not as_admitted or not await _lives(connection, caller):
+        raise unauthenticated()
+    return held
+
+
+async def hold_account(connection: AsyncConnection, account_id: UUID, *, shared: bool = False) -> Account:
+    """An account, its row locked until the transaction ends; `shared` with others who only read it.
+
+    Raises:
+        UserNotFound: there is no such account.
+    """
+    statement = select(*ACCOUNT_FIELDS).where(accounts.c.id == account_id)
+    row = (await connection.execute(statement.with_for_update(read=shared, key_share=not shared))).one_or_none()
+    if row is None:
+        detail = "There is no user with this id."
+        raise UserNotFound(detail)
+    return read_account(row)
+
+
+def read_account(row: Sequence[Any]) -> Account:
+    """A row of `ACCOUNT_FIELDS`."""
+    values = dict(zip(Account.__struct_fields__, row, strict=True))
+    return Account(**values | {"role": Role(values["role"]), "status": AccountStatus(values["status"])})
+
+
+async def _lives(connection: AsyncConnection, caller: Caller) -> bool:
+    """Whether the session lives, read after the account is locked: whoever ends it with the account holds that too."""
+    if caller.session_id is None:
+        return True
+    live = exists().where(
+        sessions.c.id == caller.session_id,
+        sessions.c.account_id == caller.account_id,
+        sessions.c.revoked_at.is_(None),
+        sessions.c.expires_at > func.now(),
+    )
+    return bool((await connection.execute(select(live))).scalar_one())

@@ -1,0 +1,489 @@
+"""The ledger: bookings in PostgreSQL.
+
+Truth of what is confirmed, cancelled and rejected, and the last word on capacity: a CHECK on each
+pool's taken places refuses what Redis should never have let through. Fails closed: what cannot be
+written stays unpersisted in Redis and is written again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import LargeBinary, and_, bindparam, exists, func, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.types import Integer, Uuid
+
+from domain.kernel.bookings import HOLDING, Booking, BookingStatus
+from domain.kernel.counters import POOL_MAIN, USER_PREFIX
+from domain.kernel.partitions import KEY_BYTES, key_part
+from domain.kernel.unpersisted import Written
+from domain.platform.failpoints import Failpoint, Protection, protected, reach
+from domain.store.postgres.event_rows import SURELY_OVER
+from domain.store.postgres.tables import bookings, events, intents, inventory_epoch, pools
+from domain.store.redis.fence import LAYOUT, EpochRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from domain.kernel.unpersisted import Unpersisted
+    from domain.store.postgres.database import Database
+    from domain.store.redis.fence import FencingToken
+
+TAKEN_CHECK = "ck_pools_taken"
+KEY_UNIQUE = "ix_bookings_key"
+
+UNIQUE_VIOLATION, CHECK_VIOLATION = "23505", "23514"
+
+
+class EpochOver(Exception):
+    """PostgreSQL is in a later epoch than the one this was read in: nothing was written."""
+
+
+class LedgerRefused(Exception):
+    """PostgreSQL refused the batch; `reason` is a word a booking can be rejected with."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Taken(Struct, frozen=True):
+    """Places of an event as PostgreSQL counts them: the pool's own count, and the sum of its bookings."""
+
+    event_id: UUID
+    pool: int
+    booked: int
+
+
+class Holdings(Struct):
+    """What an event's bookings hold: `places` in all, and accounts' counters, name and value in turn, in chunks."""
+
+    places: int = 0
+    chunks: list[list[str]] = []
+
+
+_FIND = select(bookings).where(bookings.c.id == bindparam("booking_id"))
+
+_SAME_KEY = text(
+    f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
+).bindparams(bindparam("key_part", type_=LargeBinary))
+"""Spelled as the index is, or PostgreSQL would not use that."""
+
+IDLE_MS_MAX = 700
+"""How long a transaction that holds the epoch or a pool may do nothing.
+
+Its process stands still then; PostgreSQL ends it, so that it cannot stop the others.
+"""
+
+_EPOCH_FIELDS = (
+    inventory_epoch.c.deployment,
+    inventory_epoch.c.epoch,
+    inventory_epoch.c.layout,
+    inventory_epoch.c.server,
+    inventory_epoch.c.server_epoch,
+)
+
+_FENCE = text(
+    "SELECT epoch, set_config('idle_in_transaction_session_timeout', :idle_ms, true) FROM inventory_epoch FOR SHARE"
+).bindparams(idle_ms=str(IDLE_MS_MAX))
+
+_TAKE_REBUILD_LEASE = text(
+    """
+    INSERT INTO rebuild_lease AS lease (holder, until)
+    VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
+    ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, until = excluded.until
+    WHERE lease.holder = excluded.holder OR lease.until < clock_timestamp()
+        -- Longer than any is taken for: the clock was set back since.
+        OR lease.until > clock_timestamp() + make_interval(secs => :seconds)
+    RETURNING one
+    """
+).bindparams(bindparam("holder", type_=Uuid))
+
+_LEAVE_REBUILD_LEASE = text("DELETE FROM rebuild_lease WHERE holder = :holder").bindparams(
+    bindparam("holder", type_=Uuid)
+)
+
+_FENCE_AND_LOCK = """
+    WITH fence AS MATERIALIZED (
+        SELECT epoch, set_config('idle_in_transaction_session_timeout', $3::text, true) FROM inventory_epoch FOR SHARE
+    ), locked AS (
+        SELECT pools.event_id FROM fence, pools
+        WHERE fence.epoch = $2::bigint AND pools.event_id = ANY($1::uuid[])
+        ORDER BY pools.event_id, pools.counter
+        FOR UPDATE OF pools
+    )
+    SELECT epoch, (SELECT count(*) FROM locked) FROM fence
+"""
+"""The fence, and then the pools of a batch in their order; in another epoch no pool is locked."""
+
+_PERSIST = """
+    WITH input AS (
+        SELECT id, event_id, user_id, quantity, status, version,
+               to_timestamp(created_ms / 1000::float8) AS created_at,
+               to_timestamp(nullif(cancelled_ms, 0) / 1000::float8) AS cancelled_at,
+               nullif(reason, '') AS reason
+        FROM unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::integer[],
+            $7::bigint[], $8::bigint[], $9::text[]
+        ) AS row(id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason)
+    ), before AS (
+        SELECT held.id, held.status FROM bookings AS held JOIN input USING (id) WHERE input.version > 1
+    ), written AS (
+        INSERT INTO bookings AS held (
+            id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
+        )
+        SELECT id, event_id, user_id, quantity, status, version, created_at,
+               CASE WHEN status = 'confirmed'
+                   THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END,
+               cancelled_at, reason
+        FROM input
+        ON CONFLICT (id) DO UPDATE SET
+            status = excluded.status, version = excluded.version,
+            cancelled_at = excluded.cancelled_at, reason = excluded.reason
+        WHERE held.version < excluded.version
+        RETURNING id, event_id, quantity, status, version, confirmed_at
+    ), change AS (
+        SELECT written.event_id, sum(
+            CASE WHEN written.status = 'confirmed' THEN written.quantity ELSE 0 END
+            - CASE WHEN before.status = 'confirmed' THEN written.quantity ELSE 0 END
+        ) AS places
+        FROM written LEFT JOIN before USING (id) GROUP BY written.event_id
+    ), moved AS (
+        UPDATE pools SET taken = greatest(0, pools.taken + change.places)
+        FROM change
+        WHERE pools.event_id = change.event_id AND pools.counter = $10 AND change.places <> 0
+    )
+    SELECT coalesce(array_agg(id::text), '{}') AS ids,
+           coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
+    FROM written
+"""
+"""Writes a batch so that only a newer version wins, and moves the pools by what really changed.
+
+The pools of the batch's events are locked before, by a statement of its own: so no two batches of one
+event overlap, and `before` sees what the other one wrote; a first version overwrote nothing, and is not
+looked for. Giving places back never fails: a pool that was miscounted goes to 0 and is left to
+reconciliation.
+
+Written for the driver, which is handed whole arrays: SQLAlchemy would bind each of their 4,500 elements by
+itself. It answers in two arrays what the worker does not know: which bookings were written, and when.
+"""
+
+_AS_WRITTEN = """
+    SELECT id::text AS id, status, version,
+           coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0) AS confirmed_ms
+    FROM bookings WHERE id = ANY($1::uuid[])
+"""
+
+_HOLDINGS = text(
+    """
+    SELECT event_id, sum(places)::int,
+           string_agg(CAST(:prefix AS text) || encode(uuid_send(user_id), 'hex') || ' ' || places, ' ')
+    FROM (
+        SELECT event_id, user_id, places, (row_number() OVER (PARTITION BY event_id) - 1) / :counters_max AS chunk
+        FROM (
+            SELECT event_id, user_id, coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0) AS places
+            FROM bookings WHERE event_id = ANY(:event_ids) GROUP BY event_id, user_id
+        ) AS held
+    ) AS numbered
+    GROUP BY event_id, chunk
+    """
+).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), bindparam("counters_max", type_=Integer), prefix=USER_PREFIX)
+"""Names and adds up the accounts' counters as Redis has them: a row and two objects here for each of a million
+accounts took ten times as long.
+
+An account that held places and holds none now has a counter of 0: it has been at this event before.
+"""
+
+_POOLS_TAKEN = select(pools.c.event_id, pools.c.taken).where(
+    pools.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))), pools.c.counter == bindparam("counter")
+)
+
+_FORGET_INTENTS = """
+    DELETE FROM intents USING unnest($1::uuid[], $2::integer[]) AS written(id, version)
+    WHERE intents.id = written.id AND intents.version <= written.version
+"""
+
+
+class Ledger:
+    """One method, one statement, but for `persist`, which fences and locks first.
+
+    `keeps_intents` says that accepted bookings also stand in `intents` until they are persisted.
+    """
+
+    def __init__(self, database: Database, *, keeps_intents: bool = False) -> None:
+        self._database = database
+        self._keeps_intents = keeps_intents
+
+    async def epoch(self) -> int:
+        """The current epoch of the inventory."""
+        async with self._database.connect() as connection:
+            return int((await connection.execute(select(inventory_epoch.c.epoch))).scalar_one())
+
+    async def epoch_record(self) -> EpochRecord:
+        """The current epoch, the layout of its keys, and the server that it was built on."""
+        async with self._database.connect() as connection:
+            return _epoch_record((await connection.execute(select(*_EPOCH_FIELDS))).one())
+
+    async def begin_epoch(self, *, above: int, server: str) -> FencingToken:
+        """Begin the next epoch on a server, higher than `above` too; what belongs to older ones changes nothing more.
+
+        Raises:
+            EpochOver: the epoch is of a later layout, which this version knows nothing of.
+        """
+        begun = func.greatest(inventory_epoch.c.epoch, above) + 1
+        statement = (
+            update(inventory_epoch)
+            .where(inventory_epoch.c.layout <= LAYOUT)
+            .values(epoch=begun, layout=LAYOUT, server=server, server_epoch=begun)
+            .returning(*_EPOCH_FIELDS)
+        )
+        async with self._database.statement() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        token = None if row is None else _epoch_record(row).token
+        if token is None:
+            raise EpochOver
+        return token
+
+    async def record_server(self, epoch: int, *, server: str) -> bool:
+        """Record the server of an epoch that was begun without one; False when a later one has begun."""
+        statement = (
+            update(inventory_epoch)
+            .where(inventory_epoch.c.epoch == epoch, inventory_epoch.c.layout == LAYOUT)
+            .values(server=server, server_epoch=epoch)
+            .returning(inventory_epoch.c.epoch)
+        )
+        async with self._database.statement() as connection:
+            return (await connection.execute(statement)).one_or_none() is not None
+
+    async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
+        """Whether `holder`, and nobody else, may rebuild the inventory for so long from now.
+
+        For economy only: two rebuilds are safe, the later epoch wins.
+        """
+        async with self._database.statement() as connection:
+            taken = await connection.execute(_TAKE_REBUILD_LEASE, {"holder": holder, "seconds": seconds})
+            return taken.one_or_none() is not None
+
+    async def leave_rebuild_lease(self, holder: UUID) -> None:
+        """Let the next one rebuild at once, should that be needed."""
+        async with self._database.statement() as connection:
+            await connection.execute(_LEAVE_REBUILD_LEASE, {"holder": holder})
+
+    async def persist(self, batch: Sequence[Unpersisted], *, epoch: int) -> dict[str, Written]:
+        """Write bookings, `pending` ones as `confirmed`; only a newer version wins. All or none.
+
+        Safe to repeat and in any order. Answers every booking of the batch as PostgreSQL now has it.
+
+        Raises:
+            EpochOver: the batch was read in an epoch that is over.
+            LedgerRefused: a booking of the batch breaks a rule of PostgreSQL's.
+            Unavailable: PostgreSQL cannot be reached.
+        """
+        try:
+            async with self._database.begin() as connection:
+                await _fence_and_lock(connection, batch, epoch)
+                written = await _write(connection, batch)
+                older = [entry.id for entry in batch if entry.id not in written]
+                if older:
+                    written |= await _as_written(connection, older)
+                if self._keeps_intents:
+                    done = (list(written), [row.version for row in written.values()])
+                    await connection.exec_driver_sql(_FORGET_INTENTS, done)
+                reach(Failpoint.BEFORE_COMMIT)
+                return written
+        except IntegrityError as error:
+            raise LedgerRefused(_reason(error)) from error
+
+    @staticmethod
+    async def fence(connection: AsyncConnection, epoch: int) -> None:
+        """Hold the epoch until this transaction ends; raises EpochOver when it is another."""
+        _refuse_older(int((await connection.execute(_FENCE)).scalar_one()), epoch)
+
+    async def find(self, booking_id: UUID) -> Booking | None:
+        """A booking that PostgreSQL has."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(_FIND, {"booking_id": booking_id})).one_or_none()
+        return None if row is None else read_booking(row)
+
+    async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:
+        """Those of the bookings that PostgreSQL has."""
+        statement = select(bookings).where(
+            bookings.c.id == func.any(bindparam("ids", list(booking_ids), type_=ARRAY(Uuid)))
+        )
+        async with self._database.connect() as connection:
+            return {row.id: read_booking(row) for row in await connection.execute(statement)}
+
+    async def find_by_key(self, booking_id: UUID) -> Booking | None:
+        """The booking made by the same account and key as `booking_id`, whatever its event.
+
+        A rejected one of another event is none: its key is free.
+        """
+        same = bookings.c.id == booking_id
+        same_key = _SAME_KEY.bindparams(key_part=key_part(booking_id))
+        statement = select(bookings).where(or_(same, same_key)).order_by(same.desc()).limit(1)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else read_booking(row)
+
+    async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
+        """The `limit` newest bookings of an account, or the next ones of those older than `before`; newest first."""
+        statement = (
+            select(bookings)
+            .where(bookings.c.user_id == user_id)
+            .order_by(bookings.c.created_at.desc(), bookings.c.id.desc())
+            .limit(limit)
+        )
+        if before:
+            statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) < before)
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
+
+    async def held_by(self, user_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
+        """The next bookings of an account that hold tickets of events that may not have begun, in order of id."""
+        statement = (
+            select(bookings)
+            .join(events, events.c.id == bookings.c.event_id)
+            .where(
+                bookings.c.user_id == user_id,
+                bookings.c.status == BookingStatus.CONFIRMED,
+                events.c.starts_at > func.now() - SURELY_OVER,
+            )
+            .order_by(bookings.c.id)
+            .limit(limit)
+        )
+        if after:
+            statement = statement.where(bookings.c.id > after)
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
+
+    async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
+        """The next bookings of an event that hold places, in order of id."""
+        statement = (
+            select(bookings)
+            .where(bookings.c.event_id == event_id, bookings.c.status == BookingStatus.CONFIRMED)
+            .order_by(bookings.c.id)
+            .limit(limit)
+        )
+        if after:
+            statement = statement.where(bookings.c.id > after)
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
+
+    async def holdings(self, event_ids: Sequence[UUID], *, counters_max: int) -> dict[UUID, Holdings]:
+        """What each event's bookings hold, see `read_holdings`."""
+        async with self._database.connect() as connection:
+            return await read_holdings(connection, event_ids, counters_max=counters_max)
+
+    async def pools_taken(self, event_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """What the events' pools say is taken."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(_POOLS_TAKEN, {"event_ids": list(event_ids), "counter": POOL_MAIN})
+            return {row.event_id: row.taken for row in rows}
+
+    async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
+        """Per event, what its pool says is taken and what its bookings add up to, in one snapshot."""
+        async with self._database.connect() as connection:
+            return await read_taken(connection, event_ids)
+
+
+async def read_taken(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
+    """`Ledger.taken` on a connection."""
+    booked = (
+        select(func.coalesce(func.sum(bookings.c.quantity), 0))
+        .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
+        .scalar_subquery()
+    )
+    statement = select(pools.c.event_id, pools.c.taken, booked).where(
+        pools.c.event_id.in_(event_ids), pools.c.counter == POOL_MAIN
+    )
+    return {row[0]: Taken(*row) for row in await connection.execute(statement)}
+
+
+async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
+    """Whether PostgreSQL keeps no intent of the event whose change is not in `bookings`."""
+    done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
+    lost = select(intents.c.id).where(intents.c.event_id == event_id, ~done).limit(1)
+    return (await connection.execute(lost)).first() is None
+
+
+async def read_holdings(
+    connection: AsyncConnection, event_ids: Sequence[UUID], *, counters_max: int
+) -> dict[UUID, Holdings]:
+    """What each event's bookings hold, with `counters_max` counters in a chunk; events without any are left out."""
+    found: dict[UUID, Holdings] = defaultdict(Holdings)
+    values = {"event_ids": list(event_ids), "counters_max": counters_max}
+    for event_id, places, counters in await connection.execute(_HOLDINGS, values):
+        found[event_id].places += places
+        found[event_id].chunks.append(counters.split(" "))
+    return found
+
+
+async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[Unpersisted], epoch: int) -> None:
+    events = sorted({entry.event_id for entry in batch})
+    answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (events, epoch, str(IDLE_MS_MAX)))
+    _refuse_older(int(answer.scalar_one()), epoch)
+
+
+def _refuse_older(current: int, epoch: int) -> None:
+    if current != epoch and protected(Protection.EPOCH_IN_POSTGRES):
+        raise EpochOver
+
+
+async def _write(connection: AsyncConnection, batch: Sequence[Unpersisted]) -> dict[str, Written]:
+    """Write what is newer; answers that."""
+    statuses = [BookingStatus.CONFIRMED if entry.status in HOLDING else entry.status for entry in batch]
+    answer = await connection.exec_driver_sql(_PERSIST, (*_columns(batch, statuses), POOL_MAIN))
+    row = answer.one()
+    confirmed_ms = dict(zip(row.ids, row.moments, strict=True))
+    return {
+        entry.id: Written(entry.id, status, entry.version, confirmed_ms[entry.id])
+        for entry, status in zip(batch, statuses, strict=True)
+        if entry.id in confirmed_ms
+    }
+
+
+async def _as_written(connection: AsyncConnection, booking_ids: Sequence[str]) -> dict[str, Written]:
+    rows = await connection.exec_driver_sql(_AS_WRITTEN, (booking_ids,))
+    return {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_ms) for row in rows}
+
+
+def _columns(batch: Sequence[Unpersisted], statuses: Sequence[BookingStatus]) -> tuple[Sequence[object], ...]:
+    return (
+        [entry.id for entry in batch],
+        [entry.event_id for entry in batch],
+        [entry.user_id for entry in batch],
+        [entry.quantity for entry in batch],
+        statuses,
+        [entry.version for entry in batch],
+        [entry.created_ms for entry in batch],
+        [entry.cancelled_ms for entry in batch],
+        [entry.reason for entry in batch],
+    )
+
+
+def _epoch_record(row: Any) -> EpochRecord:  # noqa: ANN401  (a row of _EPOCH_FIELDS)
+    deployment, epoch, layout, server, server_epoch = row
+    return EpochRecord(str(deployment), epoch, layout, server if server_epoch == epoch else None, server)
+
+
+def _reason(error: IntegrityError) -> str:
+    """The word for what PostgreSQL refused; it names no table and no key."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state == CHECK_VIOLATION and TAKEN_CHECK in str(error.orig):
+        return "sold_out"
+    if state == UNIQUE_VIOLATION and KEY_UNIQUE in str(error.orig):
+        return "idempotency_key_reused"
+    return "refused"
+
+
+def read_booking(row: object) -> Booking:
+    """A row of `bookings`."""
+    fields = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
+    return Booking(**{**fields, "status": BookingStatus(fields["status"])})

@@ -1,0 +1,86 @@
+"""Readings of sessions from PostgreSQL, those that are wanted at once in one statement."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from domain.kernel.refusals import Unavailable
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from domain.accounts.accounts import Standing
+    from domain.store.postgres.accounts import Accounts
+
+SESSIONS_PER_STATEMENT_MAX = 500
+WAITING_MAX = 5_000
+"""Readings that may wait: ten statements' worth, some hundred milliseconds."""
+
+STATEMENTS_MAX = 2
+"""Statements under way at once, so that a cold or absent Redis leaves PostgreSQL time for bookings."""
+
+
+class Standings:
+    """Asks `Accounts` for many sessions at a time, never for more than a bounded number."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._waiting: dict[UUID, asyncio.Future[Standing | None]] = {}
+        self._readers: set[asyncio.Task[None]] = set()
+
+    async def of(self, session_id: UUID) -> Standing | None:
+        """What PostgreSQL says of a session, read after this was called; None when there is none.
+
+        Raises:
+            Unavailable: PostgreSQL cannot be asked, or too many are asking.
+        """
+        answer = self._waiting.get(session_id)
+        if answer is None:
+            if len(self._waiting) >= WAITING_MAX:
+                detail = "Too many sessions are being looked up."
+                raise Unavailable(detail, retry_after_seconds=1)
+            answer = self._waiting[session_id] = asyncio.get_running_loop().create_future()
+            if len(self._readers) < STATEMENTS_MAX:
+                self._start()
+        # A caller who goes away does not take the answer from the others.
+        return await asyncio.shield(answer)
+
+    def _start(self) -> None:
+        reader = asyncio.create_task(self._read())
+        self._readers.add(reader)
+        reader.add_done_callback(self._ended)
+
+    def _ended(self, reader: asyncio.Task[None]) -> None:
+        self._readers.discard(reader)
+        if self._waiting and len(self._readers) < STATEMENTS_MAX:
+            self._start()
+
+    async def _read(self) -> None:
+        batch = dict(list(self._waiting.items())[:SESSIONS_PER_STATEMENT_MAX])
+        for session_id in batch:
+            del self._waiting[session_id]
+        try:
+            standings = await self._accounts.standings(list(batch))
+        except Unavailable as error:
+            for answer in batch.values():
+                _refuse(answer, error)
+            return
+        except BaseException:
+            for answer in batch.values():
+                answer.cancel()
+            raise
+        for session_id, answer in batch.items():
+            if not answer.done():
+                answer.set_result(standings.get(session_id))
+
+
+def _refuse(answer: asyncio.Future[Standing | None], error: Unavailable) -> None:
+    """Answer with a refusal of its own: a shared one would share a traceback."""
+    if answer.done():
+        return
+    refusal = Unavailable(error.detail, **error.facts)
+    refusal.__cause__ = error
+    answer.set_exception(refusal)
+    # Nobody may be waiting any more.
+    answer.exception()

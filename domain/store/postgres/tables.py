@@ -1,0 +1,175 @@
+"""The tables, as SQLAlchemy Core sees them. The migrations are what makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    FetchedValue,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+metadata = MetaData()
+
+inventory_epoch = Table(
+    "inventory_epoch",
+    metadata,
+    Column("one", Boolean, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("deployment", Uuid, nullable=False),
+    Column("layout", Integer, nullable=False),
+    Column("server", Text),
+    Column("server_epoch", BigInteger),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("token_epoch", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("follow_up_since", DateTime(timezone=True)),
+    Column("follow_up_at", DateTime(timezone=True)),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    Column("refresh_hash", BYTEA, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("rotated_at", DateTime(timezone=True)),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("organizer_id", Uuid, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("title_folded", Text, FetchedValue(), nullable=False),
+    Column("location_folded", Text, FetchedValue(), nullable=False),
+    Column("starts_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True)),
+    Column("capacity", Integer, nullable=False),
+    Column("max_per_user", Integer, nullable=False),
+    Column("sales_open_at", DateTime(timezone=True)),
+    Column("sales_close_at", DateTime(timezone=True)),
+    Column("paused", Boolean, nullable=False),
+    Column("paused_by_organizer", Boolean),
+    Column("cancelled_at", DateTime(timezone=True)),
+    Column("cleared_at", DateTime(timezone=True)),
+    Column("partition", SmallInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("terms_token", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+_OVER_AT = "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))"
+
+EVENT_OVER_AT: ColumnElement[datetime] = literal_column(_OVER_AT, DateTime(timezone=True))
+"""When an event is over, as `domain.sales.events` says it; spelled so that PostgreSQL may keep it in an index."""
+
+EVENT_SPAN: ColumnElement[object] = literal_column(
+    f"tstzrange(events.starts_at, greatest(events.starts_at, {_OVER_AT}))"
+)
+"""From when an event begins until it is over, spelled as `ix_events_running` is."""
+
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("counter", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("taken", Integer, nullable=False),
+)
+
+bookings = Table(
+    "bookings",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("confirmed_at", DateTime(timezone=True)),
+    Column("cancelled_at", DateTime(timezone=True)),
+    Column("reason", Text),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("actor_id", Uuid),
+    Column("action", Text, nullable=False),
+    Column("target_id", Uuid),
+    Column("detail", JSONB, nullable=False),
+)
+
+repairs = Table(
+    "repairs",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("fault", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("found", Integer, nullable=False),
+    Column("expected", Integer, nullable=False),
+    Column("repair", Text, nullable=False),
+    Column("done", Boolean, nullable=False),
+)
+
+rebuild_lease = Table(
+    "rebuild_lease",
+    metadata,
+    Column("one", Boolean, primary_key=True),
+    Column("holder", Uuid, nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("cancelled_at", DateTime(timezone=True)),
+    Column("reason", Text),
+)

@@ -1,0 +1,136 @@
+"""Intents: acknowledged changes in PostgreSQL before they are acknowledged, with `DURABILITY=postgres`.
+
+Truth of an accepted booking when Redis is lost. An intent is appended under the epoch its script ran in:
+if that epoch is over, a rebuild has begun that may not have seen it, and nothing is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, delete, exists, func, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+
+from domain.kernel.refusals import Unavailable
+from domain.store.postgres.ledger import EpochOver, Ledger, read_booking
+from domain.store.postgres.tables import bookings, intents
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from domain.kernel.bookings import Booking
+    from domain.store.postgres.database import Database
+
+BATCH_MAX = 256
+"""Intents appended by one statement."""
+
+FLIGHTS_MAX = 2
+"""Transactions under way at once: while one waits for the disk, the next gathers."""
+
+WAITING_MAX = 10_000
+"""Intents that may wait for a transaction; beyond it they are refused rather than queued."""
+
+FORGOTTEN_MAX = 20_000
+"""Intents deleted by one statement, well within the time a statement may take."""
+
+FORGETTING_ROUNDS_MAX = 25
+"""Statements of one call: what workers fell behind with during an outage is gone after a few calls."""
+
+_FIELDS = ("id", "version", "event_id", "user_id", "quantity", "status", "created_at", "cancelled_at", "reason")
+
+
+class Intents:
+    """Appends intents in batches shared by requests that arrive together. Fails closed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[tuple[Booking, int, asyncio.Future[None]]] = deque()
+        self._flights: set[asyncio.Task[None]] = set()
+
+    async def append(self, booking: Booking, *, epoch: int) -> None:
+        """Keep a change in PostgreSQL. Safe to repeat.
+
+        Raises:
+            EpochOver: the script's epoch is over; nothing may be acknowledged.
+            Unavailable: PostgreSQL cannot be reached, or too many wait for it.
+        """
+        if len(self._waiting) >= WAITING_MAX:
+            detail = "Too many bookings wait to be saved."
+            raise Unavailable(detail, retry_after_seconds=1)
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((booking, epoch, kept))
+        self._launch()
+        await kept
+
+    async def lost(self, *, limit: int) -> list[Booking]:
+        """The newest intent of each booking whose change is not in `bookings`."""
+        done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
+        statement = (
+            select(intents)
+            .ext(distinct_on(intents.c.id))
+            .where(~done)
+            .order_by(intents.c.id, intents.c.version.desc())
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
+
+    async def latest_version(self, booking_id: UUID) -> int:
+        """The newest version of a booking that was acknowledged and is not yet in `bookings`; 0 for none."""
+        statement = select(func.coalesce(func.max(intents.c.version), 0)).where(intents.c.id == booking_id)
+        async with self._database.connect() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def forget_kept(self, *, limit: int = FORGOTTEN_MAX, rounds: int = FORGETTING_ROUNDS_MAX) -> int:
+        """Delete intents whose change is in `bookings`, in at most `rounds` statements of `limit`; answers how many.
+
+        All at once, after an outage, could take longer than a statement may, each time again.
+        """
+        done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
+        key = tuple_(intents.c.id, intents.c.version)
+        statement = delete(intents).where(key.in_(select(intents.c.id, intents.c.version).where(done).limit(limit)))
+        forgotten = 0
+        for _ in range(rounds):
+            async with self._database.statement() as connection:
+                deleted = (await connection.execute(statement)).rowcount
+            forgotten += deleted
+            if deleted < limit:
+                break
+        return forgotten
+
+    def _launch(self) -> None:
+        if self._waiting and len(self._flights) < FLIGHTS_MAX:
+            flight = asyncio.create_task(self._fly())
+            self._flights.add(flight)
+            flight.add_done_callback(self._landed)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._launch()
+
+    async def _fly(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX))]
+        for epoch in {epoch for _, epoch, _ in batch}:
+            await self._append_all([(booking, kept) for booking, of, kept in batch if of == epoch], epoch)
+
+    async def _append_all(self, batch: Sequence[tuple[Booking, asyncio.Future[None]]], epoch: int) -> None:
+        rows = [{name: getattr(booking, name) for name in _FIELDS} for booking, _ in batch]
+        try:
+            async with self._database.begin() as connection:
+                await Ledger.fence(connection, epoch)
+                await connection.execute(insert(intents).on_conflict_do_nothing(), rows)
+        except (EpochOver, Unavailable) as error:
+            for _, kept in batch:
+                if not kept.done():
+                    kept.set_exception(error)
+            return
+        except BaseException:
+            for _, kept in batch:
+                kept.cancel()
+            raise
+        for _, kept in batch:
+            if not kept.done():
+                kept.set_result(None)

@@ -1,0 +1,553 @@
+"""The inventory: counters, claims and booking records in Redis.
+
+Truth of how many places are left and who holds what at this instant, and of accepted bookings until
+they are persisted. Everything else in it is a copy that a rebuild makes anew from PostgreSQL.
+Fails closed: without Redis, or outside its epoch, nothing is reserved and nothing is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from msgspec import Struct, to_builtins
+from msgspec.msgpack import Decoder
+
+from domain.kernel.bookings import Booking, BookingStatus, NewBooking
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.kernel.refusals import (
+    CapacityBelowSold,
+    EventStarted,
+    IdempotencyKeyReused,
+    InventoryUnavailable,
+    NotOnSale,
+    PersistenceLagging,
+    PerUserLimit,
+    Refusal,
+    SoldOut,
+)
+from domain.kernel.times import from_ms, to_ms
+from domain.kernel.unpersisted import Unpersisted
+from domain.platform.clocks import Moment
+from domain.sales.events import Deadline, Terms
+from domain.store.redis.keys import (
+    booking_keys,
+    counters_key,
+    doorbell_key,
+    epoch_key,
+    lease_key,
+    mine_key,
+    mine_prefix,
+    partition_named_by,
+    record_key,
+    record_prefix,
+    unpersisted_key,
+)
+from domain.store.redis.pipeline import RETRY_AFTER_SECONDS
+from domain.store.redis.records import read_fields, read_record, read_values
+from domain.store.redis.script_clock import no_earlier
+from domain.store.redis.scripts import Answered, Command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.kernel.unpersisted import Settlement
+    from domain.store.redis.scripts import Scripts
+
+LAG_MS_MAX = 5_000
+"""The oldest unpersisted change there may be while bookings are accepted; older means workers are stuck."""
+
+DOORBELL_MS = 1_000
+"""How long a rung doorbell counts as heard. A worker that empties the set takes it down sooner."""
+
+RETIRE_MS = 120_000
+"""How long a settled record stays for polls before PostgreSQL answers alone."""
+
+RESTORE_AGE_MS_MAX = 10_000
+"""How old a reading of PostgreSQL may be to bring a record back.
+
+Far below RETIRE_MS: whatever changed the booking since that reading is then still in Redis, and wins.
+"""
+
+
+WAITING_MAX = 2_000
+"""Unpersisted bookings of a partition that are looked through for those of an event: a tenth of a second."""
+
+KEYS_PER_SCAN = 1_000
+
+_PAGE = Decoder(list[Unpersisted], strict=False)
+"""Redis' numbers are text; they are read as what they stand for."""
+
+_TOO_LATE = {
+    Deadline.BEGIN: "A booking can be cancelled until the event begins.",
+    Deadline.ATTENDANCE: "A booking can be cancelled until the event begins and its sales are closed.",
+    Deadline.OVER: "A booking can be cancelled until the event is over.",
+}
+
+
+class TermsStale(Exception):
+    """The terms a request was computed from are not in force any more; load them and try again."""
+
+
+class RecordChanged(Exception):
+    """The record has another version than the one that was to be released."""
+
+
+class Uninstalled(InventoryUnavailable):
+    """The event has no counters: PostgreSQL has closed it, or the inventory is being rebuilt."""
+
+
+class LookupNeeded(Exception):
+    """The account has been at this event before: only PostgreSQL can tell whether this booking is known.
+
+    What it tells holds in `epoch`.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+
+class RecordUnknown(Exception):
+    """Redis has no record of this booking; `now_ms` is Redis' clock before PostgreSQL is read, in `epoch`."""
+
+    def __init__(self, now_ms: int, epoch: int) -> None:
+        super().__init__()
+        self.now_ms = now_ms
+        self.epoch = epoch
+
+
+class Reserved(Struct, frozen=True, gc=False):
+    """A booking that holds its claims, in the epoch its script ran in.
+
+    `ring`: nobody was told yet that the partition has work.
+    """
+
+    booking: Booking
+    epoch: int
+    replayed: bool
+    ring: bool
+
+
+class Released(Struct, frozen=True):
+    """A booking that holds nothing any more."""
+
+    booking: Booking
+    epoch: int
+    ring: bool
+
+
+class Turn(Struct, frozen=True):
+    """What a partition's unpersisted set is after a batch was taken out of it: its size, and some of the oldest."""
+
+    left: int
+    page: list[Unpersisted]
+
+
+class Installed(Struct, frozen=True):
+    """What Redis has of an event: the terms in force and the places taken, None for none, and the event's time."""
+
+    terms: str | None
+    taken: int | None
+    now_ms: int
+
+
+class Pulse(Struct, frozen=True):
+    """What waits in a partition. An age below 0 says that Redis' clock was set back since."""
+
+    unpersisted_count: int
+    oldest_age_ms: int
+
+
+class Places(Struct, frozen=True):
+    """What is taken of an event, None where there is no inventory, and the time that its sale goes by."""
+
+    taken: int | None
+    now_ms: int
+
+
+class Inventory:
+    """One typed method per script; see the header of each for what it promises."""
+
+    def __init__(self, scripts: Scripts, *, unpersisted_max: int) -> None:
+        self._scripts = scripts
+        self._pipeline = scripts.pipeline
+        self._unpersisted_max = unpersisted_max
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this process believes in."""
+        return self._scripts.epoch
+
+    async def reserve(
+        self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None
+    ) -> Reserved:
+        """Take every claim of a booking or none, and promise to persist it (reserve.lua).
+
+        `looked_up` says that PostgreSQL was asked for this id and had none, in the epoch `looked_up_in`, or
+        that none can exist. In a later epoch the answer may be another: a rebuild persists what was pending.
+
+        Raises:
+            TermsStale, LookupNeeded: see there.
+            SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
+        """
+        command, epoch = self.reserving(new, terms, looked_up=looked_up), self._scripts.epoch
+        words = await self._scripts.call(command.name, command.keys, command.args, epoch=looked_up_in)
+        return self.reserved(new, terms, Answered(words, epoch))
+
+    def reserving(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Command:
+        """What `reserve` has Redis run."""
+        booking_id, event_id, user_id = to_builtins((new.id, new.event_id, new.user_id))
+        keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
+        claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
+        opens_ms, closes_ms = terms.window_ms
+        args: list[Any] = [
+            terms.token,
+            opens_ms,
+            closes_ms,
+            "checked" if looked_up else "fresh",
+            booking_id,
+            event_id,
+            user_id,
+            new.quantity,
+            self._unpersisted_max,
+            LAG_MS_MAX,
+            DOORBELL_MS,
+        ]
+        for claim in claims:
+            args += (claim.counter, claim.quantity, claim.size)
+        return Command("reserve", keys, args)
+
+    @staticmethod
+    def reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
+        """What came of `reserving`; raises as `reserve` does."""
+        answer, epoch = answered.words, answered.epoch
+        if answer[0] == b"reserved":
+            return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
+        if answer[0] == b"known":
+            return Reserved(read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
+        if answer[0] == b"lookup":
+            raise LookupNeeded(epoch)
+        raise _reserve_refusal(answer, terms)
+
+    async def release(
+        self,
+        booking: Booking,
+        *,
+        status: BookingStatus,
+        reason: str = "",
+        version: int | None = None,
+        deadline: tuple[Terms, Deadline] | None = None,
+    ) -> Released:
+        """Give a booking's claims back, once (release.lua).
+
+        Only while the record has `version`, when one is given, and only until the deadline by those
+        terms, when they are given.
+
+        Raises:
+            RecordUnknown: the record has retired; restore it and try again.
+            RecordChanged: the record has another version.
+            TermsStale: the terms are not in force any more.
+            EventStarted: it is too late.
+            InventoryUnavailable.
+        """
+        partition = partition_named_by(booking.id)
+        epoch = self._scripts.epoch
+        answer = await self._scripts.call(
+            "release",
+            booking_keys(partition, str(booking.id), str(booking.event_id), str(booking.user_id)),
+            [
+                str(booking.id),
+                status,
+                reason,
+                "" if version is None else version,
+                deadline[0].token if deadline else "",
+                deadline[0].deadline_ms(deadline[1]) if deadline else 0,
+                DOORBELL_MS,
+            ],
+        )
+        match answer[0]:
+            case b"released" | b"known":
+                return Released(read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
+            case b"unknown":
+                raise RecordUnknown(0, epoch)
+            case b"changed":
+                raise RecordChanged
+            case b"stale":
+                raise TermsStale
+            case _:
+                raise too_late(deadline[1] if deadline else Deadline.OVER)
+
+    async def look(self, booking_id: UUID) -> Booking:
+        """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
+        command, epoch = self.looking(booking_id), self._scripts.epoch
+        return self.looked(booking_id, Answered(await self._scripts.call("look", command.keys, []), epoch))
+
+    @staticmethod
+    def looking(booking_id: UUID) -> Command:
+        """What `look` has Redis run."""
+        return Command("look", [epoch_key(partition_named_by(booking_id)), record_key(booking_id)], [])
+
+    @staticmethod
+    def looked(booking_id: UUID, answered: Answered) -> Booking:
+        """What came of `looking`; raises RecordUnknown."""
+        if answered.words[0] == b"unknown":
+            raise RecordUnknown(answered.words[1], answered.epoch)
+        return read_values(booking_id, answered.words[1][1:])
+
+    async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
+        """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua).
+
+        Only in the epoch `read_in` that it was read in: a rebuild may have persisted a change since.
+
+        Raises:
+            InventoryUnavailable: that epoch is over.
+        """
+        partition = partition_named_by(booking.id)
+        claims = terms.claims(user_id=booking.user_id, quantity=booking.quantity)
+        fields: dict[str, Any] = {
+            "event": str(booking.event_id),
+            "user": str(booking.user_id),
+            "quantity": booking.quantity,
+            "status": booking.status,
+            "version": booking.version,
+            "created_ms": to_ms(booking.created_at),
+            "claims": " ".join(f"{claim.counter}={claim.quantity}" for claim in claims),
+        }
+        if booking.confirmed_at:
+            fields["confirmed_ms"] = to_ms(booking.confirmed_at)
+        if booking.cancelled_at:
+            fields["cancelled_ms"] = to_ms(booking.cancelled_at)
+        if booking.reason:
+            fields["reason"] = booking.reason
+        args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, *(part for pair in fields.items() for part in pair)]
+        await self._scripts.call("restore", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
+
+    async def install(self, terms: Terms) -> int:
+        """Put an event's terms in force (install.lua); answers Redis' clock in milliseconds.
+
+        Call it only while holding the event's row in PostgreSQL, so that two changes cannot cross.
+
+        Raises:
+            CapacityBelowSold: more is taken than the new size; carries `sold`.
+        """
+        partition = partition_of_event(terms.event_id)
+        answer = await self._scripts.call(
+            "install",
+            [epoch_key(partition), counters_key(terms.event_id)],
+            [terms.token, POOL_MAIN, terms.capacity],
+        )
+        if answer[0] == b"short":
+            sold = int(answer[2])
+            detail = f"{sold} places are taken; the capacity cannot be less."
+            raise CapacityBelowSold(detail, sold=sold)
+        return int(answer[1])
+
+    async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
+        """Places taken per event, pending ones included; None where there is no inventory."""
+        return [place.taken for place in await self.places(event_ids)]
+
+    async def places(self, event_ids: Sequence[UUID]) -> list[Places]:
+        """What is taken of each event, and its time: Redis' clock, but never before what the event has seen."""
+        # Asked at once, they share a round trip; one awaited after the other, each would have its own.
+        asked = (self._pipeline.call("HMGET", counters_key(event_id), POOL_MAIN, "clock") for event_id in event_ids)
+        now_ms, *answers = await asyncio.gather(self.now_ms(), *asked)
+        return [
+            Places(None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0)))
+            for taken, clock in answers
+        ]
+
+    async def installed(self, event_id: UUID) -> Installed:
+        """What Redis has of an event, of whatever epoch."""
+        asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", POOL_MAIN, "clock")
+        now_ms, (terms, taken, clock) = await asyncio.gather(self.now_ms(), asked)
+        return Installed(
+            terms and terms.decode(), None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0))
+        )
+
+    async def remove_counters(self, event_id: UUID, *, terms: str) -> bool:
+        """Remove the counters of a closed event (close.lua); False when there are none with these terms.
+
+        Raises:
+            InventoryUnavailable: nothing was removed.
+        """
+        keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
+        answer = await self._scripts.call("close", keys, [terms])
+        return bool(answer[0] == b"removed" and answer[1])
+
+    async def reopen(
+        self, step: Literal["begin", "fill", "finish"], terms: Terms, *, left: str = "", fields: Sequence[Any] = ()
+    ) -> None:
+        """Do a step of refilling a closed event's counters (reopen.lua); `left`: terms that may be replaced.
+
+        Call it only while holding the event's row in PostgreSQL.
+
+        Raises:
+            InventoryUnavailable: another opening overtook this one, or Redis takes no more.
+        """
+        keys = [epoch_key(partition_of_event(terms.event_id)), counters_key(terms.event_id)]
+        answer = await self._scripts.call("reopen", keys, [step, terms.token, left, *fields])
+        if answer[0] == b"stale":
+            detail = "The event is being opened by somebody else."
+            raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    async def is_persisted(self, event_id: UUID) -> bool:
+        """Whether nothing of the event is unpersisted; False too when more waits in its partition than can be read."""
+        waiting = await self.unpersisted_bookings(partition_of_event(event_id), limit=WAITING_MAX + 1)
+        return len(waiting) <= WAITING_MAX and all(booking.event_id != event_id for booking in waiting)
+
+    async def with_counters(self, cursor: int) -> tuple[int, list[UUID]]:
+        """Some of the events that have counters, and the cursor to go on from; 0 at the end."""
+        next_cursor, names = await self._pipeline.call(
+            "SCAN", cursor, "MATCH", "{p*}:counters:*", "COUNT", KEYS_PER_SCAN
+        )
+        return int(next_cursor), [UUID(name.decode().rpartition(":")[2]) for name in names]
+
+    async def now_ms(self) -> int:
+        """Redis' clock in milliseconds since 1970. It may be set back; an event's time is not, see `places`."""
+        seconds, microseconds = await self._pipeline.call("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def moment(self) -> Moment:
+        """Redis' clock, and this process' monotonic one before and after it was read."""
+        sent_s = time.monotonic()
+        at_ms = await self.now_ms()
+        return Moment(at_ms, sent_s, time.monotonic())
+
+    async def unpersisted(self, partition: int, *, limit: int) -> list[Unpersisted]:
+        """A batch: the oldest unpersisted bookings of a partition with their records."""
+        return (await self.turn(partition, [], limit=limit)).page
+
+    async def unpersisted_bookings(self, partition: int, *, limit: int) -> list[Booking]:
+        """The oldest unpersisted bookings of a partition, of whatever epoch; for who compares books."""
+        ids = await self._pipeline.call("ZRANGE", unpersisted_key(partition), 0, limit - 1)
+        return await self._read([UUID(booking_id.decode()) for booking_id in ids])
+
+    async def record(self, booking_id: UUID) -> Booking | None:
+        """A booking's record as it is, of whatever epoch."""
+        return next(iter(await self._read([booking_id])), None)
+
+    async def unpersisted_of(self, user_id: UUID) -> list[Booking]:
+        """An account's bookings that are not yet in PostgreSQL as they stand here."""
+        found: set[UUID] = set()
+        pipe = self._pipeline.redis.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipe.smembers(mine_key(partition, user_id))
+        for members in await self._pipeline.execute(pipe):
+            found.update(UUID(member.decode()) for member in members)
+        return await self._read(sorted(found))
+
+    async def settle(self, partition: int, settlements: Sequence[Settlement]) -> int:
+        """Take persisted bookings out of the unpersisted set; answers how many are left in it."""
+        return (await self.turn(partition, settlements, limit=0)).left
+
+    async def turn(self, partition: int, settlements: Sequence[Settlement], *, skip: int = 0, limit: int) -> Turn:
+        """Settle one batch and read another in one round trip (settle.lua).
+
+        The `skip` oldest that are left are not read: they are being written. What moves among them meanwhile
+        may be read twice or left for later, and neither does harm.
+
+        Raises:
+            InventoryUnavailable: nothing was settled; it is persisted again in the next epoch.
+        """
+        keys = [epoch_key(partition), unpersisted_key(partition), doorbell_key(partition)]
+        records, mine = record_prefix(partition), mine_prefix(partition)
+        args: list[Any] = [RETIRE_MS, records, skip, limit]
+        for item in settlements:
+            read, written = item.read, item.written
+            keys += (records + read.id, mine + (read.user_id or read.id))
+            args += (
+                read.id,
+                read.version if read.recorded else "",
+                written.status,
+                written.version,
+                written.confirmed_ms or "",
+            )
+        answer = await self._scripts.call("settle", keys, args)
+        return Turn(int(answer[1]), _PAGE.decode(answer[2]))
+
+    async def pulse(self, partition: int) -> Pulse:
+        """What waits in a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
+        answer = await self._scripts.call("pulse", [epoch_key(partition), unpersisted_key(partition)], [])
+        return Pulse(int(answer[1]), int(answer[2]))
+
+    async def pulses(self) -> list[Pulse]:
+        """What waits in each partition; raises InventoryUnavailable when one of them does not sell."""
+        asked = (self.pulse(partition) for partition in range(PARTITIONS))
+        # All of them end before the first failure is raised: none is left behind at work.
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Pulse)]
+
+    async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
+        """Whether `holder` may persist this partition now (lease.lua). For economy only: two holders do no harm."""
+        answer = await self._scripts.call("lease", [epoch_key(partition), lease_key(partition)], [holder, lease_ms])
+        return bool(answer[0] == b"taken")
+
+    async def leave_lease(self, partition: int, *, holder: str) -> None:
+        """Let the next one in at once."""
+        value = await self._pipeline.call("GET", lease_key(partition)) or b""
+        if value.rpartition(b" ")[0] == holder.encode():
+            await self._pipeline.call("DEL", lease_key(partition))
+
+    async def _read(self, booking_ids: Sequence[UUID]) -> list[Booking]:
+        """Those of the bookings that have a record."""
+        pipe = self._pipeline.redis.pipeline(transaction=False)
+        for booking_id in booking_ids:
+            pipe.execute_command("HGETALL", record_key(booking_id))
+        records = await self._pipeline.execute(pipe) if booking_ids else []
+        return [
+            read_fields(booking_id, record) for booking_id, record in zip(booking_ids, records, strict=True) if record
+        ]
+
+
+def too_late(deadline: Deadline) -> EventStarted:
+    """The refusal of a cancellation after its deadline."""
+    return EventStarted(_TOO_LATE[deadline])
+
+
+def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
+    return Booking(
+        id=new.id,
+        event_id=new.event_id,
+        user_id=new.user_id,
+        quantity=new.quantity,
+        status=BookingStatus.PENDING,
+        version=1,
+        created_at=from_ms(created_ms),
+    )
+
+
+def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
+    """What `reserve.lua` said when it took nothing, as the fact it names."""
+    match answer[0]:
+        case b"stale":
+            return TermsStale()
+        case b"mismatch":
+            detail = "This idempotency key made another booking."
+            return IdempotencyKeyReused(detail)
+        case b"closed":
+            status = terms.status(now_ms=answer[1], remaining=1)
+            return NotOnSale("Bookings are not taken now.", event_status=status, sales_open_at=terms.sales_open_at)
+        case b"short":
+            return _shortage(index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
+        case b"lagging":
+            return PersistenceLagging(
+                "More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
+        case _:
+            return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+def _shortage(*, index: int, remaining: int, allowance: int) -> Refusal:
+    if index == 0:
+        already = allowance - remaining
+        detail = f"An account may book {allowance} tickets of this event and has {already}."
+        return PerUserLimit(detail, limit=allowance, already_booked=already)
+    detail = "There are not enough places left." if remaining > 0 else "There are no places left."
+    return SoldOut(detail, remaining=max(0, remaining))

@@ -1,0 +1,56 @@
+"""A booking's record, as Redis answers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from msgspec import convert
+
+from domain.kernel.bookings import Booking, BookingStatus
+from domain.kernel.times import from_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RECORD_FIELDS = (
+    b"event",
+    b"user",
+    b"quantity",
+    b"status",
+    b"version",
+    b"created_ms",
+    b"confirmed_ms",
+    b"cancelled_ms",
+    b"reason",
+)
+"""What a record says of a booking, in the order in which look.lua answers it after the epoch."""
+
+_STATUSES = {status.encode(): status for status in BookingStatus}
+
+
+def read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
+    """A record as a script returns all of it, field after value."""
+    return read_fields(booking_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
+    """A record by its fields' names."""
+    return read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
+
+
+def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
+    """A record by the values of RECORD_FIELDS, of which the last three may be None."""
+    event, user, quantity, status, version, created_ms, confirmed_ms, cancelled_ms, reason = cast("list[bytes]", values)
+    return Booking(
+        id=booking_id,
+        event_id=convert(event.decode(), UUID),
+        user_id=convert(user.decode(), UUID),
+        quantity=int(quantity),
+        status=_STATUSES[status],
+        version=int(version),
+        created_at=from_ms(int(created_ms)),
+        confirmed_at=from_ms(int(confirmed_ms)) if confirmed_ms else None,
+        cancelled_at=from_ms(int(cancelled_ms)) if cancelled_ms else None,
+        reason=reason.decode() if reason else None,
+    )

@@ -1,0 +1,335 @@
+"""Calls of the Lua scripts, fenced: they run only in the epoch, and on the server, that they were made for.
+
+What a script is bound to stands in `domain.store.redis.fence`. A text that Redis does not know is
+loaded only where the anchor of its epoch still is, which the rebuild loaded last, and on the same connection on which
+the anchor answered. So a Redis that restarted or failed over sells nothing until recovery has begun the next epoch,
+while versions with other texts go on beside each other in the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from msgspec import Struct
+from redis.exceptions import NoScriptError, ResponseError
+
+from domain.kernel.partitions import PARTITIONS
+from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.platform.failpoints import Protection, protected
+from domain.store.redis import previous_release
+from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
+from domain.store.redis.keys import epoch_key, unpersisted_key
+from domain.store.redis.pipeline import RETRY_AFTER_SECONDS, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+    from typing import Protocol
+
+    from domain.store.redis.connection import Link
+    from domain.store.redis.fence import EpochRecord
+
+    class Epochs(Protocol):
+        """What the ledger knows of the epoch."""
+
+        async def epoch_record(self) -> EpochRecord:
+            """What PostgreSQL keeps of the current epoch."""
+
+        async def record_server(self, epoch: int, *, server: str) -> bool:
+            """Record the server of an epoch that has none; False when a later one has begun."""
+
+
+log = structlog.get_logger()
+
+FENCED = b"fenced"
+"""The word with which every script answers outside its epoch, and on another server."""
+
+APART = "CROSSSLOT"
+"""How a node of a cluster begins its refusal of keys that need not be on one node."""
+
+ANCHORED = b"anchored"
+"""The word of the anchor."""
+
+SHARED_S_MAX = 0.1
+"""How old a reading of PostgreSQL may be for another caller to wait for it: on a connection that is half open it hangs
+for seconds, and the next one goes by another."""
+
+READING_S_MAX = 2.0
+"""How long a caller waits for it; a reading takes a millisecond."""
+
+RUN_TRIES = 2
+"""Calls of one script: one that was missing is loaded and called once more."""
+
+UNKNOWN_EPOCH = 0
+"""Below any epoch: what a process believes in before it has asked PostgreSQL."""
+
+
+class Order(Enum):
+    """What a look at the inventory found."""
+
+    IN_ORDER = "ok"
+    OVER = "is being rebuilt"
+    OUTDATED = f"has a later layout than this version's, {LAYOUT}: deploy the later version"
+    WAITING = f"has an earlier layout than this version's, {LAYOUT}: a worker of this version rebuilds it"
+
+
+class KeysApart(Exception):
+    """The keys of one call are on several nodes of a cluster: nothing was run."""
+
+
+class Command(Struct, frozen=True, gc=False):
+    """A script with its keys and arguments, not yet run."""
+
+    name: str
+    keys: list[str]
+    args: list[Any]
+
+
+class Answered(Struct, frozen=True, gc=False):
+    """What a script answered, and the epoch it ran in."""
+
+    words: list[Any]
+    epoch: int
+
+
+class Scripts:
+    """Calls scripts in the epoch this process believes in, and notices when it is over.
+
+    Whenever Redis refused the epoch, the current one is read from PostgreSQL, which is the truth of it. The refused
+    call itself is not repeated.
+    """
+
+    def __init__(self, pipeline: Pipeline, epochs: Epochs) -> None:
+        self.pipeline = pipeline
+        self._epochs = epochs
+        self._apart = False
+        self._token: FencingToken | None = None
+        self._sha1s: dict[str, str] = {}
+        self._reading: asyncio.Task[EpochRecord] | None = None
+        self._reading_began_s = 0.0
+        self._loading: asyncio.Task[bool] | None = None
+        self.epoch = UNKNOWN_EPOCH
+
+    @property
+    def token(self) -> FencingToken:
+        """What the scripts of this process are bound to now; raises InventoryUnavailable when it may not sell."""
+        if self._token is None:
+            raise _unavailable()
+        return self._token
+
+    async def refresh(self) -> int:
+        """Learn the current epoch from PostgreSQL; those who ask at once share a reading, but for a slow one."""
+        now_s = asyncio.get_running_loop().time()
+        if self._reading is None or self._reading.done() or now_s - self._reading_began_s > SHARED_S_MAX:
+            self._reading_began_s = now_s
+            self._reading = asyncio.create_task(self._learn())
+            self._reading.add_done_callback(_seen)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._reading), READING_S_MAX)
+        except Unavailable as error:
+            # One of its own for everybody: a shared one would share a traceback.
+            raise Unavailable(error.detail, **error.facts) from None
+        except TimeoutError:
+            raise _unavailable() from None
+        return self.epoch
+
+    async def call(self, name: str, keys: Sequence[str], args: Sequence[Any], *, epoch: int | None = None) -> list[Any]:
+        """Run a script; answers its words.
+
+        With `epoch` in that one only: what its arguments say was read in it, and a rebuild may know better.
+
+        Raises:
+            InventoryUnavailable: Redis does not sell in this epoch; retry after the rebuild.
+            Unavailable: Redis cannot be reached.
+        """
+        if self._token is None:
+            await self.refresh()
+        token = self.token
+        if epoch is not None and epoch != token.epoch:
+            raise _unavailable()
+        try:
+            answer = await self._run(token, name, keys, args)
+        except ResponseError as error:
+            if str(error).startswith(APART):
+                raise KeysApart from error
+            raise _unavailable() from error
+        if FENCED in (answer[0], answer[0][0]):
+            if self._token == token:
+                await self.refresh()
+            raise _unavailable()
+        return answer
+
+    async def call_joined(self, first: Command, second: Command) -> tuple[list[Any], Answered | None]:
+        """Run admit.lua and, if that admits, another in the same call; answers both.
+
+        The second answer is None when the second script was not run, or has to be run by itself: on a cluster
+        account and event may be on different nodes, which refuse to run both.
+
+        Raises:
+            InventoryUnavailable, Unavailable: as `call`; neither was run, or that is not known.
+        """
+        if self._apart:
+            return await self.call(first.name, first.keys, first.args), None
+        args = [len(first.keys), len(first.args), *first.args, *second.args]
+        epoch = self.epoch or await self.refresh()
+        try:
+            answers = await self.call(JOINED_SCRIPTS[second.name], [*first.keys, *second.keys], args)
+        except KeysApart:
+            self._apart = True
+            return await self.call_joined(first, second)
+        after = answers[1] if len(answers) > 1 and answers[1][0] != FENCED else None
+        return answers[0], after and Answered(after, epoch)
+
+    def begin(self, token: FencingToken) -> None:
+        """Believe in a new epoch, as the rebuilder that began it."""
+        self._believe(token.epoch, token)
+
+    async def load(self, token: FencingToken, names: Sequence[str], *, link: Link) -> None:
+        """Make scripts known to the server of this connection."""
+        for name in names:
+            await self.pipeline.call_on(link, "SCRIPT", "LOAD", source(name, token))
+
+    async def publish(self, token: FencingToken, *, link: Link) -> None:
+        """Sell in an epoch, unless a later one has begun: its counters were made on this connection."""
+        await self.load(token, (*OWN_SCRIPTS, ANCHOR), link=link)
+
+    async def run_text(self, name: str, token: FencingToken, keys: list[str], args: list[Any]) -> bool:
+        """Run a script of a rebuild by its text; False when a later epoch has begun, or the server is another."""
+        answer = await self.pipeline.call("EVAL", source(name, token), len(keys), *keys, *args)
+        return bool(answer[0] != FENCED)
+
+    async def look(self) -> Order:
+        """Whether Redis sells in the epoch that PostgreSQL is in, by scripts of this version.
+
+        Asks the server in every partition, and looks for the text of every script. Texts that are missing in an epoch
+        that is in order are loaded; an epoch of the previous release is adopted.
+
+        Raises:
+            Unavailable: PostgreSQL or Redis cannot be asked.
+        """
+        record = await self._learn()
+        if record.layout != LAYOUT:
+            return Order.OUTDATED if record.layout > LAYOUT else Order.WAITING
+        link, server = await self.pipeline.primary()
+        try:
+            if record.server is None:
+                adoptable = previous_release.may_adopt(record, server)
+                return await self._adopt(record.epoch, server.id, link) if adoptable else Order.OVER
+            token = self.token
+            rebuilt = server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link)
+            if rebuilt or not protected(Protection.EPOCH_IN_REDIS):
+                await self._load_missing(token, link)
+                return Order.IN_ORDER
+        except InventoryUnavailable:
+            return Order.OVER
+        except ResponseError as error:
+            log.warning("inventory_refused", cause=str(error))
+        return Order.OVER
+
+    async def _learn(self) -> EpochRecord:
+        """Read what PostgreSQL keeps of the epoch, and believe it."""
+        record = await self._epochs.epoch_record()
+        if record.epoch >= self.epoch:
+            self._believe(record.epoch, record.token)
+        return record
+
+    def _believe(self, epoch: int, token: FencingToken | None) -> None:
+        self.epoch = max(self.epoch, epoch)
+        if token != self._token:
+            self._sha1s = {name: sha1(name, token) for name in OWN_SCRIPTS} if token else {}
+            self._token = token
+
+    async def _run(self, token: FencingToken, name: str, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
+        """Run a script of this epoch, and load it where it is missing and may be loaded; `fenced` where it may not."""
+        command = ("EVALSHA", self._sha1s[name], len(keys), *keys, *args)
+        for _ in range(RUN_TRIES):
+            try:
+                answer: list[Any] = await self.pipeline.call(*command)
+            except NoScriptError:
+                if not await self._may_load(token):
+                    break
+            else:
+                return answer
+        return [FENCED]
+
+    async def _may_load(self, token: FencingToken) -> bool:
+        """Load what is missing if the epoch's anchor is there; those who miss something at once share the attempt."""
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load_if_anchored(token))
+            self._loading.add_done_callback(_seen)
+        try:
+            return await asyncio.shield(self._loading)
+        except Unavailable as error:
+            raise Unavailable(error.detail, **error.facts) from None
+
+    async def _load_if_anchored(self, token: FencingToken) -> bool:
+        link = await self.pipeline.hold()
+        if not protected(Protection.EPOCH_IN_REDIS):
+            await self.load(token, OWN_SCRIPTS, link=link)
+            return False
+        if not await self._is_anchored(token, range(1), link):
+            return False
+        await self._load_missing(token, link)
+        return True
+
+    async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
+        """Whether the server of this connection was rebuilt for the epoch, and not restarted since (anchor.lua)."""
+        called = sha1(ANCHOR, token)
+        asked = (self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition)) for partition in partitions)
+        try:
+            return all(answer[0] == ANCHORED for answer in await _all(asked))
+        except NoScriptError:
+            return False
+
+    async def _load_missing(self, token: FencingToken, link: Link) -> None:
+        """Load the texts of this version that the server of this connection does not know."""
+        there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *(sha1(name, token) for name in OWN_SCRIPTS))
+        missing = [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
+        if missing:
+            await self.load(token, missing, link=link)
+            log.info("scripts_loaded", epoch=token.epoch, scripts=len(missing))
+
+    async def _adopt(self, epoch: int, server: str, link: Link) -> Order:
+        """Go on with an epoch of the previous release, if its rebuild is complete."""
+        called = previous_release.pulse_sha1(epoch)
+        asked = (
+            self.pipeline.call_on(link, "EVALSHA", called, 2, epoch_key(partition), unpersisted_key(partition))
+            for partition in range(PARTITIONS)
+        )
+        try:
+            complete = all(answer[0] != FENCED for answer in await _all(asked))
+        except NoScriptError:
+            complete = False
+        if not complete:
+            return Order.OVER
+        record = await self._epochs.epoch_record()
+        if record.epoch != epoch:
+            return Order.OVER
+        # Before PostgreSQL names the server: whoever learns of it finds the anchor.
+        await self.publish(FencingToken(record.deployment, epoch, server), link=link)
+        if not await self._epochs.record_server(epoch, server=server):
+            return Order.OVER
+        await self._learn()
+        log.info("epoch_adopted", epoch=epoch)
+        return Order.IN_ORDER
+
+
+async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
+    """The answers of calls that share a round trip; all of them end before the first failure is raised."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
+def _seen(attempt: asyncio.Task[Any]) -> None:
+    """Everybody who waited for a failed attempt may have left; that is no fault to be logged."""
+    if not attempt.cancelled():
+        attempt.exception()
+
+
+def _unavailable() -> InventoryUnavailable:
+    return InventoryUnavailable("The inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -1,0 +1,86 @@
+"""Who comes to a bench, and what they come for: accounts that are signed in, and events on sale."""
+
+from __future__ import annotations
+
+from itertools import count, cycle
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+import uvloop
+
+from domain.accounts.accounts import Role
+from loadtests.bench.load.client import ask_all
+from loadtests.bench.load.generator import Unexpected
+from loadtests.bench.load.prepared import order, request, write_requests
+from loadtests.sales.profiles import Profile
+from loadtests.sales.setup import create_event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loadtests.bench.load.client import Reply
+    from loadtests.bench.load.prepared import Prepared
+    from loadtests.bench.stack import Measurable
+    from ops.evidence.bulk import Minted
+
+ORGANIZERS = 40
+"""Five events a minute each: what a bench needs, within the limit of one account."""
+
+CAPACITY_MAX = 1_000_000
+MAX_PER_USER = 100
+
+CONNECTIONS = 32
+"""Over which things are prepared, not measured."""
+
+
+class Crowd:
+    """Buyers whose sessions Redis knows, as it knows those of people who have signed in a moment ago."""
+
+    def __init__(self, stack: Measurable, *, size: int) -> None:
+        self._stack = stack
+        self.buyers: list[Minted] = stack.mint(role=Role.ATTENDEE, count=size)
+        self._organizers = cycle(stack.mint(role=Role.ORGANIZER, count=ORGANIZERS))
+        self._files = count()
+        self.ask([request("GET", "/api/v1/me", token=buyer.token) for buyer in self.buyers], expected=200)
+
+    def event(self, *, capacity: int = CAPACITY_MAX) -> UUID:
+        """Put an event on sale."""
+        profile = Profile(name="bench", title="Bench", tickets=capacity, max_per_user=MAX_PER_USER, arrivals=())
+        return create_event(self._stack.api.url, token=next(self._organizers).token, profile=profile)
+
+    def sold_out_event(self) -> UUID:
+        """An event whose only place is taken."""
+        event_id = self.event(capacity=1)
+        self.book(event_id, self.buyers[:1])
+        return event_id
+
+    def orders(self, event_ids: Sequence[UUID], *, key: str, path: str = "/api/v1/bookings") -> Prepared:
+        """Each buyer asks once for each event, one event after the other; never twice with one key."""
+        return self.write(
+            (
+                order(event_id, token=buyer.token, key=f"{key}-{event_id}", path=path)
+                for event_id in event_ids
+                for buyer in self.buyers
+            ),
+            again=False,
+        )
+
+    def write(self, requests: object, *, again: bool) -> Prepared:
+        """Write requests to a file of their own."""
+        return write_requests(self._stack.folder / f"{next(self._files)}.requests", requests, again=again)  # type: ignore[arg-type]
+
+    def book(self, event_id: UUID, buyers: Sequence[Minted]) -> list[UUID]:
+        """Book a place for each buyer; the ids of the bookings."""
+        key = f"booked-{event_id}"
+        replies = self.ask([order(event_id, token=buyer.token, key=key) for buyer in buyers], expected=202)
+        return [UUID(msgspec.json.decode(reply.body)["id"]) for reply in replies]
+
+    def ask(self, requests: list[bytes], *, expected: int) -> list[Reply]:
+        """Ask the API everything once; raises Unexpected unless each answer has this status."""
+        replies = uvloop.run(ask_all(self._stack.api.url, requests, connections=CONNECTIONS))
+        for reply in replies:
+            if reply.status != expected:
+                message = f"expected {expected}, got {reply.status}: {reply.body.decode(errors='replace')}"
+                raise Unexpected(message)
+        return replies

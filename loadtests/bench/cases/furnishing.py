@@ -1,0 +1,118 @@
+"""What a stack of some age has: events on sale, bookings of years, records in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+import asyncpg
+from msgspec import Struct
+
+from domain.accounts.accounts import Role
+from domain.kernel.counters import POOL_MAIN
+from domain.kernel.partitions import random_booking_id
+from domain.store.redis.keys import record_key
+from ops.evidence.bulk import event_on_sale, mint, write_events
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from domain.platform.settings import Settings
+    from domain.sales.events import Event
+
+CAPACITY = 1_000_000
+
+RECORD_MS = 3_600_000
+"""How long a record that stands for a retired one stays: longer than any bench."""
+
+BATCH = 1_000
+
+GUESTS_SHARE = 10
+"""Of all bookings, one in so many is of the first event: its guest list is the long one."""
+
+EVENTS_SOLD = 100
+
+_ACCOUNTS = """
+    INSERT INTO accounts (id, email, email_key, password_hash, role, status, token_epoch, created_at)
+    SELECT gen_random_uuid(), 'past-' || n || '@example.org', 'past-' || n || '@example.org', 'nobody logs in',
+           'attendee', 'active', 1, now()
+    FROM generate_series(1, $1::int) AS n
+"""
+
+_BOOKINGS = """
+    WITH buyers AS (SELECT array_agg(id) AS ids FROM accounts WHERE email LIKE 'past-%')
+    INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at)
+    SELECT gen_random_uuid(),
+           CASE WHEN n % $3 = 0 THEN ($2::uuid[])[1] ELSE ($2::uuid[])[2 + n % (cardinality($2::uuid[]) - 1)] END,
+           ids[1 + (n / $3) % cardinality(ids)], 1, 'confirmed', 1,
+           now() - n * interval '1 second', now() - n * interval '1 second'
+    FROM buyers, generate_series(1, $1::int) AS n
+"""
+
+_TAKEN = """
+    UPDATE pools SET taken = sold.places
+    FROM (SELECT event_id, sum(quantity) AS places FROM bookings GROUP BY event_id) AS sold
+    WHERE pools.event_id = sold.event_id AND counter = $1
+"""
+
+
+def furnish_events(settings: Settings, *, count: int) -> None:
+    """Put `count` events on sale; the inventory learns of them when it starts."""
+
+    async def furnish() -> None:
+        (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+        await write_events(settings, [_event(organizer.id) for _ in range(count)])
+
+    asyncio.run(furnish())
+
+
+class Owner(Struct):
+    """Whose event the long guest list is of; filled in when the list is made."""
+
+    event_id: UUID | None = None
+    token: str = ""
+
+
+def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
+    """Sell `count` places of events on sale, a tenth of them of the owner's."""
+
+    async def furnish() -> None:
+        (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+        events = [_event(organizer.id) for _ in range(EVENTS_SOLD)]
+        owner.event_id, owner.token = events[0].id, organizer.token
+        await write_events(settings, events)
+        connection = await asyncpg.connect(_url(settings))
+        try:
+            # Foreign keys need no checking: every id is taken from the table it refers to.
+            await connection.execute("SET session_replication_role = replica")
+            await connection.execute(_ACCOUNTS, max(1, count // GUESTS_SHARE))
+            await connection.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
+            await connection.execute(_TAKEN, POOL_MAIN)
+            await connection.execute("VACUUM ANALYZE")
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
+
+    asyncio.run(furnish())
+
+
+def furnish_records(redis: Redis, pattern: UUID, event_id: UUID, *, count: int) -> None:
+    """Copy a booking's record `count` times, under ids that bookings of its event could have."""
+    dump = cast("bytes", redis.dump(record_key(pattern)))
+    for start in range(0, count, BATCH):
+        with redis.pipeline(transaction=False) as pipeline:
+            for _ in range(start, min(start + BATCH, count)):
+                pipeline.restore(record_key(random_booking_id(event_id)), RECORD_MS, dump)
+            pipeline.execute()
+
+
+def _event(organizer_id: UUID) -> Event:
+    return event_on_sale(organizer_id=organizer_id, title="An event among many", capacity=CAPACITY, max_per_user=100)
+
+
+def _url(settings: Settings) -> str:
+    if settings.database_url is None:
+        message = "the stack says where its database is"
+        raise ValueError(message)
+    return settings.database_url.get_secret_value()

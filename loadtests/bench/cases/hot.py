@@ -1,0 +1,110 @@
+"""Where the API spends its time on one case: `python -m loadtests.bench.cases.hot book`, by py-spy's samples."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loadtests.bench.cases.cases import Bench
+from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.load.generator import generator
+from loadtests.bench.machine import Cores
+from loadtests.bench.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from loadtests.bench.cases.cases import Case, Measured
+
+CASES = ("book", "sold_out", "poll_pending", "poll_final", "events", "event")
+
+SECONDS = 4
+BUYERS_PER_SECOND = 9_000
+CONNECTIONS = 64
+
+SAMPLES_PER_SECOND = 400
+"""Py-spy stops the process for each: few enough to leave it most of its time."""
+
+SHOWN = 30
+
+
+class Profile(Struct, frozen=True):
+    """Shares of all samples by function: `own` while it ran itself, `within` while it or what it called did."""
+
+    samples: int
+    own: dict[str, float]
+    within: dict[str, float]
+
+    @classmethod
+    def of(cls, stacks: Iterable[str]) -> Profile:
+        """What py-spy wrote: a line for each stack, `function (file:line);… samples`."""
+        own: Counter[str] = Counter()
+        within: Counter[str] = Counter()
+        for line in stacks:
+            frames, _, count = line.rpartition(" ")
+            names = [_without_line(frame) for frame in frames.split(";")]
+            own[names[-1]] += int(count)
+            for name in set(names):
+                within[name] += int(count)
+        total = own.total() or 1
+        shares = ({name: count / total for name, count in found.most_common()} for found in (own, within))
+        return cls(own.total(), *shares)
+
+    def table(self) -> str:
+        """The functions that ran most themselves, to read."""
+        rows = [
+            f"| `{name}` | {share:.1%} | {self.within[name]:.1%} |" for name, share in list(self.own.items())[:SHOWN]
+        ]
+        return "\n".join(["| function | itself | with what it calls |", "|---|---|---|", *rows])
+
+
+def main() -> None:
+    """Measure one case once, and once more while it is looked at."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.cases.hot", description=__doc__)
+    parser.add_argument("case", choices=CASES)
+    name = parser.parse_args().case
+    with tempfile.TemporaryDirectory(prefix="onsale-hot-") as folder:
+        measured, profile = _look(name, Path(folder))
+    print(f"{measured.per_second:,.0f}/s, {measured.cpu_ms['program']:.3f} ms CPU each, {profile.samples} samples\n")
+    print(profile.table())
+
+
+def _look(name: str, folder: Path) -> tuple[Measured, Profile]:
+    with Stack(folder, cores=Cores.shared()) as stack:
+        crowd = Crowd(stack, size=SECONDS * BUYERS_PER_SECOND)
+        bench = Bench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
+        cases = {case.name: case for case in bench.own_cases()}
+        if name == "poll_final":
+            # Its bookings are those that the polls of pending ones made.
+            bench.measure(cases["poll_pending"])
+        measured = bench.measure(cases[name])
+        return measured, _watched(bench, cases[name], folder / "stacks")
+
+
+def _watched(bench: Bench, case: Case, stacks: Path) -> Profile:
+    spy = Path(sys.executable).with_name("py-spy")
+    command = [str(spy), "record", "--pid", str(case.program.pid), "--duration", str(SECONDS)]
+    command += ["--rate", str(SAMPLES_PER_SECOND), "--format", "raw", "--output", str(stacks)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as watching:
+        bench.measure(case)
+        _, said = watching.communicate()
+    if watching.returncode:
+        sys.exit(f"py-spy may not look: {said.strip()}")
+    return Profile.of(stacks.read_text().splitlines())
+
+
+def _without_line(frame: str) -> str:
+    """`function (file)` of `function (file:line)`."""
+    name, _, line = frame.rpartition(":")
+    return f"{name})" if line.rstrip(")").isdecimal() else frame
+
+
+if __name__ == "__main__":
+    main()

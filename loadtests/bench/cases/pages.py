@@ -1,0 +1,108 @@
+"""Turning pages: lists by cursor take no longer on page ten thousand than on the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from loadtests.bench.load.client import Connection
+from loadtests.bench.load.generator import Unexpected
+from loadtests.bench.load.prepared import request
+
+BLOCK = 100
+"""Pages whose median is one point of the picture."""
+
+OK = 200
+
+
+class Page(Struct, frozen=True):
+    """What is read of a page."""
+
+    items: list[msgspec.Raw]
+    next_cursor: str | None = None
+
+
+class List(Struct, frozen=True):
+    """A list, how many of its items are on one page, and the token of somebody who may see it."""
+
+    title: str
+    path: str
+    limit: int
+    token: str
+
+
+class Walk(Struct, frozen=True):
+    """How long pages took: medians of blocks on the way, then of the first and the last block once more, in turns.
+
+    Turning ten thousand pages takes half a minute, in which a shared machine may have become slower or faster.
+    """
+
+    title: str
+    pages: int
+    block_ms: list[float]
+    first_ms: float
+    last_ms: float
+
+    @property
+    def first_to_last(self) -> float:
+        """What of its pace a list keeps until its last pages."""
+        return self.first_ms / self.last_ms
+
+
+def walk(url: str, listed: List, *, pages: int) -> Walk:
+    """Turn pages of a list one after the other, then go back and forth between the first and the last of them.
+
+    Raises:
+        Unexpected: a page was not answered, or there were fewer.
+    """
+    return uvloop.run(_walk(url, listed, pages))
+
+
+async def _walk(url: str, listed: List, pages: int) -> Walk:
+    connection = await Connection.to(url)
+    try:
+        return await _there_and_back(_Reader(connection, listed), pages)
+    finally:
+        connection.close()
+
+
+async def _there_and_back(reader: _Reader, pages: int) -> Walk:
+    listed = reader.listed
+    took_ms: list[float] = []
+    cursors: list[str | None] = [None]
+    for number in range(pages):
+        page_ms, cursor = await reader.turn(cursors[-1])
+        took_ms.append(page_ms)
+        if cursor is None and number + 1 < pages:
+            message = f"{listed.path} has {number + 1} pages, not {pages}"
+            raise Unexpected(message)
+        cursors.append(cursor)
+    first_ms: list[float] = []
+    last_ms: list[float] = []
+    for early, late in zip(cursors[:BLOCK], cursors[:pages][-BLOCK:], strict=True):
+        first_ms.append((await reader.turn(early))[0])
+        last_ms.append((await reader.turn(late))[0])
+    blocks = [took_ms[start : start + BLOCK] for start in range(0, pages, BLOCK)]
+    return Walk(listed.title, pages, [median(block) for block in blocks], median(first_ms), median(last_ms))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Who turns the pages of a list."""
+
+    connection: Connection
+    listed: List
+
+    async def turn(self, cursor: str | None) -> tuple[float, str | None]:
+        """How long the page behind a cursor took, the first one's without, in ms; and the next one's cursor."""
+        path = f"{self.listed.path}?limit={self.listed.limit}"
+        wanted = f"{path}&cursor={cursor}" if cursor else path
+        reply = await self.connection.ask(request("GET", wanted, token=self.listed.token))
+        if reply.status != OK:
+            message = f"{path}: expected {OK}, got {reply.status}: {reply.body.decode(errors='replace')}"
+            raise Unexpected(message)
+        return reply.took_s * 1000, msgspec.json.decode(reply.body, type=Page).next_cursor

@@ -1,0 +1,100 @@
+"""The rush: a real on-sale by locust, on the same cores as everything it asks."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loadtests.sales.answers import Outcome
+from loadtests.sales.figures import figures_of
+from loadtests.sales.profiles import PROFILES, SHMOOCON_2019
+from loadtests.sales.replay import Run, replay
+from loadtests.sales.stack import Stack
+from loadtests.sales.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from loadtests.sales.figures import Figures
+
+RUSH_SECONDS = 120
+"""It is cut short after so many; a rush that is served is over in some ten."""
+
+FAILED = ": failed"
+
+
+class Rush(Struct, frozen=True, kw_only=True):
+    """How it went.
+
+    `failed` counts, by kind, what was answered neither as it should be nor by a documented refusal;
+    `violated` are the promises that the books break afterwards.
+    """
+
+    profile: str
+    buyers: int
+    requests: int
+    requests_per_second_peak: int
+    accepted: int
+    accepted_p50_ms: float
+    accepted_p99_ms: float
+    refused: int
+    held_seconds: float | None
+    confirmed_p99_ms: float | None
+    failed: dict[str, int]
+    violated: list[str]
+    generator_share_peak: float
+
+
+def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callable[[str], None]) -> Rush:
+    """Hold the sale on a stack of its own, and check the books.
+
+    Raises:
+        StackFailed, ReplayFailed, SetupRefused: it could not be held.
+    """
+    profile = PROFILES[SHMOOCON_2019.name]
+    if buyers is not None:
+        profile = profile.scaled(buyers)
+    # Each buyer has a connection, and the API inherits how many files this process may open.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    report.mkdir(exist_ok=True)
+    with Stack(folder, log=report / "bench-rush.log", say=say) as stack:
+        say(f"rush: {profile.buyers} buyers come to the door")
+        run = Run(
+            url=stack.url,
+            settings=stack.settings(),
+            profile=profile,
+            name="bench-rush",
+            seconds=RUSH_SECONDS,
+            folder=folder,
+            report=report,
+        )
+        replayed = asyncio.run(replay(run))
+    figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=profile.tickets)
+    violated = [name for name, found in verify(replayed.evidence).items() if found]
+    return rush_of(figures, profile=profile.title, buyers=profile.buyers, violated=violated)
+
+
+def rush_of(figures: Figures, *, profile: str, buyers: int, violated: list[str]) -> Rush:
+    """The rush by the figures of a run, in which somebody was accepted."""
+    everything, accepted = figures.rates["requests"], figures.rates[Outcome.ACCEPTED.value]
+    refused = figures.rates.get(Outcome.REFUSED.value)
+    return Rush(
+        profile=profile,
+        buyers=buyers,
+        requests=everything.times.count,
+        requests_per_second_peak=everything.per_second_peak,
+        accepted=accepted.times.count,
+        accepted_p50_ms=accepted.times.p50_ms,
+        accepted_p99_ms=accepted.times.p99_ms,
+        refused=refused.times.count if refused else 0,
+        held_seconds=figures.held_seconds,
+        confirmed_p99_ms=figures.confirmed.p99_ms if figures.confirmed else None,
+        failed={name: rate.times.count for name, rate in figures.rates.items() if name.endswith(FAILED)},
+        violated=violated,
+        generator_share_peak=figures.generator_share_peak,
+    )

@@ -1,0 +1,1 @@
+"""Generators of load, and requests written down before they are sent."""

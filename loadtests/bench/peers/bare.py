@@ -1,0 +1,34 @@
+"""What the API stands on, with nothing on it: a body decoded and answered, no token, no Redis."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from litestar import Litestar, get, post
+from litestar.params import FromPath, JSONBody
+from msgspec import Struct
+
+from loadtests.bench.peers.serving import serve
+
+
+class Order(Struct, frozen=True, forbid_unknown_fields=True):
+    """A body as small as a booking's."""
+
+    event_id: UUID
+    quantity: int = 1
+
+
+@post("/bookings", status_code=202)
+async def accept(data: JSONBody[Order]) -> Order:
+    """Answer 202 with what came."""
+    return data
+
+
+@get("/events/{event_id:uuid}")
+async def show(event_id: FromPath[UUID]) -> Order:
+    """Answer 200 with a few words."""
+    return Order(event_id)
+
+
+if __name__ == "__main__":
+    serve(Litestar([accept, show], openapi_config=None, logging_config=None))

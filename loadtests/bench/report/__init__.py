@@ -1,0 +1,1 @@
+"""Figures, bars, tables and pictures of a run."""

@@ -1,0 +1,1 @@
+"""Single measurements: one question, one figure."""

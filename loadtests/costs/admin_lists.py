@@ -1,0 +1,182 @@
+"""How long the admins' lists and dashboard take with 100,000 users, asked one after the other by one client."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+import httpx
+from msgspec import Struct
+
+from api.http.pagination import write_cursor
+from domain.accounts.accounts import Role
+from domain.kernel.counters import POOL_MAIN
+from loadtests.sales.figures import times_of
+from loadtests.sales.stack import Stack
+from ops.evidence.bulk import event_on_sale, mint, write_events
+
+if TYPE_CHECKING:
+    from domain.platform.settings import Settings
+
+USERS_DEFAULT = 100_000
+
+ORGANIZERS = 1_000
+"""Each has one event, for which the attendees hold a booking each, dealt out evenly."""
+
+REQUESTS_DEFAULT = 200
+"""Of each kind; the p95 is then the eleventh slowest."""
+
+WARM_UP = 10
+"""Requests nobody measures: connections are opened and plans made."""
+
+SKIP = 10_000
+"""The farthest page that is answered."""
+
+EVENTS_OF_ONE = 100
+"""Of the organizer whose dashboard is asked for: as many as a dashboard shows."""
+
+AUDIT_ENTRIES = 100_000
+
+P95_MS_MAX = 50.0
+"""The bar, on a machine that does nothing else."""
+
+ADMIN, ORGANIZER, ATTENDEE = Role.ADMIN, Role.ORGANIZER, Role.ATTENDEE
+
+REQUESTS = (
+    ("attendees, first page", ADMIN, "/api/v1/admin/users/attendees?limit=100"),
+    ("attendees, farthest", ADMIN, f"/api/v1/admin/users/attendees?limit=100&skip={SKIP}"),
+    ("attendees, searched", ADMIN, "/api/v1/admin/users/attendees?limit=100&q=user-777"),
+    ("organizers, first page", ADMIN, "/api/v1/admin/users/organizers?limit=100"),
+    ("organizers, last page", ADMIN, f"/api/v1/admin/users/organizers?limit=100&skip={ORGANIZERS - 100}"),
+    ("details of an organizer", ADMIN, "/api/v1/admin/users/details/{organizer_id}"),
+    ("audit log, first page", ADMIN, "/api/v1/admin/audit-log?limit=100"),
+    ("audit log, half-way", ADMIN, "/api/v1/admin/audit-log?limit=100&cursor={cursor}"),
+    ("events, first page", ADMIN, "/api/v1/events?limit=100"),
+    ("events, searched", ADMIN, "/api/v1/events?limit=100&q=number%2077"),
+    ("guest list, first page", ADMIN, "/api/v1/bookings/{event_id}?limit=100"),
+    ("admin's dashboard", ADMIN, "/api/v1/dashboard"),
+    ("organizer's dashboard", ORGANIZER, "/api/v1/dashboard"),
+    ("attendee's dashboard", ATTENDEE, "/api/v1/dashboard"),
+)
+
+_ATTENDEES = """
+    INSERT INTO accounts (id, email, email_key, password_hash, role, status, token_epoch, created_at)
+    SELECT gen_random_uuid(), 'user-' || n || '@example.org', 'user-' || n || '@example.org', 'nobody logs in',
+           'attendee', 'active', 0, now() - n * interval '1 second'
+    FROM generate_series(1, $1::int) AS n
+"""
+
+_BOOKINGS = """
+    WITH numbered AS (SELECT id, row_number() OVER () AS n FROM accounts WHERE role = 'attendee')
+    INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at)
+    SELECT gen_random_uuid(), ($1::uuid[])[1 + n % cardinality($1::uuid[])], id, 1, 'confirmed', 1, now(), now()
+    FROM numbered
+"""
+
+_TAKEN = """
+    UPDATE pools SET taken = sold.places
+    FROM (SELECT event_id, sum(quantity) AS places FROM bookings GROUP BY event_id) AS sold
+    WHERE pools.event_id = sold.event_id AND counter = $1
+"""
+
+
+_AUDIT = """
+    INSERT INTO audit_log (at, actor_id, action, target_id, detail)
+    SELECT now(), $1, 'account.banned', gen_random_uuid(), '{}' FROM generate_series(1, $2::int)
+"""
+
+
+class Cast(Struct, frozen=True):
+    """Who asks, and what for."""
+
+    tokens: dict[Role, str]
+    organizer_id: UUID
+    event_id: UUID
+
+    def path(self, template: str) -> str:
+        """The path of a request, for what there is."""
+        cursor = write_cursor(AUDIT_ENTRIES // 2)
+        return template.format(organizer_id=self.organizer_id, event_id=self.event_id, cursor=cursor)
+
+
+def main() -> None:
+    """Run from the command line and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.costs.admin_lists", description=__doc__)
+    parser.add_argument("--users", type=int, default=USERS_DEFAULT)
+    parser.add_argument("--requests", type=int, default=REQUESTS_DEFAULT, help="of each kind")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="onsale-lists-") as name:
+        folder = Path(name)
+        log = folder / "stack.log"
+        with Stack(folder, log=log, say=print) as stack:
+            people = asyncio.run(_furnish(stack.settings(), users=options.users))
+        # The inventory learns of events written by hand when it starts.
+        with Stack(folder, log=log, say=print) as stack:
+            slow = _measure(stack.url, people, requests=options.requests)
+    if slow:
+        sys.exit(f"p95 over {P95_MS_MAX:.0f} ms: {', '.join(slow)}")
+
+
+async def _furnish(settings: Settings, *, users: int) -> Cast:
+    """Write the users, their bookings and events, and what admins did."""
+    (admin,) = await mint(settings, role=Role.ADMIN, count=1)
+    (buyer,) = await mint(settings, role=Role.ATTENDEE, count=1)
+    organizers = await mint(settings, role=Role.ORGANIZER, count=ORGANIZERS)
+    attendees = users - ORGANIZERS
+    owners = [organizers[0].id] * (EVENTS_OF_ONE - 1) + [organizer.id for organizer in organizers]
+    events = [
+        event_on_sale(organizer_id=owner, title=f"A list's event, number {number}", capacity=attendees, max_per_user=1)
+        for number, owner in enumerate(owners)
+    ]
+    await write_events(settings, events)
+    await _sell(settings, [event.id for event in events], attendees=attendees, admin_id=admin.id)
+    tokens = {ADMIN: admin.token, ORGANIZER: organizers[0].token, ATTENDEE: buyer.token}
+    return Cast(tokens, organizers[0].id, events[0].id)
+
+
+async def _sell(settings: Settings, event_ids: list[UUID], *, attendees: int, admin_id: UUID) -> None:
+    if settings.database_url is None:
+        message = "the stack says where its database is"
+        raise ValueError(message)
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        await connection.execute(_ATTENDEES, attendees)
+        await connection.execute(_BOOKINGS, event_ids)
+        await connection.execute(_TAKEN, POOL_MAIN)
+        await connection.execute(_AUDIT, admin_id, AUDIT_ENTRIES)
+        # What autovacuum does by itself within a minute: the planner knows the tables, indexes suffice for counting.
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+
+
+def _measure(url: str, people: Cast, *, requests: int) -> list[str]:
+    """Print a table; answers what is slower than the bar."""
+    print(f"{'request':<26}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}")
+    slow = []
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for what, role, template in REQUESTS:
+            client.headers["Authorization"] = f"Bearer {people.tokens[role]}"
+            path = people.path(template)
+            times = times_of([_time_ms(client, path) for _ in range(WARM_UP + requests)][WARM_UP:])
+            print(f"{what:<26}{times.p50_ms:>8.1f}{times.p95_ms:>8.1f}{times.p99_ms:>8.1f}", flush=True)
+            if times.p95_ms > P95_MS_MAX:
+                slow.append(what)
+    return slow
+
+
+def _time_ms(client: httpx.Client, path: str) -> float:
+    began_s = time.perf_counter()
+    client.get(path).raise_for_status()
+    return (time.perf_counter() - began_s) * 1000
+
+
+if __name__ == "__main__":
+    main()

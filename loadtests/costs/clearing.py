@@ -1,0 +1,102 @@
+"""An event with 50,000 bookings is cancelled while the worker that does it is killed: its progress, and its end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import httpx
+import psutil
+
+from domain.accounts.accounts import Role
+from domain.accounts.tokens import utc_now
+from domain.kernel.partitions import random_booking_id
+from loadtests.sales.stack import Stack
+from ops.evidence.bulk import event_on_sale, mint, write_events
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from domain.platform.settings import Settings
+
+BOOKINGS_DEFAULT = 50_000
+SECONDS_MAX = 900.0
+LOOK_SECONDS = 1.0
+
+KILLED_AT = (0.75, 0.5, 0.25)
+"""The worker is killed when less than so much of the event is still booked."""
+
+COLUMNS = ("id", "event_id", "user_id", "quantity", "status", "version", "created_at", "confirmed_at")
+
+
+def main() -> None:
+    """Run from the command line; exits with 1 when a place is still booked at the end."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.costs.clearing", description=__doc__)
+    parser.add_argument("--bookings", type=int, default=BOOKINGS_DEFAULT)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="onsale-clearing-") as name:
+        folder = Path(name)
+        log = folder / "stack.log"
+        with Stack(folder, log=log, say=print) as stack:
+            event_id, token = asyncio.run(_furnish(stack.settings(), bookings=options.bookings))
+        # The inventory learns of what was written by hand when it starts.
+        with Stack(folder, log=log, say=print) as stack:
+            left = _cancel(f"{stack.url}/api/v1/events/{event_id}", token, bookings=options.bookings)
+    if left:
+        sys.exit(f"{left} places are still booked after {SECONDS_MAX:.0f} s")
+
+
+async def _furnish(settings: Settings, *, bookings: int) -> tuple[UUID, str]:
+    """Write an event and its bookings; answers the event and its organizer's token."""
+    (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+    buyers = await mint(settings, role=Role.ATTENDEE, count=bookings)
+    event = event_on_sale(organizer_id=organizer.id, title="A large event", capacity=bookings, max_per_user=1)
+    await write_events(settings, [event])
+    if settings.database_url is None:
+        message = "the stack says where its database is"
+        raise ValueError(message)
+    now = utc_now()
+    rows = [(random_booking_id(event.id), event.id, buyer.id, 1, "confirmed", 1, now, now) for buyer in buyers]
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        await connection.copy_records_to_table("bookings", columns=COLUMNS, records=rows)
+        await connection.execute("UPDATE pools SET taken = size")
+    finally:
+        await connection.close()
+    return event.id, organizer.token
+
+
+def _cancel(url: str, token: str, *, bookings: int) -> int:
+    """Cancel the event, kill the worker now and then, and say how far it is; answers what is left booked."""
+    kill_at = [round(share * bookings) for share in KILLED_AT]
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+        began_s = time.monotonic()
+        left: int = client.delete(url).raise_for_status().json()["booked"]
+        while left and time.monotonic() - began_s < SECONDS_MAX:
+            time.sleep(LOOK_SECONDS)
+            left = client.get(url).raise_for_status().json()["booked"]
+            killed = bool(kill_at) and left < kill_at[0]
+            if killed:
+                kill_at.pop(0)
+                _kill_worker()
+            print(
+                f"{time.monotonic() - began_s:6.1f} s {left:7} booked{'  worker killed' if killed else ''}", flush=True
+            )
+    return left
+
+
+def _kill_worker() -> None:
+    """Kill the worker of the stack that this process started, as `kill -9` does."""
+    for process in psutil.Process().children(recursive=True):
+        if process.cmdline()[-2:] == ["-m", "worker"]:
+            process.kill()
+
+
+if __name__ == "__main__":
+    main()

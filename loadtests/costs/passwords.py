@@ -1,0 +1,115 @@
+"""200 logins at once while bookings run: what the booking path, the event loop and the memory feel of them."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+
+from domain.accounts.accounts import Role
+from loadtests.sales.figures import times_of
+from loadtests.sales.stack import Stack
+from ops.evidence.bulk import mint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ops.evidence.bulk import Minted
+
+LOGINS = 200
+
+SECONDS = 10.0
+"""How long each half is measured: without logins, then with them, wave after wave."""
+
+PAUSE_S = 0.01
+"""Between two bookings, and between two looks at the event loop."""
+
+ANSWER_S_MAX = 60
+
+
+def main() -> None:
+    """Run from the command line and print a table."""
+    with tempfile.TemporaryDirectory(prefix="onsale-passwords-") as name:
+        folder = Path(name)
+        with Stack(folder, log=folder / "stack.log", say=print) as stack:
+            asyncio.run(_measure(stack))
+
+
+async def _measure(stack: Stack) -> None:
+    settings = stack.settings()
+    buyers = await mint(settings, role=Role.ATTENDEE, count=LOGINS)
+    (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+    loop = asyncio.get_running_loop()
+    # A process of their own: 200 callers on the loop that measures would be measured with it.
+    crowds = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    async with httpx.AsyncClient(base_url=f"{stack.url}/api/v1", timeout=ANSWER_S_MAX) as client:
+        event_id = await _put_on_sale(client, organizer)
+        print(f"{'':<16}{'booking p99 ms':>16}{'loop p99 ms':>14}{'memory MiB':>12}  logins")
+        for what, crowd in (("without logins", []), ("with 200 logins", buyers)):
+            until_s = time.monotonic() + SECONDS
+            booked, waited, statuses = await asyncio.gather(
+                _timed(lambda: _book(client, buyers[0], event_id), until_s),
+                _timed(lambda: client.get(f"{stack.url}/health/live"), until_s),
+                loop.run_in_executor(crowds, _log_in_again_and_again, stack.url, crowd),
+            )
+            p99s = times_of(booked).p99_ms, times_of(waited).p99_ms
+            print(f"{what:<16}{p99s[0]:>16.1f}{p99s[1]:>14.1f}{_memory_mib():>12.0f}  {dict(statuses)}")
+
+
+async def _put_on_sale(client: httpx.AsyncClient, organizer: Minted) -> str:
+    draft = {"title": "Logins", "location": "Nowhere", "starts_at": "2099-01-01T00:00:00Z", "capacity": 100_000}
+    made = await client.post("/events", json=draft, headers={"Authorization": f"Bearer {organizer.token}"})
+    return str(made.raise_for_status().json()["id"])
+
+
+async def _book(client: httpx.AsyncClient, buyer: Minted, event_id: str) -> httpx.Response:
+    """A booking, or the refusal of one too many: the same path up to its end."""
+    headers = {"Authorization": f"Bearer {buyer.token}"}
+    return await client.post("/bookings", json={"event_id": event_id}, headers=headers)
+
+
+async def _timed(ask: Callable[[], Awaitable[httpx.Response]], until_s: float) -> list[float]:
+    took_ms = []
+    while time.monotonic() < until_s:
+        began_s = time.perf_counter()
+        await ask()
+        took_ms.append((time.perf_counter() - began_s) * 1000)
+        await asyncio.sleep(PAUSE_S)
+    return took_ms
+
+
+def _log_in_again_and_again(url: str, crowd: list[Minted]) -> Counter[int]:
+    """All of the crowd at once, and again when all were answered; answers how."""
+    return asyncio.run(_waves(url, crowd))
+
+
+async def _waves(url: str, crowd: list[Minted]) -> Counter[int]:
+    statuses: Counter[int] = Counter()
+    until_s = time.monotonic() + SECONDS - 2
+    limits = httpx.Limits(max_connections=LOGINS, max_keepalive_connections=LOGINS)
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=ANSWER_S_MAX, limits=limits) as client:
+        while crowd and time.monotonic() < until_s:
+            bodies = [{"email": somebody.email, "password": somebody.password} for somebody in crowd]
+            answers = await asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies))
+            statuses.update(answer.status_code for answer in answers)
+            await asyncio.sleep(1)
+    return statuses
+
+
+def _memory_mib() -> float:
+    """What the API processes below this one hold."""
+    children = psutil.Process().children(recursive=True)
+    held = [child.memory_info().rss for child in children if child.cmdline()[1:3] == ["-m", "api"]]
+    return float(sum(held)) / 2**20
+
+
+if __name__ == "__main__":
+    main()

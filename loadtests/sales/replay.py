@@ -1,0 +1,120 @@
+"""One sale from beginning to end: its buyers and event, locust, and what is known when all have left."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct, structs
+
+from domain.accounts.accounts import Role
+from domain.platform.settings import Settings
+from loadtests.sales.answers import Closing, read_answers, read_closing
+from loadtests.sales.evidence import Evidence, gather
+from loadtests.sales.profiles import PATIENT_BUYERS, Profile
+from loadtests.sales.setup import create_event
+from ops.evidence.bulk import mint
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ops.evidence.bulk import Minted
+
+LOCUSTFILE = Path(__file__).parent / "locustfile.py"
+
+LOCUST_SECONDS_MAX = 240
+"""What locust may take beside the sale itself: bringing 20,000 buyers to the door, and writing its report."""
+
+LOGINS = 20
+"""Buyers who are given no token and sign in themselves, so that the real login is part of every run."""
+
+
+class ReplayFailed(Exception):
+    """Locust ended before the sale did; `str()` ends with what it said."""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What to replay and where.
+
+    `settings` lead to the servers behind `url`. `folder` is for what is of no use afterwards, tokens among
+    it; `report` for locust's own page and tables, which begin with `name`. The sale is cut short after
+    `seconds`.
+    """
+
+    url: str
+    settings: Settings
+    profile: Profile
+    name: str
+    seconds: int
+    folder: Path
+    report: Path
+
+
+class Replayed(Struct, frozen=True):
+    """What came of it."""
+
+    evidence: Evidence
+    closing: Closing
+
+
+async def replay(run: Run) -> Replayed:
+    """Hold the sale with accounts and an event of its own, and gather the evidence.
+
+    Raises:
+        ReplayFailed: locust did not reach the end. Failed requests are not that: they are in the evidence.
+        SetupRefused: the event could not be made.
+    """
+    accounts = await mint(run.settings, role=Role.ATTENDEE, count=run.profile.buyers + PATIENT_BUYERS)
+    (organizer,) = await mint(run.settings, role=Role.ORGANIZER, count=1)
+    event_id = create_event(run.url, token=organizer.token, profile=run.profile)
+    answers_file = run.folder / f"{run.name}.jsonl"
+    buyers_file = _write_buyers(run.folder, accounts)
+    await _locust(run, event_id=event_id, buyers=buyers_file, answers=answers_file)
+    closing = read_closing(answers_file)
+    evidence = await gather(
+        run.settings,
+        url=run.url,
+        event_id=event_id,
+        accounts=accounts,
+        answers=read_answers(answers_file),
+        ended=closing.ended,
+    )
+    return Replayed(evidence, closing)
+
+
+def _write_buyers(folder: Path, accounts: list[Minted]) -> Path:
+    buyers = [structs.replace(account, token="") for account in accounts[:LOGINS]] + accounts[LOGINS:]
+    path = folder / "buyers.json"
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(buyers))
+    return path
+
+
+async def _locust(run: Run, *, event_id: UUID, buyers: Path, answers: Path) -> None:
+    """Run locust as a process of its own: it changes how sockets work in the one that imports it."""
+    run.report.mkdir(exist_ok=True)
+    options = ["--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]
+    options += ["-f", str(LOCUSTFILE), "--host", run.url]
+    options += ["--html", str(run.report / f"{run.name}.html"), "--csv", str(run.report / run.name)]
+    options += ["--on-sale", run.profile.name, "--buyers", str(run.profile.buyers), "--seconds", str(run.seconds)]
+    options += ["--event", str(event_id), "--buyers-file", str(buyers), "--answers-file", str(answers)]
+    log = answers.with_suffix(".log")
+    with log.open("wb") as output:
+        locust = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "locust", *options, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            code = await asyncio.wait_for(locust.wait(), run.seconds + LOCUST_SECONDS_MAX)
+        except TimeoutError:
+            code = None
+        finally:
+            if locust.returncode is None:
+                locust.kill()
+                await locust.wait()
+    if code != 0:
+        outcome = "took too long" if code is None else f"ended with {code}"
+        message = f"locust {outcome}:\n{log.read_text(errors='replace')}"
+        raise ReplayFailed(message)

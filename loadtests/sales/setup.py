@@ -1,0 +1,67 @@
+"""What is set up over HTTP before a run: accounts that sign up themselves, and the event they come for."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import httpx
+
+from ops.evidence.bulk import Minted
+
+if TYPE_CHECKING:
+    from loadtests.sales.profiles import Profile
+
+ANSWER_SECONDS_MAX = 30.0
+"""How long an answer may take before it counts as none."""
+
+EVENT_DAYS_AHEAD = 90
+"""The event starts long after the run: nothing of a run is refused for the date."""
+
+
+class SetupRefused(Exception):
+    """The API would not do what a run needs; `str()` says which request and its answer."""
+
+
+def create_event(url: str, *, token: str, profile: Profile) -> UUID:
+    """Put a profile's event on sale at once; `token` is an organizer's.
+
+    Raises:
+        SetupRefused: the API answered something else than 201.
+    """
+    starts_at = datetime.now(tz=UTC) + timedelta(days=EVENT_DAYS_AHEAD)
+    event = {
+        "title": profile.title,
+        "location": "At the box office",
+        "starts_at": starts_at.isoformat().replace("+00:00", "Z"),
+        "capacity": profile.tickets,
+        "max_per_user": profile.max_per_user,
+    }
+    return UUID(_post(url, "/events", event, token=token)["id"])
+
+
+def sign_up(url: str, *, role: str) -> Minted:
+    """Make a new account and sign it in.
+
+    Raises:
+        SetupRefused: the API answered something else, 429 unless its limits are off.
+    """
+    email, password = f"load-{secrets.token_hex(8)}@example.org", secrets.token_urlsafe(16)
+    made = _post(url, "/auth/signup", {"email": email, "password": password, "role": role})
+    login = _post(url, "/auth/login", {"email": email, "password": password})
+    return Minted(id=UUID(made["id"]), email=email, password=password, token=login["access_token"])
+
+
+def _post(url: str, path: str, body: dict[str, object], *, token: str = "") -> dict[str, str]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # No proxy of the environment's, and no certificates to load, which takes longer than the request: none is trusted.
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with httpx.Client(verify=nobody, trust_env=False, timeout=ANSWER_SECONDS_MAX) as client:
+        answer = client.post(f"{url}/api/v1{path}", json=body, headers=headers)
+    if not answer.is_success:
+        message = f"POST {path} answered {answer.status_code}: {answer.text}"
+        raise SetupRefused(message)
+    return dict(answer.json())

@@ -1,0 +1,160 @@
+"""Demo data: a handful of accounts and events, made once and found again by every later run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from domain.accounts.accounts import Caller, Role
+from domain.accounts.passwords import Passwords
+from domain.background.rebuilding import ensure_in_order
+from domain.sales.events import NewEvent
+from ops.commands.demo_credentials import DEMO_FILE, ROLES, demo_is_complete, demo_passwords, set_demo_complete
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from domain.accounts.accounts import Account
+    from domain.engine import Stores
+
+EVENTS_LOOKED_AT_MAX = 100
+"""The demo organizer has far fewer."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A demo event, its times in days from now."""
+
+    title: str
+    location: str
+    description: str
+    starts_in_days: int
+    capacity: int
+    max_per_user: int = 8
+    sale_in_days: int | None = None
+
+
+SCENES = (
+    Scene(
+        "Winter Gala at the Old Power Station",
+        "Turbine Hall, Riverside 1",
+        "One night, one stage, 650 tickets.",
+        starts_in_days=30,
+        capacity=650,
+    ),
+    Scene("Chamber Music by Candlelight", "St. Anne's Church", "Two cellos and a piano.", 14, 120, max_per_user=4),
+    Scene("Improv Night in the Cellar", "The Cellar, Mill Lane 7", "Forty chairs, no script.", 7, 40, max_per_user=2),
+    Scene("Repair Your Synthesizer", "Makers' Yard, Workshop 3", "Bring one, take it home working.", 21, 12, 1),
+    Scene("Open-Air Cinema", "Castle Meadow", "Tickets from the day after tomorrow.", 60, 2_000, sale_in_days=2),
+)
+"""What the box office sells; the first is the one to try."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What there is to try: who can log in, and the event to book."""
+
+    passwords: dict[str, str]
+    event_id: UUID
+
+
+async def make_demo(stores: Stores, data_dir: Path) -> Demo:
+    """Make what is missing of the demo data and return it.
+
+    Passwords whose file was lost while the database was kept are set anew, and end the accounts' sessions.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis cannot be asked; what was made stays, and the next run goes on.
+        TimeoutError: the inventory was not rebuilt within INVENTORY_DEADLINE_SECONDS.
+    """
+    path = data_dir / DEMO_FILE
+    passwords, complete = demo_passwords(path), demo_is_complete(path)
+    await ensure_in_order(stores)
+    accounts = await _accounts(stores, passwords, renew=not complete)
+    event_ids = await _events(stores, next(account for account in accounts if account.role is Role.ORGANIZER))
+    set_demo_complete(path)
+    return Demo(passwords, event_ids[0])
+
+
+def describe(demo: Demo, *, base_url: str) -> str:
+    """Return what to type: the accounts, and one line that logs in and books."""
+    attendee = next(email for email, role in ROLES.items() if role == "attendee")
+    login = f'{{"email":"{attendee}","password":"{demo.passwords[attendee]}"}}'
+    accounts = [f"  {ROLES[email]:<10} {email:<24} {password}" for email, password in demo.passwords.items()]
+    booking = f'{{"event_id":"{demo.event_id}","quantity":2}}'
+    json_body = "-H 'Content-Type: application/json' -d"
+    pick = """sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'"""
+    get_token = f"TOKEN=$(curl -s {base_url}/auth/login {json_body} '{login}' | {pick})"
+    book = (
+        f"""curl -i {base_url}/bookings -H "Authorization: Bearer $TOKEN" -H 'Prefer: wait=5' {json_body} '{booking}'"""
+    )
+    return "\n".join(
+        ["Demo accounts (role, e-mail, password):", *accounts, "To book two tickets:", f"  {get_token}; {book}"]
+    )
+
+
+async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -> list[Account]:
+    hasher = Passwords()
+    try:
+        accounts = [await _account(stores, hasher, email, password) for email, password in passwords.items()]
+        if renew:
+            for account in accounts:
+                await _renew(stores, hasher, account, passwords[account.email])
+        return accounts
+    finally:
+        hasher.close()
+
+
+async def _renew(stores: Stores, hasher: Passwords, account: Account, password: str) -> None:
+    """Give an account of an earlier demo the password that will be printed, if it has another."""
+    if await hasher.verify(password, account.password_hash):
+        return
+    _, ended = await stores.accounts.change_credentials(
+        account, caller=_operator_as(account), password_hash=await hasher.hash(password), now=datetime.now(UTC)
+    )
+    await stores.admission.sessions_ended(account.id, ended)
+
+
+def _operator_as(account: Account) -> Caller:
+    """The operator, who acts for a demo account without a token of it."""
+    return Caller(account_id=account.id, session_id=None, token_epoch=account.token_epoch, role=account.role)
+
+
+async def _account(stores: Stores, hasher: Passwords, email: str, password: str) -> Account:
+    found = await stores.accounts.find_by_email(email)
+    if found is not None:
+        return found
+    return await stores.accounts.create(
+        email=email,
+        password_hash=await hasher.hash(password),
+        role=Role(ROLES[email]),
+        now=datetime.now(UTC),
+    )
+
+
+async def _events(stores: Stores, organizer: Account) -> list[UUID]:
+    now = datetime.now(UTC)
+    known = await stores.catalog.page(limit=EVENTS_LOOKED_AT_MAX, starting_after=now, organizer_id=organizer.id)
+    ids = {event.title: event.id for event in known.events}
+    for scene in SCENES:
+        if scene.title not in ids:
+            event = await stores.catalog.create(_new_event(scene, now), caller=_operator_as(organizer), now=now)
+            ids[scene.title] = event.id
+    return [ids[scene.title] for scene in SCENES]
+
+
+def _new_event(scene: Scene, now: datetime) -> NewEvent:
+    evening = now.replace(hour=19, minute=0, second=0, microsecond=0)
+    starts_at = evening + timedelta(days=scene.starts_in_days)
+    return NewEvent(
+        title=scene.title,
+        location=scene.location,
+        description=scene.description,
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(hours=3),
+        capacity=scene.capacity,
+        max_per_user=scene.max_per_user,
+        sales_open_at=None if scene.sale_in_days is None else now + timedelta(days=scene.sale_in_days),
+    )

@@ -1,0 +1,122 @@
+"""The licences of every locked package, as the packages themselves declare them."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, distribution, distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from importlib.metadata import PackageMetadata
+
+ROOT = Path(__file__).parent.parent.parent
+
+RUNTIME_LOCK = ROOT / "requirements-embedded.txt"
+DEV_LOCK = ROOT / "requirements-dev.txt"
+
+ALLOWED = frozenset(
+    {
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        # Of certifi: a list of certificates, passed on as it is.
+        "MPL-2.0",
+        "PSF-2.0",
+        "Unlicense",
+        "ZPL-2.1",
+    }
+)
+"""SPDX names of licences that let everybody use, change and sell what is made with the package."""
+
+UNKNOWN = "unknown"
+
+NOT_INSTALLED = "not for this machine"
+"""A package that the lock has for other systems or Pythons."""
+
+_LOCKED = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z0-9,._-]*\])?==([^ \\;]+)", re.MULTILINE)
+_OPERATORS = re.compile(r"\s+(?:AND|OR)\s+|[()]")
+
+_SPDX_OF_WORDS = {
+    "apache 2.0": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "bsd": "BSD-3-Clause",
+    "bsd license": "BSD-3-Clause",
+    "isc license (iscl)": "ISC",
+    "mit license": "MIT",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "python software foundation license": "PSF-2.0",
+    "zope public license": "ZPL-2.1",
+}
+"""What packages of before SPDX expressions (PEP 639) write, in lower case."""
+
+
+class Licence(Struct, frozen=True):
+    """A locked package and the SPDX expression of its licence, or why there is none."""
+
+    name: str
+    version: str
+    expression: str
+
+    @property
+    def allowed(self) -> bool:
+        """Whether each licence of the expression is allowed, or the package is not here."""
+        parts = {part.strip() for part in _OPERATORS.split(self.expression) if part.strip()}
+        return self.expression == NOT_INSTALLED or parts <= ALLOWED
+
+
+def licences(lock: Path) -> list[Licence]:
+    """The licence of each package of a lock, in its order."""
+    return [
+        Licence(name, version, _expression_of(name))
+        for name, version in _LOCKED.findall(lock.read_text(encoding="utf-8"))
+    ]
+
+
+def installed_licences() -> list[Licence]:
+    """The licence of each package that is installed, this one left out: of an image, which has no lock in it."""
+    found = {each.name.lower(): each.version for each in distributions()}
+    return [Licence(name, found[name], _expression_of(name)) for name in sorted(found.keys() - {"onsale"})]
+
+
+def table(found: list[Licence]) -> str:
+    """Licences as lines, those that are not allowed marked."""
+    width = max(len(each.name) for each in found)
+    return "\n".join(
+        f"{each.name:<{width}}  {each.version:<12}  {each.expression}{'' if each.allowed else '  <- not allowed'}"
+        for each in found
+    )
+
+
+def _expression_of(name: str) -> str:
+    try:
+        metadata = distribution(name).metadata
+    except PackageNotFoundError:
+        return NOT_INSTALLED
+    return _first(metadata, "License-Expression") or _declared_otherwise(metadata)
+
+
+def _declared_otherwise(metadata: PackageMetadata) -> str:
+    """The expression that classifiers, or else the old free text, amount to."""
+    classifiers = [each for each in metadata.get_all("Classifier") or [] if each.startswith("License :: ")]
+    words = [each.rpartition(" :: ")[2] for each in classifiers]
+    text = _first(metadata, "License").strip().partition("\n")[0].strip()
+    # The text is often more exact than the classifier: BSD-3-Clause, where that says only BSD.
+    exact = text if _names_allowed(text) else ""
+    named = [exact] if exact else [_SPDX_OF_WORDS.get(word.lower(), word) for word in words or [text] if word]
+    return " OR ".join(named) or UNKNOWN
+
+
+def _first(metadata: PackageMetadata, field: str) -> str:
+    return str((metadata.get_all(field) or [""])[0])
+
+
+def _names_allowed(text: str) -> bool:
+    return bool(text) and {part.strip() for part in _OPERATORS.split(text) if part.strip()} <= ALLOWED

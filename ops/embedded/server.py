@@ -1,0 +1,213 @@
+"""A server process of the embedded stack: started on its folder, waited for, stopped or killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from ops.embedded.folders import folders_of, make_folders
+from ops.supervision.launcher import launcher
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from pathlib import Path
+
+START_DEADLINE_SECONDS = 60.0
+"""A new folder serves in about a second; replaying a large log after a power cut can take most of a minute."""
+
+STOP_DEADLINE_SECONDS = 20.0
+"""PostgreSQL writes a checkpoint when it stops; after this it is told to stop without."""
+
+LOCK_WAIT_SECONDS = 15.0
+"""How long the children of a killed server may live on before the next start gives up."""
+
+POLL_SECONDS = 0.02
+"""Servers start and stop in tens of milliseconds."""
+
+LOG_BYTES_MAX = 8 * 2**20
+"""A log larger than this at a start is set aside, in place of the one set aside before."""
+
+LOG_TAIL_LINES = 15
+"""Lines of a server's log shown when it did not start."""
+
+
+class ServerFailed(Exception):
+    """An embedded server did not start or ended; `str()` has the last lines of its log."""
+
+
+class EmbeddedServer(ABC):
+    """One server on one data folder.
+
+    Not safe to share between threads, and to be started from a thread that lives as long as the server
+    should: Linux ends the server together with the thread that started it.
+    """
+
+    name: str
+    death_signal: signal.Signals
+    """Sent by the kernel when the starting process is gone: ends the server at once, its data safe."""
+    stop_signal: signal.Signals
+    """Ends the server in good order."""
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        """Describe the server whose data is in `data_dir`; nothing is started or written yet.
+
+        Args:
+            data_dir: the stack's folder; each server has a folder of its own in it.
+            durable: False for throw-away data: a power cut may lose it, and it starts and writes faster.
+        """
+        self.folders = folders_of(data_dir)
+        self.durable = durable
+        self.environment: dict[str, str] = {}
+        """What else the server is told through its environment, whatever the caller's own says."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the data folder, if this is its first start. Takes seconds at most."""
+
+    @abstractmethod
+    def command(self) -> list[str | Path]:
+        """Return the server's command line."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Tell whether the process started last answers queries now."""
+
+    def user(self) -> tuple[int, int] | None:
+        """Return uid and gid the server runs as, or None for the caller's own."""
+        return None
+
+    def variables(self) -> dict[str, str]:
+        """Return what the server is told through its environment, unless the caller's own says otherwise."""
+        return {}
+
+    def stale(self) -> list[Path]:
+        """Return the files that a killed server leaves and that would hinder the next one."""
+        return []
+
+    @property
+    def log(self) -> Path:
+        """The file with what the server said."""
+        return self.folders.logs / f"{self.name}.log"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the server and its children keep locked while one of them lives."""
+        return self.folders.data / f"{self.name}.lock"
+
+    @property
+    def pid(self) -> int:
+        """The server's main process, for tests that stop or kill it from outside."""
+        if self._process is None:
+            message = f"{self.name} was never started"
+            raise ServerFailed(message)
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and return when it answers; does nothing if it runs.
+
+        Raises:
+            ServerFailed: it ended, or did not answer within START_DEADLINE_SECONDS.
+            BinaryMissing: there is no such server for this machine.
+            FolderRefused: a folder is not the caller's alone.
+        """
+        if self.poll() is None and self._process is not None:
+            return
+        self.spawn()
+        wait_until_ready(self)
+
+    def spawn(self) -> None:
+        """Start the server without waiting for it."""
+        make_folders(self.folders)
+        self.prepare()
+        command = launcher(
+            self.command(),
+            death_signal=self.death_signal,
+            user=self.user(),
+            lock=self.lock,
+            lock_wait_seconds=LOCK_WAIT_SECONDS,
+            stale=self.stale(),
+        )
+        self._set_log_aside()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folders.data,
+                env=self.variables() | os.environ | self.environment,
+                # Ctrl-C reaches every process of a terminal's group; the servers outlive the API and workers.
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        """Return the exit code of the process started last, or None while it lives or before a start."""
+        return None if self._process is None else self._process.poll()
+
+    def stop(self) -> None:
+        """Stop the server in good order and return when it is gone; does nothing if it is not running."""
+        if self._process is None:
+            return
+        self._process.send_signal(self.stop_signal)
+        try:
+            self._process.wait(STOP_DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the server as `kill -9` does, and return when its children are gone too; they notice by themselves."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while self._children_live() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    def check_alive(self) -> None:
+        """Raise ServerFailed, with the end of the log, if the process has ended."""
+        code = self.poll()
+        if code is not None:
+            message = f"{self.name} ended with {code}; {self.log_tail()}"
+            raise ServerFailed(message)
+
+    def log_tail(self) -> str:
+        """Return the log's name and its last lines."""
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n  ".join([f"the end of {self.log}:", *lines])
+
+    def _children_live(self) -> bool:
+        lock_fd = os.open(self.lock, os.O_RDWR)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock_fd)
+        return False
+
+    def _set_log_aside(self) -> None:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
+            self.log.replace(self.log.with_suffix(".log.1"))
+
+
+def wait_until_ready(*servers: EmbeddedServer, pause: Callable[[], None] = lambda: time.sleep(POLL_SECONDS)) -> None:
+    """Return when each of `servers` answers.
+
+    Raises:
+        ServerFailed: one ended, or did not answer within START_DEADLINE_SECONDS.
+    """
+    deadline = time.monotonic() + START_DEADLINE_SECONDS
+    for server in servers:
+        while not server.ready():
+            server.check_alive()
+            if time.monotonic() > deadline:
+                message = f"{server.name} did not answer within {START_DEADLINE_SECONDS:.0f} s; {server.log_tail()}"
+                raise ServerFailed(message)
+            pause()

@@ -1,0 +1,83 @@
+"""The embedded stack of one data folder: PostgreSQL, Valkey, and the secret that signs its tokens."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Self
+
+from ops.embedded.folders import folders_of, make_data_folder
+from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.private_files import keep_once
+from ops.embedded.server import wait_until_ready
+from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JWT_SECRET_BYTES = 32
+"""As long as the hash it keys, HS256."""
+
+
+KEYS_FILE = "keys.json"
+"""In the data folder, once the secret was rotated."""
+
+
+class EmbeddedStack:
+    """Both servers of `data_dir` and the environment that leads to them.
+
+    As a context manager it is the throw-away pair of a test: started on entering, stopped on leaving.
+    """
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        """Describe the stack in `data_dir`; nothing is started or written yet."""
+        self.folders = folders_of(data_dir)
+        self.postgres = EmbeddedPostgres(data_dir, durable=durable)
+        self.valkey = EmbeddedValkey(data_dir, durable=durable)
+        self.servers = (self.postgres, self.valkey)
+
+    def __enter__(self) -> Self:
+        """Start both servers."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop both servers."""
+        self.stop()
+
+    def start(self) -> None:
+        """Start both servers and return when both answer.
+
+        Raises:
+            ServerFailed, BinaryMissing, FolderRefused: as one server's start; then neither is left running.
+        """
+        try:
+            self.spawn()
+            wait_until_ready(*self.servers)
+        except BaseException:
+            self.stop()
+            raise
+
+    def spawn(self) -> None:
+        """Start both servers without waiting for them."""
+        # Valkey first: it reads its file while PostgreSQL makes its folder.
+        self.valkey.spawn()
+        self.postgres.spawn()
+
+    def stop(self) -> None:
+        """Stop both servers in good order."""
+        for server in self.servers:
+            server.stop()
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings that lead a process to this stack; makes the secret if there is none yet."""
+        make_data_folder(self.folders.data)
+        kept = keep_once(
+            self.folders.data / "secrets.json", lambda: {"jwt_secret": secrets.token_hex(JWT_SECRET_BYTES)}
+        )
+        return {
+            "DATABASE_URL": self.postgres.url(),
+            "REDIS_URL": self.valkey.url(INVENTORY_DATABASE),
+            "QUEUE_URL": self.valkey.url(QUEUE_DATABASE),
+            "JWT_SECRET": kept["jwt_secret"],
+            "JWT_KEYS_FILE": str(self.folders.data / KEYS_FILE),
+        }
