@@ -50,11 +50,11 @@ def cpu_seconds(root: int) -> float:
     """CPU time that a process and all it started have used, those included that have ended."""
     children: dict[int, list[int]] = defaultdict(list)
     ticks: dict[int, int] = {}
-    for stat in PROC.glob("[0-9]*/stat"):
+    # Listed, not globbed: a glob looks for each file itself, and fails for a process that has just ended.
+    for pid in (int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
         with suppress(OSError):
             # The name may hold spaces and brackets; everything after its last bracket is numbers.
-            fields = stat.read_text().rpartition(")")[2].split()
-            pid = int(stat.parent.name)
+            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
             ticks[pid] = sum(map(int, fields[UTIME : CSTIME + 1]))
             children[int(fields[PPID])].append(pid)
     family, total = [root], 0

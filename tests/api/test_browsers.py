@@ -42,7 +42,7 @@ async def test_only_named_hosts_are_answered(clean, unlimited):  # noqa: ARG001
     """S23: when a list of hosts is set."""
     async with serving(unlimited.model_copy(update={"allowed_hosts": ("onsale.test",)})) as client:
         ours = await client.get("/health/live")
-        other = await client.get("/health/live", headers={"Host": "evil.example"})
+        other = await client.get("/api/v1/events", headers={"Host": "evil.example"})
 
     assert ours.status_code == 200
     assert (other.status_code, other.json()["code"]) == (400, "bad_request")

