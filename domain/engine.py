@@ -1,4 +1,4 @@
-"""Opens every store of a process on the servers its settings name."""
+"""The composition root: opens the stores of a process on the servers that its settings name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class Retention(Struct, frozen=True):
-    """How long rows that only tell the past are kept, and counters of events that are over."""
+    """How long audit rows, repair rows and the counters of past events are kept."""
 
     audit_log: timedelta
     repairs: timedelta
@@ -45,7 +45,7 @@ class Retention(Struct, frozen=True):
 
 
 class Stores(Struct, frozen=True):
-    """The stores of one process, and the box office over them."""
+    """The stores of one process, and the booking actions that use them."""
 
     engine: Database
     pipeline: Pipeline
@@ -68,7 +68,10 @@ class Stores(Struct, frozen=True):
 
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """The stores, closed at the end of the block. Opening asks no server: each is asked when needed."""
+    """Open the stores, and close them at the end of the block.
+
+    Opening contacts no server; each store connects at its first call.
+    """
     arm(settings.failpoints, off=settings.protections_off, hits=settings.failpoint_hits)
     database = Database(_url(settings.database_url))
     pipeline = Pipeline(_url(settings.redis_url))
