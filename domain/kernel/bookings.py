@@ -1,4 +1,4 @@
-"""Bookings: their states, and the claims they are made of."""
+"""Bookings: their states, and the claims that they consist of."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from msgspec import Struct
 
 
 class BookingStatus(StrEnum):
-    """Where a booking stands."""
+    """The state of a booking."""
 
     PENDING = "pending"
-    """Its places are taken, it is not yet in PostgreSQL."""
+    """Its tickets are taken, but PostgreSQL does not have it yet."""
     CONFIRMED = "confirmed"
-    """It is in PostgreSQL."""
+    """PostgreSQL has the booking."""
     CANCELLED = "cancelled"
     REJECTED = "rejected"
-    """PostgreSQL refused it; its places were returned, `reason` says why."""
+    """PostgreSQL refused it and its tickets were returned; `reason` says why."""
 
 
 TRANSITIONS: dict[BookingStatus, frozenset[BookingStatus]] = {
@@ -27,17 +27,20 @@ TRANSITIONS: dict[BookingStatus, frozenset[BookingStatus]] = {
     BookingStatus.CANCELLED: frozenset(),
     BookingStatus.REJECTED: frozenset(),
 }
-"""The states a booking can move to. PostgreSQL never holds `pending`: a row is the proof of `confirmed`."""
+"""The states that a booking can move to.
+
+PostgreSQL never stores `pending`: a row proves that the booking was confirmed.
+"""
 
 FINAL = frozenset({BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED})
-"""States in which nobody needs to poll any more."""
+"""States that do not change by themselves any more, so a client can stop polling."""
 
 HOLDING = frozenset({BookingStatus.PENDING, BookingStatus.CONFIRMED})
-"""States in which a booking's claims are taken."""
+"""States in which a booking holds its claims."""
 
 
 class Claim(Struct, frozen=True, array_like=True, gc=False):
-    """So many of one counter, of which there are `size` in all."""
+    """A claim of `quantity` units of one counter, whose total is `size`."""
 
     counter: str
     quantity: int
@@ -45,7 +48,7 @@ class Claim(Struct, frozen=True, array_like=True, gc=False):
 
 
 class NewBooking(Struct, frozen=True, gc=False):
-    """A booking somebody asks for; `claims` are computed from the event's terms at that moment."""
+    """A requested booking. Its claims are computed from the terms of the event at the time of the request."""
 
     id: UUID
     event_id: UUID
@@ -54,9 +57,9 @@ class NewBooking(Struct, frozen=True, gc=False):
 
 
 class Booking(Struct, frozen=True, gc=False):
-    """A booking as it stands.
+    """A booking in one version.
 
-    `version` grows with every change; PostgreSQL keeps the highest it has seen.
+    `version` grows with every change; PostgreSQL keeps the highest version that it has received.
     """
 
     id: UUID
@@ -72,12 +75,12 @@ class Booking(Struct, frozen=True, gc=False):
 
     @property
     def final(self) -> bool:
-        """Whether nobody needs to poll it any more."""
+        """Whether its state is in FINAL, so that polling can stop."""
         return self.status in FINAL
 
 
 class Reservation(Struct, frozen=True, gc=False):
-    """What a request for places got: the booking, and whether an earlier request had made it."""
+    """The result of a request for tickets: the booking, and whether an earlier request had made it."""
 
     booking: Booking
     replayed: bool

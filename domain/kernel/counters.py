@@ -1,4 +1,4 @@
-"""Counters: the names of what is scarce."""
+"""Counters: the names of what is limited."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 POOL_MAIN = "pool:main"
-"""The counter of an event's places when it has one pool of them."""
+"""The counter of an event's tickets. An event has one pool of them."""
 
 USER_PREFIX = "user:"
 
 
 def user_counter(user_id: UUID) -> str:
-    """The counter of the tickets one account may still take."""
+    """The counter of the tickets that one account holds of an event."""
     return f"{USER_PREFIX}{user_id.hex}"

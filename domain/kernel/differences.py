@@ -1,8 +1,8 @@
-"""What an event's books should say, and what to do where they do not. Decisions only; no server is asked here.
+"""Differences between the counters and the bookings of an event, and the repair of each. No server is called here.
 
-A counter is read at one instant on Redis' clock; bookings are read later, from Redis what is unpersisted and
-then from PostgreSQL one snapshot. Every change of a booking carries its moment on that same clock, so
-what the counter should have said at its instant follows, without stopping traffic.
+Redis' counters are read at one instant of Redis' clock. The bookings are read later: first the unpersisted ones from
+Redis, then the rest in one snapshot of PostgreSQL. Every change of a booking carries its time on the same clock. The
+value that a counter should have had at its instant is computed from these times, without stopping sales.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 
 class Fault(StrEnum):
-    """What can be wrong with the books."""
+    """The kinds of difference that reconciliation finds."""
 
     COUNTER_TOO_HIGH = "counter_too_high"
-    """Redis holds places that no booking has: fewer are sold than could be."""
+    """Redis counts tickets that no booking holds, so fewer tickets are sold than there are."""
     COUNTER_TOO_LOW = "counter_too_low"
-    """Bookings have places that Redis does not hold: more would be sold than there are."""
+    """Bookings hold tickets that Redis does not count, so more tickets would be sold than there are."""
     TERMS_DIFFER = "terms_differ"
-    """Redis sells by other terms than PostgreSQL has."""
+    """The terms in Redis are not those of PostgreSQL."""
     UNINSTALLED = "uninstalled"
     """Redis has no counters of the event."""
     POOL_MISCOUNTED = "pool_miscounted"
-    """PostgreSQL's pool says another number than its bookings add up to."""
+    """The pool in PostgreSQL has another number than the sum of its bookings."""
     POOL_RESIZED = "pool_resized"
-    """PostgreSQL's pool has another size than the event's capacity."""
+    """The pool in PostgreSQL has another size than the capacity of the event."""
     ORPHAN_RECORD = "orphan_record"
-    """A booking's record that nobody would ever persist."""
+    """A booking record that is not in the unpersisted set and has no lifetime, so that no worker would persist it."""
 
 
 class Repair(StrEnum):
-    """What is done about a fault."""
+    """The repair of a difference."""
 
     MEND_COUNTER = "mend_counter"
     REINSTALL_TERMS = "reinstall_terms"
@@ -64,7 +64,7 @@ REPAIRS: dict[Fault, Repair] = {
 
 
 class Difference(Struct, frozen=True):
-    """One thing that is wrong: `found` is what the books say, `expected` what they should say."""
+    """One difference: `found` is the stored value, `expected` the correct one."""
 
     event_id: UUID
     fault: Fault
@@ -74,17 +74,17 @@ class Difference(Struct, frozen=True):
 
     @property
     def drift(self) -> int:
-        """By how much, in the unit of the subject."""
+        """`found` minus `expected`, in the unit of the subject."""
         return self.found - self.expected
 
     @property
     def repair(self) -> Repair:
-        """What is done about it."""
+        """The repair of this kind of difference."""
         return REPAIRS[self.fault]
 
 
 class Counted(Struct, frozen=True):
-    """A page of an event's counters as of one instant; `mends` tells two repairs of it apart."""
+    """A page of an event's counters, all read at one instant."""
 
     at_ms: int
     taken: dict[str, int]
@@ -93,7 +93,8 @@ class Counted(Struct, frozen=True):
 class CounterBooks(Struct, frozen=True):
     """An event's counters in Redis, page by page; `terms` and `size` are None when it has none.
 
-    `ahead_ms` is more than 0 while Redis' clock is behind the last time that the event has seen.
+    `mends` is the number of repairs so far; a repair is applied only if it has not changed. `ahead_ms` is how far
+    Redis' clock is behind the latest time that the event has recorded, 0 when it is not behind.
     """
 
     terms: str | None
@@ -106,8 +107,8 @@ class CounterBooks(Struct, frozen=True):
 class StoredBooks(Struct, frozen=True):
     """An event in one snapshot of PostgreSQL.
 
-    `held` is what each account holds, by the name of its counter; `moving` are its rows that changed since the
-    counters were read, or that Redis lists as unpersisted. A `closed` event has no counters in Redis.
+    `held` maps the counter of each account to the tickets that it holds. `moving` has the bookings that changed since
+    the counters were read, or that Redis lists as unpersisted. A `closed` event has no counters in Redis.
     """
 
     event_id: UUID
@@ -121,7 +122,7 @@ class StoredBooks(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """A booking on its way: since when it held its places, until when, and whether PostgreSQL counts it."""
+    """A booking that changed recently: when it began and ceased to hold tickets, and whether PostgreSQL counts it."""
 
     user_id: UUID
     quantity: int
@@ -130,7 +131,7 @@ class Move(Struct, frozen=True):
     counted: bool
 
     def correction(self, at_ms: int) -> int:
-        """What to add to PostgreSQL's count to know the places held at `at_ms`."""
+        """The number to add to PostgreSQL's count to get the tickets that were held at `at_ms`."""
         held = self.from_ms <= at_ms and (self.until_ms is None or at_ms < self.until_ms)
         return (held - self.counted) * self.quantity
 
@@ -148,10 +149,10 @@ def moves(unpersisted: Iterable[Booking], stored: StoredBooks) -> list[Move]:
 def differences(
     counters: CounterBooks, unpersisted: Iterable[Booking], stored: StoredBooks, *, until_ms: int
 ) -> list[Difference]:
-    """What is wrong with an event's books, or seems to be: only what two readings agree on is.
+    """The differences that one reading of an event shows; a difference is real if `confirmed` finds it in two readings.
 
-    `until_ms` is Redis' clock after everything was read. While the clock is behind moments that the books know,
-    counters are not compared: which changes they contain cannot be told.
+    `until_ms` is Redis' clock after everything was read. While that clock is behind a recorded time, counters are not
+    compared, because it cannot be known which changes they contain.
     """
     if stored.closed:
         return list(_stored_differences(stored))
@@ -167,14 +168,17 @@ def differences(
 
 
 def clock_is_behind(counters: CounterBooks, moving: Iterable[Move], *, until_ms: int) -> bool:
-    """Whether Redis' clock was set back: something happened later than when the last of these was read."""
+    """Whether Redis' clock was set back: a recorded time is later than the end of this reading."""
     if counters.ahead_ms > 0 or any(page.at_ms > until_ms for page in counters.pages):
         return True
     return any(move.from_ms > until_ms or (move.until_ms or 0) > until_ms for move in moving)
 
 
 def _counter_differences(counters: CounterBooks, moving: list[Move], stored: StoredBooks) -> Iterable[Difference]:
-    """Counters that say another number than bookings: what is held is added up once, what moves for each page."""
+    """Counters that differ from the bookings.
+
+    The tickets in PostgreSQL are summed once; recent changes are added for each page at the instant of that page.
+    """
     held = stored.held | {POOL_MAIN: sum(stored.held.values())}
     shift = _shift(moving, at_ms=0)
     seen: set[str] = set()
@@ -192,7 +196,7 @@ def _counter_differences(counters: CounterBooks, moving: list[Move], stored: Sto
 
 
 def confirmed(first: Iterable[Difference], second: Iterable[Difference]) -> list[Difference]:
-    """What two readings agree on; a booking in flight looks different in each."""
+    """The differences that two readings agree on; a booking in flight shows a different one in each."""
     earlier = {(each.fault, each.subject, each.drift) for each in first}
     return [each for each in second if (each.fault, each.subject, each.drift) in earlier]
 
@@ -212,7 +216,7 @@ def _move(booking: Booking, row: Booking | None) -> Move:
 
 
 def _shift(moving: Iterable[Move], *, at_ms: int) -> dict[str, int]:
-    """By what every counter should differ at `at_ms` from what PostgreSQL holds; most do not."""
+    """The corrections at `at_ms` by counter; counters without a recent change are absent."""
     places: dict[str, int] = defaultdict(int)
     for move in moving:
         correction = move.correction(at_ms)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class EventStatus(StrEnum):
-    """Where an event's sale stands, derived from its terms, the clock and what is left."""
+    """The state of an event's sale, derived from its terms, the time and the remaining tickets."""
 
     SCHEDULED = "scheduled"
     ON_SALE = "on_sale"

@@ -1,4 +1,4 @@
-"""Which partition an event belongs to, and the booking ids that remember it."""
+"""The partition of an event, and booking ids that contain their partition."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import zlib
 from uuid import UUID
 
 PARTITIONS = 16
-"""Partitions events are spread over; fixed for the life of a deployment.
+"""The number of partitions that events are distributed over; fixed for the life of a deployment.
 
-Enough for a Redis Cluster of sixteen masters, few enough that one worker sweeps all of them in one
-round trip. Booking ids carry the number in one byte, so 256 is the most there could ever be.
+Enough for a Redis Cluster of sixteen masters, and few enough that one worker sweeps all of them in one round trip.
+Booking ids hold the partition in one byte, so 256 is the upper limit.
 """
 
 ID_BYTES = 16
@@ -19,26 +19,26 @@ PARTITION_BYTE = 15
 """The last byte of a booking id is its partition."""
 
 KEY_BYTES = 10
-"""The first bytes of a booking id follow from account and key alone; those between them and the partition
-from the event too, so that no two events' bookings ever share an id.
+"""The first bytes of a booking id depend on account and key alone.
 
-74 of these bits are free: among a thousand million bookings two meet with a chance of 1 in 40,000.
+The bytes between them and the partition depend on the event too, so bookings of two events never share an id. 74 of
+these bits are free: the chance that two of a thousand million bookings collide is 1 in 40,000.
 """
 
 
 def partition_of_event(event_id: UUID) -> int:
-    """The partition of an event: a hash of its id, the same on every machine."""
+    """The partition of an event: a hash of its id, which is the same on every machine."""
     return zlib.crc32(event_id.bytes) % PARTITIONS
 
 
 def partition_of_booking(booking_id: UUID) -> int | None:
-    """The partition a booking id names, or None when no booking can have that id."""
+    """The partition in a booking id, or None when no booking can have that id."""
     partition = booking_id.bytes[PARTITION_BYTE]
     return partition if partition < PARTITIONS and booking_id.version == _UUID_VERSION else None
 
 
 def booking_id_for_key(*, account_id: UUID, idempotency_key: str, event_id: UUID) -> UUID:
-    """The id of the booking that this account's idempotency key names, today and after any failure."""
+    """The id of the booking for this account and idempotency key. It is always the same, also after a failure."""
     key = hashlib.blake2b(account_id.bytes + idempotency_key.encode(), digest_size=KEY_BYTES).digest()
     rest = hashlib.blake2b(key + event_id.bytes, digest_size=ID_BYTES - KEY_BYTES).digest()
     return _booking_id(key + rest, partition_of_event(event_id))
@@ -50,7 +50,7 @@ def random_booking_id(event_id: UUID) -> UUID:
 
 
 def key_part(booking_id: UUID) -> bytes:
-    """The bytes of an id that follow from account and key alone, whatever the event is."""
+    """The bytes of an id that depend on account and key, not on the event."""
     return booking_id.bytes[:KEY_BYTES]
 
 

@@ -1,4 +1,4 @@
-"""The facts a request can be refused for. HTTP statuses for them live in `api`."""
+"""Refusals: the reasons to refuse a request. Their HTTP statuses are in `api`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class BrokenRule(TypedDict):
 
 
 class Refusal(Exception):
-    """A request that took nothing. `code` is stable; `facts` is what the caller may be told.
+    """A request that changed nothing. `code` is stable; `facts` are sent to the caller.
 
-    `members` has the name and the type of every fact; none has the name of a member that every problem has
-    (RFC 9457). The OpenAPI document is made from it.
+    `members` has the name and the type of every fact. No fact has the name of a member that every problem has (RFC
+    9457). The OpenAPI document is generated from `members`.
     """
 
     code: ClassVar[str]
@@ -37,7 +37,7 @@ class Refusal(Exception):
 
 
 class Missing(Refusal):
-    """There is no such thing, or the caller may not know of it."""
+    """The resource does not exist, or the caller may not know that it does."""
 
 
 class EventNotFound(Missing):
@@ -62,11 +62,11 @@ class UserNotFound(Missing):
 
 
 class Conflict(Refusal):
-    """The request is sound, but not in the state things are in."""
+    """The request is valid, but the current state does not allow it."""
 
 
 class SoldOut(Conflict):
-    """A counter has less than is claimed; carries `remaining`."""
+    """A counter has less left than was claimed; carries `remaining`."""
 
     code = "sold_out"
     title = "Sold out"
@@ -74,7 +74,7 @@ class SoldOut(Conflict):
 
 
 class PerUserLimit(Conflict):
-    """The account would hold more than the event lets one account hold; `limit`, `already_booked`."""
+    """The account would hold more tickets than the event allows one account; `limit`, `already_booked`."""
 
     code = "per_user_limit"
     title = "Too many tickets for one account"
@@ -82,7 +82,7 @@ class PerUserLimit(Conflict):
 
 
 class NotOnSale(Conflict):
-    """Sales have not opened, are paused, over, or the event is cancelled; `event_status`, `sales_open_at`."""
+    """The event is not on sale: not yet open, paused, closed or cancelled; `event_status`, `sales_open_at`."""
 
     code = "not_on_sale"
     title = "Not on sale"
@@ -90,28 +90,31 @@ class NotOnSale(Conflict):
 
 
 class EventCancelled(Conflict):
-    """A cancelled event takes no changes any more."""
+    """A cancelled event cannot be changed."""
 
     code = "event_cancelled"
     title = "The event is cancelled"
 
 
 class EventOver(Conflict):
-    """What took place cannot be cancelled."""
+    """An event that is over cannot be cancelled."""
 
     code = "event_over"
     title = "The event is over"
 
 
 class EventStarted(Conflict):
-    """Its owner can cancel a booking until the event starts and its sales close, the organizer until it is over."""
+    """It is too late to cancel the booking.
+
+    Its owner can cancel it until the event starts and its sales close, the organizer until the event is over.
+    """
 
     code = "event_started"
     title = "The event has started"
 
 
 class CapacityBelowSold(Conflict):
-    """The capacity asked for is less than what is taken; carries `sold`."""
+    """The requested capacity is less than the tickets taken; carries `sold`."""
 
     code = "capacity_below_sold"
     title = "Capacity is below what is sold"
@@ -126,7 +129,7 @@ class EmailTaken(Conflict):
 
 
 class LastAdmin(Conflict):
-    """Without this account there would be no admin."""
+    """The change would leave no admin."""
 
     code = "last_admin"
     title = "The last admin stays"
@@ -141,61 +144,61 @@ class Invalid(Refusal):
 
     @classmethod
     def at(cls, pointer: str, message: str) -> Invalid:
-        """One broken rule at one JSON pointer."""
+        """A refusal for one broken rule at one JSON pointer."""
         return cls(message, errors=[{"pointer": pointer, "message": message}])
 
 
 class IdempotencyKeyReused(Refusal):
-    """The key has made another booking; one key, one request."""
+    """The key was used for another booking; one key identifies one request."""
 
     code = "idempotency_key_reused"
     title = "Idempotency key was used for another request"
 
 
 class Unauthenticated(Refusal):
-    """No token or one that cannot be used; every cause reads the same."""
+    """The token is missing or cannot be used; every cause gives the same answer."""
 
     code = "unauthenticated"
     title = "Not authenticated"
 
 
 class InvalidCredentials(Refusal):
-    """Unknown e-mail, wrong password or banned account; every cause reads the same."""
+    """Unknown e-mail, wrong password or banned account; every cause gives the same answer."""
 
     code = "invalid_credentials"
     title = "E-mail or password is wrong"
 
 
 class Forbidden(Refusal):
-    """The caller's role, or the ownership of the thing, does not allow it."""
+    """The caller's role or ownership does not allow the request."""
 
     code = "forbidden"
     title = "Not allowed"
 
 
 class OrganizerApprovalRequired(Refusal):
-    """Accounts become organizers by an admin's hand here (`ORGANIZER_SIGNUP=approval`)."""
+    """Only an admin makes an account an organizer (`ORGANIZER_SIGNUP=approval`)."""
 
     code = "organizer_approval_required"
     title = "An admin makes organizers"
 
 
 class OrganizerSignupClosed(Refusal):
-    """No account becomes an organizer by itself here (`ORGANIZER_SIGNUP=closed`)."""
+    """No account can make itself an organizer (`ORGANIZER_SIGNUP=closed`)."""
 
     code = "organizer_signup_closed"
     title = "No new organizers"
 
 
 class WrongPassword(Refusal):
-    """A change of the account needs its current password."""
+    """A change of the account requires its current password."""
 
     code = "wrong_password"
     title = "The current password is wrong"
 
 
 class VersionMismatch(Refusal):
-    """Somebody else changed the thing first; carries `version`."""
+    """The resource was changed since the caller read it; carries `version`."""
 
     code = "version_mismatch"
     title = "Somebody else was faster"
@@ -203,7 +206,7 @@ class VersionMismatch(Refusal):
 
 
 class RateLimited(Refusal):
-    """More requests than the limit allows; carries `retry_after_seconds`."""
+    """The caller sent more requests than the limit allows; carries `retry_after_seconds`."""
 
     code = "rate_limited"
     title = "Too many requests"
@@ -211,7 +214,7 @@ class RateLimited(Refusal):
 
 
 class Unavailable(Refusal):
-    """A server is away or the inventory is being rebuilt; carries `retry_after_seconds`."""
+    """A server cannot be reached or the inventory is being rebuilt; carries `retry_after_seconds`."""
 
     code = "unavailable"
     title = "Temporarily unavailable"
@@ -223,7 +226,7 @@ class InventoryUnavailable(Unavailable):
 
 
 class PersistenceLagging(Unavailable):
-    """More is accepted than workers persist; carries `retry_after_seconds`."""
+    """Bookings are accepted faster than workers persist them; carries `retry_after_seconds`."""
 
     code = "persistence_lagging"
     title = "Persistence is lagging"

@@ -1,4 +1,4 @@
-"""Moments as milliseconds, and back."""
+"""Conversion of times to milliseconds and back."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def to_ms(moment: datetime) -> int:
-    """Milliseconds since the epoch."""
+    """Milliseconds since 1970."""
     return round(moment.timestamp() * 1000)
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """An aware moment in UTC."""
+    """A time in UTC, with its time zone."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)

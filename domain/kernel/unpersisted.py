@@ -1,4 +1,4 @@
-"""What is on its way from Redis to PostgreSQL: a booking's newest version, as a batch carries it."""
+"""Unpersisted bookings: the form in which a write batch carries a booking from Redis to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.times import from_ms, to_ms
 
 NO_EPOCH = 0
-"""Below any epoch: what an entry is of whose record is gone."""
+"""The epoch of an entry whose record is gone; lower than every real epoch."""
 
 
 class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
-    """One entry of an unpersisted set with its record, read and written five hundred at a time.
+    """One entry of an unpersisted set with its record. Up to five hundred are read and written at a time.
 
-    So ids are text and moments milliseconds, as Redis has them and PostgreSQL takes them; nothing in between
-    needs more. 0 and '' stand for what is not there; when the record is gone, only `id` is known.
+    To save conversions, ids are text and times are milliseconds: Redis returns them so and PostgreSQL accepts them so.
+    An absent value is 0 or ''. When the record is gone, only `id` is known.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
 
     @classmethod
     def of(cls, booking: Booking, *, epoch: int) -> Self:
-        """A booking that is known from elsewhere."""
+        """The entry for a booking that was read elsewhere."""
         return cls(
             id=str(booking.id),
             epoch=epoch,
@@ -50,12 +50,12 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def recorded(self) -> bool:
-        """Whether its record is there."""
+        """Whether the record exists."""
         return self.epoch != NO_EPOCH
 
     @property
     def booking(self) -> Booking:
-        """The booking, of an entry whose record is there."""
+        """The booking. The record must exist."""
         return Booking(
             id=UUID(self.id),
             event_id=UUID(self.event_id),
@@ -79,7 +79,7 @@ class Written(Struct, frozen=True, gc=False):
 
 
 class Settlement(Struct, frozen=True, gc=False):
-    """A booking as it was read, and as PostgreSQL has it since."""
+    """A booking as it was read from Redis, and as PostgreSQL has it after the write."""
 
     read: Unpersisted
     written: Written
