@@ -1,1 +1,1 @@
-"""What callers ask for: reserve, cancel, edit an event, join, change and leave."""
+"""The actions of callers: reserve, cancel, edit an event, join, change and leave."""

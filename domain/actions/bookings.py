@@ -1,4 +1,4 @@
-"""The box office: what a caller can do with events and bookings, over the stores that hold them."""
+"""The actions of callers on events and bookings, over the stores."""
 
 from __future__ import annotations
 
@@ -40,24 +40,27 @@ if TYPE_CHECKING:
     from domain.store.redis.scripts import Answered, Command
 
 TERMS_CACHED_MAX = 10_000
-"""Events whose terms a process remembers; the script verifies them, so forgetting costs one read."""
+"""Events whose terms a process caches. The script verifies the terms, so an evicted entry costs one read."""
 
 ATTEMPTS_MAX = 4
-"""How often a request follows terms that change, or a record that retires, while it is being served."""
+"""How often one request is tried again because the terms changed or the record retired meanwhile."""
 
 POLL_INTERVAL_S = 0.02
 POLL_INTERVAL_S_MAX = 0.25
-"""A long poll looks this often, at first and at most. Most bookings are confirmed within 50 ms."""
+"""The interval between two reads of a long poll: the first one, and the longest.
+
+Most bookings are confirmed within 50 ms.
+"""
 
 CLEAR_BATCH_MAX = 200
-"""Bookings of a cancelled event that are cancelled together."""
+"""Bookings of a cancelled event that are cancelled in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A booking somebody asks for, and the command that takes its places, when the event's terms are at hand.
+    """A requested booking and, when the event's terms are cached, the command that takes its tickets.
 
-    `looked_up`: PostgreSQL need not be asked whether it knows the booking.
+    `looked_up` says that PostgreSQL need not be asked whether it has the booking already.
     """
 
     new: NewBooking
@@ -67,7 +70,7 @@ class Plan:
 
 
 class BoxOffice:
-    """Sells, shows and takes back places. One per process."""
+    """Sells, shows and takes back tickets. One per process."""
 
     def __init__(  # noqa: PLR0913  (one per store)
         self,
@@ -91,7 +94,7 @@ class BoxOffice:
     async def reserve(
         self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None
     ) -> Reservation:
-        """Take places for a booking, and promise to persist it.
+        """Take the tickets of a booking, and promise to persist it.
 
         Raises:
             EventNotFound, SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused: nothing was taken.
@@ -101,7 +104,7 @@ class BoxOffice:
         return await self.take(plan)
 
     def plan(self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None) -> Plan:
-        """What `reserve` would do; asks nobody."""
+        """Prepare a `reserve` without calling a server."""
         if idempotency_key is None or not protected(Protection.STABLE_ID):
             booking_id, looked_up = random_booking_id(event_id), True
         else:
@@ -113,7 +116,7 @@ class BoxOffice:
         return Plan(new, looked_up, terms, command)
 
     async def take(self, plan: Plan, answered: Answered | None = None) -> Reservation:
-        """Do what was planned, of which Redis may have answered the command; raises as `reserve` does."""
+        """Carry out a plan; raises as `reserve` does. `answered` is Redis' answer if its command was already run."""
         try:
             return await self._book(plan, answered)
         except (SoldOut, PerUserLimit, NotOnSale) as refusal:
@@ -134,9 +137,9 @@ class BoxOffice:
         return Reservation(reserved.booking, reserved.replayed)
 
     async def booking(self, booking_id: UUID, answered: Answered | None = None) -> Booking:
-        """The booking as it stands: from its record, or from PostgreSQL once that has retired.
+        """The current state of a booking: from its record, or from PostgreSQL once the record has retired.
 
-        `answered` is what Redis said of it, when it was asked already what `looking` says.
+        `answered` is Redis' answer if the command of `looking` was already run.
 
         Raises:
             BookingNotFound: no booking has this id.
@@ -146,19 +149,21 @@ class BoxOffice:
         return booking
 
     def looking(self, booking_id: UUID) -> Command | None:
-        """What Redis is asked for a booking, None for an id that no booking has."""
+        """The command that reads a booking from Redis, None for an id that no booking can have."""
         return None if partition_of_booking(booking_id) is None else self._inventory.looking(booking_id)
 
     async def wait_until_final(self, booking: Booking, *, seconds: float) -> Booking:
-        """The booking once it is final, or as it stands when the time is over."""
+        """Wait until the booking is final; returns its current state when the time is over."""
         return await self._wait(booking, until_final=True, seconds=seconds)
 
     async def wait_for_change(self, booking: Booking, *, seconds: float) -> Booking:
-        """The booking once it differs from `booking`, or as it stands when the time is over."""
+        """Wait until the booking differs from `booking`; returns its current state when the time is over."""
         return await self._wait(booking, until_final=False, seconds=seconds)
 
     async def cancel(self, booking: Booking, *, deadline: Deadline = Deadline.ATTENDANCE, reason: str = "") -> Booking:
-        """Give the places back, once; again, the same answer. `reason` is for who is not its owner.
+        """Cancel a booking and return its tickets, once; a repeated call gives the same answer.
+
+        `reason` is given when the canceller is not the owner.
 
         Raises:
             EventStarted: it is too late.
@@ -170,10 +175,10 @@ class BoxOffice:
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
         """Cancel the next bookings of a cancelled event, in order of id.
 
-        A booking still pending is left to a later round, when it is confirmed.
+        A pending booking is skipped; a later round cancels it once it is confirmed.
 
         Returns:
-            The last booking's id, None at the end of the round, and the places still taken: 0 when done.
+            The last booking's id, None at the end of the round, and the tickets still taken: 0 when done.
         """
         terms = await self._load_terms(event_id)
         if terms.closed:
@@ -188,19 +193,19 @@ class BoxOffice:
         return (batch[-1].id if batch else None), taken
 
     async def _clear(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
-        """Cancel a booking of a cancelled event, as PostgreSQL had it a moment ago."""
+        """Cancel a booking of a cancelled event, given its row from PostgreSQL."""
         await self._inventory.restore(booking, terms, read_ms=read_ms, read_in=read_in)
         try:
             released = await self._inventory.release(booking, status=BookingStatus.CANCELLED, reason="event_cancelled")
         except RecordUnknown:
-            # PostgreSQL was read too long ago; the next round reads it again.
+            # The row is too old to restore the record; the next round reads it again.
             return
         await self._acknowledge(released)
 
     async def bookings_of(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
         """The account's bookings, newest first by (created_at, id), pending ones included.
 
-        Redis is read first: a booking that is persisted in between is then seen twice, never missed.
+        Redis is read before PostgreSQL: a booking that is persisted in between is seen twice, never missed.
         """
         fresh = await self._inventory.unpersisted_of(user_id)
         stored = await self._ledger.of_user(user_id, limit=limit, before=before)
@@ -214,7 +219,7 @@ class BoxOffice:
     async def held_by(self, user_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The account's bookings that hold tickets of events that may not have begun, in order of id.
 
-        Redis is read first: a booking that is persisted in between is then seen twice, never missed.
+        Redis is read before PostgreSQL: a booking that is persisted in between is seen twice, never missed.
         """
         fresh = await self._inventory.unpersisted_of(user_id)
         stored = await self._ledger.held_by(user_id, after=after, limit=limit)
@@ -222,9 +227,9 @@ class BoxOffice:
         return sorted(found.values(), key=lambda booking: booking.id)[:limit]
 
     async def create_event(self, new: NewEvent, *, caller: Caller) -> Event:
-        """Put an event of the caller's on sale; raises Invalid, InventoryUnavailable.
+        """Create an event of the caller and put it on sale; raises Invalid, InventoryUnavailable.
 
-        `caller`, here and below: who does it. Raises Unauthenticated when its token died meanwhile.
+        `caller`, here and below, is the account that acts. Raises Unauthenticated if its token was ended meanwhile.
         """
         event = await self._catalog.create(new, caller=caller, now=await self._now())
         self._remember(event.terms)
@@ -237,7 +242,7 @@ class BoxOffice:
     async def change_event(
         self, event_id: UUID, changes: EventChanges, *, caller: Caller, expected_version: int | None
     ) -> Event:
-        """Change an event, its sales included, at once.
+        """Change an event. Changes of its sale take effect at once.
 
         Raises:
             EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
@@ -249,7 +254,9 @@ class BoxOffice:
         return event
 
     async def cancel_event(self, event_id: UUID, *, caller: Caller) -> Event:
-        """Stop sales at once; every booking is cancelled in the background. Again: the same event.
+        """Stop sales at once and have every booking cancelled in the background.
+
+        A repeated call returns the same event.
 
         Raises:
             EventNotFound, EventOver, InventoryUnavailable.
@@ -260,31 +267,38 @@ class BoxOffice:
         return event
 
     async def events_behind_organizer(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
-        """The organizer's events that are to be suspended, or not any more, in order of id."""
+        """The organizer's events whose suspension does not match the organizer's right to sell, in order of id."""
         return await self._catalog.behind_organizer(organizer_id, after=after, limit=limit)
 
     async def follow_organizer(self, event_id: UUID) -> None:
-        """Suspend an event whose organizer may not sell, or end that; raises EventNotFound, InventoryUnavailable."""
+        """Suspend an event if its organizer may not sell, otherwise end its suspension.
+
+        Raises:
+            EventNotFound, InventoryUnavailable.
+        """
         self._remember((await self._catalog.follow_organizer(event_id)).terms)
 
     async def go_on_clearing(self, *, limit: int) -> UUID | None:
-        """Have cancelled events cleared whose job was lost or is not done; answers one that the queue did not take."""
+        """Queue the clearing of cancelled events whose job was lost or is not done.
+
+        Returns one event whose job the queue did not accept, None if it accepted all.
+        """
         for event_id in await self._catalog.uncleared(limit=limit):
             if not await self._doorbell.rang_to_clear(event_id):
                 return event_id
         return None
 
     async def on_show(self, events: Sequence[Event]) -> list[tuple[Event, int, EventStatus]]:
-        """Each event with the places remaining and its status, as the inventory has them now.
+        """Each event with its remaining tickets and its status, as the inventory has them now.
 
         Raises:
-            InventoryUnavailable: an event has no inventory, it is being rebuilt.
+            InventoryUnavailable: an event has no inventory because it is being rebuilt.
         """
         known = {event.id: event for event in events}
         asked = [event.id for event in events if event.closed_at is None]
         places = dict(zip(asked, await self._inventory.places(asked) if asked else [], strict=True))
         if gone := [event_id for event_id in asked if places[event_id].taken is None]:
-            # They were closed since they were read, or the inventory is being rebuilt.
+            # These events were closed after they were read, or the inventory is being rebuilt.
             known |= await self._catalog.find_all(gone)
         closed = [event.id for event in known.values() if event.closed_at is not None]
         stored = await self._ledger.pools_taken(closed) if closed else {}
@@ -311,7 +325,7 @@ class BoxOffice:
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
     async def _unless_closed(self, plan: Plan) -> Terms:
-        """The terms of an event that was opened again just now.
+        """The current terms of an event that was closed before, if it is open again.
 
         Raises:
             LookupNeeded: the event is closed, and PostgreSQL may know the booking.
@@ -327,7 +341,7 @@ class BoxOffice:
         raise NotOnSale(detail, event_status=status, sales_open_at=terms.sales_open_at)
 
     async def _acknowledge(self, change: Reserved | Released) -> None:
-        """Do what must be done before a change is acknowledged, and have it persisted."""
+        """Do the work that must precede the acknowledgement of a change, and wake a worker to persist it."""
         if change.ring:
             self._doorbell.ring(partition_of_event(change.booking.event_id))
         if self._intents and protected(Protection.INTENT) and change.booking.status is not BookingStatus.CONFIRMED:
@@ -338,7 +352,7 @@ class BoxOffice:
                 raise InventoryUnavailable(detail, retry_after_seconds=1) from None
 
     async def _release(self, booking_id: UUID, terms: Terms, *, deadline: Deadline, reason: str) -> Booking:
-        """Cancel by the record, which is brought back from PostgreSQL if it has retired."""
+        """Cancel a booking by its record; if the record has retired, restore it from PostgreSQL first."""
         for _ in range(ATTEMPTS_MAX):
             booking, unknown = await self._find(booking_id)
             reach(Failpoint.CANCEL_FOUND)
@@ -366,7 +380,7 @@ class BoxOffice:
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
     async def _find(self, booking_id: UUID, answered: Answered | None = None) -> tuple[Booking, RecordUnknown | None]:
-        """The booking, and what Redis said when it had no record of it."""
+        """The booking, and Redis' answer if it had no record of the booking."""
         if partition_of_booking(booking_id) is None:
             raise _no_booking()
         try:
@@ -382,12 +396,12 @@ class BoxOffice:
             changed_to = await self._latest_version(booking_id)
             booking = await self._ledger.find(booking_id)
             if booking is None or booking.version < changed_to:
-                # Told once that it is cancelled, nobody shall be told that it is confirmed.
+                # A caller that was told that the booking is cancelled must not be told later that it is confirmed.
                 raise
             return booking, None
 
     async def _latest_version(self, booking_id: UUID) -> int:
-        """The newest version of a booking that is known outside the ledger, of whatever epoch; 0 for none."""
+        """The newest version of a booking that is known outside the ledger, of any epoch; 0 for none."""
         record = await self._inventory.record(booking_id)
         intended = await self._intents.latest_version(booking_id) if self._intents else 0
         return max(record.version if record else 0, intended)
@@ -409,7 +423,7 @@ class BoxOffice:
         return self._terms.get(event_id) or await self._load_terms(event_id)
 
     async def _load_terms(self, event_id: UUID) -> Terms:
-        """Terms as PostgreSQL has them; a crowd that needs the same ones shares one read."""
+        """The terms from PostgreSQL. Request coalescing: concurrent callers for one event share one read."""
         loading = self._loading.get(event_id)
         if loading is None:
             loading = asyncio.create_task(self._read_terms(event_id))
@@ -423,7 +437,10 @@ class BoxOffice:
         return terms
 
     async def _follow(self, stale: Terms) -> Terms:
-        """Newer terms than `stale`; when PostgreSQL has the same, Redis is what is behind, and is mended."""
+        """Newer terms than `stale`.
+
+        If PostgreSQL has the same terms, Redis is outdated: the terms are renewed in both.
+        """
         terms = await self._load_terms(stale.event_id)
         if terms.token == stale.token:
             terms = (await self._catalog.renew_terms(stale.event_id, instead_of=stale.token)).terms
@@ -437,7 +454,10 @@ class BoxOffice:
             self._terms.popitem(last=False)
 
     async def _now(self, event_id: UUID | None = None) -> datetime:
-        """Redis' clock; of an event, its own time, which does not go back when that clock is set back."""
+        """The time of an event: Redis' clock, but it never goes back when that clock is set back.
+
+        Without an event, Redis' clock.
+        """
         if event_id is None:
             return from_ms(await self._inventory.now_ms())
         (places,) = await self._inventory.places([event_id])
@@ -445,7 +465,7 @@ class BoxOffice:
 
 
 def _on_show(event: Event, places: Places | None, stored: int | None) -> tuple[Event, int, EventStatus]:
-    """An event as `on_show` tells of it: a closed one by what PostgreSQL has `stored`, others by their counters."""
+    """An event for `on_show`. A closed event is counted by `stored` from PostgreSQL, others by their counters."""
     taken = stored if event.closed_at is not None or places is None else places.taken
     if taken is None and event.cancelled_at is None:
         detail = "The inventory is being rebuilt."

@@ -1,6 +1,6 @@
-"""Membership: how accounts join, log in, change and leave, and how admins act on them.
+"""Membership: actions of accounts (join, log in, change, leave) and of admins on accounts.
 
-Whatever ends a token is committed in PostgreSQL, then told to Redis, then answered.
+The end of a token is committed in PostgreSQL first, then written to Redis, then answered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 ATTEMPTS_MAX = 3
-"""How often a request follows an account that changes while its password is verified."""
+"""How often one request is tried again because the account changed while its password was verified."""
 
 
 class SelfBan(Conflict):
@@ -48,7 +48,7 @@ class SelfBan(Conflict):
 
 
 class LoggedIn(Struct, frozen=True):
-    """The two tokens of a session, and whose it is."""
+    """The two tokens of a session, and its account."""
 
     access_token: str
     refresh_token: str
@@ -57,7 +57,7 @@ class LoggedIn(Struct, frozen=True):
 
 
 class Membership:
-    """What happens to accounts. One per API process."""
+    """The actions on accounts. One per API process."""
 
     def __init__(
         self, accounts: Accounts, admission: Admission, follow_ups: FollowUps, hashing: Passwords, tokens: Tokens
@@ -69,17 +69,23 @@ class Membership:
         self._tokens = tokens
 
     async def sign_up(self, *, email: str, password: str, role: Role) -> Account:
-        """A new account; raises Invalid for a password that is not accepted, EmailTaken."""
+        """Create an account.
+
+        Raises:
+            Invalid: the password is not accepted.
+            EmailTaken.
+        """
         _accept(password, email=email)
         password_hash = await self._passwords.hash(password)
         return await self._accounts.create(email=email, password_hash=password_hash, role=role, now=utc_now())
 
     async def log_in(self, *, email: str, password: str, only: frozenset[Role] = frozenset(Role)) -> LoggedIn:
-        """A new session of the account with this address and password.
+        """Open a session of the account with this address and password.
 
         Raises:
-            InvalidCredentials: no such account, another password, banned, or of another role than `only`;
-                in the same time.
+            InvalidCredentials: no such account, wrong password, banned, or its role is not in `only`. All of these
+                take
+            the same time.
         """
         for _ in range(ATTEMPTS_MAX):
             account = await self._accounts.find_by_email(email)
@@ -95,10 +101,10 @@ class Membership:
         raise _changing()
 
     async def refresh(self, token: Token, text: str) -> LoggedIn:
-        """Two new tokens for a refresh token, which works once.
+        """Exchange a refresh token for two new tokens. A refresh token works once.
 
-        Used again within the grace, while its successor is unused, it gets the same two tokens: its bearer has
-        two tabs, or lost the answer. Used again later, it ends its session.
+        A second use within the grace period, while its successor is unused, returns the same two tokens: the client has
+        two tabs, or lost the answer. A later second use ends the session.
 
         Raises:
             Unauthenticated: it was used before, or its session is over.
@@ -122,7 +128,11 @@ class Membership:
         return LoggedIn(pair.access, pair.refresh, self._tokens.lifetime_s[TokenKind.ACCESS], rotated)
 
     async def _refresh_again(self, token: Token, text: str) -> LoggedIn:
-        """What the token was exchanged for just now; else its session ends. Raises Unauthenticated."""
+        """Handle the second use of a refresh token: within the grace period the same tokens, else its session ends.
+
+        Raises:
+            Unauthenticated: the grace period is over, or the successor was used.
+        """
         now = utc_now()
         latest = await self._accounts.latest_rotation(token.session_id, token_epoch=token.epoch, now=now)
         age_s = (now - latest.rotated_at).total_seconds() if latest else math.inf
@@ -131,16 +141,16 @@ class Membership:
             for pair in self._tokens.successors(
                 text, latest.account, session_id=token.session_id, now=latest.rotated_at
             ):
-                # The fingerprint in force is that of the successor until it is used.
+                # The session stores the successor's fingerprint until the successor is used.
                 if fingerprint(pair.refresh) == latest.refresh_hash:
                     return LoggedIn(pair.access, pair.refresh, access_left_s, latest.account)
         if (await self._accounts.find(token.account_id)).token_epoch == token.epoch:
             await self.log_out(token)
-        # Else it died with its epoch: nobody used it, and what its session has now is another's.
+        # Otherwise the token ended with its epoch and was not used twice, so the present session goes on.
         raise unauthenticated()
 
     async def log_out(self, token: Token) -> None:
-        """End the token's session, everywhere, before this returns."""
+        """End the token's session in PostgreSQL and in Redis before this returns."""
         await self._accounts.end_session(token.session_id, now=utc_now())
         await self._admission.sessions_ended(token.account_id, [token.session_id])
 
@@ -157,7 +167,7 @@ class Membership:
         Raises:
             WrongPassword, EmailTaken.
             Invalid: the new password is not accepted.
-            Unauthenticated: the token died meanwhile.
+            Unauthenticated: the token was ended meanwhile.
         """
         password_hash = UNSET if password is UNSET else await self._passwords.hash(password)
 
@@ -173,17 +183,17 @@ class Membership:
         return after
 
     async def switch_role(self, token: Token, role: Role) -> LoggedIn:
-        """Give the caller another role, and the tokens that go with it: the old ones are dead.
+        """Give the caller another role and new tokens; the old tokens end.
 
-        The session goes on, so that a logout with an old token ends it too.
+        The session id stays, so a logout with an old token ends the new tokens too.
 
         Raises:
             LastAdmin.
-            Unauthenticated: the token died meanwhile.
+            Unauthenticated: the token was ended meanwhile.
         """
         now = utc_now()
         found = await self._accounts.find(token.account_id)
-        # What the account will be, if it still is what the token says; the store asks that again, under its lock.
+        # The account after the change, if it is still as the token says. The store verifies that under its lock.
         epoch = token.epoch if role is token.role else token.epoch + 1
         expected = structs.replace(found, role=role, token_epoch=epoch)
         session = Session(id=token.session_id, account_id=found.id, expires_at=now + self._refresh_lifetime)
@@ -197,13 +207,14 @@ class Membership:
         return LoggedIn(access, refresh, self._tokens.lifetime_s[TokenKind.ACCESS], account)
 
     async def leave(self, token: Token, *, current_password: str) -> None:
-        """Close the caller's account: personal data erased, tokens dead, then bookings cancelled and events suspended.
+        """Close the caller's account.
 
-        Bookings of events that have started stay as they are. What cannot be done now, a worker does.
+        First its personal data are erased and its tokens ended; then its bookings are cancelled and its events
+        suspended. Bookings of events that have started are kept. A worker does what cannot be done now.
 
         Raises:
             WrongPassword, LastAdmin: nothing is changed.
-            Unauthenticated: the token died meanwhile.
+            Unauthenticated: the token was ended meanwhile.
         """
         closed = await self._with_password(
             token,
@@ -214,14 +225,14 @@ class Membership:
         await self._follow_ups.begin(closed)
 
     async def assign_role(self, account_id: UUID, role: Role, *, caller: Caller) -> Account:
-        """Give somebody another role; raises UserNotFound, LastAdmin, Unauthenticated."""
+        """Give another account a role; raises UserNotFound, LastAdmin, Unauthenticated."""
         account = await self._accounts.assign_role(account_id, role, caller=caller, now=utc_now())
         await self._admission.tokens_ended(account)
         await self._follow_ups.events(account_id)
         return account
 
     async def ban(self, account_id: UUID, *, caller: Caller) -> Account:
-        """Ban an account and suspend its events. Again: what it still has ends again.
+        """Ban an account, end its tokens and suspend its events. A repeated call does the same again.
 
         Raises:
             UserNotFound, LastAdmin, SelfBan, Unauthenticated.
@@ -260,7 +271,7 @@ class Membership:
         return LoggedIn(access, refresh, self._tokens.lifetime_s[TokenKind.ACCESS], account)
 
     async def _verified(self, token: Token, current_password: str) -> Account:
-        """The caller's account, if it knows its password."""
+        """The caller's account, after its current password was verified; raises WrongPassword."""
         account = await self._accounts.find(token.account_id)
         if not await self._passwords.verify(current_password, account.password_hash):
             detail = "The current password is wrong."
@@ -270,7 +281,7 @@ class Membership:
     async def _with_password(
         self, token: Token, current_password: str, act: Callable[[Account], Awaitable[Answer]]
     ) -> Answer:
-        """Act on the caller's account as it was when its password was verified; again, when it has changed since."""
+        """Act on the caller's account as it was when its password was verified; retry if it has changed since."""
         for _ in range(ATTEMPTS_MAX):
             account = await self._verified(token, current_password)
             try:
