@@ -36,6 +36,9 @@ CLOSING_INTERVAL_S = 60.0
 CLOSING_AGAIN_S = 1.0
 """How soon the next past events are closed after a call that closed some."""
 
+CLOSING_PUT_OFF_S = 5.0
+"""How soon past events are looked at again of which something was still on its way."""
+
 CLOCKS_INTERVAL_S = 5.0
 
 CLEARING_MAX = 100
@@ -95,7 +98,9 @@ async def close_past_events(stores: Stores) -> None:
         position = done.going_on
         if done.closed or done.leftovers:
             log.info("past_events_closed", closed=done.closed, leftovers=done.leftovers)
-        return CLOSING_AGAIN_S if done.closed else CLOSING_INTERVAL_S
+        if done.closed:
+            return CLOSING_AGAIN_S
+        return CLOSING_PUT_OFF_S if done.put_off else CLOSING_INTERVAL_S
 
     await repeat("closing", once, every_s=CLOSING_INTERVAL_S)
 

@@ -29,11 +29,15 @@ FIRST = Position()
 
 
 class Closed(Struct, frozen=True):
-    """What one call did, and where the next one goes on."""
+    """What one call did, and where the next one goes on.
+
+    `put_off` events could not be closed yet: something of them was still on its way.
+    """
 
     closed: int
     leftovers: int
     going_on: Position
+    put_off: int = 0
 
 
 async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, limit: int = CLOSED_EVENTS_MAX) -> Closed:
@@ -54,9 +58,9 @@ async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, lim
             await stores.inventory.remove_counters(event_id, terms=event.terms_token)
             closed += 1
     if len(past) == limit:
-        return Closed(closed, 0, Position(past[-1], begin.cursor))
+        return Closed(closed, 0, Position(past[-1], begin.cursor), len(past) - closed)
     leftovers, cursor = await _remove_leftovers(stores, begin.cursor)
-    return Closed(closed, leftovers, Position(None, cursor))
+    return Closed(closed, leftovers, Position(None, cursor), len(past) - closed)
 
 
 async def _remove_leftovers(stores: Stores, cursor: int) -> tuple[int, int]:

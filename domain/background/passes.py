@@ -25,6 +25,9 @@ BACKOFF_S_MAX = 8.0
 """The longest pause: a server that answers with errors of a new kind is asked again this soon."""
 
 
+PUT_OFF_S_MAX = 1.0
+"""The longest pause after a round that was put off: a pass that runs once a minute need not wait for a minute."""
+
 CANCEL_AGAIN_S = 2.0
 """How long a cancelled pass may take to finish what is under way before it is cancelled again."""
 
@@ -44,6 +47,7 @@ async def repeat(name: str, once: Callable[[], Awaitable[object]], *, every_s: f
             pause_s = answer if isinstance(answer, float) else every_s
         except (Unavailable, EpochOver) as error:
             log.warning("put_off", work=name, cause=str(error))
+            pause_s = min(every_s, PUT_OFF_S_MAX)
         except Exception:
             log.exception("pass_failed", work=name)
             pause_s = max(every_s, min(BACKOFF_S * 2**failures, BACKOFF_S_MAX))

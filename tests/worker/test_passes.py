@@ -50,3 +50,24 @@ async def test_a_pass_that_keeps_failing_comes_less_and_less_often(monkeypatch):
     await end([running])
 
     assert slept[:6] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+
+
+async def test_a_round_that_is_put_off_does_not_wait_for_a_long_interval(monkeypatch):
+    slept = []
+    sleep = asyncio.sleep
+
+    async def note(seconds):
+        slept.append(seconds)
+        await sleep(0)
+
+    async def once():
+        detail = "away"
+        raise Unavailable(detail)
+
+    monkeypatch.setattr(passes.asyncio, "sleep", note)
+    running = asyncio.create_task(repeat("anything", once, every_s=60.0))
+    while not slept:
+        await sleep(0)
+    await end([running])
+
+    assert slept[0] == passes.PUT_OFF_S_MAX
