@@ -78,10 +78,14 @@ _KNOWN_ALREADY = {"description": "The caller has it already."}
 
 MORE_RESPONSES: dict[str, dict[str, Any]] = {
     "bookings_create": {
+        "200": {
+            "description": "The `Idempotency-Key` made this booking before, and it is final.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
+        },
         "201": {
             "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
-        }
+        },
     },
     "bookings_status": {
         "200": {

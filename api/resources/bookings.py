@@ -81,6 +81,7 @@ async def take_places(call: Call) -> Answer:
     box_office = call.process.stores.box_office
     reservation = await box_office.take(call.plan, call.answered)
     booking, seconds = reservation.booking, wait_s(call.scope)
+    already_final = reservation.replayed and booking.final
     if seconds:
         waiting = box_office.wait_until_final(booking, seconds=seconds)
         booking = await waited_for(call.scope, waiting, known=booking)
@@ -89,7 +90,8 @@ async def take_places(call: Call) -> Answer:
     if reservation.replayed:
         fields.append((b"idempotent-replayed", b"true"))
     confirmed = seconds > 0 and booking.status is BookingStatus.CONFIRMED
-    return Answer.of(201 if confirmed else 202, BookingShown.of(booking), fields)
+    status = 200 if already_final else 201 if confirmed else 202
+    return Answer.of(status, BookingShown.of(booking), fields)
 
 
 def plan_look(call: Call) -> Command | None:
@@ -131,6 +133,7 @@ class BookingController(Controller):
             lane=Lane(answer=take_places, ahead=plan_places, takes=ordered, keyed=what_a_key_stands_for),
             reads=("Idempotency-Key", "Prefer"),
             sends={
+                200: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
                 201: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
                 202: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After"),
             },
@@ -141,7 +144,8 @@ class BookingController(Controller):
         """Take places. They are taken when this answers; the booking is confirmed once it is in PostgreSQL.
 
         Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With
-        `Prefer: wait=N` the answer is 201 and `confirmed` if that happens within N seconds.
+        `Prefer: wait=N` the answer is 201 and `confirmed` if that happens within N seconds. A repeated request is
+        answered 200 when its booking is final by then: confirmed, cancelled or rejected.
         """
         return cast("Response[BookingShown]", answered_at_the_door())
 

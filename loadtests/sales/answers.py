@@ -97,12 +97,12 @@ class Closing(Struct, frozen=True, kw_only=True):
     cpu_shares: list[float]
 
 
-_ACCEPTED = frozenset({201, 202})
+_ACCEPTED = frozenset({200, 201, 202})
 _DOCUMENTED: dict[Kind, tuple[Outcome, frozenset[int]]] = {
     Kind.LOGIN: (Outcome.LOGIN, frozenset({200})),
     Kind.LOOK: (Outcome.LOOK, frozenset({200, 304})),
     Kind.BOOK: (Outcome.ACCEPTED, _ACCEPTED),
-    Kind.REPLAY: (Outcome.REPLAYED, _ACCEPTED | {200}),
+    Kind.REPLAY: (Outcome.REPLAYED, _ACCEPTED),
     Kind.POLL: (Outcome.POLL, frozenset({200, 304})),
     Kind.LONG_POLL: (Outcome.LONG_POLL, frozenset({200, 304})),
     Kind.CANCEL: (Outcome.CANCEL, frozenset({200})),

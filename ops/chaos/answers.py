@@ -17,7 +17,7 @@ NO_ANSWER = 0
 """The `status` of a request that nothing came back from: the connection broke, or the buyer lost patience."""
 
 SERVER_ERRORS = range(500, 600)
-ACCEPTANCES = frozenset({201, 202})
+ACCEPTANCES = frozenset({200, 201, 202})
 
 
 class Kind(StrEnum):

@@ -20,7 +20,7 @@ FINAL = frozenset({"confirmed", "cancelled", "rejected"})
 NOT_FOUND = 404
 
 EXPECTED: dict[Kind, frozenset[tuple[int, str | None]]] = {
-    Kind.BOOK: frozenset({(201, None), (202, None), (409, "sold_out"), (409, "per_user_limit")}),
+    Kind.BOOK: frozenset({(200, None), (201, None), (202, None), (409, "sold_out"), (409, "per_user_limit")}),
     Kind.POLL: frozenset({(200, None)}),
     Kind.CANCEL: frozenset({(200, None)}),
 }

@@ -34,6 +34,29 @@ async def test_one_key_makes_one_booking(callers, other_client):
     assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == [""] + ["true"] * 19
 
 
+async def test_the_replay_of_a_final_booking_is_200(callers, stores):
+    _, event, buyer = await _sale(callers)
+    first = (await buyer.book(event["id"], key="k")).json()
+    pending = await buyer.book(event["id"], key="k")
+    await persist_all(stores)
+
+    confirmed = await buyer.book(event["id"], key="k")
+    waited = await buyer.book(event["id"], key="k", Prefer="wait=5")
+    await buyer.delete(f"/api/v1/bookings/{first['id']}")
+    cancelled = await buyer.book(event["id"], key="k")
+
+    assert (pending.status_code, pending.json()) == (202, first)
+    assert [(answer.status_code, answer.json()["status"]) for answer in (confirmed, waited, cancelled)] == [
+        (200, "confirmed"),
+        (200, "confirmed"),
+        (200, "cancelled"),
+    ]
+    for answer in (pending, confirmed, waited, cancelled):
+        assert answer.headers["Idempotent-Replayed"] == "true"
+        assert answer.headers["Location"] == f"/api/v1/bookings/{first['id']}/status"
+        assert answer.json()["id"] == first["id"]
+
+
 async def test_a_key_with_another_body_is_refused(callers):
     organizer, event, buyer = await _sale(callers)
     others = [await organizer.make_event() for _ in range(3)]
