@@ -108,10 +108,20 @@ async def hear(stores: Stores) -> None:
             log.warning("queue_lost", cause=str(error))
         except Exception:
             log.exception("queue_failed")
+        finally:
+            # This worker asks no more for the outcome of its jobs.
+            for job in worker.tasks.values():
+                job.add_done_callback(_tell_lost_outcome)
         # Its connections may lead to a server that is a replica by now.
         with suppress(RedisError, OSError):
             await stores.queue.connection_pool.disconnect(inuse_connections=False)
         await asyncio.sleep(HEAR_AGAIN_S)
+
+
+def _tell_lost_outcome(job: asyncio.Task[None]) -> None:
+    """Log why the queue was not told that a job is done: it gives the job to a worker once more."""
+    if not job.cancelled() and (error := job.exception()):
+        log.warning("job_outcome_lost", cause=str(error))
 
 
 class QueueWorker(Worker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import signal
 from collections import Counter
@@ -22,9 +23,11 @@ from arq.constants import (
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from domain.background.passes import end
 from domain.store import job_queue
 from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, Doorbell, deserialize, open_queue, serialize
 from tests.waiting import eventually
+from worker import __main__ as processes
 from worker.__main__ import JOB_TIMEOUT_S, JOBS_MAX, RECONCILE_TIMEOUT_S, SEEN_S, queue_worker
 from worker.jobs import tried_again
 
@@ -348,6 +351,45 @@ async def silent_server():
             writer.transport.abort()
         server.close()
         await server.wait_closed()
+
+
+async def test_no_failure_of_a_job_whose_queue_is_lost_goes_unseen(stores, queue, valkey, monkeypatch):
+    began, ended, heard, may_end, unseen = [], [], [], asyncio.Event(), []
+
+    async def waits(_ctx, word):
+        began.append(word)
+        await may_end.wait()
+
+    class Noted(Worker):
+        async def main(self):
+            heard.append("again")
+            await super().main()
+
+        async def run_job(self, job_id, score):
+            try:
+                await super().run_job(job_id, score)
+            finally:
+                ended.append(job_id)
+
+    async def number_of(jobs):
+        return len(jobs)
+
+    options = {"queue_name": QUEUE_NAME, "redis_pool": queue, "handle_signals": False, "job_deserializer": deserialize}
+    monkeypatch.setattr(processes, "queue_worker", lambda _stores: Noted([func(waits, name="waits")], **options))
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context["message"]))
+    hearing = asyncio.create_task(processes.hear(stores))
+    for word in ("one", "two", "three"):
+        await queue.enqueue_job("waits", word)
+    await eventually(lambda: number_of(began), is_so=lambda number: number == 3)
+
+    valkey.stop()
+    may_end.set()
+    await eventually(lambda: number_of(ended), is_so=lambda number: number == 3)
+    await eventually(lambda: number_of(heard), is_so=lambda number: number > 1)
+    await end([hearing])
+    gc.collect()
+
+    assert unseen == []
 
 
 async def test_a_queue_that_does_not_answer_is_given_up(monkeypatch):
