@@ -1,11 +1,11 @@
-"""Admission: whether a token's session still lives and whether its bearer may make one more request.
+"""Admission: whether a token's session is alive, and whether its account may make one more request.
 
-PostgreSQL is the truth of sessions. Redis has a copy of what was asked for lately, believed only in the
-epoch it was written in, and is told of every change before that change is answered. The counts of the
-limits are in Redis alone.
+PostgreSQL is the truth of sessions. Redis has a copy of those that were used lately. The copy is valid only in the
+epoch in which it was written, and every change is written to Redis before the change is answered. The counts of the
+rate limits are in Redis alone.
 
-Fails closed for sessions: without Redis PostgreSQL is asked, without both nothing is admitted. Fails
-open for the limits of what only reads, closed for the others.
+Sessions fail closed: without Redis PostgreSQL is asked, and without both nothing is admitted. Rate limits of requests
+that only read fail open, the others fail closed.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ if TYPE_CHECKING:
     from domain.store.redis.scripts import Scripts
 
 ACCOUNT_LIFETIME_MS = 1_800_000
-"""How long Redis remembers an account; after that PostgreSQL is asked once more."""
+"""How long Redis keeps an account; after that PostgreSQL is asked again."""
 
 READ_AGE_MS_MAX = 5_000
-"""How old a reading of PostgreSQL may be to be kept in Redis.
+"""The maximum age of a PostgreSQL reading that is stored in Redis.
 
-Far below ACCOUNT_LIFETIME_MS: a session that ended since that reading is then still in Redis as over.
+Far below ACCOUNT_LIFETIME_MS: a session that ended after the reading is still marked as over in Redis.
 """
 
 KEY_LIFETIME_MS = 86_400_000
-"""How long a reused idempotency key is recognised when it comes with another event.
+"""How long the reuse of an idempotency key for another event is detected.
 
-The same event's bookings are recognised for ever, by their id.
+Reuse for the same event is always detected, by the booking's id.
 """
 
 DIGEST_BYTES = 16
-"""128 bits: two keys of one account never meet."""
+"""128 bits, so that two keys of one account do not collide."""
 
 ASKED_MAX = 3
-"""How often admission is asked for one request: at first, after PostgreSQL was read, and once more for luck."""
+"""Calls of the admission script for one request: the first, one after PostgreSQL was read, and one spare."""
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A limit as scripts take it: one request each `interval_us`, and a burst of as many as `period_us` gives back.
+    """A rate limit as the scripts take it: one request per `interval_us`, with a burst of `period_us` / `interval_us`.
 
-    The generic cell rate algorithm (ITU-T I.371): exact, one number for each key.
+    The generic cell rate algorithm (ITU-T I.371): exact, with one number per key.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, name: str, limit: Limit, *, fails_open: bool) -> Rule:
-        """The rule a setting asks for. `policy` is how callers are told of it."""
+        """The rule for a setting. `policy` is its text for callers."""
         period_us = limit.period_s * 1_000_000
         return cls(
             name=name,
@@ -84,7 +84,7 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Admitted(Struct, frozen=True, gc=False):
-    """A request that may go on: what is left of its limit, and when all of it will be back.
+    """A request that may go on, with what remains of its limit and when the limit is fully available again.
 
     `after` is the answer of the command that was to follow, if it was run.
     """
@@ -96,14 +96,14 @@ class Admitted(Struct, frozen=True, gc=False):
 
 
 UNCOUNTED = Admitted(None)
-"""A request no limit was asked for, or none could be."""
+"""A request without a limit, or one that could not be counted."""
 
 
 class Ask(Struct, frozen=True, gc=False):
-    """What a request needs to be admitted for.
+    """The admission that a request needs.
 
-    `subject` is what the rule counts by besides the account. `key` is the caller's idempotency key, and
-    `body` what it asks for with it.
+    `subject` is what the rule counts by besides the account. `key` is the caller's idempotency key, and `body`
+    identifies the request that came with it.
     """
 
     rule: Rule | None
@@ -113,7 +113,7 @@ class Ask(Struct, frozen=True, gc=False):
 
 
 class Admission:
-    """Asks Redis, and PostgreSQL where Redis does not know."""
+    """Admits requests by Redis, and by PostgreSQL if Redis does not know the session."""
 
     def __init__(self, scripts: Scripts, pipeline: Pipeline, accounts: Accounts) -> None:
         self._scripts = scripts
@@ -121,13 +121,13 @@ class Admission:
         self._standings = Standings(accounts)
 
     async def admit(self, token: Token, ask: Ask, *, then: Command | None = None) -> Admitted:
-        """Admit one request of a token's bearer (admit.lua), and run `then` in the same call if it is.
+        """Admit one request with a token (admit.lua), and run `then` in the same call if it is admitted.
 
         Raises:
-            Unauthenticated: the session is over, or the account's tokens were all ended.
+            Unauthenticated: the session is over, or all tokens of the account were ended.
             RateLimited: carries `retry_after_seconds` and the limit.
             IdempotencyKeyReused: the key came with another body before.
-            Unavailable: neither Redis nor PostgreSQL can say; or Redis cannot, and the limit fails closed.
+            Unavailable: neither Redis nor PostgreSQL can answer; or Redis cannot, and the limit fails closed.
         """
         tag, rule = _tag(token.account_id), ask.rule
         keys = [f"{tag}:account", f"{tag}:limit:{rule.name if rule else ''}{ask.subject}"]
@@ -154,11 +154,11 @@ class Admission:
         return await self._admit_by_postgres(token, rule)
 
     async def admit_address(self, address: str, rule: Rule, *, subject: str = "") -> Admitted:
-        """Admit one request of somebody unknown (limit.lua), by address and what else the rule counts by.
+        """Admit one anonymous request (limit.lua). It is counted by address and `subject`.
 
         Raises:
             RateLimited: carries `retry_after_seconds` and the limit.
-            Unavailable: Redis cannot say, and the limit fails closed.
+            Unavailable: Redis cannot answer, and the limit fails closed.
         """
         key = f"{{n:{address}}}:limit:{rule.name}:{_digest(subject)}"
         try:
@@ -169,26 +169,27 @@ class Admission:
             raise
 
     async def session_opened(self, account: Account, session: Session, *, ended: Sequence[UUID]) -> None:
-        """Tell Redis of a session that began, and of those that ended for it.
+        """Write to Redis that a session began, and which sessions ended because of it.
 
         Raises:
-            Unavailable: Redis was not told, so the session must not be handed out.
+            Unavailable: Redis was not told, so the tokens of the session must not be handed out.
         """
         states = [(session.id, "lives"), *((session_id, "over") for session_id in ended)]
         await self._tell(account.id, account.token_epoch, states)
 
     async def sessions_ended(self, account_id: UUID, session_ids: Sequence[UUID]) -> None:
-        """Tell Redis, before it is answered, that these sessions are over; raises Unavailable."""
+        """Write to Redis that these sessions are over. Call it before the answer is sent; raises Unavailable."""
         await self._tell(account_id, 0, [(session_id, "over") for session_id in session_ids])
 
     async def tokens_ended(self, account: Account) -> None:
-        """Tell Redis, before it is answered, that tokens of an earlier epoch are dead; raises Unavailable."""
+        """Write to Redis that tokens of earlier epochs are dead, before the answer is sent; raises Unavailable."""
         await self._tell(account.id, account.token_epoch, [])
 
     async def _standing(self, token: Token) -> Standing:
         standing = await self._standings.of(token.session_id)
         if standing is None:
-            # Over, and deleted since; kept in Redis, so that a dead token does not ask PostgreSQL each time.
+            # The session is over and was deleted. Redis keeps that, so that a dead token does not read PostgreSQL each
+            # time.
             return Standing(token.account_id, 0, live=False)
         if standing.account_id != token.account_id or standing.token_epoch < token.epoch:
             raise _over()
@@ -204,13 +205,13 @@ class Admission:
         return UNCOUNTED
 
     async def _remember(self, token: Token, standing: Standing, *, read_ms: int) -> None:
-        """Keep what PostgreSQL said, if that is not too long ago (know.lua)."""
+        """Store PostgreSQL's answer in Redis, unless it is too old (know.lua)."""
         args = [standing.token_epoch, ACCOUNT_LIFETIME_MS, read_ms, READ_AGE_MS_MAX]
         state = "lives" if standing.live else "over"
         await self._scripts.call("know", [f"{_tag(token.account_id)}:account"], [*args, token.session_id.hex, state])
 
     async def _tell(self, account_id: UUID, token_epoch: int, states: Sequence[tuple[UUID, str]]) -> None:
-        """Write a committed change to Redis (know.lua), in the epoch that follows if this one is over."""
+        """Write a committed change to Redis (know.lua); if its epoch is over, in the next one."""
         flat = [word for session_id, state in states for word in (session_id.hex, state)]
         args = [token_epoch, ACCOUNT_LIFETIME_MS, 0, READ_AGE_MS_MAX, *flat]
         keys = [f"{_tag(account_id)}:account"]
@@ -225,12 +226,12 @@ def _tag(account_id: UUID) -> str:
 
 
 def _digest(text: str) -> str:
-    """A key part of fixed length, whatever a caller sent."""
+    """A key part of fixed length for a text of any length."""
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest() if text else ""
 
 
 def _admitted(answer: list[Any], rule: Rule | None, after: Answered | None = None) -> Admitted:
-    """What the scripts' words mean."""
+    """The result or the exception for a script's answer."""
     match answer[0]:
         case b"admitted":
             return Admitted(rule, answer[1], math.ceil(answer[2] / 1000), after)

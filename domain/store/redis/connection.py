@@ -1,7 +1,7 @@
-"""One connection to Redis on which every call of a process travels, answered in the order they were sent.
+"""The connection to Redis that all calls of a process share. Answers come in the order of the commands.
 
-The client library connects: address, TLS, password, database. From then on commands are written and answers
-read here, for a tenth of the processor time that its connections take for a command.
+The client library connects: address, TLS, password, database. After that, commands are written and answers are read
+here, for a tenth of the processor time that the library's connections need per command.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 NOTHING_YET = object()
-"""What the reader answers while the next answer is not complete."""
+"""Returned by the reader while the next answer is incomplete."""
 
 
 TOGETHER_MAX = 16
-"""Commands that leave in one write. With more, Redis stood still while a crowd's requests were read here, and this
-process while Redis carried all of them out; with fewer, each sync of its file serves fewer (loadtests/results)."""
+"""Commands in one write.
+
+With more, Redis is idle while this process reads the requests of a crowd, and this process is idle while Redis carries
+out the commands. With fewer, each sync of Redis' append-only file serves fewer commands (loadtests/results).
+"""
 
 
 class Link(asyncio.Protocol):
-    """Commands of one loop turn leave in few writes, and their answers come back in few reads.
+    """Sends the commands of one turn of the event loop in few writes, and reads their answers in few reads.
 
-    A Redis that stays silent for `timeout_s` is given up: its connection is closed, and every call that
-    waits on it fails.
+    If Redis does not answer for `timeout_s`, the connection is closed and every waiting call fails.
     """
 
     def __init__(self, writer: asyncio.StreamWriter, error_of: Callable[[str], Exception], *, timeout_s: float) -> None:
         self._writer = writer
-        # A writer that is forgotten closes its transport.
+        # The writer must stay referenced: it closes its transport when it is garbage-collected.
         self._transport = cast("asyncio.Transport", writer.transport)
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -52,13 +54,13 @@ class Link(asyncio.Protocol):
 
     @property
     def waiting(self) -> int:
-        """Calls that were not answered yet."""
+        """Calls without an answer yet."""
         return len(self._expected)
 
     def send(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
-        """Send a command with what else is sent in this turn of the loop.
+        """Send a command, together with the others of this turn of the event loop.
 
-        The answer may be an error of Redis, as a value: raised by many at once it would share a traceback.
+        An error of Redis is returned as a value: raised to many callers, one exception would collect their tracebacks.
         """
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.lost:
@@ -76,7 +78,7 @@ class Link(asyncio.Protocol):
         return answer
 
     def data_received(self, data: bytes) -> None:
-        """Hand out the answers that are complete."""
+        """Deliver the answers that are complete."""
         reader, expected = self._reader, self._expected
         try:
             reader.feed(data)
@@ -88,11 +90,11 @@ class Link(asyncio.Protocol):
             self.end(ConnectionLost(f"Redis answered what no one asked: {type(error).__name__}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what was sent: whether it was carried out is not known."""
+        """Fail the calls under way; it is not known whether they were carried out."""
         self.end(ConnectionLost(f"connection to Redis lost: {exc or 'closed'}"))
 
     def end(self, reason: Exception) -> None:
-        """Close, and fail every call that waits."""
+        """Close the connection, and fail every waiting call."""
         if self.lost:
             return
         self.lost = reason
@@ -110,7 +112,7 @@ class Link(asyncio.Protocol):
             self._transport.write(b"".join(outgoing))
 
     def _look(self) -> None:
-        """Give up on a Redis that lets the oldest call wait too long."""
+        """Close the connection if the oldest call has waited too long."""
         self._watch = None
         if not self._expected:
             return
@@ -123,13 +125,13 @@ class Link(asyncio.Protocol):
 
 
 async def open_link(connection: AbstractConnection, *, timeout_s: float) -> Link:
-    """Connect as the client library does, and take the connection over; raises RedisError, OSError."""
+    """Connect by the client library, then take the connection over; raises RedisError, OSError."""
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
     except asyncio.CancelledError:
         await connection.disconnect(nowait=True)
         raise
     link = Link(cast("asyncio.StreamWriter", connection._writer), connection._parser.parse_error, timeout_s=timeout_s)  # noqa: SLF001
-    # The library shall neither read from the connection nor close it any more.
+    # From here on the library must neither read from the connection nor close it.
     connection._reader = connection._writer = None  # noqa: SLF001
     return link

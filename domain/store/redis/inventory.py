@@ -1,8 +1,8 @@
 """The inventory: counters, claims and booking records in Redis.
 
-Truth of how many places are left and who holds what at this instant, and of accepted bookings until
-they are persisted. Everything else in it is a copy that a rebuild makes anew from PostgreSQL.
-Fails closed: without Redis, or outside its epoch, nothing is reserved and nothing is released.
+Redis is the truth of the remaining tickets, of the current holders, and of accepted bookings until they are persisted.
+Everything else in it is a copy that a rebuild makes again from PostgreSQL. Fails closed: without Redis, or outside the
+inventory's epoch, nothing is reserved and nothing is released.
 """
 
 from __future__ import annotations
@@ -58,28 +58,28 @@ if TYPE_CHECKING:
     from domain.store.redis.scripts import Scripts
 
 LAG_MS_MAX = 5_000
-"""The oldest unpersisted change there may be while bookings are accepted; older means workers are stuck."""
+"""The maximum age of the oldest unpersisted change while bookings are accepted; older means that workers are stuck."""
 
 DOORBELL_MS = 1_000
-"""How long a rung doorbell counts as heard. A worker that empties the set takes it down sooner."""
+"""How long a wake-up flag stays set. A worker that empties the set clears it sooner."""
 
 RETIRE_MS = 120_000
-"""How long a settled record stays for polls before PostgreSQL answers alone."""
+"""How long a settled record is kept for polls; after that only PostgreSQL has the booking."""
 
 RESTORE_AGE_MS_MAX = 10_000
-"""How old a reading of PostgreSQL may be to bring a record back.
+"""The maximum age of a PostgreSQL row from which a record is restored.
 
-Far below RETIRE_MS: whatever changed the booking since that reading is then still in Redis, and wins.
+Far below RETIRE_MS: if the booking changed after the row was read, its record is still in Redis and takes precedence.
 """
 
 
 WAITING_MAX = 2_000
-"""Unpersisted bookings of a partition that are looked through for those of an event: a tenth of a second."""
+"""Unpersisted bookings of a partition that are searched for those of one event. A search takes up to 0.1 s."""
 
 KEYS_PER_SCAN = 1_000
 
 _PAGE = Decoder(list[Unpersisted], strict=False)
-"""Redis' numbers are text; they are read as what they stand for."""
+"""Redis returns numbers as text; the decoder converts them."""
 
 _TOO_LATE = {
     Deadline.BEGIN: "A booking can be cancelled until the event begins.",
@@ -89,11 +89,11 @@ _TOO_LATE = {
 
 
 class TermsStale(Exception):
-    """The terms a request was computed from are not in force any more; load them and try again."""
+    """The terms that a request was computed from are not in force any more; load the terms and try again."""
 
 
 class RecordChanged(Exception):
-    """The record has another version than the one that was to be released."""
+    """The record has another version than the caller asked to release."""
 
 
 class Uninstalled(InventoryUnavailable):
@@ -101,9 +101,9 @@ class Uninstalled(InventoryUnavailable):
 
 
 class LookupNeeded(Exception):
-    """The account has been at this event before: only PostgreSQL can tell whether this booking is known.
+    """The account has booked this event before, so only PostgreSQL can tell whether this booking exists.
 
-    What it tells holds in `epoch`.
+    PostgreSQL's answer is valid in `epoch` only.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -112,7 +112,10 @@ class LookupNeeded(Exception):
 
 
 class RecordUnknown(Exception):
-    """Redis has no record of this booking; `now_ms` is Redis' clock before PostgreSQL is read, in `epoch`."""
+    """Redis has no record of this booking.
+
+    `now_ms` is Redis' clock, and `epoch` the epoch, before PostgreSQL is read.
+    """
 
     def __init__(self, now_ms: int, epoch: int) -> None:
         super().__init__()
@@ -121,9 +124,9 @@ class RecordUnknown(Exception):
 
 
 class Reserved(Struct, frozen=True, gc=False):
-    """A booking that holds its claims, in the epoch its script ran in.
+    """A booking that holds its claims, and the epoch in which its script ran.
 
-    `ring`: nobody was told yet that the partition has work.
+    `ring` says that no worker has been woken for the partition yet.
     """
 
     booking: Booking
@@ -133,7 +136,7 @@ class Reserved(Struct, frozen=True, gc=False):
 
 
 class Released(Struct, frozen=True):
-    """A booking that holds nothing any more."""
+    """A booking that holds no claims any more."""
 
     booking: Booking
     epoch: int
@@ -141,14 +144,14 @@ class Released(Struct, frozen=True):
 
 
 class Turn(Struct, frozen=True):
-    """What a partition's unpersisted set is after a batch was taken out of it: its size, and some of the oldest."""
+    """A partition's unpersisted set after a batch was removed from it: its size, and some of its oldest entries."""
 
     left: int
     page: list[Unpersisted]
 
 
 class Installed(Struct, frozen=True):
-    """What Redis has of an event: the terms in force and the places taken, None for none, and the event's time."""
+    """An event in Redis: the terms in force, the tickets taken (each None if absent), and the event's time."""
 
     terms: str | None
     taken: int | None
@@ -156,21 +159,21 @@ class Installed(Struct, frozen=True):
 
 
 class Pulse(Struct, frozen=True):
-    """What waits in a partition. An age below 0 says that Redis' clock was set back since."""
+    """The unpersisted changes of a partition. A negative age means that Redis' clock was set back."""
 
     unpersisted_count: int
     oldest_age_ms: int
 
 
 class Places(Struct, frozen=True):
-    """What is taken of an event, None where there is no inventory, and the time that its sale goes by."""
+    """The tickets taken of an event, None without an inventory, and the time that decides about its sale."""
 
     taken: int | None
     now_ms: int
 
 
 class Inventory:
-    """One typed method per script; see the header of each for what it promises."""
+    """One typed method per script; the header of each script states its promise."""
 
     def __init__(self, scripts: Scripts, *, unpersisted_max: int) -> None:
         self._scripts = scripts
@@ -179,7 +182,7 @@ class Inventory:
 
     @property
     def epoch(self) -> int:
-        """The epoch this process believes in."""
+        """The epoch in which this process calls scripts."""
         return self._scripts.epoch
 
     async def reserve(
@@ -187,8 +190,9 @@ class Inventory:
     ) -> Reserved:
         """Take every claim of a booking or none, and promise to persist it (reserve.lua).
 
-        `looked_up` says that PostgreSQL was asked for this id and had none, in the epoch `looked_up_in`, or
-        that none can exist. In a later epoch the answer may be another: a rebuild persists what was pending.
+        `looked_up` says that no booking with this id exists outside Redis: PostgreSQL was asked in the epoch
+        `looked_up_in` and had none, or the id is new. The answer is not valid in a later epoch, because a rebuild
+        persists pending bookings.
 
         Raises:
             TermsStale, LookupNeeded: see there.
@@ -199,7 +203,7 @@ class Inventory:
         return self.reserved(new, terms, Answered(words, epoch))
 
     def reserving(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Command:
-        """What `reserve` has Redis run."""
+        """The command of `reserve`."""
         booking_id, event_id, user_id = to_builtins((new.id, new.event_id, new.user_id))
         keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
         claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
@@ -223,7 +227,7 @@ class Inventory:
 
     @staticmethod
     def reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
-        """What came of `reserving`; raises as `reserve` does."""
+        """The result of the command of `reserving`; raises as `reserve` does."""
         answer, epoch = answered.words, answered.epoch
         if answer[0] == b"reserved":
             return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
@@ -242,10 +246,9 @@ class Inventory:
         version: int | None = None,
         deadline: tuple[Terms, Deadline] | None = None,
     ) -> Released:
-        """Give a booking's claims back, once (release.lua).
+        """Return a booking's claims, once (release.lua).
 
-        Only while the record has `version`, when one is given, and only until the deadline by those
-        terms, when they are given.
+        With `version`, only if the record has that version. With `deadline`, only before that deadline of these terms.
 
         Raises:
             RecordUnknown: the record has retired; restore it and try again.
@@ -282,26 +285,26 @@ class Inventory:
                 raise too_late(deadline[1] if deadline else Deadline.OVER)
 
     async def look(self, booking_id: UUID) -> Booking:
-        """A booking by its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
+        """Read a booking from its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
         command, epoch = self.looking(booking_id), self._scripts.epoch
         return self.looked(booking_id, Answered(await self._scripts.call("look", command.keys, []), epoch))
 
     @staticmethod
     def looking(booking_id: UUID) -> Command:
-        """What `look` has Redis run."""
+        """The command of `look`."""
         return Command("look", [epoch_key(partition_named_by(booking_id)), record_key(booking_id)], [])
 
     @staticmethod
     def looked(booking_id: UUID, answered: Answered) -> Booking:
-        """What came of `looking`; raises RecordUnknown."""
+        """The result of the command of `looking`; raises RecordUnknown."""
         if answered.words[0] == b"unknown":
             raise RecordUnknown(answered.words[1], answered.epoch)
         return read_values(booking_id, answered.words[1][1:])
 
     async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
-        """Bring a retired record back as PostgreSQL had it at `read_ms` on Redis' clock (restore.lua).
+        """Restore a retired record from the PostgreSQL row that was read at `read_ms` on Redis' clock (restore.lua).
 
-        Only in the epoch `read_in` that it was read in: a rebuild may have persisted a change since.
+        It works only in `read_in`, the epoch in which the row was read: a later rebuild may have persisted a change.
 
         Raises:
             InventoryUnavailable: that epoch is over.
@@ -327,12 +330,12 @@ class Inventory:
         await self._scripts.call("restore", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
 
     async def install(self, terms: Terms) -> int:
-        """Put an event's terms in force (install.lua); answers Redis' clock in milliseconds.
+        """Put an event's terms in force (install.lua); returns Redis' clock in milliseconds.
 
-        Call it only while holding the event's row in PostgreSQL, so that two changes cannot cross.
+        The caller must hold the lock on the event's row in PostgreSQL, so that two changes cannot overtake each other.
 
         Raises:
-            CapacityBelowSold: more is taken than the new size; carries `sold`.
+            CapacityBelowSold: more tickets are taken than the new size; carries `sold`.
         """
         partition = partition_of_event(terms.event_id)
         answer = await self._scripts.call(
@@ -347,12 +350,15 @@ class Inventory:
         return int(answer[1])
 
     async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
-        """Places taken per event, pending ones included; None where there is no inventory."""
+        """The tickets taken per event, pending ones included; None without an inventory."""
         return [place.taken for place in await self.places(event_ids)]
 
     async def places(self, event_ids: Sequence[UUID]) -> list[Places]:
-        """What is taken of each event, and its time: Redis' clock, but never before what the event has seen."""
-        # Asked at once, they share a round trip; one awaited after the other, each would have its own.
+        """The tickets taken of each event, and its time.
+
+        The time is Redis' clock, but never before the latest time that the event has recorded.
+        """
+        # Concurrent calls share one round trip; sequential calls would each have their own.
         asked = (self._pipeline.call("HMGET", counters_key(event_id), POOL_MAIN, "clock") for event_id in event_ids)
         now_ms, *answers = await asyncio.gather(self.now_ms(), *asked)
         return [
@@ -361,7 +367,7 @@ class Inventory:
         ]
 
     async def installed(self, event_id: UUID) -> Installed:
-        """What Redis has of an event, of whatever epoch."""
+        """The terms and counters of an event in Redis, of any epoch."""
         asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", POOL_MAIN, "clock")
         now_ms, (terms, taken, clock) = await asyncio.gather(self.now_ms(), asked)
         return Installed(
@@ -369,7 +375,7 @@ class Inventory:
         )
 
     async def remove_counters(self, event_id: UUID, *, terms: str) -> bool:
-        """Remove the counters of a closed event (close.lua); False when there are none with these terms.
+        """Remove the counters of a closed event (close.lua); returns False if there are none with these terms.
 
         Raises:
             InventoryUnavailable: nothing was removed.
@@ -381,12 +387,12 @@ class Inventory:
     async def reopen(
         self, step: Literal["begin", "fill", "finish"], terms: Terms, *, left: str = "", fields: Sequence[Any] = ()
     ) -> None:
-        """Do a step of refilling a closed event's counters (reopen.lua); `left`: terms that may be replaced.
+        """Do one step of refilling a closed event's counters (reopen.lua). `left` are terms that may be replaced.
 
-        Call it only while holding the event's row in PostgreSQL.
+        The caller must hold the lock on the event's row in PostgreSQL.
 
         Raises:
-            InventoryUnavailable: another opening overtook this one, or Redis takes no more.
+            InventoryUnavailable: a later opening has replaced this one, or Redis accepts no more data.
         """
         keys = [epoch_key(partition_of_event(terms.event_id)), counters_key(terms.event_id)]
         answer = await self._scripts.call("reopen", keys, [step, terms.token, left, *fields])
@@ -395,12 +401,15 @@ class Inventory:
             raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     async def is_persisted(self, event_id: UUID) -> bool:
-        """Whether nothing of the event is unpersisted; False too when more waits in its partition than can be read."""
+        """Whether no booking of the event is unpersisted.
+
+        Also False when its partition has more than WAITING_MAX unpersisted bookings.
+        """
         waiting = await self.unpersisted_bookings(partition_of_event(event_id), limit=WAITING_MAX + 1)
         return len(waiting) <= WAITING_MAX and all(booking.event_id != event_id for booking in waiting)
 
     async def with_counters(self, cursor: int) -> tuple[int, list[UUID]]:
-        """Some of the events that have counters, and the cursor to go on from; 0 at the end."""
+        """Some of the events that have counters, and the next cursor; 0 at the end."""
         next_cursor, names = await self._pipeline.call(
             "SCAN", cursor, "MATCH", "{p*}:counters:*", "COUNT", KEYS_PER_SCAN
         )
@@ -412,7 +421,7 @@ class Inventory:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def moment(self) -> Moment:
-        """Redis' clock, and this process' monotonic one before and after it was read."""
+        """Redis' clock, with this process' monotonic clock before and after the reading."""
         sent_s = time.monotonic()
         at_ms = await self.now_ms()
         return Moment(at_ms, sent_s, time.monotonic())
@@ -422,16 +431,16 @@ class Inventory:
         return (await self.turn(partition, [], limit=limit)).page
 
     async def unpersisted_bookings(self, partition: int, *, limit: int) -> list[Booking]:
-        """The oldest unpersisted bookings of a partition, of whatever epoch; for who compares books."""
+        """The oldest unpersisted bookings of a partition, of any epoch; used to compare counters with bookings."""
         ids = await self._pipeline.call("ZRANGE", unpersisted_key(partition), 0, limit - 1)
         return await self._read([UUID(booking_id.decode()) for booking_id in ids])
 
     async def record(self, booking_id: UUID) -> Booking | None:
-        """A booking's record as it is, of whatever epoch."""
+        """A booking's record, of any epoch; None without one."""
         return next(iter(await self._read([booking_id])), None)
 
     async def unpersisted_of(self, user_id: UUID) -> list[Booking]:
-        """An account's bookings that are not yet in PostgreSQL as they stand here."""
+        """An account's bookings that are not yet in PostgreSQL, from their records."""
         found: set[UUID] = set()
         pipe = self._pipeline.redis.pipeline(transaction=False)
         for partition in range(PARTITIONS):
@@ -441,17 +450,17 @@ class Inventory:
         return await self._read(sorted(found))
 
     async def settle(self, partition: int, settlements: Sequence[Settlement]) -> int:
-        """Take persisted bookings out of the unpersisted set; answers how many are left in it."""
+        """Remove persisted bookings from the unpersisted set; returns how many are left in it."""
         return (await self.turn(partition, settlements, limit=0)).left
 
     async def turn(self, partition: int, settlements: Sequence[Settlement], *, skip: int = 0, limit: int) -> Turn:
         """Settle one batch and read another in one round trip (settle.lua).
 
-        The `skip` oldest that are left are not read: they are being written. What moves among them meanwhile
-        may be read twice or left for later, and neither does harm.
+        The `skip` oldest entries are not read, because they are being written. An entry that moves meanwhile may be
+        read twice or be left for a later call; neither does harm.
 
         Raises:
-            InventoryUnavailable: nothing was settled; it is persisted again in the next epoch.
+            InventoryUnavailable: nothing was settled; the batch is persisted again in the next epoch.
         """
         keys = [epoch_key(partition), unpersisted_key(partition), doorbell_key(partition)]
         records, mine = record_prefix(partition), mine_prefix(partition)
@@ -470,14 +479,14 @@ class Inventory:
         return Turn(int(answer[1]), _PAGE.decode(answer[2]))
 
     async def pulse(self, partition: int) -> Pulse:
-        """What waits in a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
+        """The unpersisted changes of a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
         answer = await self._scripts.call("pulse", [epoch_key(partition), unpersisted_key(partition)], [])
         return Pulse(int(answer[1]), int(answer[2]))
 
     async def pulses(self) -> list[Pulse]:
-        """What waits in each partition; raises InventoryUnavailable when one of them does not sell."""
+        """The unpersisted changes of each partition; raises InventoryUnavailable when one of them does not sell."""
         asked = (self.pulse(partition) for partition in range(PARTITIONS))
-        # All of them end before the first failure is raised: none is left behind at work.
+        # Every call ends before the first failure is raised, so that none goes on in the background.
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -485,18 +494,21 @@ class Inventory:
         return [answer for answer in answers if isinstance(answer, Pulse)]
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
-        """Whether `holder` may persist this partition now (lease.lua). For economy only: two holders do no harm."""
+        """Whether `holder` gets the lease to persist this partition (lease.lua).
+
+        The lease only saves work: two holders at once do no harm.
+        """
         answer = await self._scripts.call("lease", [epoch_key(partition), lease_key(partition)], [holder, lease_ms])
         return bool(answer[0] == b"taken")
 
     async def leave_lease(self, partition: int, *, holder: str) -> None:
-        """Let the next one in at once."""
+        """Give up the lease, so that the next worker can take it at once."""
         value = await self._pipeline.call("GET", lease_key(partition)) or b""
         if value.rpartition(b" ")[0] == holder.encode():
             await self._pipeline.call("DEL", lease_key(partition))
 
     async def _read(self, booking_ids: Sequence[UUID]) -> list[Booking]:
-        """Those of the bookings that have a record."""
+        """The bookings of `booking_ids` that have a record."""
         pipe = self._pipeline.redis.pipeline(transaction=False)
         for booking_id in booking_ids:
             pipe.execute_command("HGETALL", record_key(booking_id))
@@ -524,7 +536,7 @@ def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
 
 
 def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
-    """What `reserve.lua` said when it took nothing, as the fact it names."""
+    """The exception for an answer of reserve.lua that took nothing."""
     match answer[0]:
         case b"stale":
             return TermsStale()

@@ -1,6 +1,6 @@
 """The names of the inventory's keys.
 
-Everything about an event stands in one partition, whose tag Redis Cluster places by.
+All keys of an event are in one partition, and share the tag by which Redis Cluster places them.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 def epoch_key(partition: int) -> str:
-    """The epoch a partition sells in."""
+    """The epoch in which a partition sells."""
     return f"{{p{partition}}}:epoch"
 
 
 def counters_key(event_id: UUID) -> str:
-    """What is taken of each of an event's counters, and the terms in force."""
+    """The counters of an event, and its terms in force."""
     return f"{{p{partition_of_event(event_id)}}}:counters:{event_id}"
 
 
 def record_key(booking_id: UUID) -> str:
-    """A booking as it stands; it expires only when PostgreSQL has it."""
+    """The record of a booking; it has a lifetime only once PostgreSQL has its newest version."""
     return f"{{p{partition_named_by(booking_id)}}}:booking:{booking_id}"
 
 
 def unpersisted_key(partition: int) -> str:
-    """Bookings whose newest version is not yet in PostgreSQL, by time."""
+    """The bookings whose newest version is not yet in PostgreSQL, by time."""
     return f"{{p{partition}}}:unpersisted"
 
 
 def doorbell_key(partition: int) -> str:
-    """There while a worker was told and has not emptied the set."""
+    """The wake-up flag: set from the time a worker is woken until it has emptied the unpersisted set."""
     return f"{{p{partition}}}:doorbell"
 
 
@@ -44,22 +44,22 @@ def mine_key(partition: int, user_id: UUID) -> str:
 
 
 def record_prefix(partition: int) -> str:
-    """What the names of a partition's records begin with; the booking's id follows."""
+    """The prefix of the record keys of a partition; a booking's id follows."""
     return f"{{p{partition}}}:booking:"
 
 
 def mine_prefix(partition: int) -> str:
-    """What the names of `mine_key` begin with; the account's id follows."""
+    """The prefix of `mine_key`; an account's id follows."""
     return f"{{p{partition}}}:mine:"
 
 
 def lease_key(partition: int) -> str:
-    """The worker that persists a partition now."""
+    """The lease of the worker that persists a partition now."""
     return f"{{p{partition}}}:lease"
 
 
 def partition_named_by(booking_id: UUID) -> int:
-    """The partition that a booking's id names; raises ValueError for what is no booking's id."""
+    """The partition in a booking's id; raises ValueError for an id that no booking can have."""
     partition = partition_of_booking(booking_id)
     if partition is None:
         message = f"{booking_id} is no booking id"
@@ -68,7 +68,7 @@ def partition_named_by(booking_id: UUID) -> int:
 
 
 def booking_keys(partition: int, booking_id: str, event_id: str, user_id: str) -> list[str]:
-    """Everything a booking touches, in the order that reserve.lua and release.lua take it; ids as text, made once."""
+    """All keys of a booking in the order of reserve.lua and release.lua. Ids are passed as text, converted once."""
     tag = f"{{p{partition}}}"
     return [
         f"{tag}:epoch",

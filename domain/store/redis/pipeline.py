@@ -1,4 +1,4 @@
-"""The way to Redis: calls that arrive together share one round trip."""
+"""The connection to Redis: concurrent calls share one round trip."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline as RedisPipeline
 
 CONNECTIONS_MAX = 6
-"""Connections for what is off the hot path; everything else shares one."""
+"""Connections for calls off the hot path; all other calls share one."""
 
 WAITING_MAX = 10_000
-"""Calls that may wait for an answer; beyond it they are refused rather than queued."""
+"""Calls that may wait for an answer; further calls are refused rather than queued."""
 
 SOCKET_TIMEOUT_S = 2.0
-"""A Redis that has not answered by then is treated as away."""
+"""A Redis that does not answer within this time counts as unreachable."""
 
 RETRY_AFTER_SECONDS = 1
 
 NOT_NOW_TYPES = (OutOfMemoryError, ReadOnlyError)
-"""What a Redis answers that is there but takes no writes: its memory is full, or it is a replica by now."""
+"""Errors of a Redis that is reachable but accepts no writes: its memory is full, or it has become a replica."""
 
 NOT_NOW_CODES = frozenset(
     {
@@ -46,25 +46,25 @@ NOT_NOW_CODES = frozenset(
         "UNKILLABLE",
     }
 )
-"""The first words of errors that tell of the server's state and not of the command. The client has no types for
-them: those it has arise in its client for clusters alone."""
+"""First words of errors that are about the server's state, not about the command. The client library has types for some
+of them, but raises these only in its cluster client."""
 
 REPLICA_CODES = frozenset({"MASTERDOWN"})
-"""The first words with which only a replica answers; READONLY has a type."""
+"""First words that only a replica answers with; READONLY has a type of its own."""
 
 FOLLOW_S = 2.0
-"""How often whoever asks for the primary looks where a new connection leads."""
+"""How often `primary` opens a new connection to see which server the address leads to."""
 
 REFUSED_AGAIN_S = 0.05
-"""How long calls are refused without a new attempt after a replica was found where the primary should be."""
+"""How long calls are refused without a new attempt after a replica was found instead of the primary."""
 
 
 class Pipeline:
-    """Sends commands to Redis, those of one loop turn together.
+    """Sends commands to Redis; commands of one turn of the event loop are sent together.
 
-    Whether a command was carried out is not known when a connection breaks, so only send what is safe to
-    repeat. Fails closed: a Redis that cannot be reached raises `Unavailable`, and so does a replica: a connection
-    that leads to one is ended, and the next call opens another, which may lead to the new primary.
+    When a connection breaks, it is not known whether its commands were carried out, so every command must be safe to
+    repeat. Fails closed: if Redis cannot be reached or is a replica, `Unavailable` is raised. A connection to a replica
+    is ended; the next call opens another, which may lead to the new primary.
     """
 
     def __init__(self, url: str) -> None:
@@ -84,7 +84,7 @@ class Pipeline:
 
     @property
     def redis(self) -> Redis:
-        """The client itself, for what is off the hot path."""
+        """The client of the library, for calls off the hot path."""
         return self._redis
 
     async def call(self, *command: Any) -> Any:  # noqa: ANN401  (whatever Redis takes and answers)
@@ -100,9 +100,9 @@ class Pipeline:
         return await self.call_on(link, *command)
 
     async def hold(self) -> Link:
-        """The connection on which `call` sends now, for who must know that one server answered several calls.
+        """The connection that `call` uses now, for callers that need several answers from one server process.
 
-        It ends with the server's process: whoever is answered on it after a call was asked the same process twice.
+        A connection ends with the server's process, so two answers on one connection come from the same process.
 
         Raises:
             Unavailable: Redis cannot be reached.
@@ -111,7 +111,7 @@ class Pipeline:
         return await self._reach() if link is None or link.lost else link
 
     async def call_on(self, link: Link, *command: Any) -> Any:  # noqa: ANN401  (whatever Redis takes and answers)
-        """Run one command on this connection; raises as `call` does, Unavailable also when the connection is lost."""
+        """Run one command on this connection; raises as `call` does, and Unavailable when the connection is lost."""
         if link.waiting >= WAITING_MAX:
             raise _too_many()
         answer = await link.send(command)
@@ -122,13 +122,13 @@ class Pipeline:
         return answer
 
     async def primary(self) -> tuple[Link, Server]:
-        """The connection on which `call` sends, and who answers on it now.
+        """The connection that `call` uses, and the server at its other end.
 
-        Now and then it looks where the address leads: a primary that nobody uses any more may live on, and its
-        connections with it.
+        Every FOLLOW_S it also opens a new connection: after a failover the old primary may live on with its
+        connections, while the address leads to the new one.
 
         Raises:
-            Unavailable: Redis cannot be reached, or is a replica: the connection is ended then.
+            Unavailable: Redis cannot be reached, or is a replica, in which case the connection is ended.
         """
         link = await self.hold()
         server = Server.of(await self.call_on(link, *INFO))
@@ -138,12 +138,12 @@ class Pipeline:
         return await self._follow(link, server)
 
     async def execute(self, pipeline: RedisPipeline) -> list[Any]:
-        """Run a prepared pipeline on a connection of its own, for what is off the hot path.
+        """Run a prepared pipeline on a connection of its own, for calls off the hot path.
 
         Raises:
             Unavailable: Redis cannot be reached, or refused a command.
         """
-        # Connections of the pool are no older than this one, which leads to a primary.
+        # `hold` makes sure that the address leads to a primary. Connections of the pool are no older than this one.
         link = await self.hold()
         try:
             answers: list[Any] = await pipeline.execute()
@@ -154,7 +154,7 @@ class Pipeline:
         return answers
 
     async def close(self) -> None:
-        """Close the connections; what is under way fails."""
+        """Close the connections; calls under way fail."""
         if self._connecting:
             await asyncio.wait([self._connecting])
         if self._link:
@@ -162,7 +162,7 @@ class Pipeline:
         await self._redis.aclose(close_connection_pool=True)
 
     async def _reach(self) -> Link:
-        """A connection that works; a crowd that needs one shares the attempt."""
+        """A working connection. Request coalescing: concurrent callers share one attempt to connect."""
         if self._waiting_for_link >= WAITING_MAX:
             raise _too_many()
         if asyncio.get_running_loop().time() < self._refused_until_s:
@@ -193,12 +193,12 @@ class Pipeline:
         try:
             return link, await self._primary_on(link)
         except BaseException:
-            # Also for who leaves meanwhile: nobody else knows of this connection.
+            # Cancellation is included: nothing else refers to this connection, so it must be ended here.
             link.end(ConnectionLost("connection to Redis given up"))
             raise
 
     async def _primary_on(self, link: Link) -> Server:
-        """Who answers on a new connection; raises RedisError, also for a replica."""
+        """The server on a new connection; raises RedisError, also for a replica."""
         answer = await link.send(INFO)
         if isinstance(answer, Exception):
             raise answer
@@ -209,7 +209,7 @@ class Pipeline:
         return server
 
     async def _use(self, link: Link) -> None:
-        """Send on this connection from now on. What the last one led to may have been another server."""
+        """Send on this connection from now on, and close the pool's connections: they may lead to another server."""
         before, self._link = self._link, link
         if before:
             before.end(ConnectionLost("another connection took its place"))
@@ -217,7 +217,7 @@ class Pipeline:
             await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     async def _follow(self, link: Link, server: Server) -> tuple[Link, Server]:
-        """Where the address leads to by now, if that is another primary; one that cannot be reached changes nothing."""
+        """The primary that the address leads to now. If it cannot be reached, the present connection stays in use."""
         now_s = asyncio.get_running_loop().time()
         if now_s < self._follow_at_s:
             return link, server
@@ -234,7 +234,7 @@ class Pipeline:
 
 
 def _seen(attempt: asyncio.Task[Link]) -> None:
-    """Everybody who waited for a failed attempt may have left; that is no fault to be logged."""
+    """Retrieve the exception of a failed attempt: if every waiter has left, asyncio would log it as never retrieved."""
     if not attempt.cancelled():
         attempt.exception()
 
@@ -244,7 +244,7 @@ class _Closed(RedisError):
 
 
 def _failure(error: Exception) -> Exception:
-    """What a call raises for this answer: an error of its own, for shared ones would share a traceback."""
+    """The exception for an error answer. Each call raises its own: a shared one would collect tracebacks."""
     wrong = isinstance(error, ResponseError) and not _is_for_now(error)
     return error if wrong else _away(error)
 
@@ -254,12 +254,12 @@ def _too_many() -> Unavailable:
 
 
 def _is_for_now(error: ResponseError) -> bool:
-    """Whether the command may be carried out later as it is."""
+    """Whether the same command may succeed later."""
     return isinstance(error, NOT_NOW_TYPES) or _code(error) in NOT_NOW_CODES
 
 
 def _is_of_replica(error: Exception) -> bool:
-    """Whether only a replica answers so."""
+    """Whether only a replica gives this answer."""
     return isinstance(error, ReadOnlyError) or _code(error) in REPLICA_CODES
 
 
@@ -268,7 +268,7 @@ def _replica() -> ConnectionLost:
 
 
 def _code(error: Exception) -> str:
-    """The first word of an error, by which Redis tells kinds of errors apart."""
+    """The first word of an error, which Redis uses as its code."""
     return str(error).partition(" ")[0]
 
 

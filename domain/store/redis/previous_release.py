@@ -1,8 +1,9 @@
-"""The release before this one, 0.1.0: how this one goes on selling in an epoch that the other has begun.
+"""Compatibility with the previous release, 0.1.0: this release continues an epoch that the previous one has begun.
 
-It knows no anchor and records no server with the epoch. When its scripts are missing it rebuilds, under an epoch of
-which this release has nothing. Rebuilding again would make both rebuild by turns; so this release adopts such an epoch
-once the other's rebuild is complete. Remove this file, and what asks it, in the release after this one.
+The previous release has no anchor and does not record the server with the epoch. When its scripts are missing, it
+rebuilds in an epoch for which this release has no scripts. If this release then rebuilt too, both would rebuild in
+turns. So this release adopts such an epoch once the rebuild is complete. Remove this file and its uses in the next
+release.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from domain.store.redis.server import Server
 
 COMMIT = "bc33771"
-"""Where its code stands; the tests start it from there."""
+"""The commit of the previous release; the tests start it from there."""
 
 ITS_LAYOUT = 1
 
@@ -35,19 +36,19 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 return {{'beating', redis.call('ZCARD', KEYS[2]), now_ms - tonumber(oldest[2])}}
 """
-"""Its pulse.lua, the script that its rebuild loads last."""
+"""The pulse.lua of the previous release, which its rebuild loads last."""
 
 
 def pulse_sha1(epoch: int) -> str:
-    """The name of its last script in an epoch; the script takes the keys of pulse.lua and answers as that does."""
+    """The SHA-1 of that script in an epoch. It takes the keys of pulse.lua and gives the same answers."""
     return sha1_of(PULSE.format(epoch=epoch))
 
 
 def may_adopt(record: EpochRecord, server: Server) -> bool:
-    """Whether an epoch of the other release may be gone on with on this server, if its last script is there.
+    """Whether an epoch of the previous release may be adopted on this server, if its last script is loaded there.
 
-    Scripts of that release are left over on an old primary that was promoted again, and do not notice. They were
-    loaded in the time of this primary if it is still the one that was recorded for an earlier epoch, or if it was
-    never promoted. (A server without replicas forgets after an hour that it was promoted.)
+    An old primary that is promoted again still has scripts of that release, which do not notice the promotion. The
+    scripts belong to the server's present time as primary if the server is the one that was recorded for an earlier
+    epoch, or if it was never promoted. (A server without replicas forgets after an hour that it was promoted.)
     """
     return record.layout == LAYOUT == ITS_LAYOUT and (record.last_server == server.id or not server.promoted)

@@ -1,6 +1,7 @@
-"""How far the rebuild under way has come, for whoever looks at metrics. Redis forgets it by itself.
+"""The progress of a running rebuild, for metrics. The key expires by itself.
 
-Fails open: a rebuild goes on when Redis does not keep it, as when its memory is full. Nothing is decided by it.
+Fails open: if Redis does not store it, for example because its memory is full, the rebuild goes on. No decision depends
+on it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 PROGRESS_KEY = "rebuild:progress"
 
 KEPT_S = 60
-"""A rebuild says something every 200 events, some hundred times in this."""
+"""A rebuild reports every 200 events, some hundred times in this period."""
 
 
 class Progress(Struct, frozen=True):
-    """The epoch that a rebuild makes, the events whose counters it has written, and how many there are."""
+    """The epoch that a rebuild makes, the events whose counters it has written, and their total."""
 
     epoch: int
     done: int
@@ -30,7 +31,7 @@ class Progress(Struct, frozen=True):
 
 
 async def tell(pipeline: Pipeline, progress: Progress) -> None:
-    """Say how far it is."""
+    """Store the progress."""
     fields = ("epoch", progress.epoch, "done", progress.done, "of", progress.of)
     with suppress(Unavailable):
         await pipeline.call("HSET", PROGRESS_KEY, *fields)
@@ -38,6 +39,6 @@ async def tell(pipeline: Pipeline, progress: Progress) -> None:
 
 
 async def told(pipeline: Pipeline) -> Progress | None:
-    """What was said last, None when no rebuild was lately; raises Unavailable."""
+    """The progress stored last, None when no rebuild ran lately; raises Unavailable."""
     found = await pipeline.call("HMGET", PROGRESS_KEY, "epoch", "done", "of")
     return None if None in found else Progress(*map(int, found))

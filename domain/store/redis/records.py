@@ -1,4 +1,4 @@
-"""A booking's record, as Redis answers it."""
+"""Decoding of booking records."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ RECORD_FIELDS = (
     b"cancelled_ms",
     b"reason",
 )
-"""What a record says of a booking, in the order in which look.lua answers it after the epoch."""
+"""The fields of a record, in the order in which look.lua answers them after the epoch."""
 
 _STATUSES = {status.encode(): status for status in BookingStatus}
 
 
 def read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
-    """A record as a script returns all of it, field after value."""
+    """Decode a record that a script returns as a flat list of fields and values."""
     return read_fields(booking_id, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
-    """A record by its fields' names."""
+    """Decode a record given as a dict of fields."""
     return read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
 
 
 def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
-    """A record by the values of RECORD_FIELDS, of which the last three may be None."""
+    """Decode a record given as the values of RECORD_FIELDS; the last three may be None."""
     event, user, quantity, status, version, created_ms, confirmed_ms, cancelled_ms, reason = cast("list[bytes]", values)
     return Booking(
         id=booking_id,

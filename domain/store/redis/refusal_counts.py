@@ -1,7 +1,7 @@
-"""The turnstile: how many requests for an event were refused, by reason, in the last hour.
+"""Refusal counts: how many requests for an event were refused in the last hour, by reason.
 
-For organizers to look at, not for anybody to rely on: a process tells Redis once a second what it refused,
-and one that is killed takes that second's count with it. Fails open: nobody waits for it.
+The counts inform organizers and are not exact: a process writes them to Redis once a second, and a process that is
+killed loses the counts of that second. Fails open: no request waits for the write.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 FLUSH_S = 1.0
 MINUTES_SHOWN = 60
 KEPT_S = 2 * 3_600
-"""A key holds an hour by the clock; the last sixty minutes lie in two of them."""
+"""A key holds one hour by the clock, so the last sixty minutes are in two keys."""
 
 EVENTS_MAX = 10_000
-"""Events whose refusals a process counts within a second; refusals of further ones are not counted."""
+"""Events whose refusals a process counts within a second; refusals of further events are not counted."""
 
 
 class Turnstile:
-    """Counts refusals in memory, and in Redis once a second."""
+    """Counts refusals in memory, and writes them to Redis once a second."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -38,7 +38,7 @@ class Turnstile:
         self._flushing: asyncio.Task[None] | None = None
 
     def count(self, event_id: UUID, code: str) -> None:
-        """One more was refused."""
+        """Count one refusal."""
         if event_id not in self._counts and len(self._counts) >= EVENTS_MAX:
             return
         self._counts.setdefault(event_id, Counter())[code] += 1
@@ -46,7 +46,7 @@ class Turnstile:
             self._flushing = asyncio.create_task(self._flush_soon())
 
     async def last_hour(self, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
-        """Per event and reason, how many were refused in the last sixty minutes."""
+        """The refusals of the last sixty minutes, by event and reason."""
         minute = int(time.time() // 60)
         hours = (minute // 60 - 1, minute // 60)
         keys = [_key(event_id, hour) for event_id in event_ids for hour in hours]
@@ -60,7 +60,7 @@ class Turnstile:
         return {event_id: dict(counts) for event_id, counts in found.items()}
 
     async def close(self) -> None:
-        """Tell Redis what is left to tell."""
+        """Write the remaining counts to Redis."""
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
@@ -85,7 +85,7 @@ class Turnstile:
         try:
             await self._pipeline.execute(pipe)
         except Unavailable:
-            # The counts of a second in which Redis was away are nobody's business.
+            # Counts of a second in which Redis cannot be reached are dropped: they are for information only.
             return
 
 

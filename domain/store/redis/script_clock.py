@@ -1,12 +1,12 @@
-"""How Lua scripts tell the time."""
+"""The clock of the Lua scripts."""
 
 from __future__ import annotations
 
 HELD_MS_MAX = 7_200_000
-"""How far the time an event has seen may be ahead of Redis' clock and still count.
+"""How far the latest time that an event has recorded may be ahead of Redis' clock and still count.
 
-A clock that is set back by less, such as one that ran ahead by an hour, lets no event's time go back. From further
-ahead only a clock comes that was wrong by more: to wait for it would keep events closed for as long.
+When the clock is set back by less, for example by one hour, the event's time does not go back. A recorded time that is
+further ahead came from a clock that was wrong by more; to wait for it would keep events closed for that long.
 """
 
 CLOCK = {
@@ -31,14 +31,14 @@ local function no_earlier(now_ms, seen_ms)
 end
 """,
 }
-"""How scripts tell the time; a script begins with those of these that it calls.
+"""Definitions of the clock for scripts; each script is prefixed with those that it uses.
 
-`no_earlier` is a time that does not go back when Redis' clock is set back: the later of the clock and the last time
-that an event has seen, which stands in the field `clock` of its counters. reserve.lua has it in its own words: there
-a call would be felt.
+`no_earlier` returns a time that does not go back when Redis' clock is set back: the later of the clock and the latest
+time that an event has recorded, which is in the field `clock` of its counters. reserve.lua has the same logic inline,
+because there a function call is measurable.
 """
 
 
 def no_earlier(now_ms: int, seen_ms: int) -> int:
-    """`no_earlier` of the scripts, for who reads the field `clock` past them."""
+    """The `no_earlier` of the scripts, for Python code that reads the field `clock` itself."""
     return seen_ms if 0 < seen_ms - now_ms <= HELD_MS_MAX else now_ms

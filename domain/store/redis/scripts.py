@@ -1,9 +1,9 @@
-"""Calls of the Lua scripts, fenced: they run only in the epoch, and on the server, that they were made for.
+"""Fenced calls of the Lua scripts: a script runs only in the epoch and on the server for which its text was made.
 
-What a script is bound to stands in `domain.store.redis.fence`. A text that Redis does not know is
-loaded only where the anchor of its epoch still is, which the rebuild loaded last, and on the same connection on which
-the anchor answered. So a Redis that restarted or failed over sells nothing until recovery has begun the next epoch,
-while versions with other texts go on beside each other in the same one.
+`domain.store.redis.fence` binds the texts. A text that Redis does not know is loaded only if the anchor of the epoch
+exists, and only on the connection on which the anchor answered. A rebuild loads the anchor last. So a Redis that
+restarted or failed over sells nothing until recovery has begun the next epoch, while versions with different texts can
+run side by side in one epoch.
 """
 
 from __future__ import annotations
@@ -32,42 +32,44 @@ if TYPE_CHECKING:
     from domain.store.redis.fence import EpochRecord
 
     class Epochs(Protocol):
-        """What the ledger knows of the epoch."""
+        """The epoch in the ledger."""
 
         async def epoch_record(self) -> EpochRecord:
-            """What PostgreSQL keeps of the current epoch."""
+            """The current epoch as PostgreSQL has it."""
 
         async def record_server(self, epoch: int, *, server: str) -> bool:
-            """Record the server of an epoch that has none; False when a later one has begun."""
+            """Record the server of an epoch that has none; returns False when a later epoch has begun."""
 
 
 log = structlog.get_logger()
 
 FENCED = b"fenced"
-"""The word with which every script answers outside its epoch, and on another server."""
+"""The answer of every script outside its epoch, and on another server."""
 
 APART = "CROSSSLOT"
-"""How a node of a cluster begins its refusal of keys that need not be on one node."""
+"""The first word with which a node of a cluster refuses keys that may be on different nodes."""
 
 ANCHORED = b"anchored"
-"""The word of the anchor."""
+"""The answer of the anchor."""
 
 SHARED_S_MAX = 0.1
-"""How old a reading of PostgreSQL may be for another caller to wait for it: on a connection that is half open it hangs
-for seconds, and the next one goes by another."""
+"""The maximum age of a running read of PostgreSQL that another caller joins.
+
+On a half-open connection a read hangs for seconds; the next read uses another connection.
+"""
 
 READING_S_MAX = 2.0
-"""How long a caller waits for it; a reading takes a millisecond."""
+"""How long a caller waits for such a read, which normally takes a millisecond."""
 
 RUN_TRIES = 2
-"""Calls of one script: one that was missing is loaded and called once more."""
+"""Calls of one script: after the first failed call, a missing script is loaded and called once more."""
 
 UNKNOWN_EPOCH = 0
-"""Below any epoch: what a process believes in before it has asked PostgreSQL."""
+"""The epoch of a process that has not asked PostgreSQL yet; lower than every real epoch."""
 
 
 class Order(Enum):
-    """What a look at the inventory found."""
+    """The state of the inventory."""
 
     IN_ORDER = "ok"
     OVER = "is being rebuilt"
@@ -76,7 +78,7 @@ class Order(Enum):
 
 
 class KeysApart(Exception):
-    """The keys of one call are on several nodes of a cluster: nothing was run."""
+    """The keys of one call are on several nodes of a cluster; nothing was run."""
 
 
 class Command(Struct, frozen=True, gc=False):
@@ -88,17 +90,17 @@ class Command(Struct, frozen=True, gc=False):
 
 
 class Answered(Struct, frozen=True, gc=False):
-    """What a script answered, and the epoch it ran in."""
+    """The answer of a script, and the epoch in which it ran."""
 
     words: list[Any]
     epoch: int
 
 
 class Scripts:
-    """Calls scripts in the epoch this process believes in, and notices when it is over.
+    """Calls scripts in the epoch that this process knows, and notices when that epoch is over.
 
-    Whenever Redis refused the epoch, the current one is read from PostgreSQL, which is the truth of it. The refused
-    call itself is not repeated.
+    When Redis refuses the epoch, the current one is read from PostgreSQL, which is the truth of it. The refused call
+    itself is not repeated.
     """
 
     def __init__(self, pipeline: Pipeline, epochs: Epochs) -> None:
@@ -114,13 +116,16 @@ class Scripts:
 
     @property
     def token(self) -> FencingToken:
-        """What the scripts of this process are bound to now; raises InventoryUnavailable when it may not sell."""
+        """The token of this process' scripts; raises InventoryUnavailable when the process may not sell."""
         if self._token is None:
             raise _unavailable()
         return self._token
 
     async def refresh(self) -> int:
-        """Learn the current epoch from PostgreSQL; those who ask at once share a reading, but for a slow one."""
+        """Read the current epoch from PostgreSQL.
+
+        Request coalescing: concurrent callers share one read, unless it is slow.
+        """
         now_s = asyncio.get_running_loop().time()
         if self._reading is None or self._reading.done() or now_s - self._reading_began_s > SHARED_S_MAX:
             self._reading_began_s = now_s
@@ -129,16 +134,16 @@ class Scripts:
         try:
             await asyncio.wait_for(asyncio.shield(self._reading), READING_S_MAX)
         except Unavailable as error:
-            # One of its own for everybody: a shared one would share a traceback.
+            # Each caller raises its own exception: a shared one would collect the tracebacks of all callers.
             raise Unavailable(error.detail, **error.facts) from None
         except TimeoutError:
             raise _unavailable() from None
         return self.epoch
 
     async def call(self, name: str, keys: Sequence[str], args: Sequence[Any], *, epoch: int | None = None) -> list[Any]:
-        """Run a script; answers its words.
+        """Run a script and return its answer.
 
-        With `epoch` in that one only: what its arguments say was read in it, and a rebuild may know better.
+        With `epoch`, only in that epoch: the arguments were read in it, and a later rebuild may have changed them.
 
         Raises:
             InventoryUnavailable: Redis does not sell in this epoch; retry after the rebuild.
@@ -162,10 +167,10 @@ class Scripts:
         return answer
 
     async def call_joined(self, first: Command, second: Command) -> tuple[list[Any], Answered | None]:
-        """Run admit.lua and, if that admits, another in the same call; answers both.
+        """Run admit.lua and, if it admits, a second script in the same call; returns both answers.
 
-        The second answer is None when the second script was not run, or has to be run by itself: on a cluster
-        account and event may be on different nodes, which refuse to run both.
+        The second answer is None when the second script was not run or must be run by itself: on a cluster, account and
+        event may be on different nodes, which refuse to run both.
 
         Raises:
             InventoryUnavailable, Unavailable: as `call`; neither was run, or that is not known.
@@ -183,28 +188,32 @@ class Scripts:
         return answers[0], after and Answered(after, epoch)
 
     def begin(self, token: FencingToken) -> None:
-        """Believe in a new epoch, as the rebuilder that began it."""
+        """Enter a new epoch, as the rebuilder that began it."""
         self._believe(token.epoch, token)
 
     async def load(self, token: FencingToken, names: Sequence[str], *, link: Link) -> None:
-        """Make scripts known to the server of this connection."""
+        """Load scripts into the server of this connection."""
         for name in names:
             await self.pipeline.call_on(link, "SCRIPT", "LOAD", source(name, token))
 
     async def publish(self, token: FencingToken, *, link: Link) -> None:
-        """Sell in an epoch, unless a later one has begun: its counters were made on this connection."""
+        """Start sales in an epoch by loading its scripts, the anchor last.
+
+        `link` must be the connection on which the counters were made. The scripts refuse to run if a later epoch has
+        begun.
+        """
         await self.load(token, (*OWN_SCRIPTS, ANCHOR), link=link)
 
     async def run_text(self, name: str, token: FencingToken, keys: list[str], args: list[Any]) -> bool:
-        """Run a script of a rebuild by its text; False when a later epoch has begun, or the server is another."""
+        """Run a script of a rebuild by its text; False when a later epoch has begun, or the server is another one."""
         answer = await self.pipeline.call("EVAL", source(name, token), len(keys), *keys, *args)
         return bool(answer[0] != FENCED)
 
     async def look(self) -> Order:
-        """Whether Redis sells in the epoch that PostgreSQL is in, by scripts of this version.
+        """Whether Redis sells in the epoch of PostgreSQL, by scripts of this version.
 
-        Asks the server in every partition, and looks for the text of every script. Texts that are missing in an epoch
-        that is in order are loaded; an epoch of the previous release is adopted.
+        It asks the server in every partition and checks that every script is loaded. In a valid epoch, missing scripts
+        are loaded; an epoch of the previous release is adopted.
 
         Raises:
             Unavailable: PostgreSQL or Redis cannot be asked.
@@ -229,7 +238,7 @@ class Scripts:
         return Order.OVER
 
     async def _learn(self) -> EpochRecord:
-        """Read what PostgreSQL keeps of the epoch, and believe it."""
+        """Read the current epoch from PostgreSQL, and use it."""
         record = await self._epochs.epoch_record()
         if record.epoch >= self.epoch:
             self._believe(record.epoch, record.token)
@@ -242,7 +251,7 @@ class Scripts:
             self._token = token
 
     async def _run(self, token: FencingToken, name: str, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
-        """Run a script of this epoch, and load it where it is missing and may be loaded; `fenced` where it may not."""
+        """Run a script of this epoch. A missing script is loaded if that is allowed; else the answer is `fenced`."""
         command = ("EVALSHA", self._sha1s[name], len(keys), *keys, *args)
         for _ in range(RUN_TRIES):
             try:
@@ -255,7 +264,7 @@ class Scripts:
         return [FENCED]
 
     async def _may_load(self, token: FencingToken) -> bool:
-        """Load what is missing if the epoch's anchor is there; those who miss something at once share the attempt."""
+        """Load the missing scripts if the anchor of the epoch exists; concurrent callers share one attempt."""
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load_if_anchored(token))
             self._loading.add_done_callback(_seen)
@@ -275,7 +284,7 @@ class Scripts:
         return True
 
     async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
-        """Whether the server of this connection was rebuilt for the epoch, and not restarted since (anchor.lua)."""
+        """Whether the server of this connection was rebuilt for the epoch and not restarted since (anchor.lua)."""
         called = sha1(ANCHOR, token)
         asked = (self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition)) for partition in partitions)
         try:
@@ -284,7 +293,7 @@ class Scripts:
             return False
 
     async def _load_missing(self, token: FencingToken, link: Link) -> None:
-        """Load the texts of this version that the server of this connection does not know."""
+        """Load the scripts of this version that the server of this connection does not know."""
         there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *(sha1(name, token) for name in OWN_SCRIPTS))
         missing = [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
         if missing:
@@ -292,7 +301,7 @@ class Scripts:
             log.info("scripts_loaded", epoch=token.epoch, scripts=len(missing))
 
     async def _adopt(self, epoch: int, server: str, link: Link) -> Order:
-        """Go on with an epoch of the previous release, if its rebuild is complete."""
+        """Adopt an epoch of the previous release, if its rebuild is complete."""
         called = previous_release.pulse_sha1(epoch)
         asked = (
             self.pipeline.call_on(link, "EVALSHA", called, 2, epoch_key(partition), unpersisted_key(partition))
@@ -307,7 +316,8 @@ class Scripts:
         record = await self._epochs.epoch_record()
         if record.epoch != epoch:
             return Order.OVER
-        # Before PostgreSQL names the server: whoever learns of it finds the anchor.
+        # The anchor is loaded before PostgreSQL names the server, so that every process that reads the name finds the
+        # anchor.
         await self.publish(FencingToken(record.deployment, epoch, server), link=link)
         if not await self._epochs.record_server(epoch, server=server):
             return Order.OVER
@@ -317,7 +327,7 @@ class Scripts:
 
 
 async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
-    """The answers of calls that share a round trip; all of them end before the first failure is raised."""
+    """The answers of calls that share a round trip. All calls end before the first failure is raised."""
     answers = await asyncio.gather(*calls, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
@@ -326,7 +336,7 @@ async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
 
 
 def _seen(attempt: asyncio.Task[Any]) -> None:
-    """Everybody who waited for a failed attempt may have left; that is no fault to be logged."""
+    """Retrieve the exception of a failed attempt: if every waiter has left, asyncio would log it as never retrieved."""
     if not attempt.cancelled():
         attempt.exception()
 

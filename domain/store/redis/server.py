@@ -1,4 +1,4 @@
-"""Which Redis answers on a connection: a primary or a replica, and in which of its times as a primary."""
+"""The Redis server on a connection: whether it is a primary, and its replication ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INFO = ("INFO", "replication")
 """The command whose answer `Server.of` reads."""
 
 PRIMARY = "master"
-"""What Redis and Valkey call a primary in this answer."""
+"""The word for a primary in this answer, in Redis and Valkey."""
 
 NOBODY = "0" * 40
 """The second replication id of a server that was never promoted."""
@@ -19,10 +19,11 @@ _LINE = re.compile(rb"^(role|master_replid|master_replid2):([^\r\n]*)", re.MULTI
 
 
 class Server(Struct, frozen=True):
-    """A server as it tells of itself.
+    """A server as its INFO describes it.
 
-    `id` is its replication id. A replica has that of its primary; a primary has one of its own, made when it was
-    started or promoted, and also when its first replica connects or its last one has been away for an hour.
+    `id` is its replication id. A replica has that of its primary. A primary has its own; a new one is made when the
+    server starts or is promoted, and also when its first replica connects or its last one has been disconnected for an
+    hour.
     """
 
     role: str
@@ -31,13 +32,13 @@ class Server(Struct, frozen=True):
 
     @classmethod
     def of(cls, info: bytes) -> Server:
-        """Read the answer to INFO."""
+        """Parse the answer to INFO."""
         found = {name.decode(): value.decode() for name, value in _LINE.findall(info)}
         return cls(found.get("role", ""), found.get("master_replid", ""), found.get("master_replid2", NOBODY))
 
     @property
     def primary(self) -> bool:
-        """Whether it takes writes."""
+        """Whether it is a primary, which accepts writes."""
         return self.role == PRIMARY
 
     @property

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Say whether a session lives and its account may make one more request, and count the request.
--- An account's key stands for one request body: the first body that came with it.
+-- Check that a session is alive and that its account may make one more request, and count the request. An idempotency
+-- key of an account is bound to the first request body that came with it.
 --
 -- KEYS  account, limit, key (only with a fingerprint)
 -- ARGV  session_id, token_epoch, interval_us (0: no limit), period_us, fingerprint, key_ms
@@ -19,7 +19,7 @@ local interval_us, period_us = tonumber(ARGV[3]), tonumber(ARGV[4])
 local remaining, reset_ms = 0, 0
 if interval_us > 0 then
   local last_us = tonumber(redis.call('GET', KEYS[2]) or '0')
-  -- Further ahead than requests ever get: the clock was set back since, and what was counted before is void.
+  -- No request sets a time this far ahead: the clock was set back, and the earlier count is void.
   if last_us > now_us + period_us then last_us = 0 end
   local arrival_us = math.max(last_us, now_us) + interval_us
   reset_ms = math.ceil((arrival_us - now_us) / 1000)
@@ -27,7 +27,7 @@ if interval_us > 0 then
     return {'limited', math.ceil((arrival_us - period_us - now_us) / 1000), reset_ms - math.floor(interval_us / 1000)}
   end
   remaining = math.floor((period_us - (arrival_us - now_us)) / interval_us)
-  -- Not worth a sync of the file: a Redis that starts again forgets what was counted, and nothing else.
+  -- The count is not worth a sync of the append-only file: a restart of Redis loses only the counts.
   redis.set_repl(redis.REPL_NONE)
   redis.call('SET', KEYS[2], string.format('%.0f', arrival_us), 'PX', reset_ms)
   redis.set_repl(redis.REPL_ALL)

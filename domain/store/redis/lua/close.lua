@@ -1,6 +1,5 @@
 #!lua flags=allow-oom
--- Remove the counters of an event that PostgreSQL has closed, unless other terms are in force by now.
--- Safe to repeat.
+-- Remove the counters of an event that PostgreSQL has closed, unless other terms are in force now. Safe to repeat.
 --
 -- KEYS  epoch, counters
 -- ARGV  terms_token ('' for counters without terms)

@@ -1,10 +1,10 @@
 #!lua flags=no-writes
--- Read a page of an event's counters as of one instant.
+-- Read a page of an event's counters at one instant.
 --
 -- KEYS  epoch, counters
 -- ARGV  cursor, page_size
--- RETURN {'counted', at_ms (in the event's time), next_cursor, {field, value…}, ahead_ms (of that time: more than 0
---        while Redis' clock is behind where it was)}, {'fenced'}
+-- RETURN {'counted', at_ms (the event's time), next_cursor, {field, value…}, ahead_ms (how far Redis' clock is behind
+--        the event's time, 0 when it is not behind)}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 local page = redis.call('HSCAN', KEYS[2], ARGV[1], 'COUNT', ARGV[2])
 local now_ms = redis_ms()

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Put an event's sales terms in force, unless a counter has more taken than its new size.
--- Counters keep what is taken; an event that was not there starts with nothing taken.
+-- Put an event's sales terms in force, unless more is taken of a counter than its new size. Counters keep what is
+-- taken; those of a new event start at 0.
 --
 -- KEYS  epoch, counters
 -- ARGV  terms_token, then counter, size of each pool

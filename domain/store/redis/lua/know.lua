@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Keep what PostgreSQL says of an account and its sessions, never lowering its token epoch and never
--- reviving a session that is over. What was read too long ago is not kept: it may have changed since.
--- An account's hash is bounded: when it knows too many sessions it forgets them all, and readings that
--- began before that; whoever asks next reads PostgreSQL again.
+-- Store the state of an account and its sessions from PostgreSQL. The token epoch never decreases, and a session that
+-- is over never lives again. A reading that is too old is not stored, because the state may have changed since. The
+-- hash of an account is bounded: when it has too many sessions, it is emptied, and readings from before that are not
+-- stored either. The next request reads PostgreSQL again.
 --
 -- KEYS  account
 -- ARGV  token_epoch, lifetime_ms, read_ms (Redis' clock before PostgreSQL was read; 0 for a change that
@@ -16,9 +16,9 @@ if known[1] and tonumber(known[1]) > tonumber(EPOCH) then return {'fenced'} end
 
 local now_ms = redis_ms()
 local read_ms, forgot_ms = tonumber(ARGV[3]), tonumber(known[3] or '0')
--- A time of forgetting that is still to come is one of a clock that was set back since.
+-- If forgot_ms is in the future, the clock was set back, and forgot_ms does not count.
 local forgotten = read_ms <= forgot_ms and forgot_ms <= now_ms
--- An age below 0 too: nobody knows how long ago that was.
+-- A negative age also means that the clock was set back, so that the true age is unknown.
 local age_ms = now_ms - read_ms
 if read_ms > 0 and (forgotten or age_ms < 0 or age_ms > tonumber(ARGV[4])) then return {'expired', now_ms} end
 
@@ -26,7 +26,7 @@ if redis.call('HLEN', KEYS[1]) > FIELDS_MAX then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'forgot_ms', now_ms)
 elseif known[1] and known[1] ~= EPOCH then
-  -- What lived in an older epoch may have ended without this Redis hearing of it.
+  -- A session that lived in an older epoch may have ended without this Redis being told.
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     if redis.call('HGET', KEYS[1], field) == 'lives' then redis.call('HDEL', KEYS[1], field) end
   end

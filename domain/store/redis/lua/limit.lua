@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Count one request of somebody unknown, if the limit is not reached.
+-- Count one anonymous request, if the limit is not reached.
 --
 -- KEYS  limit
 -- ARGV  interval_us, period_us
@@ -8,7 +8,7 @@ local now_us = redis_us()
 local interval_us, period_us = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local last_us = tonumber(redis.call('GET', KEYS[1]) or '0')
--- Further ahead than requests ever get: the clock was set back since, and what was counted before is void.
+-- No request sets a time this far ahead: the clock was set back, and the earlier count is void.
 if last_us > now_us + period_us then last_us = 0 end
 local arrival_us = math.max(last_us, now_us) + interval_us
 local reset_ms = math.ceil((arrival_us - now_us) / 1000)

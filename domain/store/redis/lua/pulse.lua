@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- Say whether a partition sells in this epoch, and what waits to be persisted.
+-- Check that a partition sells in this epoch, and measure its unpersisted changes.
 --
 -- KEYS  epoch, unpersisted
 -- ARGV  none
--- RETURN {'beating', unpersisted_count, oldest_age_ms (below 0: the clock was set back since)}, {'fenced'}
+-- RETURN {'beating', unpersisted_count, oldest_age_ms (negative: the clock was set back since)}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if not oldest[2] then return {'beating', 0, 0} end

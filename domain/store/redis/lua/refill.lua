@@ -1,7 +1,6 @@
 #!lua flags=allow-oom
--- Replace an event's counters with what PostgreSQL says is taken, in chunks, while nothing is sold. The last time
--- that the event has seen stays.
--- A rebuilder whose epoch is over changes nothing.
+-- Replace an event's counters with the counts from PostgreSQL, in chunks, while nothing is sold. The latest time that
+-- the event has recorded stays. A rebuilder whose epoch is over changes nothing.
 --
 -- KEYS  epoch, counters
 -- ARGV  chunk ('first' empties the counters), then field, value

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Give a booking's claims back, once, and list the change as unpersisted.
--- Safe to repeat: a booking that holds nothing any more is answered as it is.
+-- Return a booking's claims, once, and list the change as unpersisted. Safe to repeat: for a booking that holds nothing
+-- any more the answer is its record.
 --
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
 -- ARGV  booking_id, to_status ('cancelled' or 'rejected'), reason ('' for none),
@@ -19,7 +19,7 @@ if ARGV[5] ~= '' and ARGV[5] ~= event[1] then return {'stale'} end
 
 local now_ms = no_earlier(no_earlier(redis_ms(), event[2]), record[5])
 if ARGV[6] ~= '0' and now_ms >= tonumber(ARGV[6]) then
-  -- Once seen to be too late it stays too late.
+  -- The time is recorded, so that the deadline stays passed when the clock is set back.
   if tonumber(event[2] or 0) < tonumber(ARGV[6]) then redis.call('HSET', KEYS[2], 'clock', now_ms) end
   return {'late'}
 end

@@ -1,6 +1,7 @@
 #!lua
--- Refill the counters of a closed event that is opened again, in steps, the terms last: without them nothing is sold.
--- The field `reopening` names the opening that began last; one that was overtaken changes nothing. Safe to repeat.
+-- Refill the counters of a closed event that is opened again, in steps. The terms come last: without them nothing is
+-- sold. The field `reopening` names the opening that began last; an earlier one changes nothing any more. Safe to
+-- repeat.
 --
 -- KEYS  epoch, counters
 -- ARGV  step ('begin', 'fill' or 'finish'), terms_token, left_token (terms that an earlier attempt left and that may be
@@ -16,7 +17,7 @@ if ARGV[1] ~= 'begin' and found[2] ~= ARGV[2] then return {'stale'} end
 
 if ARGV[1] == 'begin' then
   redis.call('UNLINK', KEYS[2])
-  -- No repair that was decided before may find its own number.
+  -- The number of corrections starts at a value that no earlier reading has seen, so that no earlier repair applies.
   redis.call('HSET', KEYS[2], 'reopening', ARGV[2], 'mends', redis_ms())
 end
 if #ARGV >= FIRST_FIELD then redis.call('HSET', KEYS[2], unpack(ARGV, FIRST_FIELD)) end

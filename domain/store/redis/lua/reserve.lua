@@ -1,10 +1,10 @@
 #!lua
--- Take every claim of a booking or none, and list the booking as unpersisted.
--- Safe to repeat: a booking that is known is answered, not made again. A sale once seen closed stays closed.
+-- Take every claim of a booking or none, and list the booking as unpersisted. Safe to repeat: a known booking is
+-- returned, not made again. A sale that was found closed stays closed.
 --
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
--- ARGV  terms_token, opens_ms, closes_ms, lookup ('fresh': an account the event has seen is sent to
---       PostgreSQL first, 'checked': that was done), booking_id, event_id, user_id, quantity,
+-- ARGV  terms_token, opens_ms, closes_ms, lookup ('fresh': for an account that has a counter, PostgreSQL must be
+--       asked first, 'checked': it was asked), booking_id, event_id, user_id, quantity,
 --       unpersisted_max, lag_max_ms, doorbell_ms, then counter, quantity, size of each claim (no counter twice)
 -- RETURN {'reserved', created_ms, ring}, {'known', record…}, {'mismatch'}, {'lookup'}, {'stale'},
 --        {'closed', now_ms}, {'short', claim_index, remaining, now_ms}, {'lagging'},

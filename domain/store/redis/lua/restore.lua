@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Bring the record of a booking back from PostgreSQL, if Redis has none of this epoch.
--- What was read too long ago brings nothing back: the booking may have changed and retired since.
+-- Restore the record of a booking from PostgreSQL, if Redis has none of this epoch. A row that was read too long ago is
+-- not used: the booking may have changed and its record retired since.
 --
 -- KEYS  epoch, record
 -- ARGV  read_ms (Redis' clock before PostgreSQL was read), read_age_max_ms, retire_ms,
@@ -11,7 +11,7 @@ local FIRST_FIELD = 4
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
 if redis.call('HGET', KEYS[2], 'epoch') == EPOCH then return {'known'} end
 
--- Below 0, the clock was set back since: nobody knows how long ago that was.
+-- A negative age means that the clock was set back, so that the true age is unknown.
 local age_ms = redis_ms() - tonumber(ARGV[1])
 if age_ms < 0 or age_ms > tonumber(ARGV[2]) then return {'expired'} end
 

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- Take bookings that PostgreSQL has out of the unpersisted set, unless they changed meanwhile, and read the
--- oldest of the others. Safe to repeat, and in any order: a version that is not the record's any more settles
--- nothing. The records it reads are named after their ids, in the slot of its keys. The doorbell is taken down
--- by whoever finds the set empty with nothing to settle: who has settled something comes again.
+-- Remove bookings that PostgreSQL has from the unpersisted set, unless they changed meanwhile, and read the oldest of
+-- the remaining ones. Safe to repeat, and in any order: a booking is settled only if its record still has the given
+-- version. Record keys are formed from the prefix and the booking's id; they are in the slot of the given keys. Clears
+-- the wake-up flag only if the set is empty and this call settled nothing; a worker that settled something calls again.
 --
 -- KEYS  epoch, unpersisted, doorbell, then record and mine of each booking
 -- ARGV  retire_ms, record_prefix, skip (how many of the oldest are not read), limit (0 to read none),
 --       then of each booking: booking_id, version as it was read ('' when there was no record),
 --       then as PostgreSQL has it: status, version, confirmed_ms ('' for none)
--- RETURN {'settled', unpersisted_left, page (in msgpack, of each: id, then what its record says)}, {'fenced'}
+-- RETURN {'settled', unpersisted_left, page (in msgpack, of each: id, then the fields of its record)}, {'fenced'}
 local FIRST_BOOKING, FIRST_KEY = 5, 4
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
