@@ -1,1 +1,1 @@
-"""What nobody asks for: persist, clear, rebuild, reconcile, audit, delete what is past."""
+"""Background work: persist, clear, close, rebuild, reconcile, audit, delete old rows."""

@@ -1,4 +1,4 @@
-"""The audit: the invariant of every event, from Redis and PostgreSQL side by side."""
+"""The audit: compares the counts of every event in Redis and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 EVENTS_PER_PAGE = 500
 UNPERSISTED_READ_MAX = 100_000
-"""Unpersisted bookings an audit reads of a partition; back-pressure keeps a partition far below it."""
+"""Unpersisted bookings that an audit reads of a partition; back-pressure keeps a partition far below it."""
 
 
 class EventBooks(Struct, frozen=True, kw_only=True):
-    """An event's places, counted from both sides.
+    """The tickets of an event, counted in Redis and in PostgreSQL.
 
-    `size` = `remaining` + `pending` + `confirmed` when everything is accounted for; `drift` is by how
-    many places it is not, `pool_drift` by how many PostgreSQL's own count differs from its bookings,
-    and `user_drift` how many accounts hold another number of places than their counter says.
+    `drift` is `size` - `remaining` - `pending` - `confirmed`, which is 0 when every ticket is accounted for.
+    `pool_drift` is the difference between PostgreSQL's own count and its bookings. `user_drift` is the number of
+    accounts whose counter differs from their tickets.
     """
 
     event_id: UUID
@@ -44,19 +44,21 @@ class EventBooks(Struct, frozen=True, kw_only=True):
 
     @property
     def in_order(self) -> bool:
-        """Whether nothing differs."""
+        """Whether there is no difference."""
         return not (self.drift or self.pool_drift or self.user_drift)
 
 
 class Pending(Struct):
-    """What the unpersisted bookings of an event will change in PostgreSQL, in places."""
+    """The changes that unpersisted bookings of an event will make in PostgreSQL, in tickets."""
 
     reserved: int = 0
     released: int = 0
 
 
 async def audit(stores: Stores, event_id: UUID | None = None) -> list[EventBooks]:
-    """The books of every event, or of one. Exact at rest; under load a difference may be a booking in flight.
+    """Compare the counts of every event, or of one.
+
+    The result is exact when there is no traffic; under load a difference may be a booking in flight.
 
     Raises:
         EventNotFound, Unavailable.
@@ -84,7 +86,7 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
     books = []
     for event, places in zip(page, taken, strict=True):
         row, waiting = stored[event.id], pending.get(event.id, Pending())
-        # PostgreSQL alone counts the places of an event that is closed.
+        # A closed event has no counters in Redis; only PostgreSQL counts its tickets.
         remaining = event.capacity - (row.pool if event.closed_at else places or 0)
         confirmed = row.booked - waiting.released
         books.append(
@@ -104,7 +106,7 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
 
 
 async def _pending(stores: Stores) -> dict[UUID, Pending]:
-    """Per event, what waits to be persisted: new places, and places to be returned."""
+    """The unpersisted changes per event: tickets reserved, and tickets to be returned."""
     pending: dict[UUID, Pending] = {}
     for partition in range(PARTITIONS):
         bookings = await stores.inventory.unpersisted_bookings(partition, limit=UNPERSISTED_READ_MAX)

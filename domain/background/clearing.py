@@ -1,4 +1,4 @@
-"""Clearing: the bookings of cancelled events are cancelled, in batches, however often it is killed."""
+"""Clearing: cancels the bookings of cancelled events in batches. It may be killed at any point."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BATCHES_MAX = 20
-"""Batches of one call: 4,000 bookings, well within the time a job may take; the next call goes on."""
+"""Batches of one call: 4,000 bookings, well within the time limit of a job; the next call continues."""
 
 
 async def clear_event(stores: Stores, event_id: UUID) -> bool:
-    """A round over an event's bookings; True when none of them holds places any more.
+    """Cancel bookings of an event for one call; True when none of them holds tickets any more.
 
-    Safe to be killed anywhere and to run twice. `booked` of the event counts down meanwhile.
+    It may be killed at any point and run twice. `booked` of the event decreases meanwhile.
 
     Raises:
-        Unavailable: a server is away; the next call goes on.
+        Unavailable: a server cannot be reached; the next call continues.
     """
     last: UUID | None = None
     for _ in range(BATCHES_MAX):

@@ -1,4 +1,4 @@
-"""Closing: events of the past leave Redis, so that a rebuild costs what is on sale, not what was ever sold."""
+"""Closing: removes past events from Redis, so that the cost of a rebuild depends only on the events on sale."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ CLOSED_EVENTS_MAX = 50
 """Events that one call closes, each in a transaction of some milliseconds."""
 
 SCANS_MAX = 50
-"""Pages of Redis' keys that one call looks through for counters of closed events: 50,000 keys, a millisecond a page."""
+"""Pages of Redis' keys that one call searches for counters of closed events: 50,000 keys, 1 ms per page."""
 
 
 class Position(Struct, frozen=True):
-    """Where a pass goes on: after which event, None for the first, and at which cursor of Redis' keys."""
+    """The position of a pass: the last event (None at the beginning), and the cursor of Redis' keys."""
 
     after: UUID | None = None
     cursor: int = 0
 
 
 FIRST = Position()
-"""Where the first call begins."""
+"""The position of the first call."""
 
 
 class Closed(Struct, frozen=True):
-    """What one call did, and where the next one goes on.
+    """The result of one call, and the position of the next one.
 
-    `put_off` events could not be closed yet: something of them was still on its way.
+    `put_off` is the number of events that could not be closed yet, because some of their changes were still in flight.
     """
 
     closed: int
@@ -41,13 +41,14 @@ class Closed(Struct, frozen=True):
 
 
 async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, limit: int = CLOSED_EVENTS_MAX) -> Closed:
-    """Close events that were over EVENT_CLOSE_AFTER_DAYS ago, at most `limit`, and remove counters of closed ones.
+    """Close events that were over EVENT_CLOSE_AFTER_DAYS ago, at most `limit`, and remove the counters of closed ones.
 
-    PostgreSQL is told first, then the counters are removed. A call that dies in between leaves counters that nothing is
-    sold by; like those that Redis brought back with older data, they are found among Redis' keys.
+    The event is closed in PostgreSQL first, then its counters are removed. A call that dies in between leaves counters
+    that are not used for sales. A Redis that is restored from older data may bring such counters back too. Both kinds
+    are found by a scan of Redis' keys.
 
     Raises:
-        Unavailable, EpochOver: the next call goes on.
+        Unavailable, EpochOver: the next call continues.
     """
     kept = stores.retention.past_counters
     past = await stores.catalog.past(kept=kept, after=begin.after, limit=limit)
@@ -64,7 +65,7 @@ async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, lim
 
 
 async def _remove_leftovers(stores: Stores, cursor: int) -> tuple[int, int]:
-    """Look through some of Redis' keys; answers how many closed events had counters, and where to go on."""
+    """Search some of Redis' keys for counters of closed events; returns the number removed, and the next cursor."""
     removed = 0
     for _ in range(SCANS_MAX):
         cursor, found = await stores.inventory.with_counters(cursor)

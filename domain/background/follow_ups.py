@@ -1,8 +1,8 @@
-"""Follow-ups: what a change of an account entails elsewhere.
+"""Follow-ups: the consequences of a change of an account.
 
-Redis is told which tokens are dead, an organizer's events are suspended or go on, a closed account's bookings are
-cancelled. PostgreSQL remembers with the change itself that this is to be done. The request that made the change does
-what it can at once; a worker does all of it again, so that nothing is left by a request that was cut short.
+The ended tokens are written to Redis, an organizer's events are suspended or resumed, and a closed account's bookings
+are cancelled. PostgreSQL stores the follow-up together with the change. The request that made the change does what it
+can at once. A worker then does all of it again, so that nothing is lost when the request is interrupted.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PAGE_SIZE = 100
-"""Events or bookings of one account that are dealt with between two reads."""
+"""Events or bookings of one account that are processed between two reads."""
 
 PAGES_MAX = 20
-"""Pages of one call; the next call goes on with the rest."""
+"""Pages of one call; the next call continues with the rest."""
 
 AT_ONCE_MAX = 4
-"""Events or bookings dealt with at once, each on a connection of its own: half of those a process has."""
+"""Events or bookings processed at the same time, each on its own connection: half of a process' connections."""
 
 AGAIN_AFTER = timedelta(seconds=5)
-"""When an account is looked at again that is not done with."""
+"""The delay before an unfinished account is processed again."""
 
 CLOSED_FOR = timedelta(seconds=60)
-"""How long a closed account is looked at: a request that was admitted before may still have been booking."""
+"""How long a closed account is processed again: a request that was admitted before may still book."""
 
 SESSIONS_MAX = 1_000
-"""Ended sessions of one account that Redis is told of."""
+"""Ended sessions of one account that are written to Redis."""
 
 
 class FollowUps:
-    """Safe to run at any time, as often as one likes, and to be killed anywhere."""
+    """Safe to run at any time and repeatedly, and to be killed at any point."""
 
     def __init__(self, accounts: Accounts, admission: Admission, box_office: BoxOffice) -> None:
         self._accounts = accounts
@@ -57,7 +57,7 @@ class FollowUps:
         self._box_office = box_office
 
     async def begin(self, account: Account) -> None:
-        """Do at once what is possible of an account's change, when its caller need not wait for all of it."""
+        """Do at once as much as possible of an account's follow-up; a worker does the rest."""
         try:
             await self.events(account.id)
             if account.status is AccountStatus.CLOSED:
@@ -66,10 +66,12 @@ class FollowUps:
             log.warning("follow_up_put_off", account_id=str(account.id), cause=str(error))
 
     async def events(self, organizer_id: UUID) -> bool:
-        """Suspend an account's events if it may not sell, or end that; False when some are left for another call.
+        """Suspend an account's events if it may not sell, otherwise end their suspension.
+
+        Returns False when some events are left for another call.
 
         Raises:
-            Unavailable: what was done stays done.
+            Unavailable: the changes made until then stay.
         """
         last, complete = None, True
         for _ in range(PAGES_MAX):
@@ -81,12 +83,12 @@ class FollowUps:
         return False
 
     async def run_due(self, *, limit: int) -> int:
-        """Do what is to be done for accounts that changed; answers how many were looked at.
+        """Run the follow-ups of accounts that changed; returns the number of accounts.
 
-        An account of which something cannot be done now is left to the next call, and keeps none of the others back.
+        An account whose follow-up cannot be finished now is left to the next call, and does not delay the others.
 
         Raises:
-            Unavailable: PostgreSQL cannot be asked which they are.
+            Unavailable: PostgreSQL cannot be asked for the accounts.
         """
         due = await self._accounts.due_follow_ups(limit=limit)
         for each in due:
@@ -97,7 +99,7 @@ class FollowUps:
         return len(due)
 
     async def _run(self, due: FollowUp) -> timedelta | None:
-        """Do everything for one account; answers when to look at it again, None for never."""
+        """Run the whole follow-up of one account; returns when to run it again, None for never."""
         account = due.account
         ended = await self._accounts.ended_sessions(account.id, limit=SESSIONS_MAX)
         await self._admission.tokens_ended(account)
@@ -115,7 +117,7 @@ class FollowUps:
         except EventNotFound:
             return True
         except CapacityBelowSold as refusal:
-            # It sells nothing until reconciliation has found out why.
+            # The event sells nothing until reconciliation has repaired it.
             log.exception("capacity_below_sold", event_id=str(event_id), **refusal.facts)
             return False
         return True
@@ -137,5 +139,5 @@ class FollowUps:
         try:
             await self._box_office.cancel(booking, deadline=Deadline.BEGIN)
         except EventStarted:
-            # What took place is a record, not a reservation.
+            # A booking of an event that has begun is a record of the past and is kept.
             return

@@ -1,4 +1,4 @@
-"""Background passes: each goes on until it is cancelled, whatever one of its rounds raises."""
+"""Background passes: each repeats until it is cancelled, also after an exception in one of its rounds."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BACKOFF_S = 0.5
-"""The first pause after a failure that nobody foresaw; each one after it is twice as long."""
+"""The first pause after an unexpected failure; each further pause is twice as long."""
 
 DOUBLINGS_MAX = 16
-"""Far past the longest pause; a number that is not raised for ever."""
+"""The largest number of doublings: far beyond the longest pause, it only keeps the exponent bounded."""
 
 BACKOFF_S_MAX = 8.0
-"""The longest pause: a server that answers with errors of a new kind is asked again this soon."""
+"""The longest pause: a server that answers with unexpected errors is asked again after this time."""
 
 
 PUT_OFF_S_MAX = 1.0
-"""The longest pause after a round that was put off: a pass that runs once a minute need not wait for a minute."""
+"""The longest pause after a round that could not run: a pass that runs once a minute does not wait for a minute."""
 
 CANCEL_AGAIN_S = 2.0
-"""How long a cancelled pass may take to finish what is under way before it is cancelled again."""
+"""How long a cancelled pass may take to finish the work under way before it is cancelled again."""
 
 
 async def repeat(name: str, once: Callable[[], Awaitable[object]], *, every_s: float) -> None:
-    """Run one round after the other until cancelled, `every_s` apart; one that answers a float is paused after so long.
+    """Run rounds until cancelled, with a pause of `every_s`. A round that returns a float sets its own pause.
 
-    A server that is away, or an epoch that is over, puts a round off. What nobody foresaw is logged with its traceback
-    and paused after for longer each time: a pass that ended would take the others of its process with it.
+    If a server cannot be reached or the epoch is over, the round is tried again after at most PUT_OFF_S_MAX. An
+    unexpected exception is logged with its traceback and followed by growing pauses. The pass must not end, because
+    that would end the other passes of its process too.
     """
     failures = 0
     while True:
@@ -58,8 +59,8 @@ async def repeat(name: str, once: Callable[[], Awaitable[object]], *, every_s: f
 async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
     """Cancel tasks until they have ended.
 
-    Once is not enough: a cancellation that arrives while a connection of redis-py is being handed out is
-    sometimes lost, and the task then runs on.
+    One cancellation is not enough: redis-py sometimes loses a cancellation that arrives while it hands out a
+    connection, and the task goes on.
     """
     running = set(tasks)
     while running:

@@ -1,4 +1,4 @@
-"""Persisting: a partition's unpersisted set, written to PostgreSQL until it is empty."""
+"""Persisting: writes the unpersisted set of a partition to PostgreSQL until it is empty."""
 
 from __future__ import annotations
 
@@ -30,31 +30,30 @@ log = structlog.get_logger()
 BATCH_MAX = 500
 """Bookings written by one statement.
 
-Rows a second stop growing at about this size on one connection; a larger batch only makes one refused
-booking cost more.
+Rows per second stop growing at about this size on one connection. With a larger batch, one refused booking costs more.
 """
 
 PACE_S = 0.04
-"""From the beginning of a batch that is not full to the next one's.
+"""The time from the start of a batch that is not full to the start of the next one.
 
-A batch costs some milliseconds of the processor whatever its size, so it pays to let bookings gather: at 2,000
-a second they cost two thirds of what they do at half the pause. None waits for longer than this, and one that
-comes alone not at all.
+A batch costs some milliseconds of processor time at any size, so it pays to collect bookings: at 2,000 per second, they
+cost two thirds of what they cost with half the pause. No booking waits longer than this, and a single booking does not
+wait at all.
 """
 
 PERSIST_S_MAX = 5.0
-"""How long one call goes on; then the caller decides, so that a job stays shorter than its timeout."""
+"""How long one call runs; after that the caller decides, so that a job stays shorter than its timeout."""
 
 LEASE_MS = 300
-"""How long others leave a partition to a worker that does not say it is alive.
+"""The duration of the lease of a partition; after this time without renewal, another worker may take it.
 
-With the sweep's interval and patience it adds up to the second after which a booking is persisted
-though the worker that had it died.
+Together with the interval and the patience of the sweep, it makes one second: the time after which a booking is
+persisted although the worker that had it died.
 """
 
 
 class Persisted(Struct, frozen=True):
-    """What one round did. `left` is what waits in the partition after it."""
+    """The result of one batch. `left` is the number of unpersisted bookings in the partition after it."""
 
     written: int = 0
     rejected: int = 0
@@ -62,7 +61,7 @@ class Persisted(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What became of a batch in PostgreSQL, and what may be settled of it."""
+    """The result of a batch in PostgreSQL, and the settlements that follow from it."""
 
     written: int
     rejected: int
@@ -70,14 +69,14 @@ class Outcome(Struct, frozen=True):
 
     @property
     def moved(self) -> int:
-        """How many bookings got somewhere."""
+        """Bookings that were written or rejected."""
         return self.written + self.rejected
 
 
 async def persist(stores: Stores, partition: int) -> int:
-    """Persist a partition until it is empty, somebody else is at it, or the time is up; answers how many were written.
+    """Persist a partition until it is empty, its lease is lost or the time is up; returns how many were written.
 
-    Safe to be killed anywhere and to run twice: what is not settled is simply persisted again.
+    It may be killed at any point and run twice: a batch that is not settled is persisted again.
 
     Raises:
         Unavailable: PostgreSQL or Redis cannot be asked; the set stays as it is.
@@ -94,16 +93,16 @@ async def persist(stores: Stores, partition: int) -> int:
         await stores.inventory.leave_lease(partition, holder=holder)
         if time.monotonic() >= end_s:
             break
-        # A doorbell that rang just before the lease was left found the partition taken, and went away.
+        # A worker that was woken just before the lease was given up found the partition taken, and did nothing.
         left = (await stores.inventory.pulse(partition)).unpersisted_count
     return written
 
 
 @asynccontextmanager
 async def _renewed(stores: Stores, partition: int, *, holder: str) -> AsyncIterator[asyncio.Task[None]]:
-    """Keep a lease for as long as this process runs and the block lasts: one that is frozen loses it.
+    """Renew a lease during the block. A process that is frozen does not renew, and loses the lease.
 
-    The task ends when somebody else has it.
+    The task ends when another worker has the lease.
     """
     renewing = asyncio.create_task(_renew(stores, partition, holder=holder))
     try:
@@ -122,7 +121,7 @@ async def _renew(stores: Stores, partition: int, *, holder: str) -> None:
 
 
 async def _persist_until_empty(stores: Stores, partition: int, *, goes_on: Callable[[], bool]) -> int:
-    """Batch after batch; answers how many bookings got somewhere. A batch of which none does is the last."""
+    """Persist batches; returns how many bookings were written or rejected. A batch without any is the last."""
     moved = 0
     while goes_on():
         began_s = time.monotonic()
@@ -147,10 +146,10 @@ async def _persist_page(stores: Stores, partition: int, page: Sequence[Unpersist
 async def _persist_backlog(
     stores: Stores, partition: int, page: Sequence[Unpersisted], *, goes_on: Callable[[], bool]
 ) -> int:
-    """While PostgreSQL writes a batch, settle the one before it and read the next, as long as they are full.
+    """While PostgreSQL writes a batch, settle the batch before it and read the next, as long as batches are full.
 
-    Nothing waits for its turn in that: what is settled is what was written, in the version it had, whenever
-    that was; and what is read twice is written once.
+    The order of these steps does not matter: a settlement applies only to the version that was written, and a booking
+    that is read twice is written once.
     """
     moved, settlements = 0, list[Settlement]()
     while len(page) == BATCH_MAX and goes_on():
@@ -164,7 +163,7 @@ async def _persist_backlog(
 
 
 async def _both(writing: Awaitable[Outcome], turning: Awaitable[Turn]) -> tuple[Outcome, Turn]:
-    """Both end before a failure of one is raised: neither is left behind at work."""
+    """Wait for both to end before a failure of either is raised, so that none goes on in the background."""
     outcome, turn = await asyncio.gather(writing, turning, return_exceptions=True)
     if isinstance(outcome, BaseException):
         raise outcome
@@ -181,7 +180,7 @@ async def persist_once(stores: Stores, partition: int) -> Persisted:
 
 
 async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> Outcome:
-    """Write what was read; what PostgreSQL refuses gives its places back."""
+    """Write the entries that were read; the bookings that PostgreSQL refuses return their tickets."""
     epoch = stores.scripts.epoch
     written, refused = await write(stores, [entry for entry in page if entry.epoch == epoch], epoch=epoch)
     holding = [(entry, reason) for entry, reason in refused if entry.status in HOLDING]
@@ -202,7 +201,7 @@ async def _settle(stores: Stores, partition: int, done: Sequence[Settlement], *,
 async def write(
     stores: Stores, batch: Sequence[Unpersisted], *, epoch: int
 ) -> tuple[dict[str, Written], list[tuple[Unpersisted, str]]]:
-    """Write a batch; a booking that PostgreSQL refuses is found by halving, and the rest goes through."""
+    """Write a batch. If PostgreSQL refuses it, the refused bookings are found by halving, and the rest is written."""
     if not batch:
         return {}, []
     try:
@@ -210,7 +209,8 @@ async def write(
     except LedgerRefused as refusal:
         if len(batch) == 1:
             return {}, [(batch[0], refusal.reason)]
-    # Places given back first: whoever took them since must not be refused because the batch was split.
+    # Returned tickets are written first: a booking that took them since must not be refused because the batch was
+    # split.
     ordered = sorted(batch, key=lambda entry: entry.status in HOLDING)
     middle = len(ordered) // 2
     first, first_refused = await write(stores, ordered[:middle], epoch=epoch)
@@ -219,10 +219,10 @@ async def write(
 
 
 async def write_off(stores: Stores, refused: Sequence[tuple[Unpersisted, str]], *, epoch: int) -> dict[str, Written]:
-    """Record as rejected what PostgreSQL refused and what holds nothing any more.
+    """Record the refused bookings that hold no claims any more as rejected.
 
-    Not even that can be written of an account or event that PostgreSQL does not know: the log has it then,
-    and it counts as written, or its partition would be stuck with it for ever.
+    If PostgreSQL does not know the account or the event, even that cannot be written. Then the booking is logged and
+    counts as written, because it would otherwise block its partition for ever.
     """
     rejected = [
         structs.replace(entry, status=BookingStatus.REJECTED, version=entry.version + 1, reason=reason)
@@ -236,19 +236,19 @@ async def write_off(stores: Stores, refused: Sequence[tuple[Unpersisted, str]], 
 
 
 async def reject(stores: Stores, refused: Unpersisted, reason: str) -> None:
-    """Return a refused booking's places; the rejection is persisted like any other change."""
+    """Return a refused booking's tickets; the rejection is persisted like any other change."""
     log.error("booking_rejected", booking_id=refused.id, event_id=refused.event_id, reason=reason)
     try:
         await stores.inventory.release(
             refused.booking, status=BookingStatus.REJECTED, reason=reason, version=refused.version
         )
     except (RecordChanged, RecordUnknown):
-        # It was cancelled, or persisted by another worker, in between: nothing is left to reject.
+        # The booking was cancelled or persisted by another worker meanwhile, so there is nothing to reject.
         log.info("rejection_overtaken", booking_id=refused.id)
 
 
 def settlements(page: Sequence[Unpersisted], written: dict[str, Written]) -> list[Settlement]:
-    """What may leave the unpersisted set: what is written, and ids whose record is gone."""
+    """The entries that may leave the unpersisted set: those written, and those whose record is gone."""
     gone = {entry.id: Written(entry.id, BookingStatus.REJECTED, 0, 0) for entry in page if not entry.recorded}
     known = written | gone
     return [Settlement(entry, known[entry.id]) for entry in page if entry.id in known]

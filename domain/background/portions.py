@@ -1,4 +1,4 @@
-"""Events in portions: as many at once as have a bounded number of places taken, for passes over all of them."""
+"""Portions of events with a bounded number of tickets taken, for passes over all events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def portions(event_ids: Sequence[UUID], taken: Mapping[UUID, int], *, places_max: int) -> Iterator[list[UUID]]:
-    """The events in their order, each time as many as have `places_max` places taken between them, or one.
+    """The events in their order, in portions with at most `places_max` tickets taken, or of one event.
 
-    Events are unequal: a hundred may have sold nothing, or a million places. What is done about one portion
-    then takes about as long, and as much memory, as about another.
+    Events differ in size: a hundred events may have sold nothing, or a million tickets. Portions take similar amounts
+    of time and memory.
     """
     portion: list[UUID] = []
     places = 0

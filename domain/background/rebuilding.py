@@ -1,7 +1,7 @@
-"""Rebuilding: a new epoch of the inventory, its counters made from PostgreSQL.
+"""Rebuilding: a new epoch of the inventory, with counters made from PostgreSQL.
 
-Needed whenever Redis may not hold what it was last told: after it restarted, failed over, was wiped or
-came back with older data. Until a rebuild is complete nothing is sold.
+A rebuild is needed whenever Redis may have lost writes: after it restarted, failed over, was wiped or was restored from
+older data. Nothing is sold until the rebuild is complete.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ log = structlog.get_logger()
 
 EVENTS_PER_PAGE = 200
 COUNTERS_PER_CHUNK = 1_000
-"""Counters one script call writes: twice as many arguments are below what Lua can unpack, and take a millisecond."""
+"""Counters that one script call writes in 1 ms. Twice as many arguments are within Lua's limit for `unpack`."""
 
 PLACES_PER_PORTION = 50_000
-"""Taken places of the events whose counters one statement adds up, unless one event has more: a tenth of a second
-of PostgreSQL's time, a few megabytes here."""
+"""Tickets taken of the events whose counters one statement sums up, unless a single event has more. It takes 0.1 s of
+PostgreSQL's time and a few megabytes in this process."""
 
 PORTIONS_MAX = 2
-"""Portions under way at once: while Redis writes one, PostgreSQL adds up the next."""
+"""Portions processed at the same time: while Redis writes one, PostgreSQL sums up the next."""
 
 DRAIN_ROUNDS_MAX = 10_000
 
 DRAIN_SCRIPTS = ("lease", "settle")
-"""What is known to Redis from the beginning of an epoch: other workers persist beside the rebuild."""
+"""The scripts loaded at the beginning of an epoch, so that other workers can persist during the rebuild."""
 
 LEASE_S = 1.0
-"""How long others leave a rebuild to a worker that does not say it is alive."""
+"""The duration of the lease of a rebuild; after this time without renewal, another worker may take it."""
 
 
 WATCH_S = 1.0
-"""How soon a process that does not rebuild notices that the epoch is over without being asked for anything."""
+"""The interval at which a process that does not rebuild checks whether the epoch is over."""
 
 ENSURED_S_MAX = 20.0
-"""A worker that is rebuilding an inventory of thousands of events is done in a second or two."""
+"""A worker rebuilds an inventory of thousands of events in one or two seconds."""
 
 
 SETTLED = frozenset({Order.IN_ORDER, Order.OUTDATED})
-"""What a rebuild by this version would not make better."""
+"""The states that a rebuild by this version would not improve."""
 
 
 class Rebuilt(Struct, frozen=True):
-    """What a rebuild did."""
+    """The result of a rebuild."""
 
     epoch: int
     drained: int
@@ -78,25 +78,25 @@ class Rebuilt(Struct, frozen=True):
 
 
 async def in_order(stores: Stores) -> bool:
-    """Whether Redis sells in the epoch that PostgreSQL is in; see `Scripts.look` for what is done for that."""
+    """Whether Redis sells in PostgreSQL's epoch. `Scripts.look` describes what it does to achieve that."""
     return await stores.scripts.look() is Order.IN_ORDER
 
 
 async def keep_watch(stores: Stores) -> None:
-    """Look at the inventory until cancelled, for a process that does not rebuild it.
+    """Check the inventory until cancelled, in a process that does not rebuild it.
 
-    So one whose connection leads to an old primary, or that nobody asks anything, learns of the next epoch; and what
-    a version of its own texts needs is there before the first request.
+    So a process learns of the next epoch even if its connection leads to an old primary or it gets no requests. The
+    scripts of its version are also loaded before its first request.
     """
     await repeat("watch", stores.scripts.look, every_s=WATCH_S)
 
 
 async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
-    """Rebuild unless the inventory is in order, of a later layout, or another worker is rebuilding it; None then.
+    """Rebuild if needed. None if the inventory is in order, has a later layout, or is being rebuilt by another worker.
 
     Raises:
         Unavailable: PostgreSQL or Redis cannot be asked.
-        EpochOver: another rebuild overtook this one, and does its work.
+        EpochOver: another rebuild has replaced this one.
     """
     if await stores.scripts.look() in SETTLED:
         return None
@@ -112,7 +112,7 @@ async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
 
 
 async def ensure_in_order(stores: Stores) -> None:
-    """Rebuild if that is needed, or wait for whoever does: for a command that may be alone with the servers.
+    """Rebuild if needed, or wait for another worker's rebuild, for commands that may run without any worker.
 
     Raises:
         TimeoutError: it takes too long.
@@ -123,24 +123,24 @@ async def ensure_in_order(stores: Stores) -> None:
 
 
 async def _renew_lease(stores: Stores, holder: UUID) -> None:
-    """Keep the lease for as long as this process runs: one that is frozen loses it."""
+    """Renew the lease while this process runs. A process that is frozen does not renew, and loses the lease."""
     with suppress(Unavailable):
         while await stores.ledger.take_rebuild_lease(holder, seconds=LEASE_S):  # noqa: ASYNC110  (no event to wait for)
             await asyncio.sleep(LEASE_S / 3)
 
 
 async def rebuild(stores: Stores) -> Rebuilt:
-    """Begin an epoch: fence the older ones, persist what they accepted, refill the counters, sell.
+    """Begin an epoch: fence the older ones, persist their accepted bookings, refill the counters, start sales.
 
-    Safe to be killed anywhere, and to be overtaken: only the latest epoch's rebuild can change anything,
-    and scripts are loaded last, so nothing is sold before all counters are right.
+    It may be killed at any point, and another rebuild may replace it: only the rebuild of the latest epoch can change
+    anything. Scripts are loaded last, so nothing is sold before all counters are right.
 
-    All of it happens on one connection, or it fails: a server that restarts meanwhile may have lost counters, and one
-    that is promoted meanwhile runs nothing that is bound to the server which was there before.
+    All of it happens on one connection, or it fails. A server that restarts meanwhile may have lost counters. A server
+    that is promoted meanwhile runs no script that is bound to the server before it.
 
     Raises:
-        EpochOver: another rebuild overtook this one, the server is another by now, or the layout is a later one.
-        Unavailable: a server went away.
+        EpochOver: another rebuild has replaced this one, the server has changed, or the layout is a later one.
+        Unavailable: a server cannot be reached any more.
     """
     link, server = await stores.pipeline.primary()
     token = await stores.ledger.begin_epoch(above=await _highest_seen(stores), server=server.id)
@@ -163,13 +163,13 @@ async def rebuild(stores: Stores) -> Rebuilt:
 
 
 async def _highest_seen(stores: Stores) -> int:
-    """The highest epoch Redis knows; more than PostgreSQL's when that was restored from a backup."""
+    """The highest epoch in Redis. It is above PostgreSQL's when PostgreSQL was restored from a backup."""
     seen = [await stores.pipeline.call("GET", epoch_key(partition)) for partition in range(PARTITIONS)]
     return max((int(epoch) for epoch in seen if epoch), default=0)
 
 
 async def _drain(stores: Stores, partition: int, epoch: int) -> int:
-    """Persist what earlier epochs accepted and Redis still has. What PostgreSQL refuses is recorded as rejected."""
+    """Persist the bookings of earlier epochs that Redis still has; those that PostgreSQL refuses become rejected."""
     drained = 0
     for _ in range(DRAIN_ROUNDS_MAX):
         entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
@@ -182,7 +182,7 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
 
 
 async def _drain_intents(stores: Stores, epoch: int) -> int:
-    """Persist what was acknowledged with `DURABILITY=postgres` and Redis has lost."""
+    """Persist the bookings that were acknowledged with `DURABILITY=postgres` and lost by Redis."""
     drained, before = 0, None
     for _ in range(DRAIN_ROUNDS_MAX):
         lost = await stores.intents.lost(limit=BATCH_MAX)
@@ -195,7 +195,7 @@ async def _drain_intents(stores: Stores, epoch: int) -> int:
 
 
 async def _write_all(stores: Stores, batch: Sequence[Unpersisted], epoch: int) -> dict[str, Written]:
-    """Persist a batch of an earlier epoch; what PostgreSQL refuses is recorded as rejected."""
+    """Persist a batch of an earlier epoch; bookings that PostgreSQL refuses are recorded as rejected."""
     written, refused = await write(stores, batch, epoch=epoch)
     return written | await write_off(stores, refused, epoch=epoch)
 
@@ -214,7 +214,7 @@ async def _refill_all(stores: Stores, token: FencingToken) -> int:
 
 
 async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingToken) -> None:
-    """Write the counters of these events, some of them while PostgreSQL adds up those of others."""
+    """Write the counters of these events, in portions: while Redis writes one, PostgreSQL sums up the next."""
 
     async def refill(event_ids: list[UUID]) -> None:
         holdings = await stores.ledger.holdings(event_ids, counters_max=COUNTERS_PER_CHUNK)
@@ -230,7 +230,7 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
 
 
 async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:
-    """Write one event's counters, the terms last: without them nothing of it is sold."""
+    """Write one event's counters. The terms come last: without them nothing of the event is sold."""
     last: list[Any] = [POOL_MAIN, held.places, f"size:{POOL_MAIN}", event.capacity, "terms", event.terms_token]
     chunks: list[list[Any]] = [*held.chunks[:-1], [*held.chunks[-1], *last]] if held.chunks else [last]
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]

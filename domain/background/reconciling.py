@@ -1,4 +1,4 @@
-"""Reconciling: the bounded pass that compares the books of both sides and mends them, beside traffic."""
+"""Reconciling: a bounded pass that compares the counters with the bookings and repairs them during traffic."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ log = structlog.get_logger()
 
 EVENTS_PER_PAGE = 100
 PLACES_PER_PAGE = 20_000
-"""Taken places of the events whose books are compared at once, unless one event has more: a tenth of a second, in
-which a worker persists nothing."""
+"""Tickets taken of the events that are compared at once, unless a single event has more. A comparison takes 0.1 s,
+during which this worker persists nothing."""
 
 UNPERSISTED_MAX = 50_000
-"""Unpersisted bookings a pass reads of a partition; with more than that it looks again next time."""
+"""Unpersisted bookings that a pass reads of a partition; if there are more, the next pass compares again."""
 
 SECOND_READING_S = 0.1
-"""Between two readings: longer than a batch takes from being read to being settled."""
+"""The time between two readings: longer than a batch takes from being read to being settled."""
 
 SCANS_MAX = 1_000
-"""Pages of records one pass looks through for orphans: a million records."""
+"""Pages of records that one pass searches for orphans: a million records."""
 
 
 class Pace(Struct, frozen=True):
-    """How long a part of a pass goes on, and how many times as long as each portion took it rests after it.
+    """The duration of one part of a pass, and the rest after each portion as a multiple of the portion's duration.
 
-    The rests leave the processor to bookings.
+    The rests leave processor time to bookings.
     """
 
     seconds: float = math.inf
@@ -57,7 +57,10 @@ AT_ONE_GO = Pace()
 
 
 class Reading(Struct, frozen=True):
-    """What seems wrong with one event, what a repair must find unchanged, and Redis' clock after it was read."""
+    """The differences of one event in one reading, the counters that a repair must find unchanged, and Redis' clock.
+
+    `until_ms` is that clock after everything was read.
+    """
 
     counters: CounterBooks
     differences: list[Difference]
@@ -65,24 +68,24 @@ class Reading(Struct, frozen=True):
 
 
 NOTHING_READ = Reading(CounterBooks(None, None, 0, [], 0), [], 0)
-"""What a repair goes by that does not depend on counters."""
+"""The reading for repairs that do not depend on counters."""
 
 
 class Outcome(Struct, frozen=True):
-    """A difference that two readings agreed on, and whether it is repaired."""
+    """A difference that two readings agreed on, and whether it was repaired."""
 
     difference: Difference
     repaired: bool
 
 
 async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool = True) -> list[Outcome]:
-    """Compare every event's books, or one's, and repair what is wrong.
+    """Compare the counters and bookings of every event, or of one, and repair the differences.
 
-    Safe beside traffic and beside another pass: what is only in flight is left alone, and each repair is
+    Safe during traffic and beside another pass: bookings in flight are not taken for differences, and each repair is
     made once.
 
     Raises:
-        EventNotFound, Unavailable: what was repaired until then stays repaired.
+        EventNotFound, Unavailable: the repairs made until then stay.
     """
     if event_id is not None:
         return await reconcile_page(stores, [event_id], fix=fix)
@@ -98,13 +101,13 @@ async def reconcile_some(
     going_to: Callable[[UUID | None], Awaitable[None]],
     fix: bool = True,
 ) -> list[Outcome]:
-    """Do a part of a pass: the events after `after`, from the first one on with None, until the time is up.
+    """Do a part of a pass: the events after `after`, or from the first one with None, until the time is up.
 
-    `going_to` is told the last event of a portion before that is read, so that one which takes too long is
-    not begun for ever, and None when the pass is complete.
+    `going_to` is called with the last event of a portion before that portion is read, so that a portion which takes too
+    long is not tried again for ever. It is called with None when the pass is complete.
 
     Raises:
-        Unavailable: what was repaired until then stays repaired.
+        Unavailable: the repairs made until then stay.
     """
     end_s = time.monotonic() + pace.seconds
     outcomes: list[Outcome] = []
@@ -122,20 +125,20 @@ async def reconcile_some(
 
 
 async def _portion_after(stores: Stores, after: UUID | None) -> list[UUID]:
-    """The next events to compare: as many as one page has, or fewer that sold much."""
+    """The next events to compare: one page, or fewer events if they have sold many tickets."""
     page = [event.id for event in await stores.catalog.after(after, limit=EVENTS_PER_PAGE)]
     taken = await stores.ledger.pools_taken(page)
     return next(portions(page, taken, places_max=PLACES_PER_PAGE), [])
 
 
 async def _nowhere(_: UUID | None) -> None:
-    """A pass that is not interrupted need not be gone on with."""
+    """Ignores the position: a pass that runs in one go does not store it."""
 
 
 async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
-    """Compare the books of these events; what two readings agree on is repaired, or with `fix` off only told.
+    """Compare these events, and repair the differences that two readings agree on; with `fix` off, only return them.
 
-    Nothing is repaired when Redis' clock was set meanwhile: the moments that changes carry do not say then what a
+    Nothing is repaired when Redis' clock was set meanwhile: the times of changes then do not show which changes a
     counter contains.
     """
     began = await stores.inventory.moment()
@@ -156,7 +159,10 @@ async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool
 
 
 async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading]:
-    """Counters first, then what is unpersisted, then PostgreSQL: each later reading knows what an earlier missed."""
+    """Read the counters, then the unpersisted bookings, then PostgreSQL.
+
+    A booking that moves meanwhile is found by the later reading.
+    """
     counters = dict(zip(event_ids, await asyncio.gather(*map(stores.books.counters, event_ids)), strict=True))
     unpersisted = await _unpersisted(stores, {partition_of_event(event_id) for event_id in event_ids})
     since_ms = min(page.at_ms for books in counters.values() for page in books.pages)
@@ -203,7 +209,7 @@ async def _repair_event(stores: Stores, agreed: Sequence[Difference], read: Read
 
 
 async def _repair(stores: Stores, difference: Difference, *, mends: int, read_ms: int) -> bool:
-    """Do what the difference calls for; False when somebody else was faster or it cannot be done."""
+    """Repair a difference; False when it was repaired by another pass or cannot be repaired."""
     match difference.repair:
         case Repair.MEND_COUNTER:
             return await stores.books.mend(difference, mends=mends, read_ms=read_ms)
@@ -219,7 +225,7 @@ async def _repair(stores: Stores, difference: Difference, *, mends: int, read_ms
 
 
 async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
-    """Give the terms a new name, so that no process goes on with what it remembers under the old one."""
+    """Give the terms a new token, so that no process uses its cached terms of the old token."""
     try:
         await stores.catalog.renew_terms(event_id)
     except CapacityBelowSold as refusal:
@@ -229,13 +235,13 @@ async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
 
 
 async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = True) -> tuple[list[Outcome], int]:
-    """Look through records for those nobody would persist, from `cursor` on until the time is up.
+    """Search records for those that no worker would persist, from `cursor` until the time is up.
 
     Returns:
-        What was found, and the cursor to go on from; 0 when all were looked through.
+        The differences found, and the next cursor; 0 when all records were searched.
 
     Raises:
-        Unavailable: what was listed until then stays listed.
+        Unavailable: the records listed until then stay listed.
     """
     end_s = time.monotonic() + pace.seconds
     outcomes: list[Outcome] = []
@@ -251,7 +257,7 @@ async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = Tr
 
 
 async def _relist(stores: Stores, orphans: Sequence[UUID], *, fix: bool) -> list[Outcome]:
-    """List them. One that is being reserved or settled is only briefly like that."""
+    """List orphans as unpersisted. A record that is being reserved or settled looks like one only for a moment."""
     outcomes: list[Outcome] = []
     for booking_id in orphans:
         record = await stores.inventory.record(booking_id)

@@ -1,6 +1,6 @@
-"""Retention: rows that only tell the past are deleted when their time is over, in bounded batches.
+"""Retention: deletes old rows of bookkeeping tables in bounded batches.
 
-What is kept for ever is the record of sales: accounts, events and bookings.
+The records of sales are kept for ever: accounts, events and bookings.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ DELETED_ROWS_MAX = 5_000
 """Rows of each table that one call deletes: some tens of milliseconds of PostgreSQL's time."""
 
 ENDED_SESSIONS_KEPT = timedelta(days=1)
-"""How long a session that has ended or expired stays.
+"""How long the row of a session that has ended or expired is kept.
 
-No token needs it: a session without a row is over. The day is for clocks: one that is wrong by hours must
-not delete a session that lives by the others.
+No token needs the row: a session without a row is over. The day allows for wrong clocks: a clock that is wrong by hours
+must not delete a session that is alive by the other clocks.
 """
 
 
 class Deleted(Struct, frozen=True):
-    """How many rows one call deleted."""
+    """The number of rows that one call deleted."""
 
     sessions: int
     audit_entries: int
@@ -35,15 +35,15 @@ class Deleted(Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """Rows of all tables."""
+        """The rows of all tables."""
         return self.sessions + self.audit_entries + self.repairs
 
 
 async def delete_expired_once(stores: Stores, *, limit: int = DELETED_ROWS_MAX) -> Deleted:
-    """Delete what is past its retention, at most `limit` rows of each table. By PostgreSQL's clock.
+    """Delete rows that are past their retention by PostgreSQL's clock, at most `limit` rows of each table.
 
     Raises:
-        Unavailable: PostgreSQL is away; the next call goes on.
+        Unavailable: PostgreSQL cannot be reached; the next call continues.
     """
     kept = stores.retention
     return Deleted(
