@@ -1,1 +1,1 @@
-"""The rim: the only code that knows Redis, arq and PostgreSQL."""
+"""The stores: the only code that calls Redis, arq and PostgreSQL."""

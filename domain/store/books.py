@@ -1,7 +1,7 @@
-"""The books: what reconciliation reads of both sides, and the repairs it makes.
+"""The reads and repairs of reconciliation, in Redis and PostgreSQL.
 
-Truth of neither side: counters are a copy that bookings can be added up to again, and a repair changes
-only what two readings agreed on.
+The counters in Redis are a copy that can be computed again from bookings. A repair changes only what two readings
+agreed on.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
     from domain.store.redis.scripts import Scripts
 
 COUNTERS_PER_PAGE = 1_000
-"""Counters one script call reads: well under a millisecond of Redis' time."""
+"""Counters that one script call reads, in well under a millisecond of Redis' time."""
 
 COUNTER_PREFIXES = (b"pool:", USER_PREFIX.encode())
-"""What the names of counters begin with.
+"""The prefixes of counter names.
 
-Beside them stand the terms in force, sizes, a count of mends, and the last time that the event has seen.
+The hash also has the terms in force, sizes, the number of repairs, and the latest time that the event has recorded.
 """
 
 MEND_AGE_MS_MAX = 10_000
-"""How old the readings may be that a counter is mended by: a pass with many repairs takes seconds, not more."""
+"""The maximum age of the readings that a counter is corrected by. A pass with many repairs takes seconds, not more."""
 
 RECORDS_PER_SCAN = 1_000
 RECORD_PREFIX = b":booking:"
 
 LASTING = -1
-"""What Redis answers for the lifetime of what has none."""
+"""Redis' answer for a key without a lifetime."""
 
 
 class OrphanPage(Struct, frozen=True):
-    """Records without a lifetime that nobody lists, and the cursor to go on from; 0 at the end."""
+    """Records without a lifetime that are not in the unpersisted set, and the next cursor; 0 at the end."""
 
     cursor: int
     orphans: list[UUID]
@@ -71,7 +71,7 @@ class Books:
         self._pipeline = scripts.pipeline
 
     async def counters(self, event_id: UUID) -> CounterBooks:
-        """An event's counters, each page as of one instant (count.lua)."""
+        """An event's counters in pages, each page read at one instant (count.lua)."""
         keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
         pages: list[Counted] = []
         facts: dict[str, str] = {}
@@ -97,7 +97,7 @@ class Books:
     async def stored(
         self, event_ids: Sequence[UUID], *, since_ms: int, unpersisted: Sequence[UUID]
     ) -> dict[UUID, StoredBooks]:
-        """The events in one snapshot, with the rows that changed at or after `since_ms`, and the unpersisted ones."""
+        """The events in one snapshot, with their bookings that changed since `since_ms` or are in `unpersisted`."""
         async with self._database.snapshot() as connection:
             held = await _held(connection, event_ids)
             moving = await _moving(connection, event_ids, from_ms(since_ms), unpersisted)
@@ -119,9 +119,9 @@ class Books:
             }
 
     async def mend(self, difference: Difference, *, mends: int, read_ms: int) -> bool:
-        """Move a counter by its drift (mend.lua), as it was read before `read_ms` on Redis' clock.
+        """Correct a counter by its drift (mend.lua); it was read before `read_ms` on Redis' clock.
 
-        False when somebody else mended it first, or when that clock was set since.
+        False when another pass has corrected it, or when that clock was set since.
         """
         keys = [epoch_key(partition_of_event(difference.event_id)), counters_key(difference.event_id)]
         args = [difference.subject, -difference.drift, mends, read_ms, MEND_AGE_MS_MAX]
@@ -129,9 +129,9 @@ class Books:
         return bool(answer[0] == b"mended")
 
     async def recount_pool(self, event_id: UUID) -> bool:
-        """Make PostgreSQL's pool say what its bookings add up to, and have the event's size.
+        """Set PostgreSQL's pool to the sum of its bookings and to the size of the event.
 
-        False when the bookings hold more places than the event has.
+        False when the bookings hold more tickets than the event has.
         """
         try:
             async with self._database.begin() as connection:
@@ -142,11 +142,11 @@ class Books:
         return True
 
     async def orphans(self, cursor: int) -> OrphanPage:
-        """Go through some of Redis' records for those that would never be persisted and never expire."""
+        """Search some of Redis' records for those that would never be persisted and never expire."""
         next_cursor, names = await self._pipeline.call(
             "SCAN", cursor, "MATCH", "{p*}:booking:*", "COUNT", RECORDS_PER_SCAN
         )
-        # Asked at once, they share a round trip; nearly all have a lifetime, and no second question.
+        # Concurrent calls share one round trip. Nearly all records have a lifetime and need no second check.
         lifetimes = await asyncio.gather(*(self._pipeline.call("PTTL", name) for name in names))
         lasting = [
             UUID(name.split(RECORD_PREFIX)[1].decode())
@@ -158,9 +158,9 @@ class Books:
         return OrphanPage(int(next_cursor), orphans)
 
     async def _is_orphan(self, booking_id: UUID) -> bool:
-        """Whether a record is not listed and, asked in the same breath, has no lifetime either.
+        """Whether a record is not in the unpersisted set and has no lifetime, both read in one round trip.
 
-        What was settled since it was first looked at has one.
+        A record that was settled since the first check has a lifetime.
         """
         listed, key = unpersisted_key(partition_of_booking(booking_id) or 0), record_key(booking_id)
         score, lifetime = await asyncio.gather(
@@ -169,7 +169,7 @@ class Books:
         return score is None and lifetime == LASTING
 
     async def relist(self, booking_id: UUID) -> bool:
-        """List an orphan as unpersisted (relist.lua); False when it was none."""
+        """List an orphan as unpersisted (relist.lua); False when it is not an orphan any more."""
         partition = partition_of_booking(booking_id) or 0
         user = await self._pipeline.call("HGET", record_key(booking_id), "user")
         if user is None:
@@ -184,7 +184,7 @@ class Books:
         return bool(answer[0] == b"relisted")
 
     async def record(self, difference: Difference, *, at: datetime, done: bool) -> None:
-        """Keep what was found and whether it was repaired."""
+        """Store a difference and whether it was repaired."""
         row = {
             "at": at,
             "event_id": difference.event_id,
@@ -199,7 +199,7 @@ class Books:
             await connection.execute(insert(repairs).values(row))
 
     async def open_drift(self, *, since: datetime) -> int:
-        """By how many places the books were found wrong since then and could not be mended."""
+        """The number of tickets by which counts have differed since then without being repaired."""
         places = func.abs(repairs.c.found - repairs.c.expected)
         latest = (
             select(repairs.c.event_id, repairs.c.subject, func.max(places).label("places"))
@@ -211,7 +211,7 @@ class Books:
             return int((await connection.execute(select(func.coalesce(func.sum(latest.c.places), 0)))).scalar_one())
 
     async def repairs_by_fault(self) -> dict[tuple[str, bool], int]:
-        """How many faults of each kind were found within their retention, and whether they were mended."""
+        """The number of differences of each kind within their retention, by whether they were repaired."""
         statement = select(repairs.c.fault, repairs.c.done, func.count()).group_by(repairs.c.fault, repairs.c.done)
         async with self._database.connect() as connection:
             return {(fault, done): int(number) for fault, done, number in await connection.execute(statement)}
@@ -223,9 +223,9 @@ class Books:
             return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
 
     async def delete_repairs(self, *, kept: timedelta, limit: int) -> int:
-        """Delete repairs that are older than `kept`, at most `limit` of them; answers how many.
+        """Delete repairs that are older than `kept`, at most `limit` of them; returns how many.
 
-        Only the `limit` first repairs are looked at, as ids grow with time.
+        Only the first `limit` repairs are examined, because ids grow with time.
         """
         first = select(repairs.c.id).order_by(repairs.c.id).limit(limit)
         statement = delete(repairs).where(repairs.c.id.in_(first), repairs.c.at < func.now() - kept)

@@ -1,6 +1,6 @@
-"""The clocks of Redis, PostgreSQL and this host, looked at together now and then.
+"""The clocks of Redis, PostgreSQL and this host: regular comparisons.
 
-Nothing is decided by them here; fails open: a server that does not answer has no clock.
+No decision depends on them here. Fails open: the clock of a server that does not answer is None.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S_MAX = 2.0
-"""As readiness: a load balancer asks again soon."""
+"""The same as for readiness: a load balancer asks again soon."""
 
 STEP_TOLD_S = 600
-"""How long readiness tells of a step: some looks of whoever watches it."""
+"""How long readiness reports a step, so that a monitor sees it several times."""
 
 REDIS, POSTGRESQL, HOST = "Redis'", "PostgreSQL's", "this host's"
 
@@ -37,7 +37,7 @@ _NOW = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
 
 
 class Step(Struct, frozen=True):
-    """A clock that was set, by how much, and when that was noticed on this process' monotonic clock."""
+    """A clock that was set: by how much, and when this was noticed on this process' monotonic clock."""
 
     clock: str
     by_ms: int
@@ -45,7 +45,7 @@ class Step(Struct, frozen=True):
 
 
 class Clocks:
-    """Compares clocks, and notices steps between two looks of this process."""
+    """Compares clocks, and detects steps between two comparisons of this process."""
 
     def __init__(self, inventory: Inventory, database: Database) -> None:
         self._inventory = inventory
@@ -57,7 +57,7 @@ class Clocks:
         """How often each clock was set, by its name and `back` or `forward`."""
 
     async def look(self) -> Compared:
-        """Read every clock once; of servers that answer within LOOK_S_MAX."""
+        """Read every clock once. Servers that do not answer within LOOK_S_MAX are left out."""
         try:
             return await asyncio.wait_for(self._look(), LOOK_S_MAX)
         except TimeoutError:
@@ -71,7 +71,7 @@ class Clocks:
         )
 
     def told(self, compared: Compared) -> str:
-        """What is wrong with the clocks, or was lately; `ok` when nothing is."""
+        """The present fault of the clocks, and the last step for a while; `ok` when there is neither."""
         step = self._last
         if step is None or time.monotonic() - step.noticed_s > STEP_TOLD_S:
             return compared.told()

@@ -1,7 +1,7 @@
-"""The doorbell: an arq job that tells a worker that a partition has unpersisted bookings.
+"""The job queue: arq jobs that wake a worker for a partition with unpersisted bookings.
 
-It may be lost at any time: the unpersisted set is what counts, and workers sweep it some times a second. So it
-fails open: a queue that cannot be reached delays nobody's booking by more than a second.
+A wake-up may be lost at any time, because workers also sweep the unpersisted sets several times a second. So the queue
+fails open: if it cannot be reached, a booking is delayed by at most a second.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ PERSIST_JOB = "persist_partition"
 CLEAR_JOB = "clear_event"
 
 CLEAR_SLOT_S = 4
-"""How soon the clearing of an event is begun again after its worker was killed; longer than a job takes."""
+"""How soon the clearing of an event starts again after its worker was killed; longer than a job takes."""
 
 SOCKET_TIMEOUT_S = 2.0
 CONNECTIONS_MAX = 4
 RINGS_MAX = 64
-"""Doorbells under way at once; one more is left to the sweep."""
+"""Wake-ups under way at the same time; further ones are dropped and left to the sweep."""
 
 
 def serialize(job: dict[str, Any]) -> bytes:
-    """A job as msgpack: nothing that can run code when it is read."""
+    """Encode a job as msgpack, which cannot run code when it is decoded."""
     return bytes(msgpack.packb(job, default=str))
 
 
 def deserialize(raw: bytes) -> dict[str, Any]:
-    """What `serialize` wrote."""
+    """Decode the output of `serialize`."""
     job: dict[str, Any] = msgpack.unpackb(raw, strict_map_key=False)
     return job
 
 
 def open_queue(url: str) -> ArqRedis:
-    """The queue's client; unlike arq's own pool it gives up on a server that does not answer."""
+    """The client of the queue. Unlike arq's own pool, it times out on a server that does not answer."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS_MAX,
@@ -61,7 +61,7 @@ def open_queue(url: str) -> ArqRedis:
 
 
 class Doorbell:
-    """Rings in the background; the request that made the booking does not wait for the queue."""
+    """Sends wake-ups in the background, so that the request of a booking does not wait for the queue."""
 
     def __init__(self, queue: ArqRedis, *, on_lost: Callable[[], None]) -> None:
         self._queue = queue
@@ -69,18 +69,21 @@ class Doorbell:
         self._rings: set[asyncio.Task[bool]] = set()
 
     def ring(self, partition: int) -> None:
-        """Tell a worker, soon, that a partition has unpersisted bookings."""
+        """Wake a worker for a partition with unpersisted bookings."""
         self._start(PERSIST_JOB, partition, job_id=None)
 
     def ring_to_clear(self, event_id: UUID) -> None:
-        """Tell a worker, soon, that an event's bookings are to be cancelled: one job for each event and slot of time.
+        """Wake a worker to cancel an event's bookings. There is one job per event and time slot.
 
-        arq holds the id of a job whose worker was killed for half a minute; the next slot has another id.
+        arq reserves the id of a job whose worker was killed for half a minute; the next slot has another id.
         """
         self._start(CLEAR_JOB, str(event_id), job_id=_clearing_id(event_id))
 
     async def rang_to_clear(self, event_id: UUID) -> bool:
-        """The same, at once; whether the queue took it. One whose memory is full takes nothing."""
+        """Queue the clearing of an event and wait for it; False when the queue did not accept it.
+
+        A queue whose memory is full accepts nothing.
+        """
         return await self._enqueue(CLEAR_JOB, str(event_id), job_id=_clearing_id(event_id))
 
     def _start(self, job: str, argument: int | str, *, job_id: str | None) -> None:
@@ -92,7 +95,7 @@ class Doorbell:
         ring.add_done_callback(self._rings.discard)
 
     async def close(self) -> None:
-        """Let the last ones ring, and close the connections."""
+        """Wait for the wake-ups under way, and close the connections."""
         await asyncio.gather(*self._rings, return_exceptions=True)
         await self._queue.aclose(close_connection_pool=True)
 
@@ -100,7 +103,7 @@ class Doorbell:
         try:
             await self._queue.enqueue_job(job, argument, _job_id=job_id)
         except ReadOnlyError:
-            # The server was demoted; new connections may lead to the new primary.
+            # The server has become a replica; new connections may lead to the new primary.
             await self._queue.connection_pool.disconnect(inuse_connections=False)
             self._on_lost()
         except (RedisError, OSError):

@@ -1,4 +1,4 @@
-"""Readiness: whether everything a booking needs is there."""
+"""Readiness: whether everything that a booking needs is available."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ REPLICA = "is a replica: REDIS_URL has to lead to the primary"
 UNNAMED = "does not tell its replication id (master_replid in INFO replication): nothing tells a fail-over"
 
 KEYS_UNREADABLE = "JWT_KEYS_FILE cannot be read; the log says why"
-"""Anybody may ask for readiness, so it shows no path."""
+"""Readiness is public, so it shows no path."""
 
 
 class Readiness(Struct, frozen=True):
-    """One word or sentence for each thing that is needed, `ok` when it is there.
+    """One word or sentence per dependency, `ok` when it is available.
 
-    `clocks` also tells of a server's clock that is off, or that was set lately: with that a process is ready.
+    `clocks` also reports a server's clock that is off, or a clock that was set lately; both leave the process ready.
     """
 
     status: str
@@ -50,12 +50,12 @@ class Readiness(Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether every dependency is available."""
         return self.status == "ready"
 
 
 async def check(stores: Stores, *, keys_current: bool) -> Readiness:
-    """Ask every server at once; `keys_current` is whether the token keys are those of their file."""
+    """Ask all servers at the same time; `keys_current` is whether the token keys are those of their file."""
     found = await asyncio.gather(
         _asked(_postgresql(stores)), _asked(_redis(stores)), _asked(_inventory(stores)), _asked(_worker(stores))
     )
@@ -66,9 +66,9 @@ async def check(stores: Stores, *, keys_current: bool) -> Readiness:
 
 
 async def refuse_forgetful_inventory(settings: Settings) -> None:
-    """Refuse to start on a Redis that forgets bookings it has acknowledged.
+    """Refuse to start with a Redis that can lose acknowledged bookings.
 
-    One that does not answer may be away for a moment: readiness looks at it again.
+    A Redis that does not answer may be back soon; readiness checks it again.
 
     Raises:
         SettingsRefused: names the setting, and each thing to change.
@@ -87,9 +87,9 @@ async def refuse_forgetful_inventory(settings: Settings) -> None:
 
 
 async def forgets(redis: Redis, *, durability: str, sync: str) -> list[str]:
-    """How a Redis loses what it acknowledged, and what to change; nothing for one that keeps it.
+    """The ways in which this Redis can lose acknowledged writes, and what to change; empty if there are none.
 
-    With `durability` of PostgreSQL it may forget everything at once, but not some of it.
+    With `durability` "postgres", Redis may lose everything at once, but not single keys.
     """
     faults = []
     policy = (await redis.info("memory")).get("maxmemory_policy")
@@ -105,7 +105,7 @@ async def forgets(redis: Redis, *, durability: str, sync: str) -> list[str]:
 
 
 async def _synced(redis: Redis) -> str:
-    """When the append-only file is synced; hosted servers often do not tell."""
+    """When the append-only file is synced; many hosted servers do not tell."""
     try:
         return str((await redis.config_get("appendfsync")).get("appendfsync", UNTOLD))
     except ResponseError:

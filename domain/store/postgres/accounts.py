@@ -1,8 +1,7 @@
-"""Accounts and their sessions in PostgreSQL, the truth of who may do what and which tokens live.
+"""Accounts and their sessions in PostgreSQL: the truth of roles, states and sessions.
 
-Redis holds a copy of what a request asks for (`domain.store.redis.admission`). Every method that ends a
-token commits here first; its caller tells Redis before it answers. Each change writes its audit entry
-in its own transaction.
+Redis has a copy of the part that requests need (`domain.store.redis.admission`). Every method that ends a token commits
+here first; its caller writes to Redis before it answers. Each change writes its audit entry in its own transaction.
 """
 
 from __future__ import annotations
@@ -32,21 +31,22 @@ if TYPE_CHECKING:
     from domain.store.postgres.database import Database
 
 SESSIONS_MAX = 20
-"""Sessions of an account that live at once; the oldest ends when one more is opened."""
+"""Live sessions of an account; when one more is opened, the oldest ends."""
 
 STEP_MAX = timedelta(minutes=5)
-"""Longer than any follow-up is put off: one that is due later than that was put off before the clock was set back."""
+"""Longer than the longest delay of a follow-up. A follow-up that is due later was delayed before the clock was set
+back."""
 
 _ADMINS_LOCK = 7_301_977
-"""The advisory lock that takes turns on the number of admins, so that two cannot both leave one behind."""
+"""The advisory lock for changes of the number of admins, so that two changes cannot together remove the last admin."""
 
 
 class AccountChanged(Exception):
-    """What was decided from an account's earlier state may not hold any more; read it and decide again."""
+    """The account has changed since it was read; read it and decide again."""
 
 
 class Rotation(Struct, frozen=True):
-    """The latest exchange of a session's refresh token: for whom, when, and the fingerprint of the successor."""
+    """The latest exchange of a session's refresh token: the account, the time, and the successor's fingerprint."""
 
     account: Account
     rotated_at: datetime
@@ -54,7 +54,7 @@ class Rotation(Struct, frozen=True):
 
 
 class FollowUp(Struct, frozen=True):
-    """An account that changed `since` then, which was `age` ago, and what that entails may not be done."""
+    """An account with an unfinished follow-up of a change at `since`, which was `age` ago."""
 
     account: Account
     since: datetime
@@ -62,13 +62,13 @@ class FollowUp(Struct, frozen=True):
 
 
 class Accounts:
-    """Who there is. Raises Unavailable wherever PostgreSQL cannot be asked."""
+    """The accounts. Every method raises Unavailable when PostgreSQL cannot be asked."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, *, email: str, password_hash: str, role: Role, now: datetime) -> Account:
-        """A new account; raises EmailTaken, however the address is spelled."""
+        """Create an account; raises EmailTaken, also for another spelling of an existing address."""
         account = Account(
             id=uuid4(),
             email=email,
@@ -88,7 +88,7 @@ class Accounts:
         return account
 
     async def find(self, account_id: UUID) -> Account:
-        """An account, in whatever state; raises UserNotFound."""
+        """An account in any state; raises UserNotFound."""
         async with self._database.connect() as connection:
             row = (await connection.execute(select(*ACCOUNT_FIELDS).where(accounts.c.id == account_id))).one_or_none()
         if row is None:
@@ -96,20 +96,20 @@ class Accounts:
         return read_account(row)
 
     async def find_by_email(self, email: str) -> Account | None:
-        """The account of an address, or None."""
+        """The account with an address, or None."""
         if "\x00" in email:
             return None  # PostgreSQL's text cannot hold it, so no account has it, and the question would fail.
         key, former = email_key(email), former_email_key(email)
         statement = select(*ACCOUNT_FIELDS).where(accounts.c.email_key.in_({key, former}))
         async with self._database.connect() as connection:
             found = [read_account(row) for row in await connection.execute(statement)]
-        # Two may have it that were made before addresses were compared by IDNA: each by its own spelling.
+        # Two accounts made before addresses were compared by IDNA may match: each is found by its own spelling.
         same = [account for account in found if email_key(account.email) == key]
         alike = [account for account in same if former_email_key(account.email) == former]
         return next(iter(alike or same), None)
 
     async def standings(self, session_ids: Sequence[UUID]) -> dict[UUID, Standing]:
-        """What is true of these sessions now, in one statement; sessions there are not are left out."""
+        """The present state of these sessions, in one statement; sessions without a row are left out."""
         live = and_(
             sessions.c.revoked_at.is_(None),
             sessions.c.expires_at > func.now(),
@@ -127,15 +127,15 @@ class Accounts:
     async def open_session(
         self, account: Account, *, session: Session, refresh_hash: bytes, password_hash: str | None, now: datetime
     ) -> list[UUID]:
-        """Begin a session, and keep `password_hash` if one is given. An admin's stands in the audit log.
+        """Open a session, and store `password_hash` if it is given. An admin's login is written to the audit log.
 
-        Deletes the account's sessions that have ended and of which Redis was told: one without a row is over.
+        It deletes the account's ended sessions that Redis was told of, because a session without a row is over.
 
         Returns:
-            Sessions that ended because the account had `SESSIONS_MAX` of them.
+            The sessions that ended because the account had `SESSIONS_MAX` of them.
 
         Raises:
-            AccountChanged: the account is not any more as it was when its password was verified.
+            AccountChanged: the account has changed since its password was verified.
         """
         async with self._database.begin() as connection:
             if await hold_account(connection, account.id) != account or account.status is not AccountStatus.ACTIVE:
@@ -171,10 +171,10 @@ class Accounts:
         expires_at: datetime,
         now: datetime,
     ) -> Account | None:
-        """Exchange a session's refresh token for the next, if it is the one in force.
+        """Exchange a session's refresh token for the next (compare-and-set on `old_hash`).
 
         Returns:
-            The account as it is now, or None: the token was used before, or its session is over.
+            The account as it is now; None if the token was used before or its session is over.
         """
         statement = (
             update(sessions)
@@ -195,14 +195,14 @@ class Accounts:
         return None if row is None else read_account(row)
 
     async def last_session_end(self) -> datetime | None:
-        """When the last of all living sessions ends if nobody uses it any more; None when there is none."""
+        """The time at which the last live session will have expired if none is used again; None without one."""
         statement = select(func.max(sessions.c.expires_at)).where(sessions.c.revoked_at.is_(None))
         async with self._database.connect() as connection:
             end: datetime | None = (await connection.execute(statement)).scalar_one()
         return end
 
     async def latest_rotation(self, session_id: UUID, *, token_epoch: int, now: datetime) -> Rotation | None:
-        """The latest exchange of a session's refresh token; None without one, or when the session is over."""
+        """The latest exchange of a session's refresh token; None if there is none or the session is over."""
         statement = (
             select(*ACCOUNT_FIELDS, sessions.c.rotated_at, sessions.c.refresh_hash)
             .join(sessions, accounts.c.id == sessions.c.account_id)
@@ -223,7 +223,7 @@ class Accounts:
         return Rotation(read_account(fields), rotated_at, refresh_hash)
 
     async def delete_ended_sessions(self, *, kept: timedelta, limit: int) -> int:
-        """Delete sessions that ended or expired longer than `kept` ago, at most `limit` of them; answers how many."""
+        """Delete sessions that ended or expired more than `kept` ago, at most `limit` of them; returns how many."""
         ended = (
             select(sessions.c.id)
             .where(func.least(sessions.c.expires_at, sessions.c.revoked_at) < func.now() - kept)
@@ -234,7 +234,7 @@ class Accounts:
             return (await connection.execute(delete(sessions).where(sessions.c.id.in_(ended)))).rowcount
 
     async def end_session(self, session_id: UUID, *, now: datetime) -> None:
-        """End a session; again, nothing."""
+        """End a session; a repeated call changes nothing."""
         async with self._database.begin() as connection:
             await _end_sessions(connection, [sessions.c.id == session_id], now)
 
@@ -254,7 +254,7 @@ class Accounts:
 
         Raises:
             EmailTaken: another account has the address.
-            AccountChanged: the account is not any more as it was when its password was verified.
+            AccountChanged: the account has changed since its password was verified.
             Unauthenticated: the caller's token is dead.
         """
         changed: dict[str, Any] = {}
@@ -282,7 +282,7 @@ class Accounts:
         return after, ended
 
     async def set_password(self, account_id: UUID, *, password_hash: str, now: datetime) -> Account:
-        """Give an account another password, by the operator's hand: all its tokens and sessions end.
+        """Set an account's password as the operator; all its tokens and sessions end.
 
         Raises:
             UserNotFound.
@@ -301,9 +301,9 @@ class Accounts:
     async def switch_role(
         self, role: Role, *, caller: Caller, refresh_hash: bytes, expires_at: datetime, now: datetime
     ) -> tuple[Account, list[UUID]]:
-        """Give the caller another role. Its session goes on with another refresh token, every other one ends.
+        """Give the caller another role and its session another refresh token; every other session ends.
 
-        To the role it has, only the refresh token is another.
+        If the caller has the role already, only the refresh token changes.
 
         Returns:
             The account, and the sessions that ended.
@@ -329,7 +329,7 @@ class Accounts:
         return after, ended
 
     async def assign_role(self, account_id: UUID, role: Role, *, caller: Caller, now: datetime) -> Account:
-        """Give an account another role; every token it has stops working, and its sessions end.
+        """Give an account another role; all its tokens and sessions end.
 
         Raises:
             UserNotFound, LastAdmin.
@@ -344,7 +344,7 @@ class Accounts:
         return after
 
     async def ban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
-        """Ban an account: all its tokens and sessions end. Again: they end again; a closed account stays closed.
+        """Ban an account; all its tokens and sessions end, also in a repeated call. A closed account stays closed.
 
         Raises:
             UserNotFound, LastAdmin.
@@ -377,11 +377,11 @@ class Accounts:
         return after
 
     async def close(self, account: Account, *, caller: Caller, now: datetime) -> Account:
-        """Close the caller's account and erase what names a person; the record of its sales stays.
+        """Close the caller's account and erase its personal data; the records of its sales are kept.
 
         Raises:
             LastAdmin.
-            AccountChanged: the account is not any more as it was when its password was verified.
+            AccountChanged: the account has changed since its password was verified.
             Unauthenticated: the caller's token is dead.
         """
         erased = {
@@ -402,14 +402,14 @@ class Accounts:
     async def note(
         self, *, actor_id: UUID, action: str, target_id: UUID | None, now: datetime, **detail: object
     ) -> None:
-        """An audit entry for what an admin did without changing an account."""
+        """Write an audit entry for an action of an admin that changes no account."""
         async with self._database.begin() as connection:
             await note(connection, now, actor_id=actor_id, action=action, target_id=target_id, **detail)
 
     async def due_follow_ups(self, *, limit: int) -> list[FollowUp]:
-        """Accounts whose changes may not have been followed up, those that are due the longest first.
+        """Accounts with an unfinished follow-up that is due, those due the longest first.
 
-        A trigger notes each change of status, role, token epoch and password in the statement that makes it.
+        A trigger records each change of status, role, token epoch and password in the statement that makes it.
         """
         now, at, since = func.clock_timestamp(), accounts.c.follow_up_at, accounts.c.follow_up_since
         statement = (
@@ -423,7 +423,7 @@ class Accounts:
         return [FollowUp(read_account(row[:-2]), row[-2], timedelta(seconds=float(row[-1]))) for row in rows]
 
     async def followed_up(self, done: FollowUp, *, again_after: timedelta | None) -> None:
-        """Note that a change was followed up, or when it is to be again; nothing, if another change came since."""
+        """Record that a follow-up is finished, or when to run it again; no effect if the account has changed since."""
         at = None if again_after is None else func.clock_timestamp() + again_after
         since = None if again_after is None else done.since
         statement = (
@@ -451,7 +451,7 @@ class Accounts:
 
 
 async def _keep_apart(connection: AsyncConnection, email: str, account_id: UUID) -> None:
-    """Refuse an address that another account has by its `former_email_key`; the others the constraint refuses."""
+    """Raise EmailTaken if another account has the address by `former_email_key`; the constraint checks `email_key`."""
     former = former_email_key(email)
     if former == email_key(email):
         return
@@ -477,7 +477,7 @@ async def _change_role(
 
 
 async def _keep_an_admin(connection: AsyncConnection, account: Account) -> None:
-    """Refuse to lose `account` as an admin when there is no other."""
+    """Raise LastAdmin if `account` is the only admin."""
     if account.role is not Role.ADMIN or account.status is not AccountStatus.ACTIVE:
         return
     await connection.execute(select(func.pg_advisory_xact_lock(_ADMINS_LOCK)))
@@ -518,7 +518,7 @@ def _followed_up(account_id: UUID) -> ColumnElement[bool]:
 
 
 def _others(account_id: UUID, kept_session_id: UUID | None) -> list[Any]:
-    """Every session of an account but one."""
+    """Conditions for every session of an account but one."""
     return [sessions.c.account_id == account_id, sessions.c.id.is_distinct_from(kept_session_id)]
 
 

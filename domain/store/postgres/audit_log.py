@@ -1,4 +1,7 @@
-"""The audit log: who did what to whom, written in the transaction of the change itself and kept for AUDIT_LOG_DAYS."""
+"""The audit log: who did what to whom.
+
+Entries are written in the transaction of the change and kept for AUDIT_LOG_DAYS.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,9 @@ async def note(
     target_id: UUID | None = None,
     **detail: object,
 ) -> None:
-    """Add an entry, if the transaction of `connection` is committed; without an actor, of the command line.
+    """Add an entry in the transaction of `connection`; `actor_id` None stands for the command line.
 
-    `detail` holds what JSON can, nothing secret.
+    `detail` must be valid JSON without secrets.
     """
     await connection.execute(
         insert(audit_log).values(at=now, actor_id=actor_id, action=action, target_id=target_id, detail=detail)
@@ -36,9 +39,10 @@ async def note(
 
 
 async def delete_old(database: Database, *, kept: timedelta, limit: int) -> int:
-    """Delete entries that are older than `kept`, at most `limit` of them; answers how many.
+    """Delete entries that are older than `kept`, at most `limit` of them; returns how many.
 
-    Only the `limit` first entries are looked at, as ids grow with time: a call costs the same however long the log is.
+    Only the first `limit` entries are examined, because ids grow with time. So the cost of a call does not depend on
+    the size of the log.
     """
     first = select(audit_log.c.id).order_by(audit_log.c.id).limit(limit)
     statement = delete(audit_log).where(audit_log.c.id.in_(first), audit_log.c.at < func.now() - kept)

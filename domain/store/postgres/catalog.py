@@ -1,7 +1,7 @@
-"""The catalogue: events in PostgreSQL, and their terms put in force in the inventory.
+"""The catalogue: events in PostgreSQL, and the installation of their terms in Redis.
 
-Truth of what an event is and how it is sold. Terms reach Redis only while the event's row and the
-epoch are held, so that neither two changes nor a change and a rebuild can cross.
+PostgreSQL is the truth of events and their sales terms. Terms are written to Redis only while the event's row and the
+epoch are locked, so that neither two changes nor a change and a rebuild can overtake each other.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
         )
     ),
 }
-"""What narrows a list of events, by the name of the value that does."""
+"""The filters of a list of events, by the name of their value."""
 
 _SALES_END_AT = func.coalesce(events.c.sales_close_at, events.c.starts_at)
 _SALES_GO_ON = func.now() - SURELY_OVER < _SALES_END_AT
@@ -104,24 +104,27 @@ _MAY_BE: dict[EventStatus, ColumnElement[bool]] = {
     EventStatus.ON_SALE: and_(_STANDS, _SALES_GO_ON, not_(events.c.paused)),
     EventStatus.SOLD_OUT: and_(_STANDS, _SALES_GO_ON, not_(events.c.paused)),
 }
-"""Rows of events that may have a status. Which of them have it is decided by the tickets left and Redis' clock."""
+"""The events that may have a status. The tickets left and Redis' clock decide which of them have it."""
 
 _ORDER = (events.c.starts_at, events.c.id)
 
 _BEGUN = EVENT_SPAN.op("@>")(bindparam("not_over_at", type_=DateTime(timezone=True)))
 _TO_COME = events.c.starts_at > bindparam("not_over_at", type_=DateTime(timezone=True))
-"""The two parts of a list of events that are not over, each in an index: nothing is read of those that are."""
+"""The two parts of a list of events that are not over. Each has an index, so no event that is over is read."""
 
 _PAST = and_(
     events.c.closed_at.is_(None),
     func.greatest(EVENT_OVER_AT, events.c.opened_at) < func.now() - bindparam("kept", type_=Interval),
     or_(events.c.cancelled_at.is_(None), events.c.cleared_at.is_not(None)),
 )
-"""Whether an event is to be closed: nothing of it moves any more, not the bookings of a cancelled one either."""
+"""Whether an event can be closed: nothing of it changes any more, nor the bookings of a cancelled event."""
 
 CLOSED_PREFIX = "closed-"
-"""What the names of a closed event's terms begin with. PostgreSQL refuses others, so that no process puts terms in
-force without the counters: they would begin at 0."""
+"""The prefix of the terms token of a closed event.
+
+PostgreSQL refuses other tokens for a closed event. So no process can put terms in force without the counters, which
+would then begin at 0.
+"""
 
 COUNTERS_PER_STEP = 1_000
 """Counters that one script call refills."""
@@ -130,14 +133,14 @@ _AFTER = tuple_(events.c.starts_at, events.c.id) > tuple_(bindparam("after_start
 
 
 class EventPage(Struct, frozen=True):
-    """Some events of a list, and how many it has in all, None when they were not counted."""
+    """A page of a list of events, and the length of the list; None when it was not counted."""
 
     events: list[Event]
     total: int | None
 
 
 class Catalog:
-    """Events, and the one way their terms change. What an admin does stands in the audit log."""
+    """Events, and the only code that changes their terms. Actions of admins are written to the audit log."""
 
     def __init__(self, database: Database, inventory: Inventory, scripts: Scripts) -> None:
         self._database = database
@@ -145,12 +148,12 @@ class Catalog:
         self._scripts = scripts
 
     async def create(self, new: NewEvent, *, caller: Caller, now: datetime) -> Event:
-        """Make an event of the caller's and put its terms in force.
+        """Create an event of the caller and put its terms in force.
 
         Raises:
             Invalid: its times contradict each other.
             Unauthenticated: the caller's token is dead.
-            InventoryUnavailable: nothing was made.
+            InventoryUnavailable: nothing was created.
         """
         event = Event(
             id=uuid4(),
@@ -217,10 +220,10 @@ class Catalog:
             return after
 
     async def cancel(self, event_id: UUID, *, caller: Caller, now: datetime) -> Event:
-        """Stop an event's sales for good; again, the same event. Its bookings are cancelled by `clear_event`.
+        """Stop an event's sales for good; a repeated call returns the same event. `clear_event` cancels its bookings.
 
         Raises:
-            EventOver: it took place.
+            EventOver: the event is over.
             EventNotFound, InventoryUnavailable.
             Unauthenticated: the caller's token is dead.
         """
@@ -237,7 +240,7 @@ class Catalog:
             return after
 
     async def follow_organizer(self, event_id: UUID) -> Event:
-        """Suspend an event whose organizer may not sell, or end its suspension; nothing, when that is done.
+        """Suspend an event if its organizer may not sell, otherwise end its suspension; no effect if that is done.
 
         Raises:
             EventNotFound, InventoryUnavailable, CapacityBelowSold.
@@ -252,7 +255,7 @@ class Catalog:
             return after
 
     async def behind_organizer(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
-        """The organizer's events that are to be suspended, or not any more, in order of id."""
+        """The organizer's events whose suspension does not match the organizer's right to sell, in order of id."""
         statement = (
             select(events.c.id)
             .join(accounts, accounts.c.id == events.c.organizer_id)
@@ -271,11 +274,12 @@ class Catalog:
             return list((await connection.execute(statement)).scalars())
 
     async def renew_terms(self, event_id: UUID, *, instead_of: str | None = None) -> Event:
-        """Put the terms that PostgreSQL has in force under a new name.
+        """Put PostgreSQL's terms in force with a new token.
 
-        For when Redis and PostgreSQL disagree: after a change that died half way, or one made by hand.
-        A closed event has none in force. With `instead_of` only if the terms still have that name: a change under way
-        holds the row until both sides agree again, and a crowd that found them disagreeing renews them once.
+        It is used when Redis and PostgreSQL differ: after a change that was interrupted, or a manual one. A closed
+        event is left as it is, because none of its terms are in force. With `instead_of`, only if the terms still have
+        that token: a change under way holds the row until both servers agree, and many processes that find a difference
+        renew the terms once.
 
         Raises:
             EventNotFound, InventoryUnavailable.
@@ -311,10 +315,10 @@ class Catalog:
         may_be: EventStatus | None = None,
         counted: bool = True,
     ) -> EventPage:
-        """Events, soonest first by (starts_at, id); if `counted`, how many there are in all.
+        """A page of events, soonest first by (starts_at, id); with `counted`, also their number.
 
-        A page costs the same however long the list is, to count it does not. With `may_be` only those whose rows
-        allow the status; not all of them have it.
+        The cost of a page does not depend on the length of the list; the cost of counting does. `may_be` selects the
+        events whose rows allow the status; not all of them have it.
         """
         values = {
             "after_start": after and after[0],
@@ -333,21 +337,21 @@ class Catalog:
         return EventPage(found, rows[0][0] if counted else None)
 
     async def find_all(self, event_ids: Sequence[UUID]) -> dict[UUID, Event]:
-        """Those of the events that there are, cancelled or not."""
+        """The events that exist among these ids, cancelled or not."""
         statement = select(*EVENT_FIELDS).where(events.c.id.in_(event_ids))
         async with self._database.connect() as connection:
             return {row.id: read_event(row) for row in await connection.execute(statement)}
 
     async def number(self) -> int:
-        """How many events have counters, cancelled ones included."""
+        """The number of events that have counters, cancelled ones included."""
         statement = select(func.count()).select_from(events).where(events.c.closed_at.is_(None))
         async with self._database.connect() as connection:
             return int((await connection.execute(statement)).scalar_one())
 
     async def after(self, event_id: UUID | None, *, limit: int, closed: bool = False) -> list[Event]:
-        """Every event that has counters, a page at a time in order of id: for rebuild and reconciliation.
+        """A page of the events that have counters, in order of id: for rebuild and reconciliation.
 
-        With `closed` every event there is: for an audit.
+        With `closed`, a page of all events: for an audit.
         """
         statement = select(*EVENT_FIELDS).order_by(events.c.id).limit(limit)
         if not closed:
@@ -358,7 +362,7 @@ class Catalog:
             return [read_event(row) for row in await connection.execute(statement)]
 
     async def uncleared(self, *, limit: int) -> list[UUID]:
-        """Cancelled events whose bookings may still hold places."""
+        """Cancelled events whose bookings may still hold tickets."""
         statement = (
             select(events.c.id)
             .where(events.c.cancelled_at.is_not(None), events.c.cleared_at.is_(None))
@@ -369,12 +373,12 @@ class Catalog:
             return list((await connection.execute(statement)).scalars())
 
     async def mark_cleared(self, event_id: UUID, *, now: datetime) -> None:
-        """Record that no booking of a cancelled event holds places any more."""
+        """Record that no booking of a cancelled event holds tickets any more."""
         async with self._database.statement() as connection:
             await connection.execute(update(events).where(events.c.id == event_id).values(cleared_at=now))
 
     async def closed_among(self, event_ids: Sequence[UUID]) -> list[UUID]:
-        """Those of the events that are closed."""
+        """The closed events among these ids."""
         statement = select(events.c.id).where(events.c.id.in_(event_ids), events.c.closed_at.is_not(None))
         if not event_ids:
             return []
@@ -390,10 +394,10 @@ class Catalog:
             return list((await connection.execute(statement, {"kept": kept, "limit": limit})).scalars())
 
     async def mark_closed(self, event_id: UUID, *, kept: timedelta) -> Event | None:
-        """Have PostgreSQL alone answer for an event that was over `kept` ago, by its clock and by Redis'.
+        """Close an event that was over `kept` ago by PostgreSQL's and by Redis' clock.
 
-        Answers the event as it was, whose counters may be removed from now on. None when the event is to stay as it
-        is: it was changed, or the servers do not agree on it yet.
+        From then on, only PostgreSQL has its counts. Returns the event as it was; its counters may be removed after
+        that. None when the event must stay open: it was changed, or the servers do not agree on its counts yet.
 
         Raises:
             InventoryUnavailable.
@@ -409,9 +413,9 @@ class Catalog:
             return event
 
     async def remove_leftovers(self, event_id: UUID) -> bool:
-        """Remove whatever counters a closed event has; False when it is not closed, or has none.
+        """Remove the remaining counters of a closed event; False when it is not closed, or has none.
 
-        They are there when a pass died half way, or when Redis came back with older data.
+        Such counters are left by an interrupted pass, or come back when Redis is restored from older data.
 
         Raises:
             InventoryUnavailable.
@@ -425,7 +429,7 @@ class Catalog:
             return await self._inventory.remove_counters(event_id, terms=left.terms or "")
 
     async def _is_at_rest(self, connection: AsyncConnection, event: Event, *, kept: timedelta) -> bool:
-        """Whether Redis has what PostgreSQL has, by the same terms, and its clock says too that the time is up."""
+        """Whether Redis has the same terms and counts as PostgreSQL, and its clock agrees that the time is up."""
         installed = await self._inventory.installed(event.id)
         stored = (await read_taken(connection, [event.id]))[event.id]
         return (
@@ -447,9 +451,9 @@ class Catalog:
     async def _hold(
         self, connection: AsyncConnection, event_id: UUID, *, caller: Caller | None = None
     ) -> tuple[Event, bool]:
-        """The event, its row locked until the transaction ends, and whether it is to be suspended.
+        """Lock the event's row until the transaction ends; returns the event and whether it must be suspended.
 
-        Its organizer's account and the caller's are locked before it. Without a caller the engine acts by itself.
+        The accounts of its organizer and of the caller are locked before it. The caller is None for the engine itself.
         """
         found = select(events.c.organizer_id).where(events.c.id == event_id)
         organizer_id = (await connection.execute(found)).scalar_one_or_none()
@@ -464,7 +468,7 @@ class Catalog:
         return read_event(row), not organizer.sells
 
     async def _write(self, connection: AsyncConnection, event: Event) -> None:
-        """Row and pool first, Redis last: whatever fails before the commit leaves PostgreSQL as it was."""
+        """Write the row and the pool first, Redis last: a failure before the commit leaves PostgreSQL unchanged."""
         await self._write_row(connection, event, **event_row(event))
         if event.closed_at is None:
             await self._inventory.install(event.terms)
@@ -477,9 +481,9 @@ class Catalog:
             raise await self._below_sold(event) from error
 
     async def _open(self, connection: AsyncConnection, event: Event) -> None:
-        """Open a closed event again: its counters are made from PostgreSQL, then its terms are put in force.
+        """Open a closed event again: make its counters from PostgreSQL, then put its terms in force.
 
-        Until the terms are, Redis takes no booking of it, and there is none that PostgreSQL does not have.
+        Until the terms are in force, Redis accepts no booking of the event, and PostgreSQL has all of its bookings.
         """
         await self._write_row(connection, event, **event_row(event), opened_at=func.now())
         persisted = await is_all_persisted(connection, event.id) and await self._inventory.is_persisted(event.id)
@@ -491,13 +495,13 @@ class Catalog:
         await self._inventory.reopen("begin", event.terms, left=left)
         for chunk in held.chunks:
             await self._inventory.reopen("fill", event.terms, fields=chunk)
-            # A transaction that does nothing for long is taken for one whose process stands still.
+            # PostgreSQL ends a transaction that is idle for IDLE_MS_MAX, as if its process were frozen.
             await connection.execute(select(1))
         last = [POOL_MAIN, held.places, f"size:{POOL_MAIN}", event.capacity]
         await self._inventory.reopen("finish", event.terms, fields=last)
 
     async def _below_sold(self, event: Event) -> Refusal:
-        """Why the pool refused its new size: more is taken, or cancelled places are not yet written off."""
+        """The reason why the pool refused its new size: more is taken, or returned tickets are not yet persisted."""
         (taken,) = await self._inventory.taken([event.id])
         if taken is None:
             # Redis has no counters of a closed event.
@@ -510,7 +514,7 @@ class Catalog:
 
 
 def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
-    """The event with its times in UTC; raises Invalid when what is changed breaks a rule of time."""
+    """The event with its times in UTC; raises Invalid if the changed fields break a rule of time."""
     errors = [
         {"pointer": f"/{name}", "message": message} for name, message in broken_times(event, now=now, changed=changed)
     ]
@@ -525,9 +529,9 @@ def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
 def _page(
     given: frozenset[str], *, counted: bool, cancelled_too: bool, may_be: EventStatus | None
 ) -> Select[*tuple[Any, ...]]:
-    """A page and its list's length in one statement, for the values that are given, built once for each of their sets.
+    """The statement for a page and the length of the list. It is built once per set of given values.
 
-    The length stands before the event; when it is counted, there is a row without an event for a page without any.
+    The first column is the length. When it is counted, an empty page is one row without an event.
     """
     standing: list[ColumnElement[bool]] = [] if cancelled_too else [_STANDS]
     if may_be:
@@ -555,7 +559,7 @@ def _page(
 
 
 def _next(event: Event, **changed: Any) -> Event:  # noqa: ANN401  (fields of an event)
-    """The event's next version, with terms of another name."""
+    """The event's next version, with a new terms token."""
     token = _token(closed=event.closed_at is not None)
     return structs.replace(event, **changed, version=event.version + 1, terms_token=token)
 
@@ -563,13 +567,16 @@ def _next(event: Event, **changed: Any) -> Event:  # noqa: ANN401  (fields of an
 async def _note(
     connection: AsyncConnection, now: datetime, caller: Caller, action: str, event_id: UUID, **detail: object
 ) -> None:
-    """Before the terms go to Redis, like all that may fail; organizers see to their events without an entry."""
+    """Add an audit entry if the caller is an admin; organizers manage their own events without one.
+
+    It is called before the terms are written to Redis, like everything else that may fail.
+    """
     if caller.role is Role.ADMIN:
         await note(connection, now, actor_id=caller.account_id, action=action, target_id=event_id, **detail)
 
 
 def _token(*, closed: bool = False) -> str:
-    """A name for a set of terms that no other set will ever have; those of a closed event are never in force."""
+    """A unique terms token. Terms with the token of a closed event are never in force."""
     return f"{CLOSED_PREFIX if closed else ''}{secrets.token_hex(8)}"
 
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL whose failures are facts of the engine."""
+"""Connections to PostgreSQL, whose failures are raised as refusals of the engine."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 CONNECTIONS_MAX = 8
-"""Connections one process holds; ten processes stay below PostgreSQL's default of 100."""
+"""Connections of one process; ten processes stay below PostgreSQL's default of 100."""
 
 CONNECTION_WAIT_S = 2.0
 """How long a request waits for a free connection before it is refused."""
 
 CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
-"""No statement of the engine takes a second; one that takes ten is stuck behind something."""
+"""No statement of the engine takes a second; one that takes ten is blocked."""
 
 LOCK_TIMEOUT_MS = 4_000
-"""How long a statement waits for a lock before its request is answered 503."""
+"""How long a statement waits for a lock before its request is answered with 503."""
 
 RETRY_AFTER_SECONDS = 1
 
 DATA_EXCEPTIONS = "22"
-"""The class of SQLSTATE of what no column can hold and no statement count with (PostgreSQL, appendix A)."""
+"""The SQLSTATE class of values that no column can store and no statement can compute with (PostgreSQL, appendix A)."""
 
 BROKEN = (DBAPIError, PoolTimeoutError, InterfaceError, PostgresError, OSError, TimeoutError)
-"""What a database raises that cannot be asked. SQLAlchemy leaves the driver's own errors as they are while it
+"""The exceptions of a database that cannot be asked. SQLAlchemy does not translate the driver's own errors while it
 prepares a new connection."""
 
 
 class Database:
     """A pool of connections. Fails closed: raises `Unavailable` when PostgreSQL cannot be asked.
 
-    A broken rule (`IntegrityError`) is not a failure of the server and passes through. Neither is a value
-    that no column can hold: it came from a caller past every check of the API, and is `Invalid`.
+    A violated constraint (`IntegrityError`) is not a failure of the server and is raised unchanged. A value that no
+    column can store came from a caller and passed every check of the API; it is raised as `Invalid`.
     """
 
     def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
@@ -56,7 +56,7 @@ class Database:
             max_overflow=0,
             pool_timeout=CONNECTION_WAIT_S,
             pool_use_lifo=True,
-            # An error's text goes to the log; what was to be written does not.
+            # The text of an error is logged, but the parameters of its statement are not.
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
@@ -72,16 +72,16 @@ class Database:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading by one statement: a transaction around it would cost two more round trips.
+        """A connection for a read of one statement; a transaction around it would cost two more round trips.
 
-        Several statements do not see the same; those that must are read in a `snapshot`.
+        Several statements do not see the same data; for that, use `snapshot`.
         """
         async with self._translated(self._single.connect()) as connection:
             yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """A connection on which every statement reads what the first one found."""
+        """A connection on which every statement sees the data of the first one."""
         async with self._translated(self.engine.connect()) as connection:
             yield await connection.execution_options(isolation_level="REPEATABLE READ")
 
@@ -95,8 +95,8 @@ class Database:
     async def statement(self) -> AsyncIterator[AsyncConnection]:
         """A connection on which each statement is a transaction of its own.
 
-        For what locks rows that everybody needs: PostgreSQL commits it by itself, so a process that
-        freezes before it hears the answer holds nothing.
+        Use it for locks on rows that every process needs: PostgreSQL commits by itself, so a process that freezes
+        before it gets the answer holds no lock.
         """
         async with self._translated(self._single.connect()) as connection:
             yield connection
@@ -124,5 +124,5 @@ class Database:
 
 
 def _sqlstate(error: Exception) -> str:
-    """What PostgreSQL calls the error, empty for one that is not of PostgreSQL."""
+    """The SQLSTATE of an error, empty if it is not from PostgreSQL."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) or ""

@@ -1,6 +1,6 @@
-"""Events as rows. A suspended event is `paused` in its row, whatever its organizer says.
+"""Events as rows. The row of a suspended event is `paused`, whatever its organizer has set.
 
-So nothing sells it that knows no suspension, as the previous release beside this one.
+So code that does not know suspensions, such as a previous release that runs beside this one, does not sell it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SURELY_OVER = timedelta(days=1)
-"""So long afterwards an event has begun, or is over, whatever a clock says."""
+"""The margin after which an event has certainly begun, or is certainly over, also with wrong clocks."""
 
 _COMPUTED = {
     "paused": func.coalesce(events.c.paused_by_organizer, events.c.paused).label("paused"),
@@ -26,7 +26,7 @@ _COMPUTED = {
 }
 
 EVENT_FIELDS = [_COMPUTED[name] if name in _COMPUTED else events.c[name] for name in Event.__struct_fields__]
-"""What is read of an event, in the order of its fields."""
+"""The columns of an event, in the order of its fields."""
 
 
 def read_event(row: Sequence[Any]) -> Event:
@@ -35,7 +35,7 @@ def read_event(row: Sequence[Any]) -> Event:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """The columns of an event; `read_event` of them is the event."""
+    """The columns of an event; the inverse of `read_event`."""
     row = structs.asdict(event)
     suspended = row.pop("suspended")
     return row | {

@@ -1,8 +1,8 @@
-"""Holding accounts: how a transaction decides from an account's row, and how a caller's own request does.
+"""Locks on accounts, for transactions that decide by an account's row and for a caller's own request.
 
-What a request was admitted with (a token epoch, a role, a session that lives) may be over by the time it writes.
-So it is asked again under the lock. Locks are taken in one order, so that no two transactions wait for each other:
-accounts by id, then the epoch of the inventory, then the event.
+The conditions under which a request was admitted (token epoch, role, live session) may have ended by the time it
+writes, so they are checked again under the lock. Locks are taken in one order, so that there are no deadlocks: accounts
+by id, then the epoch of the inventory, then the event.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ ACCOUNT_FIELDS = [accounts.c[name] for name in Account.__struct_fields__]
 async def hold_caller(
     connection: AsyncConnection, caller: Caller, *, changing: Collection[UUID] = (), reading: Collection[UUID] = ()
 ) -> dict[UUID, Account]:
-    """Lock the caller's account and others until the transaction ends; answers them by id.
+    """Lock the accounts of the caller and others until the transaction ends; returns them by id.
 
-    What is in `changing` is locked against everybody else, the rest against changes.
+    Accounts in `changing` are locked exclusively, the others against changes only.
 
     Raises:
-        Unauthenticated: the caller's account, token epoch, role or session is not as the request was admitted with.
+        Unauthenticated: the caller's account, token epoch, role or session has changed since the request was
+            admitted.
         UserNotFound: there is no such account.
     """
     held = {
@@ -54,7 +55,7 @@ async def hold_caller(
 
 
 async def hold_account(connection: AsyncConnection, account_id: UUID, *, shared: bool = False) -> Account:
-    """An account, its row locked until the transaction ends; `shared` with others who only read it.
+    """Lock an account's row until the transaction ends, and return the account; `shared` locks against changes only.
 
     Raises:
         UserNotFound: there is no such account.
@@ -74,7 +75,7 @@ def read_account(row: Sequence[Any]) -> Account:
 
 
 async def _lives(connection: AsyncConnection, caller: Caller) -> bool:
-    """Whether the session lives, read after the account is locked: whoever ends it with the account holds that too."""
+    """Whether the session is alive. The account must be locked: every end of the account takes that lock too."""
     if caller.session_id is None:
         return True
     live = exists().where(

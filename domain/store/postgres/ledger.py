@@ -1,8 +1,8 @@
 """The ledger: bookings in PostgreSQL.
 
-Truth of what is confirmed, cancelled and rejected, and the last word on capacity: a CHECK on each
-pool's taken places refuses what Redis should never have let through. Fails closed: what cannot be
-written stays unpersisted in Redis and is written again.
+PostgreSQL is the truth of confirmed, cancelled and rejected bookings. It also has the final check of the capacity: a
+CHECK on each pool's tickets taken refuses a booking that Redis should not have accepted. Fails closed: a booking that
+cannot be written stays unpersisted in Redis and is written again.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ UNIQUE_VIOLATION, CHECK_VIOLATION = "23505", "23514"
 
 
 class EpochOver(Exception):
-    """PostgreSQL is in a later epoch than the one this was read in: nothing was written."""
+    """PostgreSQL is in a later epoch than the caller's; nothing was written."""
 
 
 class LedgerRefused(Exception):
-    """PostgreSQL refused the batch; `reason` is a word a booking can be rejected with."""
+    """PostgreSQL refused the batch; `reason` is a word for the rejection of a booking."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -55,7 +55,7 @@ class LedgerRefused(Exception):
 
 
 class Taken(Struct, frozen=True):
-    """Places of an event as PostgreSQL counts them: the pool's own count, and the sum of its bookings."""
+    """The tickets taken of an event in PostgreSQL: the pool's count, and the sum of its bookings."""
 
     event_id: UUID
     pool: int
@@ -63,7 +63,10 @@ class Taken(Struct, frozen=True):
 
 
 class Holdings(Struct):
-    """What an event's bookings hold: `places` in all, and accounts' counters, name and value in turn, in chunks."""
+    """The tickets that an event's bookings hold.
+
+    `places` is their total. `chunks` have the accounts' counters as alternating names and values.
+    """
 
     places: int = 0
     chunks: list[list[str]] = []
@@ -74,12 +77,12 @@ _FIND = select(bookings).where(bookings.c.id == bindparam("booking_id"))
 _SAME_KEY = text(
     f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
 ).bindparams(bindparam("key_part", type_=LargeBinary))
-"""Spelled as the index is, or PostgreSQL would not use that."""
+"""The same expression as in the index; otherwise PostgreSQL would not use the index."""
 
 IDLE_MS_MAX = 700
-"""How long a transaction that holds the epoch or a pool may do nothing.
+"""How long a transaction that holds the epoch or a pool may be idle.
 
-Its process stands still then; PostgreSQL ends it, so that it cannot stop the others.
+An idle transaction means that its process is frozen; PostgreSQL ends it, so that it does not block the others.
 """
 
 _EPOCH_FIELDS = (
@@ -100,7 +103,7 @@ _TAKE_REBUILD_LEASE = text(
     VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
     ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, until = excluded.until
     WHERE lease.holder = excluded.holder OR lease.until < clock_timestamp()
-        -- Longer than any is taken for: the clock was set back since.
+        -- A lease that ends later than any can: the clock was set back since.
         OR lease.until > clock_timestamp() + make_interval(secs => :seconds)
     RETURNING one
     """
@@ -121,7 +124,7 @@ _FENCE_AND_LOCK = """
     )
     SELECT epoch, (SELECT count(*) FROM locked) FROM fence
 """
-"""The fence, and then the pools of a batch in their order; in another epoch no pool is locked."""
+"""The fence, followed by locks on the pools of a batch in order; in another epoch no pool is locked."""
 
 _PERSIST = """
     WITH input AS (
@@ -164,15 +167,14 @@ _PERSIST = """
            coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
     FROM written
 """
-"""Writes a batch so that only a newer version wins, and moves the pools by what really changed.
+"""Writes a batch. Only a newer version replaces a row, and the pools change by what was really changed.
 
-The pools of the batch's events are locked before, by a statement of its own: so no two batches of one
-event overlap, and `before` sees what the other one wrote; a first version overwrote nothing, and is not
-looked for. Giving places back never fails: a pool that was miscounted goes to 0 and is left to
-reconciliation.
+The pools of the batch's events are locked before, by a separate statement. So two batches of one event never overlap,
+and `before` sees the rows of the other batch. A first version replaced no row, so `before` does not look for one. A
+return of tickets never fails: a pool with a wrong count goes to 0 and is left to reconciliation.
 
-Written for the driver, which is handed whole arrays: SQLAlchemy would bind each of their 4,500 elements by
-itself. It answers in two arrays what the worker does not know: which bookings were written, and when.
+The driver runs it directly with whole arrays, because SQLAlchemy would bind each of their 4,500 elements. It returns
+two arrays with what the worker does not know: the bookings that were written, and their confirmation times.
 """
 
 _AS_WRITTEN = """
@@ -195,10 +197,10 @@ _HOLDINGS = text(
     GROUP BY event_id, chunk
     """
 ).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), bindparam("counters_max", type_=Integer), prefix=USER_PREFIX)
-"""Names and adds up the accounts' counters as Redis has them: a row and two objects here for each of a million
-accounts took ten times as long.
+"""Sums up the accounts' counters in the format of Redis. One row and two Python objects for each of a million accounts
+took ten times as long.
 
-An account that held places and holds none now has a counter of 0: it has been at this event before.
+An account that held tickets and holds none now has a counter of 0, which marks that it has booked the event before.
 """
 
 _POOLS_TAKEN = select(pools.c.event_id, pools.c.taken).where(
@@ -212,9 +214,9 @@ _FORGET_INTENTS = """
 
 
 class Ledger:
-    """One method, one statement, but for `persist`, which fences and locks first.
+    """One method per statement; `persist` also fences and locks before.
 
-    `keeps_intents` says that accepted bookings also stand in `intents` until they are persisted.
+    `keeps_intents` says that accepted bookings are also in `intents` until they are persisted.
     """
 
     def __init__(self, database: Database, *, keeps_intents: bool = False) -> None:
@@ -227,15 +229,15 @@ class Ledger:
             return int((await connection.execute(select(inventory_epoch.c.epoch))).scalar_one())
 
     async def epoch_record(self) -> EpochRecord:
-        """The current epoch, the layout of its keys, and the server that it was built on."""
+        """The current epoch, its key layout, and the server on which it was built."""
         async with self._database.connect() as connection:
             return _epoch_record((await connection.execute(select(*_EPOCH_FIELDS))).one())
 
     async def begin_epoch(self, *, above: int, server: str) -> FencingToken:
-        """Begin the next epoch on a server, higher than `above` too; what belongs to older ones changes nothing more.
+        """Begin the next epoch, higher than `above` too, on a server; older epochs cannot change anything from then on.
 
         Raises:
-            EpochOver: the epoch is of a later layout, which this version knows nothing of.
+            EpochOver: the epoch has a later layout, which this version does not know.
         """
         begun = func.greatest(inventory_epoch.c.epoch, above) + 1
         statement = (
@@ -252,7 +254,7 @@ class Ledger:
         return token
 
     async def record_server(self, epoch: int, *, server: str) -> bool:
-        """Record the server of an epoch that was begun without one; False when a later one has begun."""
+        """Record the server of an epoch that was begun without one; False when a later epoch has begun."""
         statement = (
             update(inventory_epoch)
             .where(inventory_epoch.c.epoch == epoch, inventory_epoch.c.layout == LAYOUT)
@@ -263,27 +265,27 @@ class Ledger:
             return (await connection.execute(statement)).one_or_none() is not None
 
     async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
-        """Whether `holder`, and nobody else, may rebuild the inventory for so long from now.
+        """Whether `holder` gets the lease to rebuild the inventory for `seconds` from now.
 
-        For economy only: two rebuilds are safe, the later epoch wins.
+        The lease only saves work: two rebuilds are safe, and the later epoch wins.
         """
         async with self._database.statement() as connection:
             taken = await connection.execute(_TAKE_REBUILD_LEASE, {"holder": holder, "seconds": seconds})
             return taken.one_or_none() is not None
 
     async def leave_rebuild_lease(self, holder: UUID) -> None:
-        """Let the next one rebuild at once, should that be needed."""
+        """Give up the lease, so that another worker can rebuild at once."""
         async with self._database.statement() as connection:
             await connection.execute(_LEAVE_REBUILD_LEASE, {"holder": holder})
 
     async def persist(self, batch: Sequence[Unpersisted], *, epoch: int) -> dict[str, Written]:
-        """Write bookings, `pending` ones as `confirmed`; only a newer version wins. All or none.
+        """Write a batch of bookings, all or none; `pending` ones as `confirmed`. Only a newer version replaces a row.
 
-        Safe to repeat and in any order. Answers every booking of the batch as PostgreSQL now has it.
+        Idempotent, and safe in any order. Returns every booking of the batch as PostgreSQL has it now.
 
         Raises:
             EpochOver: the batch was read in an epoch that is over.
-            LedgerRefused: a booking of the batch breaks a rule of PostgreSQL's.
+            LedgerRefused: a booking of the batch violates a constraint of PostgreSQL.
             Unavailable: PostgreSQL cannot be reached.
         """
         try:
@@ -303,17 +305,17 @@ class Ledger:
 
     @staticmethod
     async def fence(connection: AsyncConnection, epoch: int) -> None:
-        """Hold the epoch until this transaction ends; raises EpochOver when it is another."""
+        """Lock the epoch until this transaction ends; raises EpochOver if it is another one."""
         _refuse_older(int((await connection.execute(_FENCE)).scalar_one()), epoch)
 
     async def find(self, booking_id: UUID) -> Booking | None:
-        """A booking that PostgreSQL has."""
+        """A booking in PostgreSQL, or None."""
         async with self._database.connect() as connection:
             row = (await connection.execute(_FIND, {"booking_id": booking_id})).one_or_none()
         return None if row is None else read_booking(row)
 
     async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:
-        """Those of the bookings that PostgreSQL has."""
+        """The bookings of these ids that PostgreSQL has."""
         statement = select(bookings).where(
             bookings.c.id == func.any(bindparam("ids", list(booking_ids), type_=ARRAY(Uuid)))
         )
@@ -321,9 +323,9 @@ class Ledger:
             return {row.id: read_booking(row) for row in await connection.execute(statement)}
 
     async def find_by_key(self, booking_id: UUID) -> Booking | None:
-        """The booking made by the same account and key as `booking_id`, whatever its event.
+        """The booking made with the account and key of `booking_id`, for any event.
 
-        A rejected one of another event is none: its key is free.
+        A rejected booking of another event does not count: its key can be used again.
         """
         same = bookings.c.id == booking_id
         same_key = _SAME_KEY.bindparams(key_part=key_part(booking_id))
@@ -333,7 +335,7 @@ class Ledger:
         return None if row is None else read_booking(row)
 
     async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
-        """The `limit` newest bookings of an account, or the next ones of those older than `before`; newest first."""
+        """The `limit` newest bookings of an account, or the newest of those before `before`; newest first."""
         statement = (
             select(bookings)
             .where(bookings.c.user_id == user_id)
@@ -364,7 +366,7 @@ class Ledger:
             return [read_booking(row) for row in await connection.execute(statement)]
 
     async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
-        """The next bookings of an event that hold places, in order of id."""
+        """The next bookings of an event that hold tickets, in order of id."""
         statement = (
             select(bookings)
             .where(bookings.c.event_id == event_id, bookings.c.status == BookingStatus.CONFIRMED)
@@ -377,18 +379,18 @@ class Ledger:
             return [read_booking(row) for row in await connection.execute(statement)]
 
     async def holdings(self, event_ids: Sequence[UUID], *, counters_max: int) -> dict[UUID, Holdings]:
-        """What each event's bookings hold, see `read_holdings`."""
+        """The tickets that each event's bookings hold, see `read_holdings`."""
         async with self._database.connect() as connection:
             return await read_holdings(connection, event_ids, counters_max=counters_max)
 
     async def pools_taken(self, event_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """What the events' pools say is taken."""
+        """The tickets taken by each event's pool."""
         async with self._database.connect() as connection:
             rows = await connection.execute(_POOLS_TAKEN, {"event_ids": list(event_ids), "counter": POOL_MAIN})
             return {row.event_id: row.taken for row in rows}
 
     async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
-        """Per event, what its pool says is taken and what its bookings add up to, in one snapshot."""
+        """The count of each event's pool and the sum of its bookings, in one snapshot."""
         async with self._database.connect() as connection:
             return await read_taken(connection, event_ids)
 
@@ -407,7 +409,7 @@ async def read_taken(connection: AsyncConnection, event_ids: Sequence[UUID]) -> 
 
 
 async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
-    """Whether PostgreSQL keeps no intent of the event whose change is not in `bookings`."""
+    """Whether every intent of the event has its change in `bookings`."""
     done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
     lost = select(intents.c.id).where(intents.c.event_id == event_id, ~done).limit(1)
     return (await connection.execute(lost)).first() is None
@@ -416,7 +418,10 @@ async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
 async def read_holdings(
     connection: AsyncConnection, event_ids: Sequence[UUID], *, counters_max: int
 ) -> dict[UUID, Holdings]:
-    """What each event's bookings hold, with `counters_max` counters in a chunk; events without any are left out."""
+    """The tickets that each event's bookings hold, with `counters_max` counters per chunk.
+
+    Events without any booking are left out.
+    """
     found: dict[UUID, Holdings] = defaultdict(Holdings)
     values = {"event_ids": list(event_ids), "counters_max": counters_max}
     for event_id, places, counters in await connection.execute(_HOLDINGS, values):
@@ -437,7 +442,7 @@ def _refuse_older(current: int, epoch: int) -> None:
 
 
 async def _write(connection: AsyncConnection, batch: Sequence[Unpersisted]) -> dict[str, Written]:
-    """Write what is newer; answers that."""
+    """Write the newer versions, and return those that were written."""
     statuses = [BookingStatus.CONFIRMED if entry.status in HOLDING else entry.status for entry in batch]
     answer = await connection.exec_driver_sql(_PERSIST, (*_columns(batch, statuses), POOL_MAIN))
     row = answer.one()
@@ -474,7 +479,7 @@ def _epoch_record(row: Any) -> EpochRecord:  # noqa: ANN401  (a row of _EPOCH_FI
 
 
 def _reason(error: IntegrityError) -> str:
-    """The word for what PostgreSQL refused; it names no table and no key."""
+    """The word for a violated constraint; it contains no table and no key."""
     state = getattr(error.orig, "sqlstate", None)
     if state == CHECK_VIOLATION and TAKEN_CHECK in str(error.orig):
         return "sold_out"

@@ -1,13 +1,13 @@
-"""Patterns of LIKE that look for a text as it is written."""
+"""Patterns of LIKE for literal texts."""
 
 from __future__ import annotations
 
 ESCAPE = "/"
-"""Stands in a pattern before what is meant literally; a backslash would mean something in a string too."""
+"""The escape character of patterns; a backslash would have a meaning in strings too."""
 
 
 def literally(search: str) -> str:
-    """A text to look for as it is, though it has what stands for other characters in a pattern."""
+    """Escape the wildcards of a text, so that a pattern matches the text literally."""
     for special in (ESCAPE, "%", "_"):
         search = search.replace(special, ESCAPE + special)
     return search

@@ -1,6 +1,6 @@
-"""Reports: what organizers and admins read about sales and accounts. Read only, PostgreSQL alone.
+"""Reports: what organizers and admins read about sales and accounts. Read only, from PostgreSQL alone.
 
-Numbers are of what PostgreSQL has: a booking that is still pending counts a moment later.
+The numbers count what PostgreSQL has; a pending booking is counted a moment later.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
     from domain.store.postgres.database import Database
 
 SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
-"""Bookings that a whole guest list has; a rejected one was never anybody's."""
+"""The bookings of a complete guest list; a rejected booking never held a ticket."""
 
 ACTIVE = bookings.c.status == BookingStatus.CONFIRMED
-"""Bookings that hold places."""
+"""Bookings that hold tickets."""
 
 EVENT_STATES = ("upcoming", "past", "cancelled")
 
 STORED_STATUSES = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED)
-"""What PostgreSQL can have; a pending booking is not there yet."""
+"""The statuses in PostgreSQL, which has no pending bookings."""
 
 _NOT_CLOSED = (accounts.c.status != AccountStatus.CLOSED,)
 
 BOOKINGS_IN_ALL = "in all"
-"""Beside the statuses: how many bookings there are of any. Telling 100,000 texts apart takes thrice as long."""
+"""The key for the number of bookings of any status. A comparison of 100,000 statuses takes three times as long."""
 
 USERS_BY_ROLE = select(accounts.c.role, func.count()).where(*_NOT_CLOSED).group_by(accounts.c.role)
 
@@ -90,7 +90,10 @@ class Guest(Struct, frozen=True):
 
 
 class GuestsAsked(Struct, frozen=True, kw_only=True):
-    """A page of an event's guests: those who hold tickets, or who cancelled too, after a place (created_at, id)."""
+    """A request for a page of an event's guests after the position `after` (created_at, id).
+
+    Guests are the bookings that hold tickets, with `cancelled_too` also cancelled ones.
+    """
 
     event_id: UUID
     limit: int
@@ -100,7 +103,7 @@ class GuestsAsked(Struct, frozen=True, kw_only=True):
 
 
 class AccountsAsked(Struct, frozen=True, kw_only=True):
-    """A page of a list of accounts: those after a place (created_at, id), with `search` in their e-mail address."""
+    """A request for a page of accounts after the position `after` (created_at, id), with `search` in their address."""
 
     limit: int
     skip: int = 0
@@ -133,7 +136,7 @@ class OrganizerRow(Struct, frozen=True):
 
 
 class UserCounts(Struct, frozen=True):
-    """What an account has done: as somebody who books, and as somebody who organizes."""
+    """The activity of an account: its bookings and tickets, and its events and the tickets sold for them."""
 
     booking_count: int
     tickets: int
@@ -142,7 +145,7 @@ class UserCounts(Struct, frozen=True):
 
 
 class AuditEntry(Struct, frozen=True):
-    """What somebody did, when, and to whom or what."""
+    """An action: who did it, when, and to whom or what."""
 
     id: int
     at: datetime
@@ -153,7 +156,10 @@ class AuditEntry(Struct, frozen=True):
 
 
 class UpcomingAsked(Struct, frozen=True, kw_only=True):
-    """A page of bookings of events to come, after a place (starts_at, created_at, id), those in `without` left out."""
+    """A request for a page of bookings of future events, without those in `without`.
+
+    `after` is a position (starts_at, created_at, id).
+    """
 
     now: datetime
     limit: int
@@ -178,7 +184,7 @@ class CurrentSale(Struct, frozen=True):
 
 
 class Totals(Struct, frozen=True):
-    """How much there is of everything."""
+    """The totals of users, events and bookings."""
 
     users: dict[str, int]
     events: dict[str, int]
@@ -186,13 +192,13 @@ class Totals(Struct, frozen=True):
 
 
 class Reports:
-    """Raises Unavailable wherever PostgreSQL cannot be asked."""
+    """Every method raises Unavailable when PostgreSQL cannot be asked."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def guests(self, asked: GuestsAsked) -> list[Guest]:
-        """An event's bookings with who made them, oldest first by (created_at, id)."""
+        """An event's bookings with their accounts, oldest first by (created_at, id)."""
         statement = (
             select(
                 bookings.c.id,
@@ -226,11 +232,11 @@ class Reports:
         return [OrganizerRow(*_account(row), row[5], row[6]) for row in await self._rows(_organizers(asked))]
 
     async def count_accounts(self, role: Role, *, search: str | None = None) -> int:
-        """How many accounts have a role, are not closed, and have `search` in their e-mail address."""
+        """The number of accounts of a role that are not closed, with `search` in their e-mail address."""
         return int((await self._rows(number_of_accounts(role, search=search)))[0][0])
 
     async def counts_of(self, account_id: UUID) -> UserCounts:
-        """What one account has done."""
+        """The activity of one account."""
         booked = select(func.count(), _total(bookings.c.quantity)).where(bookings.c.user_id == account_id, ACTIVE)
         organized = (
             select(func.count(events.c.id.distinct()), _total(pools.c.taken))
@@ -241,7 +247,7 @@ class Reports:
         return UserCounts(first[0], first[1], second[0], second[1])
 
     async def upcoming_of(self, user_id: UUID, asked: UpcomingAsked) -> list[tuple[datetime, Booking]]:
-        """An account's bookings that hold tickets of events to come, with their events' beginnings, soonest first."""
+        """An account's bookings that hold tickets of future events, with the start of the event, soonest first."""
         place = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
         statement = (
             select(events.c.starts_at, *bookings.c)
@@ -261,9 +267,9 @@ class Reports:
     async def programme_of(
         self, organizer_id: UUID, *, now: datetime, limit: int, after: tuple[int, datetime, UUID] | None
     ) -> list[Event]:
-        """An organizer's events: those to come, soonest first, then those over or cancelled, latest first.
+        """An organizer's events: future ones, soonest first, then past or cancelled ones, latest first.
 
-        In order of their place (0 to come or 1, starts_at, id), as they are told apart at `now`.
+        `after` is a position (0 for future or 1, starts_at, id); `now` decides between future and past.
         """
         to_come, start = and_(*_coming(now)), extract("epoch", events.c.starts_at)
         group, order = case((to_come, 0), else_=1), case((to_come, start), else_=-start)
@@ -280,7 +286,7 @@ class Reports:
         return [read_event(row) for row in await self._rows(statement)]
 
     async def sales_of(self, organizer_id: UUID) -> SalesOf:
-        """What PostgreSQL knows of all sales of an organizer; of a cancelled event nothing remains."""
+        """The sales of an organizer's events in PostgreSQL; a cancelled event has no remaining tickets."""
         left = case((events.c.cancelled_at.is_(None), pools.c.size - pools.c.taken), else_=0)
         statement = (
             select(func.count(events.c.id.distinct()), _total(pools.c.taken), _total(left))
@@ -291,7 +297,7 @@ class Reports:
         return SalesOf(*row)
 
     async def current_sales_of(self, organizer_id: UUID, *, now: datetime) -> list[CurrentSale]:
-        """The organizer's events that are not over, with what PostgreSQL knows of their sales."""
+        """The organizer's events that are not over, with their sales in PostgreSQL."""
         statement = (
             select(events.c.id, pools.c.taken, events.c.cancelled_at.is_not(None))
             .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
@@ -300,7 +306,7 @@ class Reports:
         return [CurrentSale(*row) for row in await self._rows(statement)]
 
     async def events_of(self, organizer_id: UUID, *, limit: int) -> list[Event]:
-        """An organizer's events, those that start last first."""
+        """An organizer's events, the latest start first."""
         statement = (
             select(*EVENT_FIELDS)
             .where(events.c.organizer_id == organizer_id)
@@ -310,7 +316,7 @@ class Reports:
         return [read_event(row) for row in await self._rows(statement)]
 
     async def sold(self, event_ids: Collection[UUID]) -> dict[UUID, int]:
-        """Confirmed places of each event."""
+        """The tickets of confirmed bookings of each event."""
         statement = (
             select(pools.c.event_id, _total(pools.c.taken))
             .where(pools.c.event_id.in_(event_ids))
@@ -319,19 +325,19 @@ class Reports:
         return {row[0]: row[1] for row in await self._rows(statement)}
 
     async def starts_of(self, event_ids: Collection[UUID], *, now: datetime) -> dict[UUID, datetime]:
-        """When events start, those that are cancelled or over left out."""
+        """The starts of events; events that are cancelled or over are left out."""
         statement = select(events.c.id, events.c.starts_at).where(events.c.id.in_(event_ids), *_coming(now))
         return {row[0]: row[1] for row in await self._rows(statement)}
 
     async def booking_statuses(self, account_id: UUID) -> dict[str, int]:
-        """How many bookings of an account there are in each status."""
+        """The number of an account's bookings in each status."""
         statement = (
             select(bookings.c.status, func.count()).where(bookings.c.user_id == account_id).group_by(bookings.c.status)
         )
         return _counted(STORED_STATUSES, await self._rows(statement))
 
     async def totals(self) -> Totals:
-        """How many users by role, events by state and bookings by status there are."""
+        """The number of users by role, events by state and bookings by status."""
         return Totals(
             users=_counted(Role, await self._rows(USERS_BY_ROLE)),
             events=_counted(EVENT_STATES, await self._rows(_EVENTS_BY_STATE)),
@@ -339,7 +345,7 @@ class Reports:
         )
 
     async def _bookings_by_status(self) -> dict[str, int]:
-        """Those that ended are counted from an index of them, the confirmed ones are the rest of the same snapshot."""
+        """The ended bookings are counted by their index. The confirmed ones are the remainder in the same snapshot."""
         rows = await self._rows(union_all(BOOKINGS_ENDED, _BOOKINGS_IN_ALL))
         counts = _counted([*STORED_STATUSES, BOOKINGS_IN_ALL], rows)
         in_all = counts.pop(BOOKINGS_IN_ALL)
@@ -367,17 +373,17 @@ def _listed(role: Role, search: str | None) -> list[ColumnElement[bool]]:
 
 
 def _with_email(search: str | None) -> list[ColumnElement[bool]]:
-    """Accounts with `search` in their e-mail address, blind to case."""
+    """Conditions for accounts with `search` in their e-mail address, in any case."""
     return [accounts.c.email.icontains(literally(search), escape=ESCAPE)] if search else []
 
 
 def number_of_accounts(role: Role, *, search: str | None = None) -> Select[int]:
-    """How many accounts have a role, are not closed, and have `search` in their e-mail address."""
+    """The number of accounts of a role that are not closed, with `search` in their e-mail address."""
     return select(func.count()).select_from(accounts).where(*_listed(role, search))
 
 
 def page_of_accounts(role: Role, asked: AccountsAsked) -> Select[UUID]:
-    """The ids of a page of accounts; nothing is read of those that are skipped but the index they stand in."""
+    """The ids of a page of accounts; of skipped accounts only the index is read."""
     chosen = (
         select(accounts.c.id)
         .where(*_listed(role, asked.search))
@@ -389,7 +395,7 @@ def page_of_accounts(role: Role, asked: AccountsAsked) -> Select[UUID]:
 
 
 def _page_of(role: Role, asked: AccountsAsked) -> Subquery:
-    """A page of accounts, chosen before anything is counted for them."""
+    """A page of accounts, selected before anything is counted for them."""
     chosen = page_of_accounts(role, asked).subquery()
     return select(accounts).join(chosen, chosen.c.id == accounts.c.id).subquery()
 
@@ -424,12 +430,12 @@ def _with_counts(page: Subquery, counted: LateralFromClause) -> Select[*tuple[An
 
 
 def _counted(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> dict[str, int]:
-    """A count for each name, 0 where there is no row."""
+    """The count of each name, 0 for names without a row."""
     return {str(name): 0 for name in names} | {row[0]: row[1] for row in rows}
 
 
 def _total(column: ColumnElement[int]) -> ColumnElement[int]:
-    """The sum of a column, 0 of nothing."""
+    """The sum of a column, 0 without rows."""
     return cast(func.coalesce(func.sum(column), 0), Integer)
 
 

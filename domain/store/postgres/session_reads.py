@@ -1,4 +1,4 @@
-"""Readings of sessions from PostgreSQL, those that are wanted at once in one statement."""
+"""Coalesced reads of sessions: concurrent reads of different sessions share one statement."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 SESSIONS_PER_STATEMENT_MAX = 500
 WAITING_MAX = 5_000
-"""Readings that may wait: ten statements' worth, some hundred milliseconds."""
+"""Reads that may wait: ten statements' worth, some hundred milliseconds."""
 
 STATEMENTS_MAX = 2
-"""Statements under way at once, so that a cold or absent Redis leaves PostgreSQL time for bookings."""
+"""Statements under way at the same time, so that a cold or absent Redis leaves PostgreSQL time for bookings."""
 
 
 class Standings:
-    """Asks `Accounts` for many sessions at a time, never for more than a bounded number."""
+    """Reads many sessions in one statement, with a bounded number of sessions and statements."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
@@ -30,10 +30,10 @@ class Standings:
         self._readers: set[asyncio.Task[None]] = set()
 
     async def of(self, session_id: UUID) -> Standing | None:
-        """What PostgreSQL says of a session, read after this was called; None when there is none.
+        """The state of a session, read after this call began; None without a row.
 
         Raises:
-            Unavailable: PostgreSQL cannot be asked, or too many are asking.
+            Unavailable: PostgreSQL cannot be asked, or too many reads are waiting.
         """
         answer = self._waiting.get(session_id)
         if answer is None:
@@ -43,7 +43,7 @@ class Standings:
             answer = self._waiting[session_id] = asyncio.get_running_loop().create_future()
             if len(self._readers) < STATEMENTS_MAX:
                 self._start()
-        # A caller who goes away does not take the answer from the others.
+        # The cancellation of one caller does not cancel the read of the others.
         return await asyncio.shield(answer)
 
     def _start(self) -> None:
@@ -76,11 +76,11 @@ class Standings:
 
 
 def _refuse(answer: asyncio.Future[Standing | None], error: Unavailable) -> None:
-    """Answer with a refusal of its own: a shared one would share a traceback."""
+    """Set an exception of its own: a shared one would collect the tracebacks of all callers."""
     if answer.done():
         return
     refusal = Unavailable(error.detail, **error.facts)
     refusal.__cause__ = error
     answer.set_exception(refusal)
-    # Nobody may be waiting any more.
+    # Mark the exception as retrieved, because every caller may have left.
     answer.exception()

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them. The migrations are what makes them."""
+"""The tables for SQLAlchemy Core. The migrations create them."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ events = Table(
 _OVER_AT = "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))"
 
 EVENT_OVER_AT: ColumnElement[datetime] = literal_column(_OVER_AT, DateTime(timezone=True))
-"""When an event is over, as `domain.sales.events` says it; spelled so that PostgreSQL may keep it in an index."""
+"""The end of an event as in `domain.sales.events`, in the same expression as PostgreSQL's index."""
 
 EVENT_SPAN: ColumnElement[object] = literal_column(
     f"tstzrange(events.starts_at, greatest(events.starts_at, {_OVER_AT}))"
 )
-"""From when an event begins until it is over, spelled as `ix_events_running` is."""
+"""The time from the start of an event to its end, in the same expression as `ix_events_running`."""
 
 
 pools = Table(

@@ -1,7 +1,7 @@
-"""Intents: acknowledged changes in PostgreSQL before they are acknowledged, with `DURABILITY=postgres`.
+"""The write-ahead table: with `DURABILITY=postgres`, changes are written to PostgreSQL before they are acknowledged.
 
-Truth of an accepted booking when Redis is lost. An intent is appended under the epoch its script ran in:
-if that epoch is over, a rebuild has begun that may not have seen it, and nothing is acknowledged.
+It is the truth of an accepted booking if Redis is lost. An intent is appended in the epoch in which its script ran. If
+that epoch is over, a rebuild has begun that may not have seen the change, so it is not acknowledged.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ BATCH_MAX = 256
 """Intents appended by one statement."""
 
 FLIGHTS_MAX = 2
-"""Transactions under way at once: while one waits for the disk, the next gathers."""
+"""Transactions under way at the same time: while one waits for the disk, the next batch collects intents."""
 
 WAITING_MAX = 10_000
-"""Intents that may wait for a transaction; beyond it they are refused rather than queued."""
+"""Intents that may wait for a transaction; further ones are refused rather than queued."""
 
 FORGOTTEN_MAX = 20_000
-"""Intents deleted by one statement, well within the time a statement may take."""
+"""Intents deleted by one statement, well within the time limit of a statement."""
 
 FORGETTING_ROUNDS_MAX = 25
-"""Statements of one call: what workers fell behind with during an outage is gone after a few calls."""
+"""Statements of one call. The backlog of an outage is deleted in a few calls."""
 
 _FIELDS = ("id", "version", "event_id", "user_id", "quantity", "status", "created_at", "cancelled_at", "reason")
 
 
 class Intents:
-    """Appends intents in batches shared by requests that arrive together. Fails closed."""
+    """Appends intents in batches of concurrent requests. Fails closed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,11 +51,11 @@ class Intents:
         self._flights: set[asyncio.Task[None]] = set()
 
     async def append(self, booking: Booking, *, epoch: int) -> None:
-        """Keep a change in PostgreSQL. Safe to repeat.
+        """Store a change in PostgreSQL. Idempotent.
 
         Raises:
-            EpochOver: the script's epoch is over; nothing may be acknowledged.
-            Unavailable: PostgreSQL cannot be reached, or too many wait for it.
+            EpochOver: the script's epoch is over; the change must not be acknowledged.
+            Unavailable: PostgreSQL cannot be reached, or too many changes wait for it.
         """
         if len(self._waiting) >= WAITING_MAX:
             detail = "Too many bookings wait to be saved."
@@ -79,15 +79,15 @@ class Intents:
             return [read_booking(row) for row in await connection.execute(statement)]
 
     async def latest_version(self, booking_id: UUID) -> int:
-        """The newest version of a booking that was acknowledged and is not yet in `bookings`; 0 for none."""
+        """The newest acknowledged version of a booking that may not be in `bookings` yet; 0 for none."""
         statement = select(func.coalesce(func.max(intents.c.version), 0)).where(intents.c.id == booking_id)
         async with self._database.connect() as connection:
             return int((await connection.execute(statement)).scalar_one())
 
     async def forget_kept(self, *, limit: int = FORGOTTEN_MAX, rounds: int = FORGETTING_ROUNDS_MAX) -> int:
-        """Delete intents whose change is in `bookings`, in at most `rounds` statements of `limit`; answers how many.
+        """Delete intents whose change is in `bookings`, in at most `rounds` statements of `limit`; returns how many.
 
-        All at once, after an outage, could take longer than a statement may, each time again.
+        One statement for all of them could exceed the time limit of a statement after an outage, in every attempt.
         """
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
         key = tuple_(intents.c.id, intents.c.version)
