@@ -1,1 +1,1 @@
-"""Accounts, passwords, tokens and the keys that sign them. Pure but for the key file."""
+"""Accounts, passwords, tokens and the keys that sign them. Pure, except for the key file."""

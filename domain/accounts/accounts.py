@@ -1,4 +1,4 @@
-"""Who calls: accounts, their roles and states."""
+"""Accounts, their roles and states."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from msgspec import Struct
 
 EMAIL_CHARACTERS_MAX = 254
 EMAIL_LOCAL_CHARACTERS_MAX = 64
-"""RFC 5321, 4.5.3.1: the longest address a mail server accepts, and the part before its @."""
+"""RFC 5321, 4.5.3.1: the longest address that a mail server accepts, and the longest part before its @."""
 
 PRIVATE_DOMAINS = {"local", "test"}
-"""Top-level domains that no name server knows, but private networks and test systems use."""
+"""Top-level domains without name servers that private networks and test systems use."""
 
 SPECIAL_USE_DOMAIN_NAMES[:] = [name for name in SPECIAL_USE_DOMAIN_NAMES if name not in PRIVATE_DOMAINS]
 
 
 class Role(StrEnum):
-    """What an account may do."""
+    """The role of an account, which decides what it may do."""
 
     ATTENDEE = "attendee"
     ORGANIZER = "organizer"
@@ -30,11 +30,11 @@ class Role(StrEnum):
 
 
 SELLERS = frozenset({Role.ORGANIZER, Role.ADMIN})
-"""Who may organize events."""
+"""Roles that may organize events."""
 
 
 class AccountStatus(StrEnum):
-    """Whether an account may be used."""
+    """The state of an account."""
 
     ACTIVE = "active"
     BANNED = "banned"
@@ -44,8 +44,8 @@ class AccountStatus(StrEnum):
 class Account(Struct, frozen=True, kw_only=True):
     """An account as PostgreSQL has it.
 
-    `token_epoch` grows whenever every token of the account must stop working at once; a token carries
-    the number it was made under.
+    `token_epoch` is incremented to end every token of the account at once. A token contains the number under which it
+    was made.
     """
 
     id: UUID
@@ -58,12 +58,12 @@ class Account(Struct, frozen=True, kw_only=True):
 
     @property
     def sells(self) -> bool:
-        """Whether events that this account organizes may be sold; the others are suspended."""
+        """Whether events of this account may be sold; otherwise they are suspended."""
         return self.status is AccountStatus.ACTIVE and self.role in SELLERS
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """One login of an account, and all the tokens that follow from it."""
+    """One login of an account, with all tokens that are derived from it."""
 
     id: UUID
     account_id: UUID
@@ -71,9 +71,9 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who asks for a change, as its request was admitted: with a token of this session, epoch and role.
+    """The caller of a change, as its request was admitted: account, session, token epoch and role.
 
-    `session_id` is None for a command of the operator's, which needs no token.
+    `session_id` is None for the operator's commands, which need no token.
     """
 
     account_id: UUID
@@ -83,7 +83,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 
 class Standing(Struct, frozen=True):
-    """What PostgreSQL says of a session at one instant: its account's `token_epoch`, and whether it lives."""
+    """The state of a session in PostgreSQL at one instant: its account's `token_epoch`, and whether it is alive."""
 
     account_id: UUID
     token_epoch: int
@@ -91,25 +91,25 @@ class Standing(Struct, frozen=True):
 
 
 def broken_email_rule(email: str) -> str | None:
-    """Why an address is not one that mail can be sent to, or None.
+    """The rule that an e-mail address breaks, or None.
 
-    Only the shape, by the rules of RFC 5322 and 6532 that mail servers agree on; no name server is asked, so
-    whether somebody reads it is not known.
+    Only the form is checked, by the rules of RFC 5322 and 6532 that mail servers agree on. No name server is asked, so
+    it is not known whether anybody reads mail at the address.
     """
     if len(email) > EMAIL_CHARACTERS_MAX or len(email.rpartition("@")[0]) > EMAIL_LOCAL_CHARACTERS_MAX:
         return "is longer than an e-mail address can be"
     try:
         validate_email(email, check_deliverability=False)
     except EmailNotValidError:
-        # The library's message repeats what was sent.
+        # The message of the library contains the input.
         return "must be an e-mail address"
     return None
 
 
 def email_key(email: str) -> str:
-    """The form in which two spellings of one address are equal: in lower case, the domain as IDNA encodes it.
+    """The form in which two spellings of one address are equal: lower case, with the domain in IDNA encoding.
 
-    Lower case keeps letters apart that case folding makes one: `ß` and `ss` are two people's names.
+    Lower case, unlike case folding, keeps `ß` and `ss` apart, which are the names of two people.
     """
     local, at, domain = _lower(email).rpartition("@")
     return local + at + _ascii_domain(domain)
@@ -118,7 +118,7 @@ def email_key(email: str) -> str:
 def former_email_key(email: str) -> str:
     """The form in which addresses were compared before `email_key`.
 
-    Accounts still have it whose `email_key` another account had already, so that both go on working.
+    An account keeps it if another account already had its `email_key`, so that both go on working.
     """
     return unicodedata.normalize("NFC", email).strip().casefold()
 
@@ -128,7 +128,7 @@ def _lower(text: str) -> str:
 
 
 def _ascii_domain(domain: str) -> str:
-    """A domain as name servers know it; one that IDNA refuses stays as it is."""
+    """A domain in the encoding of name servers; a domain that IDNA refuses stays as it is."""
     if domain.isascii():
         return domain
     try:

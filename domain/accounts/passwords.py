@@ -1,4 +1,4 @@
-"""Passwords: which are accepted, and how they are kept."""
+"""Passwords: the rules for them, and their hashes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ THREADS_MAX = 2
 """Hashes computed at once: each holds a core and 19 MiB."""
 
 WAITING_MAX = 40
-"""Hashes that may wait for a thread, under a second's work; without a bound, a rush of logins stops
-the process for everybody else."""
+"""Hashes that may wait for a thread: less than a second of work. Without a limit, a burst of logins stops the process
+for all other requests."""
 
 RETRY_AFTER_SECONDS = 2
 
@@ -40,7 +40,7 @@ Answer = TypeVar("Answer")
 
 
 def broken_rule(password: str, *, email: str) -> str | None:
-    """Why a password is not accepted, as a sentence, or None when it is."""
+    """The rule that a password breaks, as a sentence; None if it breaks none."""
     password = normalized(password)
     if not CHARACTERS_MIN <= len(password) <= CHARACTERS_MAX:
         return f"must have {CHARACTERS_MIN} to {CHARACTERS_MAX} characters"
@@ -52,12 +52,12 @@ def broken_rule(password: str, *, email: str) -> str | None:
 
 
 def normalized(password: str) -> str:
-    """The form in which a password typed on two keyboards is the same."""
+    """The form in which a password is the same from every keyboard."""
     return unicodedata.normalize("NFC", password)
 
 
 class Passwords:
-    """Hashes and verifies passwords, off the event loop and never more than a bounded number of them."""
+    """Hashes and verifies passwords outside the event loop, with a bounded number at a time."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
@@ -66,23 +66,23 @@ class Passwords:
         self._nobodys_hash = self._hasher.hash("the password of an account that does not exist")
 
     async def hash(self, password: str) -> str:
-        """The hash to keep. Raises Unavailable when too many are waiting."""
+        """The hash to store. Raises Unavailable when too many calls are waiting."""
         return await self._run(lambda: self._hasher.hash(normalized(password)))
 
     async def verify(self, password: str, kept: str | None) -> bool:
-        """Whether this is the password. Takes as long when there is none to compare with.
+        """Whether this is the password. Without a hash to compare, it takes the same time.
 
         Raises:
-            Unavailable: too many are waiting.
+            Unavailable: too many calls are waiting.
         """
         return await self._run(lambda: self._matches(kept or self._nobodys_hash, password)) and kept is not None
 
     def outdated(self, kept: str) -> bool:
-        """Whether a hash was made with other parameters than those of today."""
+        """Whether a hash was made with other parameters than the current ones."""
         return self._hasher.check_needs_rehash(kept)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _matches(self, kept: str, password: str) -> bool:

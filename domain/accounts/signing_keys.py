@@ -1,7 +1,7 @@
-"""The keys of tokens: the newest signs, the others are accepted until what they signed has expired.
+"""The signing keys of tokens: the newest key signs; older keys are accepted until their tokens have expired.
 
-The ring is a file of the operator's (`JWT_KEYS_FILE`), written by `onsale rotate-keys`. A process looks at it
-once a second, and whenever it meets a key that it does not know, so none has to be started again.
+The key ring is a file of the operator (`JWT_KEYS_FILE`), written by `onsale rotate-keys`. A process checks the file
+once a second, and whenever it meets an unknown key, so that no restart is needed.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 KID_CHARS = 16
-"""Enough of a hash to tell the few keys of a ring apart."""
+"""Characters of a hash that distinguish the few keys of a ring."""
 
 KEYS_MAX = 16
-"""Keys of a ring; a rotation every day of a refresh token's week makes eight."""
+"""Keys of a ring. A rotation every day during the week that a refresh token lives makes eight."""
 
 LOOK_EVERY_S = 1.0
-"""How soon every process has noticed a rotation."""
+"""The time within which every process notices a rotation."""
 
 
 FileState = tuple[int, int, int]
-"""Inode, time of change (ctime) and size of a file: another one when it is replaced, written, or given other rights."""
+"""Inode, time of change (ctime) and size of a file. It differs after the file is replaced, written, or gets other
+permissions."""
 
 
 class Key(Struct, frozen=True, forbid_unknown_fields=True):
-    """A secret, and from when on, in seconds since 1970, what it signed is not accepted any more."""
+    """A secret, and the time in seconds since 1970 after which its signatures are not accepted any more."""
 
     secret: str
     retires_s: int | None = None
 
     @property
     def kid(self) -> str:
-        """The key's name in a token: tells nothing of the key."""
+        """The key's name in a token; it reveals nothing of the key."""
         return hashlib.sha256(b"onsale kid\x00" + self.secret.encode()).hexdigest()[:KID_CHARS]
 
 
 class KeyRing:
-    """The keys at one moment: the first signs, each verifies."""
+    """The keys at one time: the first signs, each verifies."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self.keys = tuple(keys)
@@ -59,16 +60,16 @@ class KeyRing:
         self._by_kid = {key.kid: key for key in keys}
 
     def find(self, kid: object, *, now_s: float) -> Key | None:
-        """The key of this name, None for one that is not on the ring or has retired."""
+        """The key with this name; None if it is not on the ring or has retired."""
         key = self._by_kid.get(kid) if isinstance(kid, str) else None
         return None if key is None or (key.retires_s is not None and now_s >= key.retires_s) else key
 
 
 class Keys:
-    """The ring of a process, as new as its file.
+    """The key ring of a process, updated from its file.
 
-    `fault` says why the file cannot be read now, None while the ring is the file's. The keys that were known go on
-    meanwhile; readiness tells the fault, since a rotation or a dropped key may be missed.
+    `fault` is the reason why the file cannot be read, None while the ring matches the file. Meanwhile the known keys
+    stay in use. Readiness reports the fault, because a rotation or a dropped key may be missed.
     """
 
     def __init__(self, ring: KeyRing, path: Path | None = None, *, seen: FileState | None = None) -> None:
@@ -80,13 +81,13 @@ class Keys:
 
     @classmethod
     def of(cls, settings: Settings) -> Keys:
-        """The keys that settings name: those of the file once there is one, else JWT_SECRET.
+        """The keys of the settings: those of the file if it exists, else JWT_SECRET.
 
         Raises:
-            SettingsRefused: neither is there, or the file cannot be read; names the setting and shows no key.
+            SettingsRefused: neither exists, or the file cannot be read; names the setting and shows no key.
         """
         path = settings.jwt_keys_file
-        # Before it is read: a rotation in between is noticed at the next look.
+        # The state is taken before the file is read, so that a rotation in between is noticed at the next check.
         seen = _state(path)
         if path is not None and seen is not None:
             return cls(KeyRing(read_keys(path)), path, seen=seen)
@@ -96,9 +97,10 @@ class Keys:
         return cls(KeyRing([Key(settings.jwt_secret.get_secret_value())]), path)
 
     def look(self) -> bool:
-        """Read the file again if it has changed or could not be read; answers whether the ring is another one.
+        """Read the file again if it has changed or could not be read; returns whether the ring has changed.
 
-        A file that vanished or cannot be read leaves the keys that were known, and sets `fault` until it is mended.
+        If the file is gone or cannot be read, the known keys stay in use and `fault` is set until the file is readable
+        again.
         """
         if self._path is None:
             return False
@@ -122,7 +124,7 @@ class Keys:
             return False
         self._had_file = True
         keys = read_keys(path)
-        # Only now: what could not be read is read again at the next look.
+        # The state is stored only after the read, so that an unreadable file is read again at the next check.
         self._seen, self.fault = state, None
         changed = tuple(keys) != self.ring.keys
         self.ring = KeyRing(keys)
@@ -131,7 +133,11 @@ class Keys:
 
 
 def read_keys(path: Path) -> list[Key]:
-    """The keys of a file, the signing one first; raises SettingsRefused for one that others may read or is broken."""
+    """The keys of a file, the signing key first.
+
+    Raises:
+        SettingsRefused: other users may read the file, or it is broken.
+    """
     try:
         if stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO:
             message = f"JWT_KEYS_FILE: everybody on this machine may read {path}; chmod 600 it"
@@ -154,8 +160,9 @@ def _state(path: Path | None) -> FileState | None:
     """The state of a file, None when there is none.
 
     Raises:
-        SettingsRefused: whether there is one cannot be seen, e.g. in a folder that this user may not enter. Taken
-            for none, keys that were dropped after a leak would be accepted again.
+        SettingsRefused: it cannot be determined whether the file exists, e.g. in a folder that this user may not
+            enter. If
+        this counted as no file, keys that were dropped after a leak would be accepted again.
     """
     try:
         found = path.stat() if path else None

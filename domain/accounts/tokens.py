@@ -1,7 +1,7 @@
-"""Tokens: what a caller carries to say who it is, signed so that nobody else can say it.
+"""Tokens: signed statements of who a caller is.
 
-A token proves only that this deployment issued it. Whether its session still lives is asked each time,
-of `domain.store.redis.admission`.
+A token proves only that this deployment issued it. `domain.store.redis.admission` checks for each request whether its
+session is alive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from domain.accounts.signing_keys import Key, Keys
 
 ALGORITHM = "HS256"
-"""The one algorithm, for signing and for reading: a token does not choose how it is verified (RFC 8725, 3.1)."""
+"""The only algorithm for signing and reading: a token does not choose how it is verified (RFC 8725, 3.1)."""
 
 ISSUER = "onsale"
 AUDIENCE = "onsale"
@@ -36,26 +36,29 @@ LEEWAY_S = 10
 """How far the clocks of two of our machines may be apart."""
 
 TOKEN_BYTES_MAX = 4096
-"""Ours have some 500 bytes; longer ones are refused unread."""
+"""The tokens of this deployment have some 500 bytes; longer ones are refused without being read."""
 
 VERDICTS_MAX = 50_000
-"""Tokens whose signature a process remembers as verified, about 1 KB each: everybody who comes to an on-sale, as they
-all come back within the minute. With more, each request costs a verification again, as much as half a booking."""
+"""Tokens whose verified signature a process caches, about 1 KB each.
+
+It is enough for everybody who comes to an on-sale, as they all come back within a minute. Beyond it, each request costs
+a verification again, which takes as long as half a booking.
+"""
 
 REQUIRED_CLAIMS = ("iss", "aud", "sub", "sid", "jti", "iat", "exp", "role", "epoch")
 
 
 class TokenKind(StrEnum):
-    """What a token is for; stands in its `typ`, so that neither kind passes for the other."""
+    """The purpose of a token. It is in the header `typ`, so that no kind is accepted as the other."""
 
     ACCESS = "at+jwt"
     REFRESH = "rt+jwt"
 
 
 class Token(Struct, frozen=True, kw_only=True, gc=False):
-    """What a verified token says.
+    """The content of a verified token.
 
-    `epoch` is the account's `token_epoch` it was made under. Times are seconds since 1970.
+    `epoch` is the account's `token_epoch` under which it was made. Times are seconds since 1970.
     """
 
     kind: TokenKind
@@ -69,7 +72,7 @@ class Token(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def caller(self) -> Caller:
-        """Who calls with this token."""
+        """The caller that this token identifies."""
         return Caller(account_id=self.account_id, session_id=self.session_id, token_epoch=self.epoch, role=self.role)
 
 
@@ -81,7 +84,7 @@ class TokenPair(Struct, frozen=True):
 
 
 class _Claims(Struct, frozen=True):
-    """The claims as they stand in the token; a wrong type is a forged token."""
+    """The claims in a token; a wrong type means that the token is forged."""
 
     sub: UUID
     sid: UUID
@@ -103,15 +106,16 @@ class Tokens:
         self._verified: dict[str, Token] = {}
 
     def issue(self, kind: TokenKind, account: Account, *, session_id: UUID, now: datetime) -> str:
-        """A token of this kind for one session of an account."""
+        """A new token of this kind for one session of an account."""
         self._look(now.timestamp())
         return self._sign(self._keys.ring.signing, kind, account, session_id=session_id, id_=uuid4(), now=now)
 
     def successors(self, spent: str, account: Account, *, session_id: UUID, now: datetime) -> Iterator[TokenPair]:
-        """The pair that a refresh token is exchanged for at `now`, as each key would sign it, the newest first.
+        """The pairs for which a refresh token may be exchanged at `now`: one per signing key, the newest key first.
 
-        The pair follows from the spent token, the account and the time, so it can be made again while that
-        is so and need not be stored. Who has the spent token cannot make it: the key signs it.
+        The pair is computed from the spent token, the account and the time. So it can be computed again while these
+        stay the same, and need not be stored. The spent token alone is not enough to compute it, because the key signs
+        it.
         """
         self._look(now.timestamp())
         for key in self._keys.ring.keys:
@@ -140,13 +144,13 @@ class Tokens:
         return jwt.encode(claims, key.secret.encode(), algorithm=ALGORITHM, headers=headers)
 
     def read(self, text: str, kind: TokenKind, *, now_s: float, latest_s: float | None = None) -> Token:
-        """What a token says, its signature verified once per process and its times at each call.
+        """The content of a token. Its signature is verified once per process, its times at each call.
 
-        `latest_s` is what the time would be had this host's clock never been set back: a token that was issued
-        before that is none of the future.
+        `latest_s` is the time as if this host's clock had never been set back: a token that was issued before it is not
+        from the future.
 
         Raises:
-            Unauthenticated: forged, expired, not of this kind; the refusal does not say which.
+            Unauthenticated: forged, expired, or not of this kind; the refusal does not say which.
         """
         if abs(now_s - self._looked_s) >= LOOK_EVERY_S:
             self._look(now_s)
@@ -157,12 +161,12 @@ class Tokens:
         return token
 
     def keys_current(self) -> bool:
-        """Look at the file of the keys; False while it cannot be read, and a rotation may be missed."""
+        """Check the key file; False while it cannot be read, so that a rotation may be missed."""
         self._look(utc_now().timestamp())
         return self._keys.fault is None
 
     def _look(self, now_s: float) -> None:
-        """Notice a rotation; what an older ring verified is verified again."""
+        """Check for a rotation; if the ring has changed, every token is verified again."""
         self._looked_s = now_s
         if self._keys.look():
             self._verified.clear()
@@ -180,7 +184,7 @@ class Tokens:
         return token
 
     def _key(self, kid: object, now_s: float) -> bytes:
-        """The key of this name. One that is not known may have come with a rotation just now."""
+        """The key with this name. An unknown key may be from a rotation just now, so the file is checked again."""
         key = self._keys.ring.find(kid, now_s=now_s)
         if key is None:
             self._look(now_s)
@@ -196,7 +200,7 @@ class Tokens:
             algorithms=[ALGORITHM],
             audience=AUDIENCE,
             issuer=ISSUER,
-            # The clock is ours to pass in: `read` checks the times, at every call.
+            # `read` checks the times at every call, by the clock that is passed in.
             options={"require": list(REQUIRED_CLAIMS), "verify_exp": False, "verify_iat": False},
         )
         claims = msgspec.convert(decoded["payload"], _Claims)
@@ -213,15 +217,15 @@ class Tokens:
 
 
 def fingerprint(text: str) -> bytes:
-    """What is stored of a refresh token: enough to know it again, not enough to use it."""
+    """The stored form of a refresh token: it identifies the token, but cannot be used as one."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def utc_now() -> datetime:
-    """The clock tokens are issued and read by."""
+    """The clock by which tokens are issued and read."""
     return datetime.now(tz=UTC)
 
 
 def unauthenticated() -> Unauthenticated:
-    """The one refusal of every token that cannot be used."""
+    """The refusal of every token that cannot be used."""
     return Unauthenticated("A valid access token is needed.")
