@@ -1,4 +1,4 @@
-"""Events, their sales terms, and the claims a booking of them makes."""
+"""Events, their sales terms, and the claims of their bookings."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 OVER_AFTER_START = timedelta(hours=24)
-"""When an event without an end is over."""
+"""The time after its start at which an event without an end is over."""
 
 MOMENT_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 MOMENT_LAST = datetime(2100, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-"""Instants outside are typing errors."""
+"""The first and the last accepted time; times outside are typing errors."""
 
 TIMES = frozenset({"starts_at", "ends_at", "sales_open_at", "sales_close_at"})
 
 
 class Deadline(Enum):
-    """Until when a booking can be cancelled, by who cancels it."""
+    """The deadline for a cancellation, which depends on the canceller."""
 
     BEGIN = "begin"
-    """Until the event begins: for an account that is closed."""
+    """The start of the event: for an account that is closed."""
     ATTENDANCE = "attendance"
-    """Until the event begins and its sales close, whichever is later: for the booking's owner."""
+    """The start of the event or the end of its sales, whichever is later: for the booking's owner."""
     OVER = "over"
-    """Until the event is over: for the event's owner and admins."""
+    """The end of the event: for the event's owner and admins."""
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
-    """What an organizer says of a new event."""
+    """The organizer's description of a new event."""
 
     title: str
     location: str
@@ -53,7 +53,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
 
 
 class EventChanges(Struct, frozen=True, kw_only=True):
-    """What an organizer changes of an event; UNSET leaves a field as it is."""
+    """An organizer's changes of an event; UNSET leaves a field as it is."""
 
     title: str | UnsetType = UNSET
     location: str | UnsetType = UNSET
@@ -68,10 +68,10 @@ class EventChanges(Struct, frozen=True, kw_only=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """An event as PostgreSQL has it. `terms_token` names this very set of sales terms.
+    """An event as PostgreSQL has it. `terms_token` identifies this version of its sales terms.
 
-    `paused` is what its organizer says; `suspended`, that its organizer is none any more, or may not sell.
-    `closed_at`: since when it belongs to the past and has no counters in Redis.
+    `paused` is set by the organizer. `suspended` is set while the organizer may not sell or has lost the role.
+    `closed_at` is the time at which the event was closed; since then it has no counters in Redis.
     """
 
     id: UUID
@@ -95,12 +95,12 @@ class Event(Struct, frozen=True, kw_only=True):
 
     @property
     def over_at(self) -> datetime:
-        """When it is over, and belongs to the past."""
+        """The time at which the event is over."""
         return over_at(self.starts_at, self.ends_at)
 
     @property
     def terms(self) -> Terms:
-        """The part of an event that decides sales."""
+        """The fields of an event that decide about its sales."""
         starts_ms = to_ms(self.starts_at)
         return Terms(
             event_id=self.id,
@@ -122,7 +122,7 @@ class Event(Struct, frozen=True, kw_only=True):
 class Terms(Struct, frozen=True, kw_only=True, gc=False):
     """The terms of a sale, as API processes cache them and the inventory verifies them by `token`.
 
-    Places are sold from `opens_ms` to before `closes_ms`, milliseconds since 1970 on Redis' clock.
+    Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock.
     """
 
     event_id: UUID
@@ -141,7 +141,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def window_ms(self) -> tuple[int, int]:
-        """When places are sold, from and until; empty for a sale that is paused, cancelled or closed."""
+        """The beginning and the end of sales; empty for a sale that is paused, cancelled or closed."""
         return (0, 0) if self.paused or self.cancelled or self.closed else (self.opens_ms, self.closes_ms)
 
     def deadline_ms(self, deadline: Deadline) -> int:
@@ -155,9 +155,9 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
                 return self.over_ms
 
     def claims(self, *, user_id: UUID, quantity: int) -> tuple[Claim, ...]:
-        """What a booking of `quantity` places takes: the account's own allowance first, then places.
+        """The claims of a booking of `quantity` tickets: the account's own allowance first, then the pool.
 
-        In this order, somebody who may not have more is told so even when the event is sold out.
+        In this order, a caller that has reached its limit is told so even when the event is sold out.
         """
         return (
             Claim(user_counter(user_id), quantity, self.max_per_user),
@@ -165,7 +165,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
         )
 
     def status(self, *, now_ms: int, remaining: int) -> EventStatus:
-        """Where the sale stands at `now_ms` with `remaining` places."""
+        """The state of the sale at `now_ms` with `remaining` tickets."""
         if self.cancelled:
             return EventStatus.CANCELLED
         if self.closed or now_ms >= self.closes_ms:
@@ -178,24 +178,24 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Availability(Struct, frozen=True):
-    """What the inventory says of an event at one instant: places `taken`, in pending and confirmed bookings."""
+    """The tickets taken of an event at one instant, in pending and confirmed bookings."""
 
     taken: int
     now_ms: int
 
 
 def over_at(starts_at: datetime, ends_at: datetime | None) -> datetime:
-    """When an event is over, and belongs to the past."""
+    """The time at which an event is over."""
     return ends_at or starts_at + OVER_AFTER_START
 
 
 def broken_times(
     event: Event | NewEvent, *, now: datetime, changed: Collection[str] = TIMES
 ) -> Iterator[tuple[str, str]]:
-    """Each rule of time that an event breaks: a field's name, and what is wrong with it.
+    """The rules of time that an event breaks: the name of a field, and what is wrong with it.
 
-    A rule is judged only if one of its fields is among those that are `changed`: what is sent back as it
-    was, or was accepted under other rules, is nobody's fault.
+    A rule is checked only if one of its fields is in `changed`: a value that is sent back unchanged, or was accepted
+    under other rules, must not cause a refusal.
     """
     moments: dict[str, Any] = {name: getattr(event, name) for name in sorted(TIMES)}
     outside = [
