@@ -1,1 +1,1 @@
-"""What every process needs: settings, logs, failpoints, concurrency, garbage collection."""
+"""Parts that every process needs: settings, logs, failpoints, concurrency, garbage collection."""

@@ -1,6 +1,6 @@
-"""Clocks: readings of one's own and of other machines', how far they are apart, and whether one was set.
+"""Clocks: compares readings of this host's and other machines' clocks, and detects that a clock was set.
 
-A clock that is set moves away from a monotonic one, which nobody sets. Decisions only; no server is asked here.
+A clock that is set moves relative to a monotonic clock, which is never set. No server is called here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 APART_MS_MAX = 5_000
-"""How far two machines' clocks may be apart: hosts that differ from a server by this at most read each other's tokens,
-which leave ten seconds (`LEEWAY_S`)."""
+"""How far the clocks of two machines may be apart.
+
+Two hosts that each differ from a server by at most this accept each other's tokens, whose leeway is ten seconds
+(`LEEWAY_S`).
+"""
 
 OK = "ok"
 
 STEP_MS_MAX = 500
-"""By how much a clock may move against a monotonic one, beyond what the round trips leave open, before it counts as
-set. Time services slew by half a millisecond a second."""
+"""How far a clock may move against a monotonic one, beyond the uncertainty of the round trips, before it counts as set.
+Time services slew by half a millisecond per second."""
 
 
 class Moment(Struct, frozen=True):
-    """A clock that was read at some moment between two moments of this process' monotonic clock."""
+    """A reading of a clock, taken between two readings of this process' monotonic clock."""
 
     at_ms: int
     sent_s: float
@@ -33,12 +36,12 @@ class Moment(Struct, frozen=True):
 
     @property
     def offset_ms(self) -> tuple[float, float]:
-        """How far the clock is ahead of the monotonic one, at least and at most."""
+        """The lower and the upper bound of the clock's lead over the monotonic clock."""
         return self.at_ms - 1000 * self.received_s, self.at_ms - 1000 * self.sent_s
 
 
 def step_ms(earlier: Moment, later: Moment) -> int:
-    """By how much a clock was set between two readings, at least; below 0 for back, 0 when it was not."""
+    """The least by which a clock was set between two readings; negative for back, 0 when it was not set."""
     least_before, most_before = earlier.offset_ms
     least_after, most_after = later.offset_ms
     forward, back = least_after - most_before, least_before - most_after
@@ -50,7 +53,7 @@ def step_ms(earlier: Moment, later: Moment) -> int:
 
 
 class HostClock:
-    """This host's wall clock. What it has shown once is remembered, so that a step back locks nobody out."""
+    """This host's wall clock. It remembers the latest time it has shown, so that a step back refuses no token."""
 
     def __init__(
         self, wall_s: Callable[[], float] = time.time, monotonic_s: Callable[[], float] = time.monotonic
@@ -60,31 +63,34 @@ class HostClock:
         self._offset_s = wall_s() - monotonic_s()
 
     def read(self) -> tuple[float, float]:
-        """The time, and what it would be had the clock never been set back: nothing issued by then is of the future."""
+        """The time, and the time as if the clock had never been set back.
+
+        A token that was issued before the second is not from the future.
+        """
         now_s, passed_s = self._wall_s(), self._monotonic_s()
         self._offset_s = max(self._offset_s, now_s - passed_s)
         return now_s, passed_s + self._offset_s
 
     def learn(self, ahead_ms: int) -> None:
-        """Hear that a server's clock is ahead by so much: other hosts may have issued something by then."""
+        """Note that a server's clock is ahead by `ahead_ms`: other hosts may have issued tokens at that time."""
         self._offset_s = max(self._offset_s, self._wall_s() + ahead_ms / 1000 - self._monotonic_s())
 
 
 class Compared(Struct, frozen=True):
-    """How far the servers' clocks are ahead of this host's, at least; None for one that does not answer."""
+    """How far at least the servers' clocks are ahead of this host's; None for a server that does not answer."""
 
     redis_ms: int | None
     postgresql_ms: int | None
 
     @property
     def host_is_off(self) -> bool:
-        """Whether it is this host's clock that is wrong: both servers' agree on another time."""
+        """Whether this host's clock is the wrong one: those of both servers agree on another time."""
         redis_ms, postgresql_ms = self.redis_ms or 0, self.postgresql_ms or 0
         apart = abs(redis_ms) > APART_MS_MAX and abs(postgresql_ms) > APART_MS_MAX
         return apart and abs(redis_ms - postgresql_ms) <= APART_MS_MAX
 
     def told(self) -> str:
-        """Which clock is off and by how much, `ok` when none is."""
+        """The clocks that are off, and by how much; `ok` when none is."""
         if self.host_is_off:
             return f"this host's clock is {_ahead(-(self.redis_ms or 0))} Redis' and PostgreSQL's"
         servers = {"Redis'": self.redis_ms or 0, "PostgreSQL's": self.postgresql_ms or 0}
@@ -93,7 +99,7 @@ class Compared(Struct, frozen=True):
 
 
 def apart_ms(server_ms: float, *, before_ms: float, after_ms: float) -> int:
-    """How far a server's clock is ahead of ours, at least, that was read between two moments of ours."""
+    """The least by which a server's clock, read between two readings of ours, is ahead of ours."""
     return round(min(server_ms - before_ms, 0) or max(server_ms - after_ms, 0))
 
 
@@ -102,5 +108,5 @@ def _ahead(by_ms: int) -> str:
 
 
 def step_told(by_ms: int) -> str:
-    """A step in words."""
+    """A description of a step."""
     return f"set {'forward' if by_ms > 0 else 'back'} by {abs(by_ms) / 1000:.0f} s"

@@ -1,4 +1,4 @@
-"""Work done side by side, none of it left behind."""
+"""Structured concurrency: tasks that run together and end together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Done = TypeVar("Done")
 
 
 async def together(do: Callable[[Item], Awaitable[Done]], items: Iterable[Item], *, at_once_max: int) -> list[Done]:
-    """Do it with every item, so many at once; when one fails, the others have ended before its failure is raised."""
+    """Call `do` for every item, at most `at_once_max` at a time.
+
+    If one call fails, the others end before its failure is raised.
+    """
     free = asyncio.Semaphore(at_once_max)
 
     async def in_turn(item: Item) -> Done:

@@ -1,7 +1,7 @@
-"""Faults on purpose: points where a process kills itself, and protections that can be switched off.
+"""Failpoints: points where a process kills itself, and protections that can be switched off.
 
-For the chaos runner only: settings refuse both unless `CHAOS=on`, and that on anything but servers of
-this machine. Without it `reach` and `protected` cost a look into an empty table.
+They are for the chaos runner only: settings refuse both without `CHAOS=on`, and `CHAOS=on` with servers that are not on
+this machine. Otherwise `reach` and `protected` cost one look-up in an empty table.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ if TYPE_CHECKING:
 
 
 class Failpoint(StrEnum):
-    """A place where being killed must lose nothing."""
+    """A point at which the death of the process must lose nothing."""
 
     RESERVED = "reserved"
     """API: after the script, before the answer."""
     BEFORE_COMMIT = "before_commit"
-    """Worker: the batch is written, PostgreSQL has not committed."""
+    """Worker: the batch is written, but not committed by PostgreSQL."""
     AFTER_COMMIT = "after_commit"
-    """Worker: committed, not settled."""
+    """Worker: the batch is committed, but not settled."""
     AFTER_SETTLE = "after_settle"
     CANCEL_FOUND = "cancel_found"
     """API: the booking to be cancelled was read."""
     CANCEL_RESTORED = "cancel_restored"
-    """API: its record was brought back from PostgreSQL."""
+    """API: the record was restored from PostgreSQL."""
     CANCEL_RELEASED = "cancel_released"
-    """API: its places were returned, nobody was told."""
+    """API: the tickets were returned, but the caller has no answer."""
     REBUILD_BEGUN = "rebuild_begun"
-    """Worker: the epoch was bumped, nothing else."""
+    """Worker: the epoch was incremented, nothing else."""
     REBUILD_REFILLING = "rebuild_refilling"
     """Worker: some counters are written, others not."""
     REBUILD_UNPUBLISHED = "rebuild_unpublished"
-    """Worker: all counters are written, the scripts not loaded."""
+    """Worker: all counters are written, but the scripts are not loaded."""
     SHUTTING_DOWN = "shutting_down"
-    """API or worker: while it ends on SIGTERM."""
+    """API or worker: during the shutdown on SIGTERM."""
 
 
 class Protection(StrEnum):
-    """A guard of the engine that a negative control takes away, to see the checker notice.
+    """A protection of the engine that a negative control removes, to prove that the checker notices.
 
-    In Lua, the lines that end in `-- protection: <name>` are the guard.
+    In Lua, the protection consists of the lines that end in `-- protection: <name>`.
     """
 
     SIZE_CHECK = "size_check"
-    """reserve.lua compares what is claimed with what is left."""
+    """reserve.lua compares the claimed quantity with the remaining one."""
     CAPACITY_CHECK = "capacity_check"
-    """PostgreSQL's CHECK on taken places; the runner drops it when this is off."""
+    """PostgreSQL's CHECK on tickets taken; the runner drops it when this is off."""
     RELEASE_ONCE = "release_once"
-    """release.lua looks whether the booking still holds anything."""
+    """release.lua checks whether the booking still holds its claims."""
     SETTLE_VERSION = "settle_version"
-    """settle.lua compares the version that was written with the record's."""
+    """settle.lua compares the version that was written with the record's version."""
     EPOCH_IN_REDIS = "epoch_in_redis"
-    """Scripts are not loaded again where no anchor is, compare the server and the epoch key, and are looked for."""
+    """Scripts are reloaded only with the anchor, compare server and epoch key, and are checked for existence."""
     EPOCH_IN_POSTGRES = "epoch_in_postgres"
-    """Writes of an older epoch are refused."""
+    """PostgreSQL refuses writes of an older epoch."""
     STABLE_ID = "stable_id"
-    """A booking's id follows from account and key."""
+    """The id of a booking is derived from account and idempotency key."""
     LOOKUP = "lookup"
-    """PostgreSQL is asked for a booking of an account that the event has seen before."""
+    """PostgreSQL is asked for the booking of an account that has booked the event before."""
     SWEEP = "sweep"
-    """Workers look for what no doorbell announced."""
+    """Workers search for unpersisted bookings without a wake-up."""
     INTENT = "intent"
     """With DURABILITY=postgres, a change is in PostgreSQL before it is acknowledged."""
 
@@ -77,9 +77,10 @@ _hits: list[Path] = []
 
 
 def arm(failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection], hits: Path | None) -> None:
-    """Arm failpoints with their probabilities and take protections away.
+    """Arm failpoints with their probabilities, and switch protections off.
 
-    Each hit adds a line to `hits`; without that file none kills any more, which is how a storm ends.
+    Each hit adds a line to `hits`. Without that file no failpoint kills any more: the chaos runner ends a storm by
+    removing it.
     """
     _armed.clear()
     _armed.update(failpoints)
@@ -89,7 +90,7 @@ def arm(failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection], hi
 
 
 def reach(point: Failpoint) -> None:
-    """Kill this process here, if the point is armed and the dice say so."""
+    """Kill this process here with the point's probability, if the point is armed."""
     if _armed and random.random() < _armed.get(point, 0.0):  # noqa: S311  (dice, no secret)
         if not all(path.exists() for path in _hits):
             return
@@ -100,12 +101,12 @@ def reach(point: Failpoint) -> None:
 
 
 def protected(protection: Protection) -> bool:
-    """Whether a protection is in place."""
+    """Whether a protection is on."""
     return protection not in _off
 
 
 def unguarded(text: str) -> str:
-    """A Lua script without the guards that are off."""
+    """The text of a Lua script without the protections that are off."""
     for protection in _off:
         marker = f"-- protection: {protection}"
         text = "\n".join(line for line in text.split("\n") if not line.endswith(marker))

@@ -1,4 +1,4 @@
-"""One log format for every process: lines for people, or JSON for machines."""
+"""Log format of every process: lines for people, or JSON for machines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def configure_logs(settings: Settings) -> None:
-    """Write to standard error, in the format that was asked for, what libraries have to say included."""
+    """Write logs, those of libraries included, to standard error in the configured format."""
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
@@ -22,7 +22,7 @@ def configure_logs(settings: Settings) -> None:
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Without locals: they hold passwords and tokens.
+        # Local variables are left out, because they hold passwords and tokens.
         structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
         if settings.log_format == "json"
         else structlog.processors.format_exc_info,

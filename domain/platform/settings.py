@@ -1,4 +1,4 @@
-"""What can be configured, read once from the environment and refused at start when wrong."""
+"""Settings: read once from the environment, and validated at start."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLIC_SECRETS = frozenset({"e698218fbf1d9d46b06a6c1aa41b3124", "changeme", "change-me", "secret", "password"})
-"""Secrets that stand in tutorials and repositories; whoever reads those could sign tokens."""
+"""Secrets that are published in tutorials and repositories; everybody who reads those could sign tokens."""
 
 JWT_SECRET_BYTES_MIN = 32
 """RFC 7518, 3.2: an HMAC key is at least as long as its hash."""
 
 
 REFRESH_TOKEN_SECONDS_MAX = 7_776_000
-"""Ninety days: the longest that a session nobody uses may live, and a key that signed its tokens be accepted."""
+"""Ninety days: the longest lifetime of an unused session, and the longest acceptance of an old signing key."""
 
 _LIMIT_PATTERN = re.compile(r"([1-9]\d{0,5})/(min|[1-9]\d{0,4})", re.ASCII)
 
@@ -50,7 +50,7 @@ class Limit:
 
     @classmethod
     def parse(cls, text: object) -> Limit:
-        """Read `<count>/<seconds>` or `<count>/min`; raises ValueError saying what a limit looks like."""
+        """Read `<count>/<seconds>` or `<count>/min`; raises ValueError with the expected format."""
         match = _LIMIT_PATTERN.fullmatch(str(text))
         if not match:
             message = "expected <count>/<seconds> or <count>/min, for example 30/min"
@@ -58,12 +58,12 @@ class Limit:
         return cls(int(match[1]), MINUTE_S if match[2] == "min" else int(match[2]))
 
     def __str__(self) -> str:
-        """Write it as it is set."""
+        """The limit in the format of its setting."""
         return f"{self.count}/{'min' if self.period_s == MINUTE_S else self.period_s}"
 
 
 def broken_secret_rule(secret: str) -> str | None:
-    """Why a secret is none, as the end of a sentence that does not show it, or None."""
+    """The rule that a secret breaks, as the end of a sentence without the secret; None if it breaks none."""
     make = "python -c 'import secrets; print(secrets.token_hex(32))'"
     if secret.lower() in PUBLIC_SECRETS:
         return f"is a secret that was published; make one: {make}"
@@ -73,7 +73,7 @@ def broken_secret_rule(secret: str) -> str | None:
 
 
 def _words(text: object) -> object:
-    """What stands between the commas."""
+    """Split at commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip()) if isinstance(text, str) else text
 
 
@@ -85,7 +85,7 @@ def _is_origin(text: str) -> str:
 
 
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
-"""An origin as browsers send it; `*` would let any page on the internet act for its readers."""
+"""An origin as browsers send it. `*` is refused, as it would let any web page act for the users who visit it."""
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_is_origin)], ...], NoDecode, BeforeValidator(_words)]
@@ -100,18 +100,18 @@ def _limit(text: str, description: str) -> Limit:
 
 
 RESP = "2"
-"""The version of the protocol of Redis that is spoken: in version 3, hashes are no lists."""
+"""The version of the Redis protocol in use. In version 3, hashes are not returned as lists."""
 
 DECODING = frozenset({"decode_responses", "encoding", "encoding_errors"})
-"""Options of the client's URLs that turn answers into text; ids and packed pages are bytes."""
+"""URL options of the client that decode answers to text; ids and packed pages must stay bytes."""
 
 
 class SettingsRefused(Exception):
-    """The environment does not make a valid configuration; `str()` names each setting and what to set."""
+    """The environment is no valid configuration; `str()` names each setting and the value to set."""
 
 
 class Settings(BaseSettings):
-    """Every setting, its default and its meaning. The README's table is made from this class."""
+    """All settings with their defaults and descriptions. The README's table is made from this class."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, arbitrary_types_allowed=True
@@ -274,7 +274,7 @@ class Settings(BaseSettings):
 
     @property
     def embedded(self) -> bool:
-        """Whether this process belongs to a stack that brings its own servers."""
+        """Whether this process belongs to a stack that starts its own servers."""
         return self.database_url is None
 
 
@@ -283,10 +283,10 @@ def _is_local(url: SecretStr | None) -> bool:
 
 
 def load_settings(known: Mapping[str, str] | None = None) -> Settings:
-    """Read the environment; what is `known` of it counts instead of what stands in it.
+    """Read the environment; values in `known` replace those of the environment.
 
     Raises:
-        SettingsRefused: with one line per fault, each naming its setting and showing no value.
+        SettingsRefused: with one line per fault; each names its setting and shows no value.
     """
     values: dict[str, Any] = {name.lower(): value for name, value in (known or {}).items()}
     try:
@@ -296,7 +296,7 @@ def load_settings(known: Mapping[str, str] | None = None) -> Settings:
         lines = [_line(fault["loc"], fault["msg"]) for fault in faults]
         raise SettingsRefused("\n".join(dict.fromkeys(lines))) from None
     except SettingsError as error:
-        # Raised for the first value that is not the JSON it should be; it names the field and shows no value.
+        # Raised for the first value that is not valid JSON; the error names the field and shows no value.
         name = _QUOTED.search(str(error))
         raise SettingsRefused(_line((name[1] if name else "",), "is not JSON")) from None
 
@@ -305,7 +305,7 @@ _QUOTED = re.compile(r'"(\w+)"', re.ASCII)
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:
-    """Name the setting, and of a list the entry, counted from one."""
+    """Format a fault: the setting, the number of the list entry (counted from one), and the message."""
     setting = str(location[0]).upper() if location and location[0] else "settings"
     entries = "".join(f"entry {part + 1}: " for part in location[1:] if isinstance(part, int))
     return f"{setting}: {entries}{message.removeprefix('Value error, ')}"
