@@ -28,7 +28,7 @@ DRAIN_S = 10
 
 
 def main() -> None:
-    """Serve on the socket that was handed down, or on HOST and PORT, until told to end (api.serving)."""
+    """Serve on the socket that was handed down, or on HOST and PORT, until told to end (api.http.server)."""
     settings = load_settings()
     configure_logs(settings)
     asyncio.run(refuse_forgetful_inventory(settings))

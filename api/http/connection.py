@@ -3,7 +3,7 @@
 Limits: the size of the header and of what surrounds a body, the time for header and body. Trailer fields are dropped,
 offers to upgrade are ignored, and a caller that stops sending is still answered. And a way to answer in one piece:
 uvicorn writes head and body apart, each with a system call of its own, after it has searched every field for what may
-not stand in it. Such answers leave at the end of a turn of the loop (api.outbox).
+not stand in it. Such answers leave at the end of a turn of the loop (api.http.write_batch).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STOPPED = "stopped"
 """Where in a request's scope a server of ours leaves a function that gives a future: done once the request should not
-wait for a change any longer, because its caller stopped sending or the server ends (api.protocol)."""
+wait for a change any longer, because its caller stopped sending or the server ends (api.http.connection)."""
 
 HEADER_BYTES_MAX = 32_768
 HEADER_FIELDS_MAX = 100
@@ -79,7 +79,7 @@ CONTINUE = b"100-continue"
 """The only expectation that there is (RFC 9110, 10.1.1)."""
 
 STOPPING = "stopping"
-"""Where in the state that a server gives its requests it stands that it has been told to end (api.serving)."""
+"""Where in the state that a server gives its requests it stands that it has been told to end (api.http.server)."""
 
 SERVER = b"*"
 """What OPTIONS names to ask for the whole server (RFC 9110, 9.3.7)."""

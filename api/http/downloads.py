@@ -1,8 +1,8 @@
 """Downloads of files that are made while they are sent: a bounded number at once, each within a deadline.
 
 A slow reader costs little by itself: between two reads of PostgreSQL no connection is held, and nothing is made ahead
-of what it takes (api.protocol ends a connection that takes nothing). Hundreds of them fill the buffers of as many
-connections at once, and everybody else waits for that.
+of what it takes (api.http.connection ends a connection that takes nothing). Hundreds of them fill the buffers of as
+many connections at once, and everybody else waits for that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOWNLOAD_S_MAX = 120.0
 RETRY_AFTER_SECONDS = 10
 
 ABORT = "abort"
-"""Where in a request's scope a server of ours leaves the function that cuts the connection (api.protocol)."""
+"""Where in a request's scope a server of ours leaves the function that cuts the connection (api.http.connection)."""
 
 
 class Downloads:

@@ -49,7 +49,7 @@ NO_STORE = (b"cache-control", b"no-store")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 WRITE_WHOLE = "write_whole"
-"""Where in a request's scope a server of ours leaves the function that answers it with one write (api.protocol)."""
+"""Where in a request's scope a server of ours leaves what answers it with one write (api.http.connection)."""
 
 
 class Envelope:

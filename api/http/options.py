@@ -20,7 +20,7 @@ STATE = "methods"
 """Where the table stands in the application's state."""
 
 WHOLE_SERVER = "whole_server"
-"""Where it stands in a request's scope that it asks for the whole server, `OPTIONS *` (api.protocol)."""
+"""Where it stands in a request's scope that it asks for the whole server, `OPTIONS *` (api.http.connection)."""
 
 _PARAMETER = re.compile(r"{[^}]*}")
 

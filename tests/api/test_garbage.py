@@ -12,7 +12,7 @@ REQUESTS = 50
 
 _SPARED = """
 import gc
-from domain.garbage import YOUNG_MAX, spare_what_stays
+from domain.platform.garbage_collection import YOUNG_MAX, spare_what_stays
 
 spare_what_stays()
 print(gc.get_freeze_count() > 1_000, gc.get_threshold()[0] == YOUNG_MAX, gc.isenabled())

@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
+from api.reference.openapi import openapi_document
 from tests.processes import ROOT
 
 FOLDER = ROOT / "tests/contract/typescript"
@@ -25,9 +27,9 @@ def path_without_node(tmp_path):
     return tmp_path
 
 
-def _run(path):
+def _run(path, *, root=ROOT):
     return subprocess.run(
-        [ROOT / "ops/lint-api"], env={"PATH": str(path)}, capture_output=True, text=True, check=False, timeout=60
+        [root / "ops/lint-api"], env={"PATH": str(path)}, capture_output=True, text=True, check=False, timeout=60
     )
 
 
@@ -49,6 +51,33 @@ def test_an_old_node_is_refused_by_its_version(path_without_node, version):
 
     assert done.returncode == 1
     assert f"v{version} cannot run the checks" in done.stderr
+
+
+PROGRAMS = {"node": "[ $1 = -e ] || echo v22.12.0", "npm": "echo npm is asked >&2; exit 3", "cat": "", "cksum": ""}
+"""A recent Node, and a package manager that installs nothing."""
+
+
+@pytest.fixture
+def tree(tmp_path_factory):
+    """A checkout whose script writes into a build folder of its own."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in ("tests", "api", "domain"):
+        (tree / name).symlink_to(ROOT / name)
+    (tree / ".venv").symlink_to(sys.prefix)
+    (tree / "ops").mkdir()
+    shutil.copy(ROOT / "ops/lint-api", tree / "ops")
+    return tree
+
+
+def test_it_writes_the_document_before_it_installs_anything(path_without_node, tree):
+    for name, script in PROGRAMS.items():
+        (path_without_node / name).write_text(f"#!/bin/sh\n{script}\n")
+        (path_without_node / name).chmod(0o755)
+
+    done = _run(path_without_node, root=tree)
+
+    assert (done.returncode, done.stderr) == (3, "npm is asked\n")
+    assert (tree / "build/lint-api/openapi.json").read_bytes() == openapi_document()
 
 
 def test_every_package_is_locked_by_its_hash_and_names_no_registry():

@@ -63,6 +63,6 @@ def test_a_stack_that_does_not_start_says_why(monkeypatch, tmp_path) -> None:
 
 
 def test_the_process_that_runs_locust_does_not_import_it() -> None:
-    imports = "import sys, loadtests.load; sys.exit('gevent' in sys.modules or 'locust' in sys.modules)"
+    imports = "import sys, loadtests.sales.__main__; sys.exit('gevent' in sys.modules or 'locust' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT, check=False).returncode == 0

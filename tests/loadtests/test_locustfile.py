@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 IDLE_CONNECTION = """
 import fcntl
-import loadtests.locustfile
+import loadtests.sales.locustfile
 from geventhttpclient.connectionpool import ConnectionPool
 from gevent import socket
 
@@ -27,7 +27,7 @@ LOST_ANSWERS = """
 import json
 from gevent.server import StreamServer
 from locust.env import Environment
-from loadtests.locustfile import Buyer
+from loadtests.sales.locustfile import Buyer
 
 received = []
 

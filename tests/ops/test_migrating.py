@@ -33,7 +33,12 @@ async def _execute(url, *statements):
 
 
 def test_two_runs_at_once_migrate_once(empty_url):
-    command = [sys.executable, "-c", "import sys; from ops.schema import migrate; migrate(sys.argv[1])", empty_url]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from migrations.upgrade import migrate; migrate(sys.argv[1])",
+        empty_url,
+    ]
     runs = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
 
     ended = [run.wait() for run in runs]

@@ -71,7 +71,10 @@ def test_a_stack_that_was_killed_starts_again_at_once_on_the_same_port_and_data(
 
 def test_it_ends_when_the_process_that_started_it_is_killed():
     """As with `make run`: killing make ends the stack."""
-    child = "import ops.up, signal; ops.up.end_with_parent(); print('up', flush=True); signal.pause()"
+    child = (
+        "import signal; from ops.commands.up import end_with_parent\n"
+        "end_with_parent(); print('up', flush=True); signal.pause()"
+    )
     parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
     with subprocess.Popen([sys.executable, "-c", parent, child], stdout=subprocess.PIPE, cwd=ROOT) as launcher:
         assert launcher.stdout is not None

@@ -155,7 +155,7 @@ def _in_a_thread_of_its_own(settings):
 def _serving(data_dir, *, token_seconds):
     """What `onsale up` with this lifetime leaves for other processes to see, held by another process."""
     program = (
-        "import sys, signal, pathlib; from ops.holder import held\n"
+        "import sys, signal, pathlib; from ops.embedded.folder_lock import held\n"
         f"with held(pathlib.Path(sys.argv[1]), port=1, token_seconds={token_seconds}) as hold:\n"
         "    hold.tell_serving(); print('held', flush=True); signal.pause()"
     )

@@ -1,4 +1,4 @@
-"""Gives birth to API and worker processes: `python -m ops.chaos.nursery`.
+"""Gives birth to API and worker processes: `python -m ops.chaos.stack.fork_server`.
 
 A start of Python with all it imports costs two seconds of a core, more than a run of thousands of kills
 has to spare. This process imports everything once and forks; a child then runs `python -m <module>` like
