@@ -159,8 +159,9 @@ def openapi_document() -> bytes:
         _say_who(operation, declared)
     document = _plain(document)
     components = document["components"]
-    schemas = components["schemas"] = problems.schemas | components["schemas"]
-    components |= {"headers": header_components(), "responses": problems.responses}
+    # In one order in every process, so that one validator fits all of them.
+    schemas = components["schemas"] = dict(sorted((problems.schemas | components["schemas"]).items()))
+    components |= {"headers": header_components(), "responses": dict(sorted(problems.responses.items()))}
     for name in _body_schemas(document):
         schemas[name]["additionalProperties"] = False
     for name, example in EXAMPLES.items():
