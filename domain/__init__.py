@@ -1,1 +1,1 @@
-"""The engine: what is scarce, who holds it, and how a booking becomes durable."""
+"""The booking engine: counters of tickets, the claims on them, and the persistence of bookings."""

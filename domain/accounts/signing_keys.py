@@ -161,8 +161,7 @@ def _state(path: Path | None) -> FileState | None:
 
     Raises:
         SettingsRefused: it cannot be determined whether the file exists, e.g. in a folder that this user may not
-            enter. If
-        this counted as no file, keys that were dropped after a leak would be accepted again.
+            enter. If this counted as no file, keys that were dropped after a leak would be accepted again.
     """
     try:
         found = path.stat() if path else None

@@ -1,4 +1,4 @@
-"""Tokens: signed statements of who a caller is.
+"""Tokens: signed statements of a caller's identity.
 
 A token proves only that this deployment issued it. `domain.store.redis.admission` checks for each request whether its
 session is alive.

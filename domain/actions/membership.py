@@ -84,8 +84,7 @@ class Membership:
 
         Raises:
             InvalidCredentials: no such account, wrong password, banned, or its role is not in `only`. All of these
-                take
-            the same time.
+                take the same time.
         """
         for _ in range(ATTEMPTS_MAX):
             account = await self._accounts.find_by_email(email)
@@ -146,7 +145,7 @@ class Membership:
                     return LoggedIn(pair.access, pair.refresh, access_left_s, latest.account)
         if (await self._accounts.find(token.account_id)).token_epoch == token.epoch:
             await self.log_out(token)
-        # Otherwise the token ended with its epoch and was not used twice, so the present session goes on.
+        # Otherwise the token ended with its epoch and was not used twice, so the session goes on with its newer tokens.
         raise unauthenticated()
 
     async def log_out(self, token: Token) -> None:

@@ -74,7 +74,7 @@ class Outcome(Struct, frozen=True):
 
 
 async def persist(stores: Stores, partition: int) -> int:
-    """Persist a partition until it is empty, its lease is lost or the time is up; returns how many were written.
+    """Persist a partition until it is empty, another worker has its lease or time is up; returns the number written.
 
     It may be killed at any point and run twice: a batch that is not settled is persisted again.
 

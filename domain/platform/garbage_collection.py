@@ -19,7 +19,7 @@ def spare_what_stays() -> None:
     """Exclude all present objects from garbage collection, and collect seldom.
 
     Call it when a process has imported and opened everything it needs. By default the collector examines all of these
-    objects during requests: it took a fifth of the processor's time and delayed every request by 0.1 s
+    objects during requests: it took a fifth of the processor's time and paused the process for 0.1 s at a time
     (loadtests/results). The objects of hot paths are structs that are never tracked (`gc=False`).
     """
     gc.collect()

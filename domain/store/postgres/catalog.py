@@ -117,7 +117,7 @@ _PAST = and_(
     func.greatest(EVENT_OVER_AT, events.c.opened_at) < func.now() - bindparam("kept", type_=Interval),
     or_(events.c.cancelled_at.is_(None), events.c.cleared_at.is_not(None)),
 )
-"""Whether an event can be closed: nothing of it changes any more, nor the bookings of a cancelled event."""
+"""Whether an event can be closed: nothing of it changes any more, and all bookings of a cancelled event are cleared."""
 
 CLOSED_PREFIX = "closed-"
 """The prefix of the terms token of a closed event.
