@@ -111,7 +111,7 @@ class SettingsRefused(Exception):
 
 
 class Settings(BaseSettings):
-    """All settings with their defaults and descriptions. The README's table is made from this class."""
+    """All settings with their defaults and descriptions. A test compares docs/operate.md with them."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, arbitrary_types_allowed=True

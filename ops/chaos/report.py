@@ -1,4 +1,4 @@
-"""What a run of trials adds up to: a table for the README, and the same as JSON."""
+"""What a run of trials adds up to: a table for docs/reliability.md, and the same as JSON."""
 
 from __future__ import annotations
 

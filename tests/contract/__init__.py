@@ -1,1 +1,1 @@
-"""What the OpenAPI document and the README promise, held against the running system."""
+"""What the OpenAPI document, the README and docs/ promise, held against the running system."""

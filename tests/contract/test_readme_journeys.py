@@ -1,4 +1,4 @@
-"""The shell sessions of the README, run as they stand, do what it says."""
+"""The shell sessions of README.md and docs/api.md, run as they stand, do what these say."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import subprocess
 
 import pytest
 
-from tests.contract.readme import shell_sessions
+from tests.contract.pages import API, README, shell_sessions
 from tests.factories import make_account, make_event
 from tests.processes import ROOT
 
 API_LINE = re.compile(r"^API=.*$", re.MULTILINE)
 
-SESSIONS = {"book": shell_sessions("Book a seat")[0]} | dict(
-    zip(("attendee", "organizer", "admin"), shell_sessions("Journeys"), strict=True)
+SESSIONS = {"book": shell_sessions(README, "Book a ticket")[0]} | dict(
+    zip(("attendee", "organizer", "admin"), shell_sessions(API, "Journeys"), strict=True)
 )
 
 
@@ -44,7 +44,7 @@ def run(clean, processes, settings):  # noqa: ARG001  (clean servers)
     return run
 
 
-async def test_a_seat_is_booked_as_the_readme_books_it(run, clean):
+async def test_a_ticket_is_booked_as_the_readme_books_it(run, clean):
     await make_event(clean)
 
     profile, confirmed = await run("book")

@@ -1,4 +1,4 @@
-"""The README's tables of roles and limits say what the route table and the settings say."""
+"""The tables of roles and limits in docs/api.md say what the route table and the settings say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from api.access.declarations import declared_access
 from api.routes import PREFIX, api_routes
 from domain.accounts.accounts import Role
 from domain.platform.settings import Settings
-from tests.contract.readme import codes, table
+from tests.contract.pages import API, codes, table
 
 NOBODY = "\N{EN DASH}"
 
@@ -27,7 +27,7 @@ def _declared():
 
 def test_the_table_of_roles_is_the_route_table():
     told = {}
-    for _, routes, *cells in table("Who may do what"):
+    for _, routes, *cells in table(API, "Who may do what"):
         who = [name for name, cell in zip(("anyone", *Role), cells, strict=True) if cell != NOBODY]
         told |= dict.fromkeys(codes(routes), frozenset(who))
 
@@ -36,7 +36,7 @@ def test_the_table_of_roles_is_the_route_table():
 
 
 def test_the_table_of_limits_has_every_limit_and_its_default():
-    told = {codes(setting)[0]: limit for _, limit, _, setting in table("Limits")}
+    told = {codes(setting)[0]: limit for _, limit, _, setting in table(API, "Limits")}
 
     defaults = {
         name.upper(): str(field.default) for name, field in Settings.model_fields.items() if name.startswith("limit_")
@@ -45,7 +45,7 @@ def test_the_table_of_limits_has_every_limit_and_its_default():
 
 
 def test_the_table_of_limits_names_the_routes_that_have_them():
-    told = {route: codes(setting)[0] for routes, _, _, setting in table("Limits") for route in codes(routes)}
+    told = {route: codes(setting)[0] for routes, _, _, setting in table(API, "Limits") for route in codes(routes)}
     expected = {
         route: f"LIMIT_{_limit(access).upper()}"
         for route, access in _declared().items()

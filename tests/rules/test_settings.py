@@ -1,4 +1,4 @@
-"""Every setting is in the README as the code has it, and is refused by its name when it is wrong."""
+"""Every setting is in docs/operate.md as the code has it, and is refused by its name when it is wrong."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ NOTHING = "\N{EN DASH}"
 ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (.*?) \| (.*) \|$", re.MULTILINE)
 
 
-def test_every_setting_has_its_line_in_the_readme():
-    documented = {name: meaning for name, _, meaning in ROW.findall((ROOT / "README.md").read_text())}
+def test_every_setting_has_its_line_in_the_operators_page():
+    documented = {name: meaning for name, _, meaning in ROW.findall((ROOT / "docs" / "operate.md").read_text())}
 
     assert documented == {name.upper(): field.description for name, field in Settings.model_fields.items()}
 
 
-def test_the_readme_tells_the_defaults_there_are():
-    told = {name: default.strip("`") for name, default, _ in ROW.findall((ROOT / "README.md").read_text())}
+def test_the_operators_page_tells_the_defaults_there_are():
+    told = {name: default.strip("`") for name, default, _ in ROW.findall((ROOT / "docs" / "operate.md").read_text())}
 
     assert told == {name.upper(): _shown(field) for name, field in Settings.model_fields.items()}
 
 
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.startswith("limit_")])
-def test_a_limit_is_set_as_the_readme_writes_it(monkeypatch, name):
+def test_a_limit_is_set_as_the_operators_page_writes_it(monkeypatch, name):
     monkeypatch.setenv(name.upper(), "7/min")
 
     assert getattr(load_settings(), name) == Limit(7, 60)
