@@ -1,8 +1,9 @@
 """Downloads of files that are made while they are sent: a bounded number at once, each within a deadline.
 
-A slow reader costs little by itself: between two reads of PostgreSQL no connection is held, and nothing is made ahead
-of what it takes (api.http.connection ends a connection that takes nothing). Hundreds of them fill the buffers of as
-many connections at once, and everybody else waits for that.
+Making a file is work for the process: parts are made one after the other, and after each part the process makes none
+for as long as that one took. A slow reader costs little by itself: between two reads of PostgreSQL no connection is
+held, and nothing is made ahead of what it takes (api.http.connection ends a connection that takes nothing). Hundreds of
+them fill the buffers of as many connections at once, and everybody else waits for that.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ DOWNLOADS_PER_ACCOUNT_MAX = 2
 DOWNLOAD_S_MAX = 120.0
 """How long a download may take: 100,000 guests are 12 MB, which a slow mobile network takes in that time."""
 
+REST_S_MAX = 0.1
+"""How long, at most, no part of any file is made after one: a slow PostgreSQL rests nobody but itself."""
+
 RETRY_AFTER_SECONDS = 10
 
 ABORT = "abort"
@@ -37,6 +41,7 @@ class Downloads:
 
     def __init__(self) -> None:
         self._under_way: Counter[UUID] = Counter()
+        self._turn = asyncio.Lock()
 
     def begin(self, scope: Any, account_id: UUID) -> Download:  # noqa: ANN401  (has keys of ours)
         """Begin a download; raises RateLimited, Unavailable when too many are under way."""
@@ -52,14 +57,21 @@ class Downloads:
         if self._under_way.total() >= DOWNLOADS_MAX:
             detail = "Too many files are downloaded at this moment."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
-        return Download(self._under_way, account_id, scope)
+        return Download(self._under_way, self._turn, account_id, scope)
 
 
 class Download:
     """One download, which counts until its end or its deadline."""
 
-    def __init__(self, under_way: Counter[UUID], account_id: UUID, scope: Any) -> None:  # noqa: ANN401  (as above)
+    def __init__(
+        self,
+        under_way: Counter[UUID],
+        turn: asyncio.Lock,
+        account_id: UUID,
+        scope: Any,  # noqa: ANN401  (as above)
+    ) -> None:
         self._under_way = under_way
+        self._turn = turn
         self._account_id = account_id
         self._abort = scope.get(ABORT)
         self._deadline: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(DOWNLOAD_S_MAX, self._expire)
@@ -68,10 +80,19 @@ class Download:
     async def sent(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The parts of the file, until its end."""
         try:
-            async for part in parts:
+            while part := await self._made(parts):
                 yield part
         finally:
             self.end()
+
+    async def _made(self, parts: AsyncIterator[bytes]) -> bytes | None:
+        """The next part, None after the last. No two are made at once, and then bookings have the loop for as long."""
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            began = loop.time()
+            part = await anext(parts, None)
+            await asyncio.sleep(min(loop.time() - began, REST_S_MAX))
+        return part
 
     def end(self) -> None:
         """Count no longer; again: nothing."""

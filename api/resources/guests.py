@@ -8,6 +8,7 @@ import io
 import re
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -18,14 +19,14 @@ from api.http.pagination import cut, read_cursor, write_cursor
 from api.shapes import Page
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from domain.store.postgres.reports import Guest, GuestsAsked, Reports
 
 CSV_MEDIA_TYPE = "text/csv"
 
-ROWS_PER_READ = 500
-"""Guests in memory at once, however long the list."""
+ROWS_PER_READ = 200
+"""Guests in memory at once, however long the list: some milliseconds of the process' time."""
 
 FORMULA_STARTS = (
     "=+-@\t\r\n"
@@ -45,6 +46,8 @@ A file that is split at another character than the comma loses the meaning of it
 """
 
 _COLUMNS = ("booking_id", "user_id", "email", "quantity", "status", "created_at")
+
+_values = attrgetter(*_COLUMNS)
 
 
 class Guests(StrEnum):
@@ -74,11 +77,11 @@ async def guest_page(reports: Reports, asked: GuestsAsked, *, cursor: str | None
 
 async def csv_lines(reports: Reports, asked: GuestsAsked, *, bom: bool) -> AsyncIterator[bytes]:
     """All guests that are asked for as CSV (RFC 4180), every cell quoted, none a formula to a spreadsheet."""
-    yield (codecs.BOM_UTF8 if bom else b"") + _line(_COLUMNS)
+    yield (codecs.BOM_UTF8 if bom else b"") + _lines([_COLUMNS])
     asked = structs.replace(asked, limit=ROWS_PER_READ, after=None)
     guests = await reports.guests(asked)
     while guests:
-        yield b"".join(_line([_cell(getattr(guest, column)) for column in _COLUMNS]) for guest in guests)
+        yield _lines([_cell(value) for value in _values(guest)] for guest in guests)
         asked = structs.replace(asked, after=_place(guests[-1]))
         guests = await reports.guests(asked)
 
@@ -93,7 +96,7 @@ def _cell(value: object) -> str:
     return _FORMULA.sub("'", text)
 
 
-def _line(cells: object) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(cells)  # type: ignore[arg-type]
-    return line.getvalue().encode()
+def _lines(rows: Iterable[Sequence[str]]) -> bytes:
+    lines = io.StringIO()
+    csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(rows)
+    return lines.getvalue().encode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -17,6 +19,9 @@ from tests.api.wires import HOST, request
 from tests.waiting import eventually
 
 CSV = {"Accept": "text/csv"}
+
+PART_S = 0.02
+"""The time that a part takes in these tests."""
 
 
 async def _endless(scope, receive, send):  # noqa: ARG001  (an ASGI application)
@@ -77,6 +82,55 @@ async def test_a_download_has_a_deadline(monkeypatch):
     await asyncio.wait_for(aborted.wait(), 30)
 
     under_way.begin({}, account).end()
+
+
+class _Parts:
+    """Parts of many files, each of which takes the loop for a while; and when they were made."""
+
+    def __init__(self):
+        self.at_once = self.at_once_max = 0
+        self.times = []
+
+    async def of_a_file(self):
+        for _ in range(3):
+            self.at_once += 1
+            self.at_once_max = max(self.at_once_max, self.at_once)
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            time.sleep(PART_S)  # noqa: ASYNC251  (work of the loop's own)
+            self.at_once -= 1
+            self.times.append((began, time.monotonic()))
+            yield b"guests"
+
+
+async def test_files_are_made_part_by_part_and_others_are_served_between_two():
+    under_way, made = Downloads(), _Parts()
+    files = [under_way.begin({}, uuid4()).sent(made.of_a_file()) for _ in range(4)]
+
+    async def took(file):
+        return [part async for part in file]
+
+    taken = await asyncio.gather(*map(took, files))
+
+    assert taken == [[b"guests"] * 3] * 4
+    assert made.at_once_max == 1
+    rests = [began - ended for (_, ended), (began, _) in pairwise(made.times)]
+    assert min(rests) >= PART_S * 0.9
+
+
+async def test_a_file_whose_reader_left_lets_the_others_go_on():
+    under_way, made = Downloads(), _Parts()
+    left, other = (under_way.begin({}, uuid4()).sent(made.of_a_file()) for _ in range(2))
+    waiting = asyncio.create_task(anext(left))
+    await eventually(lambda: _made(made))
+
+    waiting.cancel()
+
+    assert [part async for part in other] == [b"guests"] * 3
+
+
+async def _made(parts):
+    return parts.times or parts.at_once
 
 
 async def test_downloads_that_have_ended_do_not_count(callers):
