@@ -9,8 +9,10 @@ not stand in it. Such answers leave at the end of a turn of the loop (api.http.w
 from __future__ import annotations
 
 import re
+import struct
 from enum import StrEnum
 from functools import partial
+from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -58,6 +60,10 @@ LINGER_S = 1.0
 LINGER_BYTES_MAX = 262_144
 """How much of what a refused caller still sends is thrown away, and for how long: closed at once, the connection
 would be reset, and the caller might never read why (RFC 9112, 9.6)."""
+
+
+DROP = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which closing a socket drops what is not sent."""
 
 
 class Phase(StrEnum):
@@ -125,7 +131,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The caller takes less than is sent: give it a deadline to take some."""
         super().pause_writing()
-        self._write_timer = self._write_timer or self.loop.call_later(WRITE_S, self.transport.abort)
+        self._write_timer = self._write_timer or self.loop.call_later(WRITE_S, self.cut)
+
+    def cut(self) -> None:
+        """End the connection, and drop what its caller has not taken. The system would go on sending that."""
+        self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, DROP)
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         """The caller has taken enough for more to be sent."""
@@ -323,7 +334,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let the application answer in one piece, if it wants to."""
         cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle, self._outbox)  # type: ignore[literal-required]
         cycle.scope[STOPPED] = self.stopped  # type: ignore[literal-required]
-        cycle.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]
+        cycle.scope[ABORT] = self.cut  # type: ignore[literal-required]
         if STOPPING in self.app_state and cycle is self.cycle:
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from itertools import pairwise
 from uuid import uuid4
 
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.server import ServerState
 
 from api.http import connection, downloads
@@ -55,6 +57,29 @@ async def test_a_reader_that_takes_nothing_is_left(monkeypatch):
 
 async def _open(state):
     return set(state.connections)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_a_reader_has_not_taken_is_not_sent_to_it_after_its_end(monkeypatch, new_loop):
+    """Else the system keeps megabytes for it, and sends them for as long as it reads a little."""
+    monkeypatch.setattr(connection, "WRITE_S", 0.2)
+    with asyncio.Runner(loop_factory=new_loop) as runner, pytest.raises(ConnectionResetError):
+        runner.run(_read_after_the_end())
+
+
+async def _read_after_the_end():
+    config = uvicorn.Config(_endless, ws="none", log_config=None)
+    config.load()
+    state, loop = ServerState(), asyncio.get_running_loop()
+    async with await loop.create_server(lambda: BoundedProtocol(config, state, {}), HOST, 0) as server:
+        with socket.create_connection((HOST, server.sockets[0].getsockname()[1])) as reader:
+            reader.sendall(request("GET", "/"))
+            await eventually(lambda: _open(state))
+            await eventually(lambda: _open(state), is_so=lambda connections: not connections)
+            for task in state.tasks:
+                task.cancel()
+            while reader.recv(1 << 20):
+                pass
 
 
 async def test_an_account_has_few_downloads_at_once_and_a_process_a_bounded_number():
