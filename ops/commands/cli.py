@@ -185,11 +185,15 @@ def demo() -> None:
     Passwords are random, made once, and kept in DATA_DIR/demo.json; later runs print the same.
     """
     from ops.commands.demo import describe, make_demo
+    from ops.embedded.folder_lock import holder_of
     from ops.supervision.readiness import base_url
 
     made, _ = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
     settings = load_settings()
-    click.echo(describe(made, base_url=f"{base_url(settings.host, settings.port)}/api/v1"))
+    # The stack that runs may have been given another port than this command.
+    holder = holder_of(settings.data_dir) if settings.embedded else None
+    port = (holder and holder.port) or settings.port
+    click.echo(describe(made, base_url=f"{base_url(settings.host, port)}/api/v1"))
 
 
 @main.command()

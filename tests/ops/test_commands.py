@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from ops.commands.accounts import AdminRefused, create_admin
 from ops.commands.cli import main
 from ops.commands.demo_credentials import demo_passwords
+from ops.embedded.folder_lock import held
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.stack import EmbeddedStack
 from tests.ops.stacks import environment, onsale
@@ -40,6 +41,17 @@ def demo(operator):
 def test_demo_data_is_made_once_and_its_passwords_are_printed_again(operator, demo):
     assert onsale(["demo"], operator).stdout == demo
     assert '"event_id"' in demo
+
+
+def test_what_to_type_goes_to_the_port_of_the_stack_that_runs(folder):
+    data, settings = folder / "data", environment(folder, embedded=True)
+    with EmbeddedStack(data, durable=False) as stack, held(data, port=8123) as hold:
+        assert onsale(["migrate"], settings | stack.environment()).returncode == 0
+        hold.tell_serving()
+
+        told = onsale(["demo"], settings)
+
+    assert told.stdout.count("http://127.0.0.1:8123/api/v1/") == 2, told.stderr
 
 
 def test_demo_passwords_are_kept_for_their_owner_alone_and_differ(folder):
