@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,18 +12,21 @@ from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
+from domain.accounts.accounts import Session
+from domain.accounts.tokens import Token, TokenKind
 from domain.background import rebuilding
 from domain.background.persisting import persist_once, settlements, write
 from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
 from domain.engine import open_stores
 from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event
-from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unavailable
+from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unauthenticated, Unavailable
 from domain.sales.events import EventChanges
 from domain.store.postgres import ledger
 from domain.store.postgres.ledger import EpochOver
 from domain.store.readiness import check
 from domain.store.redis import fence, scripts
+from domain.store.redis.admission import Admission, Ask
 from domain.store.redis.fence import ANCHOR, OWN_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import epoch_key
 from domain.store.redis.scripts import Order
@@ -612,3 +616,31 @@ async def test_a_rebuild_that_is_overtaken_while_it_refills_leaves_nothing_at_wo
         await rebuild(stores)
 
     assert asyncio.all_tasks() == before
+
+
+async def test_no_reading_of_an_earlier_epoch_revives_a_session(stores):
+    account = await stores.accounts.find(await make_account(stores))
+    now = datetime.now(UTC)
+    session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
+    await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    token = Token(
+        kind=TokenKind.ACCESS, id=uuid4(), account_id=account.id, session_id=session.id, role="attendee", epoch=0,
+        issued_s=0, expires_s=0,
+    )  # fmt: skip
+
+    class Overtaken:
+        """Accounts of which a session ends, and Redis forgets it, while the answer is under way."""
+
+        async def standings(self, session_ids):
+            read = await stores.accounts.standings(session_ids)
+            if read[session.id].live:
+                await stores.accounts.end_session(session.id, now=now)
+                await stores.admission.sessions_ended(account.id, [session.id])
+                await wipe(stores, None)
+                await rebuild(stores)
+            return read
+
+    with pytest.raises(Unauthenticated):
+        await Admission(stores.scripts, stores.pipeline, Overtaken()).admit(token, Ask(None))
+    with pytest.raises(Unauthenticated):
+        await stores.admission.admit(token, Ask(None))

@@ -90,7 +90,8 @@ async def test_a_reading_from_before_sessions_were_forgotten_revives_none(stores
     await stores.admission.sessions_ended(account_id, [session_id])
     await stores.admission.sessions_ended(account_id, [uuid4() for _ in range(KNOWN_FIELDS_MAX)])
     await stores.admission.sessions_ended(account_id, [uuid4()])
-    await stores.admission._remember(token, Standing(account_id, 0, live=True), read_ms=read_ms)
+    standing = Standing(account_id, 0, live=True)
+    await stores.admission._remember(token, standing, read_ms=read_ms, read_in=stores.scripts.epoch)
 
     assert await stores.pipeline.redis.hget(f"{{a:{account_id.hex}}}:account", f"session:{session_id.hex}") is None
     assert await fields_known(stores, account_id) <= KNOWN_FIELDS_MAX

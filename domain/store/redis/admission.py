@@ -146,9 +146,12 @@ class Admission:
                 break
             if answer[0] != b"unknown":
                 return _admitted(answer, rule, after)
+            epoch = self._scripts.epoch
             standing = await self._standing(token)
             try:
-                await self._remember(token, standing, read_ms=answer[1])
+                await self._remember(token, standing, read_ms=answer[1], read_in=epoch)
+            except InventoryUnavailable:
+                continue
             except Unavailable:
                 break
         return await self._admit_by_postgres(token, rule)
@@ -204,11 +207,18 @@ class Admission:
             raise Unavailable(detail, retry_after_seconds=1)
         return UNCOUNTED
 
-    async def _remember(self, token: Token, standing: Standing, *, read_ms: int) -> None:
-        """Store PostgreSQL's answer in Redis, unless it is too old (know.lua)."""
-        args = [standing.token_epoch, ACCOUNT_LIFETIME_MS, read_ms, READ_AGE_MS_MAX]
+    async def _remember(self, token: Token, standing: Standing, *, read_ms: int, read_in: int) -> None:
+        """Store PostgreSQL's answer in Redis, unless it is too old (know.lua) or the epoch it was read in is over.
+
+        A session that ended since the reading stands as over in Redis, but not after Redis was wiped.
+
+        Raises:
+            InventoryUnavailable: the epoch `read_in` is over.
+        """
+        args: list[Any] = [standing.token_epoch, ACCOUNT_LIFETIME_MS, read_ms, READ_AGE_MS_MAX]
         state = "lives" if standing.live else "over"
-        await self._scripts.call("know", [f"{_tag(token.account_id)}:account"], [*args, token.session_id.hex, state])
+        args += (token.session_id.hex, state)
+        await self._scripts.call("know", [f"{_tag(token.account_id)}:account"], args, epoch=read_in)
 
     async def _tell(self, account_id: UUID, token_epoch: int, states: Sequence[tuple[UUID, str]]) -> None:
         """Write a committed change to Redis (know.lua); if its epoch is over, in the next one."""
