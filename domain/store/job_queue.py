@@ -106,6 +106,7 @@ class Doorbell:
             # The server has become a replica; new connections may lead to the new primary.
             await self._queue.connection_pool.disconnect(inuse_connections=False)
             self._on_lost()
+            return False
         except (RedisError, OSError):
             self._on_lost()
             return False

@@ -8,6 +8,7 @@ import pickle
 import signal
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
 
 import msgpack
 import pytest
@@ -415,6 +416,18 @@ async def test_a_ring_waits_for_no_queue_and_is_told_to_be_lost(monkeypatch):
 
     assert at_once == 3
     assert len(lost) == job_queue.RINGS_MAX + 3
+
+
+async def test_a_queue_that_is_a_replica_takes_no_job(queue):
+    lost = []
+    await queue.execute_command("REPLICAOF", "127.0.0.1", 1)
+
+    try:
+        taken = await Doorbell(queue, on_lost=lambda: lost.append(1)).rang_to_clear(uuid4())
+    finally:
+        await queue.execute_command("REPLICAOF", "NO", "ONE")
+
+    assert (taken, lost) == (False, [1])
 
 
 async def _value(found):
