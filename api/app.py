@@ -19,6 +19,7 @@ from api.fast_routes import Express
 from api.http import options
 from api.http.bodies import BODY_BYTES_MAX, JsonBody
 from api.http.middleware import Envelope
+from api.http.preflights import Preflights
 from api.http.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.http.response_headers import EXPOSED
 from api.pages.landing import LandingController
@@ -47,7 +48,12 @@ def create_app(settings: Settings) -> ASGIApp:
         Undeclared: a route does not say who may call it, and how often.
     """
     app = Express(create_litestar(settings))
-    return Envelope(app, hosts=settings.allowed_hosts, logs_requests=settings.request_log == "on")
+    return Envelope(
+        app,
+        hosts=settings.allowed_hosts,
+        logs_requests=settings.request_log == "on",
+        preflights=Preflights(_cors(settings)),
+    )
 
 
 def create_litestar(settings: Settings) -> Litestar:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Send
 
     from api.http.headers import Field
+    from api.http.preflights import Preflights
 
 log = structlog.get_logger()
 
@@ -58,8 +59,16 @@ class Envelope:
     Leaves the request's id at `scope["request_id"]` and the answer on its way out at `scope["reply"]`.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...] = (), logs_requests: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: tuple[str, ...] = (),
+        logs_requests: bool = False,
+        preflights: Preflights | None = None,
+    ) -> None:
         self.app = app
+        self._preflights = preflights
         self._logs_requests = logs_requests
         self._hosts = frozenset(host.lower().encode() for host in hosts)
 
@@ -75,6 +84,10 @@ class Envelope:
         reply = Reply(scope, send, bodiless=bodiless, logged=self._logs_requests)
         if self._hosts and _host(scope) not in self._hosts and not scope["path"].startswith(HEALTH_PREFIX):
             await reply.refuse(400)
+            return
+        if scope["method"] == "OPTIONS" and self._preflights and (told := self._preflights.answer(scope)):
+            await reply.send({"type": "http.response.start", "status": 204, "headers": told})
+            await reply.send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         scope["reply"] = reply
         try:

@@ -32,6 +32,21 @@ async def test_only_named_origins_may_call(clean, unlimited):  # noqa: ARG001
     assert "Access-Control-Allow-Credentials" not in read.headers
 
 
+async def test_an_options_that_is_no_preflight_of_a_named_origin_is_answered_as_without_origin(clean, unlimited):  # noqa: ARG001
+    """The framework's own refusal is text, and no problem."""
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-unknown"}
+    cases = [{"Origin": SHOP}, {"Origin": "https://evil.example"} | preflight, {"Origin": "https://evil.example"}]
+    async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
+        answers = [await client.options("/api/v1/bookings", headers=case) for case in cases]
+        nowhere = await client.options("/api/v1/nowhere", headers=cases[1])
+        unknown = await client.options("/api/v1/bookings", headers={"Origin": SHOP} | preflight)
+
+    assert [(answer.status_code, answer.headers.get("Allow")) for answer in answers] == [(204, "OPTIONS, POST")] * 3
+    assert not any("Access-Control-Allow-Origin" in answer.headers for answer in (*answers, nowhere))
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+    assert "x-unknown" not in unknown.headers["Access-Control-Allow-Headers"].lower()
+
+
 async def test_without_named_origins_none_may_call(client):
     answer = await client.get("/api/v1/events", headers={"Origin": SHOP})
 
