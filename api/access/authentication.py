@@ -24,7 +24,7 @@ from api.http.bodies import JsonBody
 from api.http.conditional import say_varies
 from api.http.headers import fields
 from api.http.options import answer_options
-from api.http.queries import unknown_parameters
+from api.http.queries import refused_parameters
 from api.reads.booking_stream import LAST_EVENT_ID, STREAM_MEDIA_TYPE, told_to_wait
 from domain.accounts.tokens import unauthenticated
 from domain.kernel.refusals import Invalid, Refusal, Unauthenticated
@@ -112,7 +112,7 @@ class Visit:
         """The request, admitted and of somebody whose role may make it, with its body."""
         token, declared = self._token(), self.declared
         call = Call(self._process, self._scope, token)
-        fault: Refusal | None = unknown_parameters(self._scope, NO_PARAMETERS)
+        fault: Refusal | None = refused_parameters(self._scope, NO_PARAMETERS)
         ask = Ask(self._process.rule(declared.limit if fault is None else DEFAULT))
         if lane.takes:
             try:

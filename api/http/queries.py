@@ -1,7 +1,11 @@
-"""Query parameters: a name that a route does not have is refused, so that a typing error is not an unfiltered list."""
+"""Query parameters: a name that a route does not have, or that is given twice, is refused.
+
+Else a typing error would be an unfiltered list, and of two values one would count without a word.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -16,25 +20,29 @@ if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler
     from litestar.types import Scope
 
+UNKNOWN = "unknown_parameter: there is no such parameter"
+REPEATED = "is given more than once"
+
 
 async def query_is_known(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The guard of every route of the API; raises Invalid for a parameter that the route does not have."""
-    refusal = unknown_parameters(connection.scope, parameters_of(handler))
+    refusal = refused_parameters(connection.scope, parameters_of(handler))
     if refusal:
         raise refusal
 
 
-def unknown_parameters(scope: Scope, known: frozenset[str]) -> Invalid | None:
-    """The refusal of a query that names what is not `known`, None for any other."""
+def refused_parameters(scope: Scope, known: frozenset[str]) -> Invalid | None:
+    """The refusal of a query that names what is not `known`, or a parameter twice; None for any other."""
     query = scope["query_string"]
     if not query:
         return None
-    named = {name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)}
+    named = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     errors = [
-        {"pointer": pointer_to(name), "message": "unknown_parameter: there is no such parameter"}
-        for name in sorted(named - known)
+        {"pointer": pointer_to(name), "message": REPEATED if name in known else UNKNOWN}
+        for name, times in sorted(named.items())
+        if name not in known or times > 1
     ]
-    detail = "The query has a parameter that this route does not have."
+    detail = "The query has a parameter twice, or one that this route does not have."
     return Invalid(detail, errors=errors) if errors else None
 
 

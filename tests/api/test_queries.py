@@ -59,6 +59,16 @@ async def test_every_route_of_the_api_refuses_a_parameter_it_does_not_have(calle
     assert wrong == {}
 
 
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=1&limit=1", "q=a&limit=1&q=b", "q=&q="])
+async def test_a_parameter_that_is_given_twice_is_refused(client, query):
+    answer = await client.get(f"/api/v1/events?{query}")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": f"/{query[: query.index('=')]}", "message": "is given more than once"}
+    ]
+
+
 async def test_who_calls_is_asked_first(callers, client):
     attendee = await callers.attendee()
 
