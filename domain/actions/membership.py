@@ -197,10 +197,11 @@ class Membership:
         expected = structs.replace(found, role=role, token_epoch=epoch)
         session = Session(id=token.session_id, account_id=found.id, expires_at=now + self._refresh_lifetime)
         refresh = self._tokens.issue(TokenKind.REFRESH, expected, session_id=session.id, now=now)
+        opened_in = self._admission.epoch
         account, ended = await self._accounts.switch_role(
             role, caller=token.caller, refresh_hash=fingerprint(refresh), expires_at=session.expires_at, now=now
         )
-        await self._admission.session_opened(account, session, ended=ended)
+        await self._admission.session_opened(account, session, ended=ended, opened_in=opened_in)
         await self._follow_ups.begin(account)
         access = self._tokens.issue(TokenKind.ACCESS, account, session_id=session.id, now=now)
         return LoggedIn(access, refresh, self._tokens.lifetime_s[TokenKind.ACCESS], account)
@@ -263,10 +264,11 @@ class Membership:
         session = Session(id=uuid4(), account_id=account.id, expires_at=now + self._refresh_lifetime)
         access = self._tokens.issue(TokenKind.ACCESS, account, session_id=session.id, now=now)
         refresh = self._tokens.issue(TokenKind.REFRESH, account, session_id=session.id, now=now)
+        opened_in = self._admission.epoch
         ended = await self._accounts.open_session(
             account, session=session, refresh_hash=fingerprint(refresh), password_hash=password_hash, now=now
         )
-        await self._admission.session_opened(account, session, ended=ended)
+        await self._admission.session_opened(account, session, ended=ended, opened_in=opened_in)
         return LoggedIn(access, refresh, self._tokens.lifetime_s[TokenKind.ACCESS], account)
 
     async def _verified(self, token: Token, current_password: str) -> Account:

@@ -22,9 +22,11 @@ from domain.accounts.signing_keys import Keys
 from domain.accounts.tokens import TokenKind, Tokens
 from domain.actions.membership import Membership
 from domain.background.follow_ups import FollowUps
+from domain.background.rebuilding import rebuild
 from domain.kernel.event_status import EventStatus
-from domain.kernel.refusals import Refusal, Unavailable
+from domain.kernel.refusals import Refusal, Unauthenticated, Unavailable
 from domain.sales.events import EventChanges
+from domain.store.postgres.accounts import Accounts
 from domain.store.redis.admission import Ask
 from tests.factories import new_event
 
@@ -310,3 +312,26 @@ async def late_acts(at, account):
     )
     async with at.stores.engine.connect() as connection:
         return [f"late: {action}" for (action,) in await connection.execute(statement, {"id": account.id})]
+
+
+async def test_a_session_that_ended_before_it_was_handed_out_does_not_live_in_a_wiped_redis(engines):
+    at, _ = engines
+    stores = at.stores
+
+    class Overtaken(Accounts):
+        """Ends each session that it opens, and has Redis forget that, before its caller knows of the session."""
+
+        async def open_session(self, account, *, session, **options):
+            ended = await super().open_session(account, session=session, **options)
+            await self.end_session(session.id, now=datetime.now(UTC))
+            await stores.admission.sessions_ended(account.id, [session.id])
+            await stores.pipeline.redis.flushall()
+            await rebuild(stores)
+            return ended
+
+    at.membership._accounts = Overtaken(stores.engine)
+    account = await at.membership.sign_up(email="somebody@example.org", password=PASSWORD, role=Role.ATTENDEE)
+    token = at.read(await at.membership.log_in(email=account.email, password=PASSWORD))
+
+    with pytest.raises(Unauthenticated):
+        await stores.admission.admit(token, Ask(None))

@@ -35,7 +35,7 @@ async def token(stores):
     now = datetime.now(UTC)
     session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
     await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
-    await stores.admission.session_opened(account, session, ended=[])
+    await stores.admission.session_opened(account, session, ended=[], opened_in=stores.scripts.epoch)
     return Token(
         kind=TokenKind.ACCESS,
         id=uuid4(),

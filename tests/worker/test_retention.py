@@ -68,7 +68,7 @@ async def test_logins_and_logouts_leave_neither_rows_nor_fields(stores):
         ended = await stores.accounts.open_session(
             account, session=session, refresh_hash=b"", password_hash=None, now=now
         )
-        await stores.admission.session_opened(account, session, ended=ended)
+        await stores.admission.session_opened(account, session, ended=ended, opened_in=stores.scripts.epoch)
         living.append(session.id)
         if number % 2:
             await stores.accounts.end_session(session.id, now=now)

@@ -171,14 +171,27 @@ class Admission:
                 return UNCOUNTED
             raise
 
-    async def session_opened(self, account: Account, session: Session, *, ended: Sequence[UUID]) -> None:
+    @property
+    def epoch(self) -> int:
+        """The epoch this process believes in."""
+        return self._scripts.epoch
+
+    async def session_opened(
+        self, account: Account, session: Session, *, ended: Sequence[UUID], opened_in: int
+    ) -> None:
         """Write to Redis that a session began, and which sessions ended because of it.
+
+        `opened_in` is the epoch from before the session was committed. In a later one Redis may have been wiped, and
+        does not know whether the session ended since: it is not stored, and its first request reads PostgreSQL.
 
         Raises:
             Unavailable: Redis was not told, so the tokens of the session must not be handed out.
         """
-        states = [(session.id, "lives"), *((session_id, "over") for session_id in ended)]
-        await self._tell(account.id, account.token_epoch, states)
+        over = [(session_id, "over") for session_id in ended]
+        try:
+            await self._know(account.id, account.token_epoch, [(session.id, "lives"), *over], epoch=opened_in)
+        except InventoryUnavailable:
+            await self._tell(account.id, account.token_epoch, over)
 
     async def sessions_ended(self, account_id: UUID, session_ids: Sequence[UUID]) -> None:
         """Write to Redis that these sessions are over. Call it before the answer is sent; raises Unavailable."""
@@ -222,13 +235,17 @@ class Admission:
 
     async def _tell(self, account_id: UUID, token_epoch: int, states: Sequence[tuple[UUID, str]]) -> None:
         """Write a committed change to Redis (know.lua); if its epoch is over, in the next one."""
+        try:
+            await self._know(account_id, token_epoch, states)
+        except InventoryUnavailable:
+            await self._know(account_id, token_epoch, states)
+
+    async def _know(
+        self, account_id: UUID, token_epoch: int, states: Sequence[tuple[UUID, str]], *, epoch: int | None = None
+    ) -> None:
         flat = [word for session_id, state in states for word in (session_id.hex, state)]
         args = [token_epoch, ACCOUNT_LIFETIME_MS, 0, READ_AGE_MS_MAX, *flat]
-        keys = [f"{_tag(account_id)}:account"]
-        try:
-            await self._scripts.call("know", keys, args)
-        except InventoryUnavailable:
-            await self._scripts.call("know", keys, args)
+        await self._scripts.call("know", [f"{_tag(account_id)}:account"], args, epoch=epoch)
 
 
 def _tag(account_id: UUID) -> str:
