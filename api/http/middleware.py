@@ -12,6 +12,7 @@ import structlog
 from litestar.enums import ScopeType
 
 from api.http.metrics import NO_ROUTE, requests
+from api.http.preflights import VARY_ORIGIN
 from api.http.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Envelope:
             await reply.send({"type": "http.response.start", "status": 204, "headers": told})
             await reply.send({"type": "http.response.body", "body": b"", "more_body": False})
             return
+        if self._preflights and self._preflights.vary(scope):
+            reply.fields.append(VARY_ORIGIN)
         scope["reply"] = reply
         try:
             await self.app(scope, receive, reply.send)

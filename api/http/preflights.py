@@ -1,4 +1,4 @@
-"""Preflights: whether a page of another origin may send a request (Fetch, 4.8).
+"""Preflights, and who else asks: whether a page of another origin may send a request (Fetch, 4.8).
 
 The framework would take every OPTIONS with an `Origin` for one, and refuse it as plain text. Here a preflight from a
 named origin is told what may be sent, and the browser compares. Every other OPTIONS is answered like one without
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from api.http.headers import Field
 
 ORIGIN = b"origin"
+VARY_ORIGIN = (b"vary", b"Origin")
 METHOD_ASKED_FOR = b"access-control-request-method"
 
 
@@ -29,8 +30,12 @@ class Preflights:
                 (b"access-control-allow-methods", ", ".join(config.allow_methods).encode()),
                 (b"access-control-allow-headers", ", ".join(config.allow_headers).encode()),
                 (b"access-control-max-age", str(config.max_age).encode()),
-                (b"vary", b"Origin"),
+                VARY_ORIGIN,
             ]
+
+    def vary(self, scope: dict[str, Any]) -> bool:
+        """Whether the answer has to say that it depends on `Origin`: the framework says so to named origins alone."""
+        return bool(self._origins) and dict(scope["headers"]).get(ORIGIN) not in self._origins
 
     def answer(self, scope: dict[str, Any]) -> list[Field] | None:
         """The header of the answer, None for what is no preflight from a named origin; that one loses its `Origin`."""

@@ -47,6 +47,18 @@ async def test_an_options_that_is_no_preflight_of_a_named_origin_is_answered_as_
     assert "x-unknown" not in unknown.headers["Access-Control-Allow-Headers"].lower()
 
 
+@pytest.mark.parametrize("path", ["/api/v1/openapi.json", "/api/v1/events", "/api/v1/nowhere"])
+async def test_caches_are_told_that_an_answer_depends_on_the_origin(clean, unlimited, path):  # noqa: ARG001
+    """Else a cache gives a page of a named origin the answer that it kept for somebody without one."""
+    async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
+        answers = [
+            await client.get(path, headers={"Origin": origin} if origin else {})
+            for origin in (None, SHOP, "https://evil.example")
+        ]
+
+    assert [answer.headers.get("Vary", "").split(", ").count("Origin") for answer in answers] == [1, 1, 1]
+
+
 async def test_without_named_origins_none_may_call(client):
     answer = await client.get("/api/v1/events", headers={"Origin": SHOP})
 
