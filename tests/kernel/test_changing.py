@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from msgspec import structs
+from sqlalchemy import text
 
 from domain.kernel.bookings import NewBooking
 from domain.kernel.partitions import random_booking_id
@@ -223,3 +224,17 @@ async def change(stores, event, **fields):
     return await stores.box_office.change_event(
         event.id, EventChanges(**fields), caller=ORGANIZED, expected_version=None
     )
+
+
+async def test_bookings_are_persisted_while_their_event_is_being_changed(stores, other_stores):
+    """A worker locks the pool and then refers to the event; a change locks the event and then the pool."""
+    event = await make_event(stores)
+    booking = await book(stores, event)
+
+    async with stores.engine.begin() as connection:
+        await stores.catalog._hold(connection, event.id)
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await persist_all(other_stores)
+
+    assert (await stores.ledger.find(booking.id)).id == booking.id
+    assert await pool(stores, event) == (100, 1)

@@ -464,7 +464,9 @@ class Catalog:
         else:
             organizer = (await hold_caller(connection, caller, reading=[organizer_id]))[organizer_id]
         await self._hold_epoch(connection)
-        row = (await connection.execute(_FIND.with_for_update(of=events), {"event_id": event_id})).one()
+        # FOR NO KEY UPDATE: a worker that persists bookings refers to the event while it holds the pool.
+        found_row = _FIND.with_for_update(of=events, key_share=True)
+        row = (await connection.execute(found_row, {"event_id": event_id})).one()
         return read_event(row), not organizer.sells
 
     async def _write(self, connection: AsyncConnection, event: Event) -> None:
