@@ -87,7 +87,18 @@ def _is_origin(text: str) -> str:
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
 """An origin as browsers send it. `*` is refused, as it would let any web page act for the users who visit it."""
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+def _is_host(text: str) -> str:
+    if not HOST.fullmatch(text):
+        message = "expected names or addresses like shop.example.org, without a scheme, a port or a path"
+        raise ValueError(message)
+    return text
+
+
+HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)
+"""What `Host` has of a request, without the port. With anything else in the list, no request would match it."""
+
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_is_host)], ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_is_origin)], ...], NoDecode, BeforeValidator(_words)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_words)]
 
@@ -180,7 +191,7 @@ class Settings(BaseSettings):
         default=(),
         description="Origins whose pages may call the API, exactly as browsers send them, with commas between.",
     )
-    allowed_hosts: Words = Field(
+    allowed_hosts: Hosts = Field(
         default=(), description="Names the API answers to, with commas between; any, when unset."
     )
     durability: Literal["redis", "postgres"] = Field(

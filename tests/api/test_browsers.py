@@ -92,3 +92,17 @@ async def test_a_trusted_proxy_is_believed_up_to_the_first_hop_nobody_vouches_fo
 def test_origins_are_exact(origins):
     with pytest.raises(ValidationError):
         Settings.model_validate({"cors_origins": origins})
+
+
+@pytest.mark.parametrize(
+    "hosts", ["https://shop.example.org", "shop.example.org:8000", "shop.example.org/", "*", "a b"]
+)
+def test_hosts_that_no_request_can_name_are_refused(hosts):
+    with pytest.raises(ValidationError, match="without a scheme, a port or a path"):
+        Settings.model_validate({"allowed_hosts": hosts})
+
+
+def test_hosts_are_names_and_addresses():
+    hosts = "shop.example.org, localhost, 127.0.0.1, [::1], onsale_api"
+
+    assert len(Settings.model_validate({"allowed_hosts": hosts}).allowed_hosts) == 5
