@@ -147,15 +147,13 @@ async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeD
 
 
 async def _counts(at: Process, account_id: UUID, fresh: Mapping[UUID, Booking]) -> dict[str, int]:
-    """Bookings by status: as PostgreSQL has them, but for those that it has not, or has not as they are now."""
-    counts = {str(BookingStatus.PENDING): 0} | await at.reports.booking_statuses(account_id)
-    stored = await at.stores.ledger.find_all(list(fresh)) if fresh else {}
+    """Bookings by status: the fresh ones as Redis had them, and all others as PostgreSQL has them.
+
+    Each is counted from one of the two, so that a booking which is persisted meanwhile counts once, and as it is shown.
+    """
+    counts = {str(BookingStatus.PENDING): 0} | await at.reports.booking_statuses(account_id, without=list(fresh))
     for booking in fresh.values():
-        before = stored.get(booking.id)
-        if before is None or before.version < booking.version:
-            counts[booking.status] += 1
-            if before:
-                counts[before.status] -= 1
+        counts[booking.status] += 1
     return counts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from domain.store.postgres.reports import Reports
 from tests.api.test_times import ago, move
 from tests.factories import as_organizer, book, new_event
 from tests.waiting import persist_all
@@ -29,6 +30,22 @@ async def test_the_booking_to_come_is_seen_behind_a_hundred_that_were_cancelled(
     assert [booking["id"] for booking in shown["upcoming"]] == [str(coming.id)]
     assert shown["counts"] == {"pending": 0, "confirmed": 1, "cancelled": ROWS - 1, "rejected": 0}
     assert shown["next_cursor"] is None
+
+
+async def test_a_booking_that_is_persisted_while_a_dashboard_is_made_counts_as_it_is_shown(callers, stores):
+    """Counted between two reads of PostgreSQL, it was shown in one state and counted in another."""
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    event = await made(stores, organizer, capacity=10)
+    kept = [await book(stores, event, user_id=UUID(buyer.id)) for _ in range(2)]
+    await persist_all(stores)
+    await stores.box_office.cancel(kept[0])
+    shown = await stores.inventory.unpersisted_of(UUID(buyer.id))
+    await persist_all(stores)
+
+    counts = await Reports(stores.engine).booking_statuses(UUID(buyer.id), without=[booking.id for booking in shown])
+
+    assert [booking.status for booking in shown] == ["cancelled"]
+    assert counts == {"confirmed": 1, "cancelled": 0, "rejected": 0}
 
 
 async def test_tomorrows_event_is_seen_and_summed_among_a_hundred_others(callers, stores):

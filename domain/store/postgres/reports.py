@@ -329,10 +329,12 @@ class Reports:
         statement = select(events.c.id, events.c.starts_at).where(events.c.id.in_(event_ids), *_coming(now))
         return {row[0]: row[1] for row in await self._rows(statement)}
 
-    async def booking_statuses(self, account_id: UUID) -> dict[str, int]:
-        """The number of an account's bookings in each status."""
+    async def booking_statuses(self, account_id: UUID, *, without: Sequence[UUID]) -> dict[str, int]:
+        """The number of an account's bookings in each status, `without` those that are counted elsewhere."""
         statement = (
-            select(bookings.c.status, func.count()).where(bookings.c.user_id == account_id).group_by(bookings.c.status)
+            select(bookings.c.status, func.count())
+            .where(bookings.c.user_id == account_id, bookings.c.id.not_in(without))
+            .group_by(bookings.c.status)
         )
         return _counted(STORED_STATUSES, await self._rows(statement))
 
