@@ -378,8 +378,6 @@ SEARCHED_FOR = [
     "q=" + "%5C" * 100,
     "q=" + "%25" * 100,
     "q=",
-    "q=a&q=b",
-    "limit=1&limit=2",
     "&&&",
     "skip=0&upcoming_only=0",
     "limit=1e1",
