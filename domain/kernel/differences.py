@@ -130,10 +130,16 @@ class Move(Struct, frozen=True):
     until_ms: int | None
     counted: bool
 
-    def correction(self, at_ms: int) -> int:
-        """The number to add to PostgreSQL's count to get the tickets that were held at `at_ms`."""
-        held = self.from_ms <= at_ms and (self.until_ms is None or at_ms < self.until_ms)
-        return (held - self.counted) * self.quantity
+    def corrections(self, at_ms: int) -> tuple[int, int]:
+        """The least and the most to add to PostgreSQL's count to get the tickets that were held at `at_ms`.
+
+        They differ for a change in the millisecond of `at_ms`: it was made before the reading or after it. Calls that
+        arrive together run within one millisecond, so this is common.
+        """
+        after_ms = at_ms + 1
+        surely = self.from_ms < at_ms and (self.until_ms is None or self.until_ms > at_ms)
+        maybe = self.from_ms < after_ms and (self.until_ms is None or self.until_ms >= at_ms)
+        return (surely - self.counted) * self.quantity, (maybe - self.counted) * self.quantity
 
 
 def moves(unpersisted: Iterable[Booking], stored: StoredBooks) -> list[Move]:
@@ -177,7 +183,8 @@ def clock_is_behind(counters: CounterBooks, moving: Iterable[Move], *, until_ms:
 def _counter_differences(counters: CounterBooks, moving: list[Move], stored: StoredBooks) -> Iterable[Difference]:
     """Counters that differ from the bookings.
 
-    The tickets in PostgreSQL are summed once; recent changes are added for each page at the instant of that page.
+    The tickets in PostgreSQL are summed once; recent changes are added for each page at the instant of that page. A
+    change in the same millisecond as the page leaves two values open, and neither is a difference.
     """
     held = stored.held | {POOL_MAIN: sum(stored.held.values())}
     shift = _shift(moving, at_ms=0)
@@ -186,13 +193,9 @@ def _counter_differences(counters: CounterBooks, moving: list[Move], stored: Sto
         shift = _shift(moving, at_ms=page.at_ms)
         seen |= page.taken.keys()
         for counter, taken in page.taken.items():
-            expected = held.get(counter, 0) + shift.get(counter, 0)
-            if taken != expected:
-                yield _counter_difference(stored.event_id, counter, taken, expected)
-    for counter in held | shift:
-        expected = held.get(counter, 0) + shift.get(counter, 0)
-        if expected and counter not in seen:
-            yield _counter_difference(stored.event_id, counter, 0, expected)
+            yield from _counter_difference(stored.event_id, counter, taken, held.get(counter, 0), shift[counter])
+    for counter in (held | shift).keys() - seen:
+        yield from _counter_difference(stored.event_id, counter, 0, held.get(counter, 0), shift[counter])
 
 
 def confirmed(first: Iterable[Difference], second: Iterable[Difference]) -> list[Difference]:
@@ -215,19 +218,26 @@ def _move(booking: Booking, row: Booking | None) -> Move:
     )
 
 
-def _shift(moving: Iterable[Move], *, at_ms: int) -> dict[str, int]:
-    """The corrections at `at_ms` by counter; counters without a recent change are absent."""
-    places: dict[str, int] = defaultdict(int)
+def _shift(moving: Iterable[Move], *, at_ms: int) -> defaultdict[str, tuple[int, int]]:
+    """The least and the most correction at `at_ms` by counter, (0, 0) for counters without a recent change."""
+    found: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for move in moving:
-        correction = move.correction(at_ms)
-        places[user_counter(move.user_id)] += correction
-        places[POOL_MAIN] += correction
-    return places
+        least, most = move.corrections(at_ms)
+        for counter in (user_counter(move.user_id), POOL_MAIN):
+            before = found[counter]
+            found[counter] = (before[0] + least, before[1] + most)
+    return found
 
 
-def _counter_difference(event_id: UUID, counter: str, taken: int, expected: int) -> Difference:
-    fault = Fault.COUNTER_TOO_HIGH if taken > expected else Fault.COUNTER_TOO_LOW
-    return Difference(event_id, fault, counter, taken, expected)
+def _counter_difference(
+    event_id: UUID, counter: str, taken: int, held: int, shift: tuple[int, int]
+) -> Iterable[Difference]:
+    """The difference of a counter that is outside of what the bookings allow, to the nearest allowed value."""
+    least, most = held + shift[0], held + shift[1]
+    if taken > most:
+        yield Difference(event_id, Fault.COUNTER_TOO_HIGH, counter, taken, most)
+    elif taken < least:
+        yield Difference(event_id, Fault.COUNTER_TOO_LOW, counter, taken, least)
 
 
 def _stored_differences(stored: StoredBooks) -> Iterable[Difference]:

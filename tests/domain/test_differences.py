@@ -1,0 +1,82 @@
+"""Counters are compared with bookings as of one instant, without stopping sales."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from domain.kernel.bookings import Booking, BookingStatus
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.differences import Counted, CounterBooks, Fault, StoredBooks, differences
+from domain.kernel.times import from_ms
+
+EVENT, USER = uuid4(), uuid4()
+AT_MS = 1_900_000_000_000
+
+
+def booking(*, created_ms: int, cancelled_ms: int | None = None) -> Booking:
+    return Booking(
+        id=uuid4(),
+        event_id=EVENT,
+        user_id=USER,
+        quantity=1,
+        status=BookingStatus.CANCELLED if cancelled_ms else BookingStatus.PENDING,
+        version=2 if cancelled_ms else 1,
+        created_at=from_ms(created_ms),
+        cancelled_at=from_ms(cancelled_ms) if cancelled_ms else None,
+    )
+
+
+def found(taken: int, unpersisted: list[Booking]) -> list[tuple[Fault, str, int]]:
+    page = Counted(AT_MS, {POOL_MAIN: taken, user_counter(USER): taken})
+    stored = StoredBooks(EVENT, "terms", 10, 10, 0, {}, {})
+    read = differences(CounterBooks("terms", 10, 0, [page], 0), unpersisted, stored, until_ms=AT_MS + 50)
+    return [(each.fault, each.subject, each.drift) for each in read]
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"created_ms": AT_MS},
+        {"created_ms": AT_MS - 9, "cancelled_ms": AT_MS},
+        {"created_ms": AT_MS, "cancelled_ms": AT_MS},
+        {"created_ms": AT_MS, "cancelled_ms": AT_MS + 9},
+    ],
+)
+def test_a_change_in_the_millisecond_of_the_reading_is_no_difference(change, taken):
+    assert found(taken, [booking(**change)]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        ({"created_ms": AT_MS - 1}, 1),
+        ({"created_ms": AT_MS + 1}, 0),
+        ({"created_ms": AT_MS - 9, "cancelled_ms": AT_MS - 1}, 0),
+        ({"created_ms": AT_MS - 9, "cancelled_ms": AT_MS + 1}, 1),
+    ],
+)
+def test_a_change_in_another_millisecond_leaves_one_value(change, held):
+    assert found(held, [booking(**change)]) == []
+    assert {drift for _, _, drift in found(held + 1, [booking(**change)])} == {1}
+    assert {drift for _, _, drift in found(held - 1, [booking(**change)])} == {-1}
+
+
+def test_drift_beyond_a_change_in_the_same_millisecond_is_found():
+    assert found(3, [booking(created_ms=AT_MS)]) == [
+        (Fault.COUNTER_TOO_HIGH, POOL_MAIN, 2),
+        (Fault.COUNTER_TOO_HIGH, user_counter(USER), 2),
+    ]
+
+
+def test_a_missing_counter_is_too_low():
+    stored = StoredBooks(EVENT, "terms", 10, 10, 1, {user_counter(USER): 1}, {})
+
+    read = differences(CounterBooks("terms", 10, 0, [Counted(AT_MS, {})], 0), [], stored, until_ms=AT_MS)
+
+    assert {(each.fault, each.subject, each.drift) for each in read} == {
+        (Fault.COUNTER_TOO_LOW, POOL_MAIN, -1),
+        (Fault.COUNTER_TOO_LOW, user_counter(USER), -1),
+    }
