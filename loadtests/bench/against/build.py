@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -95,7 +96,11 @@ def environment(*, clients: bool = False) -> dict[str, str]:
 
 
 def _git(*words: str, what: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607  (found on the path, as everywhere)
+    git = shutil.which("git")
+    if git is None:
+        message = f"{what}: git is not installed"
+        raise RevisionRefused(message)
+    done = subprocess.run([git, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         message = f"{what}: {done.stderr.strip() or 'git does not know it'}"
         raise RevisionRefused(message)
