@@ -12,7 +12,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # nosec B108  (where the C library has it)
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # nosec B108
+"""Where the C library keeps shared memory."""
 
 
 class Clock:
