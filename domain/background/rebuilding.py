@@ -51,7 +51,7 @@ PORTIONS_MAX = 2
 
 DRAIN_ROUNDS_MAX = 10_000
 
-DRAIN_SCRIPTS = ("lease", "settle")
+DRAIN_SCRIPTS = ("take_lease", "settle_bookings")
 """The scripts loaded at the beginning of an epoch, so that other workers can persist during the rebuild."""
 
 LEASE_S = 1.0
@@ -147,7 +147,7 @@ async def rebuild(stores: Stores) -> Rebuilt:
     log.info("rebuild_started", epoch=token.epoch)
     reach(Failpoint.REBUILD_BEGUN)
     for partition in range(PARTITIONS):
-        if not await stores.scripts.run_text("open", token, [epoch_key(partition)], []):
+        if not await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition)], []):
             raise EpochOver
     stores.scripts.begin(token)
     await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
@@ -236,5 +236,5 @@ async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingTo
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
     for number, chunk in enumerate(chunks):
         part = "first" if number == 0 else "more"
-        if not await stores.scripts.run_text("refill", token, keys, [part, *chunk]):
+        if not await stores.scripts.run_text("refill_counters", token, keys, [part, *chunk]):
             raise EpochOver

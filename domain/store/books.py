@@ -71,14 +71,14 @@ class Books:
         self._pipeline = scripts.pipeline
 
     async def counters(self, event_id: UUID) -> CounterBooks:
-        """An event's counters in pages, each page read at one instant (count.lua)."""
+        """An event's counters in pages, each page read at one instant (read_counters.lua)."""
         keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
         pages: list[Counted] = []
         facts: dict[str, str] = {}
         ahead_ms = 0
         cursor = b"0"
         while True:
-            answer = await self._scripts.call("count", keys, [cursor, COUNTERS_PER_PAGE])
+            answer = await self._scripts.call("read_counters", keys, [cursor, COUNTERS_PER_PAGE])
             taken: dict[str, int] = {}
             for name, value in zip(answer[3][::2], answer[3][1::2], strict=True):
                 if name.startswith(COUNTER_PREFIXES):
@@ -119,13 +119,13 @@ class Books:
             }
 
     async def mend(self, difference: Difference, *, mends: int, read_ms: int) -> bool:
-        """Correct a counter by its drift (mend.lua); it was read before `read_ms` on Redis' clock.
+        """Correct a counter by its drift (mend_counter.lua); it was read before `read_ms` on Redis' clock.
 
         False when another pass has corrected it, or when that clock was set since.
         """
         keys = [epoch_key(partition_of_event(difference.event_id)), counters_key(difference.event_id)]
         args = [difference.subject, -difference.drift, mends, read_ms, MEND_AGE_MS_MAX]
-        answer = await self._scripts.call("mend", keys, args)
+        answer = await self._scripts.call("mend_counter", keys, args)
         return bool(answer[0] == b"mended")
 
     async def recount_pool(self, event_id: UUID) -> bool:
@@ -169,7 +169,7 @@ class Books:
         return score is None and lifetime == LASTING
 
     async def relist(self, booking_id: UUID) -> bool:
-        """List an orphan as unpersisted (relist.lua); False when it is not an orphan any more."""
+        """List an orphan as unpersisted (relist_booking.lua); False when it is not an orphan any more."""
         partition = partition_of_booking(booking_id) or 0
         user = await self._pipeline.call("HGET", record_key(booking_id), "user")
         if user is None:
@@ -180,7 +180,7 @@ class Books:
             unpersisted_key(partition),
             mine_key(partition, UUID(user.decode())),
         ]
-        answer = await self._scripts.call("relist", keys, [str(booking_id)])
+        answer = await self._scripts.call("relist_booking", keys, [str(booking_id)])
         return bool(answer[0] == b"relisted")
 
     async def record(self, difference: Difference, *, at: datetime, done: bool) -> None:

@@ -84,13 +84,13 @@ async def test_what_was_pending_when_it_failed_over_is_kept_and_sold_once(pair, 
 
 async def test_a_token_that_was_ended_does_not_live_again_on_an_old_primary(pair, sellers):
     """What says that a session is over was lost by the fail-over like everything else."""
-    words = await sellers.scripts.call("limit", ["{n:192.0.2.1}:limit:x:"], [1_000, 60_000_000])
+    words = await sellers.scripts.call("admit_anonymous_request", ["{n:192.0.2.1}:limit:x:"], [1_000, 60_000_000])
     assert words[0] == b"admitted"
     pair.second.ask("REPLICAOF", "NO", "ONE")
     await fail_over_and_back(pair)
 
     with pytest.raises(Unavailable):
-        await sellers.scripts.call("admit", ["{a:1}:account", "{a:1}:limit"], ["0" * 32, 1, 0, 0, "", 1_000])
+        await sellers.scripts.call("admit_request", ["{a:1}:account", "{a:1}:limit"], ["0" * 32, 1, 0, 0, "", 1_000])
 
 
 async def test_an_old_primary_is_not_in_order_when_it_comes_back(pair, sellers):

@@ -131,7 +131,7 @@ async def test_both_releases_sell_again_after_redis_restarted(stores, crowd, pro
         assert await stores.ledger.epoch() == epoch
 
 
-@pytest.mark.parametrize("script", ["reserve", "pulse"])
+@pytest.mark.parametrize("script", ["reserve_tickets", "check_partition"])
 async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd, processes, tmp_path, script):
     file = f"domain/store/redis/lua/{script}.lua"
     other = releases.changed_build(tmp_path, {file: ("\n-- KEYS", "\n-- Said in other words.\n-- KEYS")})

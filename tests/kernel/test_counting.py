@@ -28,14 +28,14 @@ async def scripts(server):
     """The scripts of an epoch, and an account whose session lives."""
     pipeline = Pipeline(server.url())
     scripts = await first_epoch(pipeline)
-    await scripts.call("know", ["{a:1}:account"], [1, MINUTE_US, 0, MINUTE_US, "session", "lives"])
+    await scripts.call("store_account", ["{a:1}:account"], [1, MINUTE_US, 0, MINUTE_US, "session", "lives"])
     yield scripts
     await pipeline.close()
 
 
 async def _admit(scripts, *, key=None):
     keys = ["{a:1}:account", "{a:1}:limit:default", *([f"{{a:1}}:key:{key}"] if key else [])]
-    return (await scripts.call("admit", keys, ["session", 1, *TWICE_A_MINUTE, "body", MINUTE_US]))[0]
+    return (await scripts.call("admit_request", keys, ["session", 1, *TWICE_A_MINUTE, "body", MINUTE_US]))[0]
 
 
 async def _written(scripts):

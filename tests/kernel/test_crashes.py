@@ -305,7 +305,7 @@ async def test_other_workers_persist_beside_a_rebuild(stores, other_stores):
     link, server = await stores.pipeline.primary()
     token = await stores.ledger.begin_epoch(above=0, server=server.id)
     for partition in range(PARTITIONS):
-        await stores.scripts.run_text("open", token, [epoch_key(partition)], [])
+        await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition)], [])
     await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
     await other_stores.scripts.refresh()
     partition = partition_of_event(event.id)

@@ -498,7 +498,7 @@ async def test_a_rebuild_that_was_overtaken_does_not_publish_the_one_that_overto
     overtaken = other_stores.scripts.token
     token = await stores.ledger.begin_epoch(above=0, server=overtaken.server)
     for partition in range(PARTITIONS):
-        await stores.scripts.run_text("open", token, [f"{{p{partition}}}:epoch"], [])
+        await stores.scripts.run_text("begin_epoch", token, [f"{{p{partition}}}:epoch"], [])
     await other_stores.scripts.refresh()
 
     await other_stores.scripts.publish(overtaken, link=await other_stores.pipeline.hold())

@@ -179,8 +179,8 @@ async def _done(pipeline, *command):
 
 async def test_on_a_cluster_both_are_called_by_themselves(node):
     scripts = await first_epoch(node)
-    admit = Command("admit", ["{a:1}:account", "{a:1}:limit:"], ["session", 1, 0, 0, "", 1])
-    look = Command("look", ["{p1}:epoch", "{p1}:booking:1"], [])
+    admit = Command("admit_request", ["{a:1}:account", "{a:1}:limit:"], ["session", 1, 0, 0, "", 1])
+    look = Command("read_booking", ["{p1}:epoch", "{p1}:booking:1"], [])
 
     answers = [await scripts.call_joined(admit, look) for _ in range(3)]
 
@@ -193,4 +193,4 @@ def test_the_command_of_a_plan_is_that_of_a_reservation(stores, event, token):
     command = _plan(stores, event, token).command
 
     assert isinstance(command, Command)
-    assert command.name == "reserve"
+    assert command.name == "reserve_tickets"

@@ -43,9 +43,15 @@ KEY_SHAPES = {
 }
 """What a key is called in the headers, and what it looks like."""
 
+VERBS = {
+    *("admit", "begin", "check", "install", "mend", "read", "refill", "release", "relist"),
+    *("remove", "reopen", "reserve", "restore", "settle", "store", "take"),
+}
+"""The verbs of the scripts' names: `verb_object`."""
+
 LINES_MAX = 60
 
-UNASKED = {"restore", "know"}
+UNASKED = {"restore_booking", "store_account"}
 """Scripts whose answer changes nothing: whoever called looks again."""
 
 
@@ -98,7 +104,14 @@ def test_every_script_in_the_folder_is_named():
     assert {path.stem for path in LUA.glob("*.lua")} == set(SCRIPTS)
 
 
-TAKES_MEMORY = {"reserve", "reopen"}
+def test_a_script_is_named_by_what_it_does_to_what(name):
+    verb, _, thing = name.partition("_")
+
+    assert verb in VERBS
+    assert thing
+
+
+TAKES_MEMORY = {"reserve_tickets", "reopen_counters"}
 """What is refused whole when Redis' memory is full. The others free memory, or what frees it cannot go on without them:
 whoever cancels has to be admitted, and a ban has to be heard of."""
 

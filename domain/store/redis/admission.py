@@ -121,7 +121,7 @@ class Admission:
         self._standings = Standings(accounts)
 
     async def admit(self, token: Token, ask: Ask, *, then: Command | None = None) -> Admitted:
-        """Admit one request with a token (admit.lua), and run `then` in the same call if it is admitted.
+        """Admit one request with a token (admit_request.lua), and run `then` in the same call if it is admitted.
 
         Raises:
             Unauthenticated: the session is over, or all tokens of the account were ended.
@@ -139,9 +139,9 @@ class Admission:
         for _ in range(ASKED_MAX):
             try:
                 if then is None:
-                    answer = await self._scripts.call("admit", keys, args)
+                    answer = await self._scripts.call("admit_request", keys, args)
                 else:
-                    answer, after = await self._scripts.call_joined(Command("admit", keys, args), then)
+                    answer, after = await self._scripts.call_joined(Command("admit_request", keys, args), then)
             except Unavailable:
                 break
             if answer[0] != b"unknown":
@@ -157,7 +157,7 @@ class Admission:
         return await self._admit_by_postgres(token, rule)
 
     async def admit_address(self, address: str, rule: Rule, *, subject: str = "") -> Admitted:
-        """Admit one anonymous request (limit.lua). It is counted by address and `subject`.
+        """Admit one anonymous request (admit_anonymous_request.lua). It is counted by address and `subject`.
 
         Raises:
             RateLimited: carries `retry_after_seconds` and the limit.
@@ -165,7 +165,9 @@ class Admission:
         """
         key = f"{{n:{address}}}:limit:{rule.name}:{_digest(subject)}"
         try:
-            return _admitted(await self._scripts.call("limit", [key], [rule.interval_us, rule.period_us]), rule)
+            return _admitted(
+                await self._scripts.call("admit_anonymous_request", [key], [rule.interval_us, rule.period_us]), rule
+            )
         except Unavailable:
             if rule.fails_open:
                 return UNCOUNTED
@@ -221,7 +223,7 @@ class Admission:
         return UNCOUNTED
 
     async def _remember(self, token: Token, standing: Standing, *, read_ms: int, read_in: int) -> None:
-        """Store PostgreSQL's answer in Redis, unless it is too old (know.lua) or the epoch it was read in is over.
+        """Store PostgreSQL's answer in Redis, unless it is too old (store_account.lua) or its epoch is over.
 
         A session that ended since the reading stands as over in Redis, but not after Redis was wiped.
 
@@ -231,10 +233,10 @@ class Admission:
         args: list[Any] = [standing.token_epoch, ACCOUNT_LIFETIME_MS, read_ms, READ_AGE_MS_MAX]
         state = "lives" if standing.live else "over"
         args += (token.session_id.hex, state)
-        await self._scripts.call("know", [f"{_tag(token.account_id)}:account"], args, epoch=read_in)
+        await self._scripts.call("store_account", [f"{_tag(token.account_id)}:account"], args, epoch=read_in)
 
     async def _tell(self, account_id: UUID, token_epoch: int, states: Sequence[tuple[UUID, str]]) -> None:
-        """Write a committed change to Redis (know.lua); if its epoch is over, in the next one."""
+        """Write a committed change to Redis (store_account.lua); if its epoch is over, in the next one."""
         try:
             await self._know(account_id, token_epoch, states)
         except InventoryUnavailable:
@@ -245,7 +247,7 @@ class Admission:
     ) -> None:
         flat = [word for session_id, state in states for word in (session_id.hex, state)]
         args = [token_epoch, ACCOUNT_LIFETIME_MS, 0, READ_AGE_MS_MAX, *flat]
-        await self._scripts.call("know", [f"{_tag(account_id)}:account"], args, epoch=epoch)
+        await self._scripts.call("store_account", [f"{_tag(account_id)}:account"], args, epoch=epoch)
 
 
 def _tag(account_id: UUID) -> str:

@@ -29,7 +29,7 @@ The names and meanings of the epoch keys never change: they fence the lower layo
 must also persist the bookings that the layout before it accepted.
 """
 
-ANCHOR = "anchor"
+ANCHOR = "check_anchor"
 """The script that a rebuild loads last.
 
 Its text is the same in every version. Whatever else differs between versions that run side by side, the anchor exists
@@ -37,26 +37,26 @@ as long as the server has not been restarted since the rebuild.
 """
 
 FENCED_SCRIPTS = (
-    "reserve",
-    "release",
-    "settle",
-    "restore",
-    "look",
-    "install",
-    "close",
-    "reopen",
-    "count",
-    "mend",
-    "relist",
-    "admit",
-    "limit",
-    "know",
-    "lease",
-    "pulse",
+    "reserve_tickets",
+    "release_tickets",
+    "settle_bookings",
+    "restore_booking",
+    "read_booking",
+    "install_terms",
+    "remove_counters",
+    "reopen_counters",
+    "read_counters",
+    "mend_counter",
+    "relist_booking",
+    "admit_request",
+    "admit_anonymous_request",
+    "store_account",
+    "take_lease",
+    "check_partition",
 )
 """The scripts of an epoch, loaded when its rebuild is complete."""
 
-JOINED_SCRIPTS = {"reserve": "admit+reserve", "look": "admit+look"}
+JOINED_SCRIPTS = {"reserve_tickets": "admit_request+reserve_tickets", "read_booking": "admit_request+read_booking"}
 """Two scripts in one call, keyed by the second. The second runs only if the first admits the request.
 
 These are the most frequent requests. Each call waits until Redis has synced the writes of others, so one call instead
@@ -69,7 +69,7 @@ OWN_SCRIPTS = (*JOINED_SCRIPTS.values(), *FENCED_SCRIPTS)
 FRUGAL, NO_WRITES = "allow-oom", "no-writes"
 """Flags of a script: it also runs when Redis' memory is full; it writes nothing."""
 
-REBUILD_SCRIPTS = ("open", "refill")
+REBUILD_SCRIPTS = ("begin_epoch", "refill_counters")
 """Scripts of a rebuild. They are run by their text while an epoch is being built, and never loaded."""
 
 

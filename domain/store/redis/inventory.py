@@ -188,7 +188,7 @@ class Inventory:
     async def reserve(
         self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None
     ) -> Reserved:
-        """Take every claim of a booking or none, and promise to persist it (reserve.lua).
+        """Take every claim of a booking or none, and promise to persist it (reserve_tickets.lua).
 
         `looked_up` says that no booking with this id exists outside Redis: PostgreSQL was asked in the epoch
         `looked_up_in` and had none, or the id is new. The answer is not valid in a later epoch, because a rebuild
@@ -223,7 +223,7 @@ class Inventory:
         ]
         for claim in claims:
             args += (claim.counter, claim.quantity, claim.size)
-        return Command("reserve", keys, args)
+        return Command("reserve_tickets", keys, args)
 
     @staticmethod
     def reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
@@ -246,7 +246,7 @@ class Inventory:
         version: int | None = None,
         deadline: tuple[Terms, Deadline] | None = None,
     ) -> Released:
-        """Return a booking's claims, once (release.lua).
+        """Return a booking's claims, once (release_tickets.lua).
 
         With `version`, only if the record has that version. With `deadline`, only before that deadline of these terms.
 
@@ -260,7 +260,7 @@ class Inventory:
         partition = partition_named_by(booking.id)
         epoch = self._scripts.epoch
         answer = await self._scripts.call(
-            "release",
+            "release_tickets",
             booking_keys(partition, str(booking.id), str(booking.event_id), str(booking.user_id)),
             [
                 str(booking.id),
@@ -285,14 +285,14 @@ class Inventory:
                 raise too_late(deadline[1] if deadline else Deadline.OVER)
 
     async def look(self, booking_id: UUID) -> Booking:
-        """Read a booking from its record (look.lua); raises RecordUnknown, InventoryUnavailable."""
+        """Read a booking from its record (read_booking.lua); raises RecordUnknown, InventoryUnavailable."""
         command, epoch = self.looking(booking_id), self._scripts.epoch
-        return self.looked(booking_id, Answered(await self._scripts.call("look", command.keys, []), epoch))
+        return self.looked(booking_id, Answered(await self._scripts.call("read_booking", command.keys, []), epoch))
 
     @staticmethod
     def looking(booking_id: UUID) -> Command:
         """The command of `look`."""
-        return Command("look", [epoch_key(partition_named_by(booking_id)), record_key(booking_id)], [])
+        return Command("read_booking", [epoch_key(partition_named_by(booking_id)), record_key(booking_id)], [])
 
     @staticmethod
     def looked(booking_id: UUID, answered: Answered) -> Booking:
@@ -302,8 +302,9 @@ class Inventory:
         return read_values(booking_id, answered.words[1][1:])
 
     async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
-        """Restore a retired record from the PostgreSQL row that was read at `read_ms` on Redis' clock (restore.lua).
+        """Restore a retired record from its PostgreSQL row (restore_booking.lua).
 
+        The row was read at `read_ms` on Redis' clock.
         It works only in `read_in`, the epoch in which the row was read: a later rebuild may have persisted a change.
 
         Raises:
@@ -327,10 +328,10 @@ class Inventory:
         if booking.reason:
             fields["reason"] = booking.reason
         args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, *(part for pair in fields.items() for part in pair)]
-        await self._scripts.call("restore", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
+        await self._scripts.call("restore_booking", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
 
     async def install(self, terms: Terms) -> int:
-        """Put an event's terms in force (install.lua); returns Redis' clock in milliseconds.
+        """Put an event's terms in force (install_terms.lua); returns Redis' clock in milliseconds.
 
         The caller must hold the lock on the event's row in PostgreSQL, so that two changes cannot overtake each other.
 
@@ -339,7 +340,7 @@ class Inventory:
         """
         partition = partition_of_event(terms.event_id)
         answer = await self._scripts.call(
-            "install",
+            "install_terms",
             [epoch_key(partition), counters_key(terms.event_id)],
             [terms.token, POOL_MAIN, terms.capacity],
         )
@@ -375,27 +376,27 @@ class Inventory:
         )
 
     async def remove_counters(self, event_id: UUID, *, terms: str) -> bool:
-        """Remove the counters of a closed event (close.lua); returns False if there are none with these terms.
+        """Remove the counters of a closed event (remove_counters.lua); False if there are none with these terms.
 
         Raises:
             InventoryUnavailable: nothing was removed.
         """
         keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id)]
-        answer = await self._scripts.call("close", keys, [terms])
+        answer = await self._scripts.call("remove_counters", keys, [terms])
         return bool(answer[0] == b"removed" and answer[1])
 
     async def reopen(
         self, step: Literal["begin", "fill", "finish"], terms: Terms, *, left: str = "", fields: Sequence[Any] = ()
     ) -> None:
-        """Do one step of refilling a closed event's counters (reopen.lua). `left` are terms that may be replaced.
+        """Do one step of refilling a closed event's counters (reopen_counters.lua).
 
-        The caller must hold the lock on the event's row in PostgreSQL.
+        `left` are terms that may be replaced. The caller must hold the lock on the event's row in PostgreSQL.
 
         Raises:
             InventoryUnavailable: a later opening has replaced this one, or Redis accepts no more data.
         """
         keys = [epoch_key(partition_of_event(terms.event_id)), counters_key(terms.event_id)]
-        answer = await self._scripts.call("reopen", keys, [step, terms.token, left, *fields])
+        answer = await self._scripts.call("reopen_counters", keys, [step, terms.token, left, *fields])
         if answer[0] == b"stale":
             detail = "The event is being opened by somebody else."
             raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
@@ -454,7 +455,7 @@ class Inventory:
         return (await self.turn(partition, settlements, limit=0)).left
 
     async def turn(self, partition: int, settlements: Sequence[Settlement], *, skip: int = 0, limit: int) -> Turn:
-        """Settle one batch and read another in one round trip (settle.lua).
+        """Settle one batch and read another in one round trip (settle_bookings.lua).
 
         The `skip` oldest entries are not read, because they are being written. An entry that moves meanwhile may be
         read twice or be left for a later call; neither does harm.
@@ -475,12 +476,16 @@ class Inventory:
                 written.version,
                 written.confirmed_ms or "",
             )
-        answer = await self._scripts.call("settle", keys, args)
+        answer = await self._scripts.call("settle_bookings", keys, args)
         return Turn(int(answer[1]), _PAGE.decode(answer[2]))
 
     async def pulse(self, partition: int) -> Pulse:
-        """The unpersisted changes of a partition (pulse.lua); raises InventoryUnavailable when it does not sell."""
-        answer = await self._scripts.call("pulse", [epoch_key(partition), unpersisted_key(partition)], [])
+        """The unpersisted changes of a partition (check_partition.lua).
+
+        Raises:
+            InventoryUnavailable: the partition does not sell.
+        """
+        answer = await self._scripts.call("check_partition", [epoch_key(partition), unpersisted_key(partition)], [])
         return Pulse(int(answer[1]), int(answer[2]))
 
     async def pulses(self) -> list[Pulse]:
@@ -494,11 +499,13 @@ class Inventory:
         return [answer for answer in answers if isinstance(answer, Pulse)]
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
-        """Whether `holder` gets the lease to persist this partition (lease.lua).
+        """Whether `holder` gets the lease to persist this partition (take_lease.lua).
 
         The lease only saves work: two holders at once do no harm.
         """
-        answer = await self._scripts.call("lease", [epoch_key(partition), lease_key(partition)], [holder, lease_ms])
+        answer = await self._scripts.call(
+            "take_lease", [epoch_key(partition), lease_key(partition)], [holder, lease_ms]
+        )
         return bool(answer[0] == b"taken")
 
     async def leave_lease(self, partition: int, *, holder: str) -> None:
@@ -536,7 +543,7 @@ def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
 
 
 def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
-    """The exception for an answer of reserve.lua that took nothing."""
+    """The exception for an answer of reserve_tickets.lua that took nothing."""
     match answer[0]:
         case b"stale":
             return TermsStale()

@@ -68,7 +68,10 @@ def partition_named_by(booking_id: UUID) -> int:
 
 
 def booking_keys(partition: int, booking_id: str, event_id: str, user_id: str) -> list[str]:
-    """All keys of a booking in the order of reserve.lua and release.lua. Ids are passed as text, converted once."""
+    """All keys of a booking, in the order of reserve_tickets.lua and release_tickets.lua.
+
+    Ids are passed as text, converted once.
+    """
     tag = f"{{p{partition}}}"
     return [
         f"{tag}:epoch",

@@ -24,7 +24,7 @@ RECORD_FIELDS = (
     b"cancelled_ms",
     b"reason",
 )
-"""The fields of a record, in the order in which look.lua answers them after the epoch."""
+"""The fields of a record, in the order in which read_booking.lua answers them after the epoch."""
 
 _STATUSES = {status.encode(): status for status in BookingStatus}
 

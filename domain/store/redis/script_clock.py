@@ -34,8 +34,8 @@ end
 """Definitions of the clock for scripts; each script is prefixed with those that it uses.
 
 `no_earlier` returns a time that does not go back when Redis' clock is set back: the later of the clock and the latest
-time that an event has recorded, which is in the field `clock` of its counters. reserve.lua has the same logic inline,
-because there a function call is measurable.
+time that an event has recorded, which is in the field `clock` of its counters. reserve_tickets.lua has the same logic
+inline, because there a function call is measurable.
 """
 
 

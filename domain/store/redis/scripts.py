@@ -167,7 +167,7 @@ class Scripts:
         return answer
 
     async def call_joined(self, first: Command, second: Command) -> tuple[list[Any], Answered | None]:
-        """Run admit.lua and, if it admits, a second script in the same call; returns both answers.
+        """Run admit_request.lua and, if it admits, a second script in the same call; returns both answers.
 
         The second answer is None when the second script was not run or must be run by itself: on a cluster, account and
         event may be on different nodes, which refuse to run both.
@@ -284,7 +284,7 @@ class Scripts:
         return True
 
     async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
-        """Whether the server of this connection was rebuilt for the epoch and not restarted since (anchor.lua)."""
+        """Whether the server of this connection was rebuilt for the epoch and has not restarted (check_anchor.lua)."""
         called = sha1(ANCHOR, token)
         asked = (self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition)) for partition in partitions)
         try:
