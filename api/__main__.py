@@ -12,7 +12,7 @@ import uvicorn
 
 from api.app import create_app
 from api.http.connection import BoundedProtocol
-from api.http.server import Server
+from api.http.server import GracefulServer
 from domain.platform.logs import configure_logs
 from domain.platform.settings import SettingsRefused, load_settings
 from domain.store.readiness import refuse_forgetful_inventory
@@ -50,7 +50,7 @@ def main() -> None:
     )
     with suppress(KeyboardInterrupt):
         # The server raises the signals that ended it again once it has ended.
-        Server(config, delay_s=settings.shutdown_delay_seconds).run(sockets=_inherited())
+        GracefulServer(config, delay_s=settings.shutdown_delay_seconds).run(sockets=_inherited())
 
 
 def _inherited() -> list[socket.socket] | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from domain.engine import Stores
-    from domain.platform.clocks import Compared
+    from domain.platform.clocks import ClockComparison
     from domain.store.redis.inventory import Pulse
     from domain.store.redis.rebuild_progress import Progress
 
@@ -72,7 +72,7 @@ class Requests(Collector):
         return [requests, seconds]
 
 
-class Inventory(Collector):
+class InventoryCollector(Collector):
     """What the inventory says of itself at one moment; no pulses: it does not sell."""
 
     def __init__(self, pulses: list[Pulse] | None) -> None:
@@ -130,10 +130,10 @@ class Repairs(Collector):
         return [drift]
 
 
-class Clocks(Collector):
+class ClocksCollector(Collector):
     """How far the servers' clocks are ahead of this host's, and how often each was set."""
 
-    def __init__(self, compared: Compared, steps: Mapping[tuple[str, str], int]) -> None:
+    def __init__(self, compared: ClockComparison, steps: Mapping[tuple[str, str], int]) -> None:
         self._compared = compared
         self._steps = dict(steps)
 
@@ -204,8 +204,8 @@ async def exposition(stores: Stores) -> bytes:
         found = None
     compared = await stores.clocks.look()
     registry = CollectorRegistry()
-    clocks = Clocks(compared, stores.clocks.steps)
+    clocks = ClocksCollector(compared, stores.clocks.steps)
     own = (requests, unavailabilities, ThisProcess())
-    for collector in (*own, Inventory(pulses), Rebuild(progress), Repairs(found), clocks):
+    for collector in (*own, InventoryCollector(pulses), Rebuild(progress), Repairs(found), clocks):
         registry.register(collector)
     return generate_latest(registry)

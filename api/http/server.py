@@ -29,7 +29,7 @@ SETTLE_S = 1.0
 """How long a connection that was just accepted may take to send its request."""
 
 
-class Server(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """Serves until it is told to end, and then for `delay_s` more."""
 
     def __init__(self, config: uvicorn.Config, *, delay_s: float) -> None:

@@ -60,7 +60,7 @@ class Persisted(Struct, frozen=True):
     left: int = 0
 
 
-class Outcome(Struct, frozen=True):
+class WrittenBatch(Struct, frozen=True):
     """The result of a batch in PostgreSQL, and the settlements that follow from it."""
 
     written: int
@@ -162,7 +162,7 @@ async def _persist_backlog(
     return moved
 
 
-async def _both(writing: Awaitable[Outcome], turning: Awaitable[Turn]) -> tuple[Outcome, Turn]:
+async def _both(writing: Awaitable[WrittenBatch], turning: Awaitable[Turn]) -> tuple[WrittenBatch, Turn]:
     """Wait for both to end before a failure of either is raised, so that none goes on in the background."""
     outcome, turn = await asyncio.gather(writing, turning, return_exceptions=True)
     if isinstance(outcome, BaseException):
@@ -179,7 +179,7 @@ async def persist_once(stores: Stores, partition: int) -> Persisted:
     return Persisted(outcome.written, outcome.rejected, left)
 
 
-async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> Outcome:
+async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> WrittenBatch:
     """Write the entries that were read; the bookings that PostgreSQL refuses return their tickets."""
     epoch = stores.scripts.epoch
     written, refused = await write(stores, [entry for entry in page if entry.epoch == epoch], epoch=epoch)
@@ -189,7 +189,7 @@ async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> Outcome:
     reach(Failpoint.AFTER_COMMIT)
     for entry, reason in holding:
         await reject(stores, entry, reason)
-    return Outcome(len(written), len(holding), settlements(page, written))
+    return WrittenBatch(len(written), len(holding), settlements(page, written))
 
 
 async def _settle(stores: Stores, partition: int, done: Sequence[Settlement], *, skip: int = 0, limit: int = 0) -> Turn:

@@ -26,7 +26,7 @@ from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.ledger import EpochOver, Holdings
 from domain.store.redis.keys import counters_key, epoch_key
 from domain.store.redis.rebuild_progress import Progress, tell
-from domain.store.redis.scripts import Order
+from domain.store.redis.scripts import InventoryState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ ENSURED_S_MAX = 20.0
 """A worker rebuilds an inventory of thousands of events in one or two seconds."""
 
 
-SETTLED = frozenset({Order.IN_ORDER, Order.OUTDATED})
+SETTLED = frozenset({InventoryState.IN_ORDER, InventoryState.OUTDATED})
 """The states that a rebuild by this version would not improve."""
 
 
@@ -79,7 +79,7 @@ class Rebuilt(Struct, frozen=True):
 
 async def in_order(stores: Stores) -> bool:
     """Whether Redis sells in PostgreSQL's epoch. `Scripts.look` describes what it does to achieve that."""
-    return await stores.scripts.look() is Order.IN_ORDER
+    return await stores.scripts.look() is InventoryState.IN_ORDER
 
 
 async def keep_watch(stores: Stores) -> None:

@@ -71,14 +71,14 @@ NOTHING_READ = Reading(CounterBooks(None, None, 0, [], 0), [], 0)
 """The reading for repairs that do not depend on counters."""
 
 
-class Outcome(Struct, frozen=True):
+class ConfirmedDifference(Struct, frozen=True):
     """A difference that two readings agreed on, and whether it was repaired."""
 
     difference: Difference
     repaired: bool
 
 
-async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool = True) -> list[Outcome]:
+async def reconcile(stores: Stores, event_id: UUID | None = None, *, fix: bool = True) -> list[ConfirmedDifference]:
     """Compare the counters and bookings of every event, or of one, and repair the differences.
 
     Safe during traffic and beside another pass: bookings in flight are not taken for differences, and each repair is
@@ -100,7 +100,7 @@ async def reconcile_some(
     pace: Pace,
     going_to: Callable[[UUID | None], Awaitable[None]],
     fix: bool = True,
-) -> list[Outcome]:
+) -> list[ConfirmedDifference]:
     """Do a part of a pass: the events after `after`, or from the first one with None, until the time is up.
 
     `going_to` is called with the last event of a portion before that portion is read, so that a portion which takes too
@@ -110,7 +110,7 @@ async def reconcile_some(
         Unavailable: the repairs made until then stay.
     """
     end_s = time.monotonic() + pace.seconds
-    outcomes: list[Outcome] = []
+    outcomes: list[ConfirmedDifference] = []
     began_s = time.monotonic()
     while portion := await _portion_after(stores, after):
         after = portion[-1]
@@ -135,7 +135,7 @@ async def _nowhere(_: UUID | None) -> None:
     """Ignores the position: a pass that runs in one go does not store it."""
 
 
-async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool) -> list[ConfirmedDifference]:
     """Compare these events, and repair the differences that two readings agree on; with `fix` off, only return them.
 
     Nothing is repaired when Redis' clock was set meanwhile: the times of changes then do not show which changes a
@@ -147,7 +147,7 @@ async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool
     if not suspects:
         return []
     await asyncio.sleep(SECOND_READING_S)
-    outcomes: list[Outcome] = []
+    outcomes: list[ConfirmedDifference] = []
     again = await _read(stores, suspects)
     if step := step_ms(began, await stores.inventory.moment()):
         log.warning("redis_clock_stepped", by_ms=step)
@@ -188,7 +188,9 @@ async def _unpersisted(stores: Stores, partitions: set[int]) -> list[Booking]:
     return bookings
 
 
-async def _repair_event(stores: Stores, agreed: Sequence[Difference], read: Reading, *, fix: bool) -> list[Outcome]:
+async def _repair_event(
+    stores: Stores, agreed: Sequence[Difference], read: Reading, *, fix: bool
+) -> list[ConfirmedDifference]:
     outcomes, mends = [], read.counters.mends
     for difference in agreed:
         log.error(
@@ -204,7 +206,7 @@ async def _repair_event(stores: Stores, agreed: Sequence[Difference], read: Read
         mends += repaired and difference.repair is Repair.MEND_COUNTER
         if fix:
             await _record(stores, difference, done=repaired)
-        outcomes.append(Outcome(difference, repaired))
+        outcomes.append(ConfirmedDifference(difference, repaired))
     return outcomes
 
 
@@ -234,7 +236,9 @@ async def _renew_terms(stores: Stores, event_id: UUID) -> bool:
     return True
 
 
-async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = True) -> tuple[list[Outcome], int]:
+async def relist_some(
+    stores: Stores, cursor: int, *, pace: Pace, fix: bool = True
+) -> tuple[list[ConfirmedDifference], int]:
     """Search records for those that no worker would persist, from `cursor` until the time is up.
 
     Returns:
@@ -244,7 +248,7 @@ async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = Tr
         Unavailable: the records listed until then stay listed.
     """
     end_s = time.monotonic() + pace.seconds
-    outcomes: list[Outcome] = []
+    outcomes: list[ConfirmedDifference] = []
     for _ in range(SCANS_MAX):
         began_s = time.monotonic()
         page = await stores.books.orphans(cursor)
@@ -256,9 +260,9 @@ async def relist_some(stores: Stores, cursor: int, *, pace: Pace, fix: bool = Tr
     return outcomes, cursor
 
 
-async def _relist(stores: Stores, orphans: Sequence[UUID], *, fix: bool) -> list[Outcome]:
+async def _relist(stores: Stores, orphans: Sequence[UUID], *, fix: bool) -> list[ConfirmedDifference]:
     """List orphans as unpersisted. A record that is being reserved or settled looks like one only for a moment."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ConfirmedDifference] = []
     for booking_id in orphans:
         record = await stores.inventory.record(booking_id)
         if record is None:

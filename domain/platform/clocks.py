@@ -76,7 +76,7 @@ class HostClock:
         self._offset_s = max(self._offset_s, self._wall_s() + ahead_ms / 1000 - self._monotonic_s())
 
 
-class Compared(Struct, frozen=True):
+class ClockComparison(Struct, frozen=True):
     """How far at least the servers' clocks are ahead of this host's; None for a server that does not answer."""
 
     redis_ms: int | None

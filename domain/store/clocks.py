@@ -15,7 +15,7 @@ from msgspec import Struct
 from sqlalchemy import text
 
 from domain.kernel.refusals import Unavailable
-from domain.platform.clocks import OK, Compared, HostClock, Moment, apart_ms, step_ms, step_told
+from domain.platform.clocks import OK, ClockComparison, HostClock, Moment, apart_ms, step_ms, step_told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,21 +56,21 @@ class Clocks:
         self.steps: Counter[tuple[str, str]] = Counter()
         """How often each clock was set, by its name and `back` or `forward`."""
 
-    async def look(self) -> Compared:
+    async def look(self) -> ClockComparison:
         """Read every clock once. Servers that do not answer within LOOK_S_MAX are left out."""
         try:
             return await asyncio.wait_for(self._look(), LOOK_S_MAX)
         except TimeoutError:
-            return Compared(None, None)
+            return ClockComparison(None, None)
 
-    async def _look(self) -> Compared:
+    async def _look(self) -> ClockComparison:
         self._notice(HOST, Moment(round(time.time() * 1000), time.monotonic(), time.monotonic()))
-        return Compared(
+        return ClockComparison(
             redis_ms=await self._compare(REDIS, self._inventory.now_ms),
             postgresql_ms=await self._compare(POSTGRESQL, self._postgresql_ms),
         )
 
-    def told(self, compared: Compared) -> str:
+    def told(self, compared: ClockComparison) -> str:
         """The present fault of the clocks, and the last step for a while; `ok` when there is neither."""
         step = self._last
         if step is None or time.monotonic() - step.noticed_s > STEP_TOLD_S:

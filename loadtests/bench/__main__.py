@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from loadtests.bench.load.generator import Generator
-    from loadtests.bench.plan import GrowthPlan, Plan
+    from loadtests.bench.plan import BenchPlan, GrowthPlan
 
 RESULTS = Path(__file__).parent.parent / "results"
 """Where runs are kept that are asked to be; part of the repository."""
@@ -144,7 +144,7 @@ def _run(options: Namespace, found: list[Results]) -> Results:
 
 
 def _measure(
-    options: Namespace, plans: tuple[Plan, GrowthPlan], load: Generator, results: Results, folder: Path
+    options: Namespace, plans: tuple[BenchPlan, GrowthPlan], load: Generator, results: Results, folder: Path
 ) -> None:
     plan, growth_plan = plans
     if options.all or not (options.growth or options.rush):

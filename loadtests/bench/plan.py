@@ -13,7 +13,7 @@ LETTERS = "abcdefghmz"
 """The cases; `m` is memory, measured with `--against` only, `z` the generators' own ceiling."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class BenchPlan(Struct, frozen=True, kw_only=True):
     """Bounds of everything; the defaults take seven minutes, and five rounds are the fewest with a meaning.
 
     `only` are the letters of the cases, all when it is empty; `backlog` is what waits before it is drained.
@@ -68,17 +68,17 @@ QUICK_GROWTH = GrowthPlan(
     warm_up=2_000,
 )
 
-QUICK = Plan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=2_000, buyers_per_second=2_000)
+QUICK = BenchPlan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=2_000, buyers_per_second=2_000)
 """To see that everything works; its figures say little."""
 
 
-def plan_of(options: Namespace) -> Plan:
+def plan_of(options: Namespace) -> BenchPlan:
     """The plan that the command line asks for.
 
     Raises:
         ValueError: it asks for what cannot be.
     """
-    plan = QUICK if options.quick else Plan()
+    plan = QUICK if options.quick else BenchPlan()
     given = {
         name: value
         for name in ("rounds", "seconds", "half_seconds", "full_seconds", "backlog", "connections")

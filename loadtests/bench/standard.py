@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loadtests.bench.cases.cases import Bench
 from loadtests.bench.cases.confirming import measure_full, measure_half
-from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.cases.drain import measure_drain
 from loadtests.bench.machine import Cores
 from loadtests.bench.report.results import Measure
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from loadtests.bench.cases.cases import Case, Measured
     from loadtests.bench.load.generator import Generator
-    from loadtests.bench.plan import Plan
+    from loadtests.bench.plan import BenchPlan
     from loadtests.bench.report.results import Results
 
 
-def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Callable[[str], None]) -> None:
+def run(plan: BenchPlan, load: Generator, results: Results, *, folder: Path, say: Callable[[str], None]) -> None:
     """Measure what the plan asks for; `results` grows as figures come in.
 
     Raises:
@@ -34,7 +34,7 @@ def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Cal
     with Stack(folder, cores=Cores.shared()) as stack:
         size = max(plan.backlog, plan.seconds * plan.buyers_per_second)
         say(f"making {size} buyers")
-        bench = Bench(stack, Crowd(stack, size=size), load, seconds=plan.seconds)
+        bench = Bench(stack, SignedInBuyers(stack, size=size), load, seconds=plan.seconds)
         # What is there by now stays; looking through it for garbage would hold up the clock.
         gc.collect()
         gc.freeze()
@@ -57,7 +57,7 @@ def run(plan: Plan, load: Generator, results: Results, *, folder: Path, say: Cal
             _wait(bench, plan, results, say)
 
 
-def _wait(bench: Bench, plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+def _wait(bench: Bench, plan: BenchPlan, results: Results, say: Callable[[str], None]) -> None:
     """Half load in rounds, then full load for long, both by what was accepted before."""
     accepted = median(results.rates("book"))
     for number in range(1, plan.rounds + 1):

@@ -53,7 +53,7 @@ ALLOWANCE = 100
 ACCEPTED = 202
 
 
-class Turn(Struct, frozen=True):
+class ModeTurn(Struct, frozen=True):
     """Some seconds of one mode."""
 
     per_second: float
@@ -61,14 +61,14 @@ class Turn(Struct, frozen=True):
     p99_ms: float
 
 
-class Side(Struct):
+class DurabilityMode(Struct):
     """One mode: its stack, its crowd, and how its turns went."""
 
     mode: str
     url: str
     tokens: list[str]
     event_ids: list[UUID]
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[ModeTurn] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
     def orders(self) -> Iterator[bytes]:
@@ -79,7 +79,7 @@ class Side(Struct):
             event_id = self.event_ids[(number + number // len(self.tokens)) % len(self.event_ids)]
             yield order(event_id, token=token, key=uuid4().hex)
 
-    def take_turn(self, *, connections: int, seconds: float) -> Turn:
+    def take_turn(self, *, connections: int, seconds: float) -> ModeTurn:
         """Book for some seconds, over as many connections.
 
         Raises:
@@ -93,7 +93,7 @@ class Side(Struct):
             sys.exit(f"DURABILITY={self.mode} answered {sorted(refused)}; nothing was measured")
         times = times_of([reply.took_s * 1000 for reply in replies])
         self._wait_until_persisted()
-        return Turn(len(replies) / took_s, times.p50_ms, times.p99_ms)
+        return ModeTurn(len(replies) / took_s, times.p50_ms, times.p99_ms)
 
     def _wait_until_persisted(self) -> None:
         deadline_s = time.monotonic() + PERSISTED_SECONDS_MAX
@@ -123,7 +123,7 @@ def main() -> None:
         print("\n" + table(*sides))
 
 
-def table(redis: Side, postgres: Side) -> str:
+def table(redis: DurabilityMode, postgres: DurabilityMode) -> str:
     """Medians over the rounds in Markdown, and the median of each round's ratio."""
     head = f"| | `DURABILITY={redis.mode}` | `DURABILITY={postgres.mode}` | ratio, each round's |"
     rows = [head, "|---|---:|---:|---:|"]
@@ -136,7 +136,7 @@ def table(redis: Side, postgres: Side) -> str:
     return "\n".join(rows)
 
 
-def _open(mode: str, folder: Path, stacks: ExitStack) -> Side:
+def _open(mode: str, folder: Path, stacks: ExitStack) -> DurabilityMode:
     """A stack in one mode, with a crowd that is signed in and events that are on sale."""
     folder.mkdir()
     log = folder / "stack.log"
@@ -144,7 +144,7 @@ def _open(mode: str, folder: Path, stacks: ExitStack) -> Side:
         tokens, event_ids = asyncio.run(_furnish(stack.settings()))
     # The inventory learns of events written by hand when it starts.
     again = stacks.enter_context(Stack(folder, log=log, say=print, durability=mode))
-    return Side(mode, again.url, tokens, event_ids)
+    return DurabilityMode(mode, again.url, tokens, event_ids)
 
 
 async def _furnish(settings: Settings) -> tuple[list[str], list[UUID]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loadtests.sales.answers import Answer, Closing
-    from loadtests.sales.profiles import Profile
+    from loadtests.sales.profiles import SaleProfile
 
 CEILING_SHARE = 0.9
 """Of one core: from here on the generator is what limits the load, as locust itself warns."""
@@ -109,7 +109,7 @@ def seconds_until_held(answers: Sequence[Answer], *, tickets: int) -> float | No
     return None
 
 
-def table(figures: Figures, profile: Profile, *, run: str) -> str:
+def table(figures: Figures, profile: SaleProfile, *, run: str) -> str:
     """The figures for people to read."""
     head = f"{profile.title}: {profile.tickets} tickets, {profile.buyers} buyers, {run}"
     columns = "".join(f"{name:>9}" for name in ("count", "per s", "peak s", "p50 ms", "p95 ms", "p99 ms"))
@@ -135,7 +135,7 @@ def _times(times: Times) -> str:
     return f"{times.p50_ms:9.1f}{times.p95_ms:9.1f}{times.p99_ms:9.1f}"
 
 
-def _sale(figures: Figures, profile: Profile) -> str:
+def _sale(figures: Figures, profile: SaleProfile) -> str:
     meanwhile = f"{figures.accepted_per_second:.0f} bookings accepted per second meanwhile"
     if figures.held_seconds is None:
         return f"not all tickets were held at once, {meanwhile}"

@@ -91,7 +91,7 @@ def _never_again(method: str) -> bool:
 geventhttpclient.client._may_retry_after_send_error = _never_again  # noqa: SLF001
 
 
-class Body(msgspec.Struct, frozen=True):
+class AnswerFields(msgspec.Struct, frozen=True):
     """What is read of an answer, be it a booking, a login or a refusal."""
 
     id: UUID | None = None
@@ -116,12 +116,12 @@ class Body(msgspec.Struct, frozen=True):
         return (self.confirmed_at - self.created_at).total_seconds() * 1000
 
 
-class Reply(msgspec.Struct, frozen=True):
+class BuyerReply(msgspec.Struct, frozen=True):
     """An answer as its buyer understands it; `status` is 0 when none came."""
 
     outcome: Outcome
     status: int
-    body: Body
+    body: AnswerFields
     retry_after_seconds: float
 
     @property
@@ -192,7 +192,7 @@ class Buyer(FastHttpUser):
                 return
             self._until_final(reply)
 
-    def _have(self, accepted: Reply) -> None:
+    def _have(self, accepted: BuyerReply) -> None:
         """What people do with tickets: wait for them, want more, give them back."""
         final = self._until_final(accepted)
         if final.body.state != "confirmed":
@@ -204,7 +204,7 @@ class Buyer(FastHttpUser):
         if random.random() < self.sale.options.cancel_share:
             self._ask(Kind.CANCEL, "DELETE", f"/bookings/{final.body.id}", booking=final.body.id)
 
-    def _book(self, quantity: int) -> Reply:
+    def _book(self, quantity: int) -> BuyerReply:
         """Ask for tickets with a new key, and with the same one as long as it is not known what came of it."""
         key = uuid4().hex
         for _ in range(ATTEMPTS_MAX):
@@ -216,11 +216,11 @@ class Buyer(FastHttpUser):
             self._post_booking(Kind.REPLAY, key=key, quantity=quantity)
         return reply
 
-    def _post_booking(self, kind: Kind, *, key: str, quantity: int) -> Reply:
+    def _post_booking(self, kind: Kind, *, key: str, quantity: int) -> BuyerReply:
         body = {"event_id": self.sale.event_id, "quantity": quantity}
         return self._ask(kind, "POST", "/bookings", body=body, key=key, quantity=quantity)
 
-    def _until_final(self, accepted: Reply) -> Reply:
+    def _until_final(self, accepted: BuyerReply) -> BuyerReply:
         """Poll a booking as its `Retry-After` says, ever more slowly."""
         accepted_s, reply = time.time(), accepted
         kind = Kind.LONG_POLL if random.random() < self.sale.options.long_poll_share else Kind.POLL
@@ -235,7 +235,7 @@ class Buyer(FastHttpUser):
             self._report_confirmed((time.time() - accepted_s) * 1000)
         return reply
 
-    def _poll(self, kind: Kind, booking: UUID | None) -> Reply:
+    def _poll(self, kind: Kind, booking: UUID | None) -> BuyerReply:
         headers = {"Prefer": f"wait={LONG_POLL_SECONDS}"} if kind is Kind.LONG_POLL else {}
         return self._ask(kind, "GET", f"/bookings/{booking}/status", headers=headers, booking=booking)
 
@@ -264,7 +264,7 @@ class Buyer(FastHttpUser):
         key: str | None = None,
         quantity: int = 0,
         booking: UUID | None = None,
-    ) -> Reply:
+    ) -> BuyerReply:
         """Send one request, count its answer under what it turned out to be, and keep it."""
         sent = self._headers(body=body, key=key) | (headers or {})
         data = msgspec.json.encode(body).decode() if body else None
@@ -306,7 +306,7 @@ class Buyer(FastHttpUser):
         return headers
 
 
-class Rush(LoadTestShape):
+class RushShape(LoadTestShape):
     """Everybody to the door, then open it; over when all have left, or a maximum is reached."""
 
     sale: Sale | None = None
@@ -370,14 +370,14 @@ def _answers_file() -> str:
     return str(Path(tempfile.gettempdir()) / "onsale-answers.jsonl")
 
 
-def _read(kind: Kind, response: Any) -> Reply:  # noqa: ANN401  (geventhttpclient is not typed)
+def _read(kind: Kind, response: Any) -> BuyerReply:  # noqa: ANN401  (geventhttpclient is not typed)
     try:
-        body = msgspec.json.decode(response.content or b"{}", type=Body)
+        body = msgspec.json.decode(response.content or b"{}", type=AnswerFields)
     except msgspec.DecodeError:
-        body = Body()
+        body = AnswerFields()
     headers = response.headers or {}
     status = response.status_code
-    return Reply(
+    return BuyerReply(
         outcome=outcome_of(kind, status=status, code=body.code),
         status=status,
         body=body,

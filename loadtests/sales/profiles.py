@@ -29,7 +29,7 @@ POLL_SECONDS_MAX = 5.0
 """How long somebody who waits lets pass between two looks, measured by ShmooCon over its openings."""
 
 
-class Profile(Struct, frozen=True, kw_only=True):
+class SaleProfile(Struct, frozen=True, kw_only=True):
     """An on-sale to replay.
 
     `arrivals` is how many buyers come in each second from the opening on, spread evenly over it.
@@ -48,7 +48,7 @@ class Profile(Struct, frozen=True, kw_only=True):
         """How many people come."""
         return sum(self.arrivals)
 
-    def scaled(self, buyers: int) -> Profile:
+    def scaled(self, buyers: int) -> SaleProfile:
         """The same curve of arrivals with another number of people, for the same tickets.
 
         Raises:
@@ -71,7 +71,7 @@ class Profile(Struct, frozen=True, kw_only=True):
         return moments
 
 
-SHMOOCON_2016 = Profile(
+SHMOOCON_2016 = SaleProfile(
     name="shmoocon-2016",
     title="ShmooCon, December 2016",
     tickets=650,
@@ -85,7 +85,7 @@ How many people came is not published; 2,000 in the first second is about the 1,
 December 2017, the next opening of the same size, over the seconds it took.
 """
 
-SHMOOCON_2019 = Profile(
+SHMOOCON_2019 = SaleProfile(
     name="shmoocon-2019",
     title="ShmooCon, November 2019",
     tickets=500,
@@ -98,7 +98,7 @@ SHMOOCON_2019 = Profile(
 Each request of that second is a buyer here, so that all of them ask for a ticket.
 """
 
-EMF_2026 = Profile(
+EMF_2026 = SaleProfile(
     name="emf-2026",
     title="Electromagnetic Field, March 2026",
     tickets=1_934,

@@ -14,7 +14,7 @@ from domain.accounts.accounts import Role
 from domain.platform.settings import Settings
 from loadtests.sales.answers import Closing, read_answers, read_closing
 from loadtests.sales.evidence import Evidence, gather
-from loadtests.sales.profiles import PATIENT_BUYERS, Profile
+from loadtests.sales.profiles import PATIENT_BUYERS, SaleProfile
 from loadtests.sales.setup import create_event
 from ops.evidence.bulk import mint
 
@@ -46,7 +46,7 @@ class Run(Struct, frozen=True, kw_only=True):
 
     url: str
     settings: Settings
-    profile: Profile
+    profile: SaleProfile
     name: str
     seconds: int
     folder: Path

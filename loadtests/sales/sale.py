@@ -11,7 +11,7 @@ import msgspec
 from gevent.event import Event
 
 from loadtests.sales.answers import EVERYBODY_LEFT, AnswerLog, Closing, write_closing
-from loadtests.sales.profiles import PATIENT_BUYERS, PROFILES, Profile
+from loadtests.sales.profiles import PATIENT_BUYERS, PROFILES, SaleProfile
 from loadtests.sales.setup import create_event, sign_up
 from ops.evidence.bulk import Minted
 
@@ -25,7 +25,7 @@ SIGN_UP_BUYERS = 50
 """Buyers of a run that is given none: each signs up and in, two argon2 hashes of some 30 ms."""
 
 
-class Visit(msgspec.Struct, frozen=True):
+class BuyerVisit(msgspec.Struct, frozen=True):
     """One buyer's part: an account, and seconds between the opening and the first request.
 
     `arrival_seconds` is None for the patient, who come when everybody else has left.
@@ -60,11 +60,11 @@ class Sale:
         self._cpu_shares: list[float] = []
         self._cpu_s = self._cpu_read_s = 0.0
 
-    def enter(self) -> Visit:
+    def enter(self) -> BuyerVisit:
         """The next buyer comes to the door, the patient ones last."""
         index = self._came
         self._came += 1
-        return Visit(self._accounts[index], self._arrivals[index] if index < self.profile.buyers else None)
+        return BuyerVisit(self._accounts[index], self._arrivals[index] if index < self.profile.buyers else None)
 
     def leave(self) -> None:
         """A buyer goes home."""
@@ -114,6 +114,6 @@ def _accounts(options: Namespace, *, url: str, count: int) -> list[Minted]:
     return accounts
 
 
-def _event(profile: Profile, *, url: str) -> str:
+def _event(profile: SaleProfile, *, url: str) -> str:
     organizer = sign_up(url, role="organizer")
     return str(create_event(url, token=organizer.token, profile=profile))

@@ -13,7 +13,7 @@ import httpx
 from ops.evidence.bulk import Minted
 
 if TYPE_CHECKING:
-    from loadtests.sales.profiles import Profile
+    from loadtests.sales.profiles import SaleProfile
 
 ANSWER_SECONDS_MAX = 30.0
 """How long an answer may take before it counts as none."""
@@ -26,7 +26,7 @@ class SetupRefused(Exception):
     """The API would not do what a run needs; `str()` says which request and its answer."""
 
 
-def create_event(url: str, *, token: str, profile: Profile) -> UUID:
+def create_event(url: str, *, token: str, profile: SaleProfile) -> UUID:
     """Put a profile's event on sale at once; `token` is an organizer's.
 
     Raises:

@@ -71,7 +71,7 @@ class Ticket(Struct):
     cancelled: bool = False
 
 
-class Crowd:
+class TrialCrowd:
     """Buyers who come to some events."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Crowd:
         """Let everybody buy until `leave`, and return when each has the answers it insisted on."""
         async with self.client, asyncio.TaskGroup() as group:
             for number, account in enumerate(accounts):
-                buyer = Buyer(self, account, random.Random(f"{self._seed} buyer {number}"))  # noqa: S311  (no secret)
+                buyer = TrialBuyer(self, account, random.Random(f"{self._seed} buyer {number}"))  # noqa: S311  (no secret)
                 group.create_task(buyer.shop())
 
     def leave(self) -> None:
@@ -101,10 +101,10 @@ class Crowd:
         self.leaving.set()
 
 
-class Buyer:
+class TrialBuyer:
     """Somebody with an account, a habit and a memory."""
 
-    def __init__(self, crowd: Crowd, account: Minted, dice: random.Random) -> None:
+    def __init__(self, crowd: TrialCrowd, account: Minted, dice: random.Random) -> None:
         self._crowd = crowd
         self._account = account
         self._dice = dice

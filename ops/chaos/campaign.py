@@ -15,7 +15,7 @@ import structlog
 from ops.chaos import report
 from ops.chaos.recovery import measure
 from ops.chaos.schedule import EVERYTHING, NO_LOSS
-from ops.chaos.trial import Plan, Result, run_trial
+from ops.chaos.trial import Result, TrialPlan, run_trial
 from ops.embedded.server import ServerFailed
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ LOSSY_SEEDS = 5
 the other promises hold all the same."""
 
 
-def plans(*, seeds: range, seconds: float, durability: str) -> list[Plan]:
+def plans(*, seeds: range, seconds: float, durability: str) -> list[TrialPlan]:
     """A plan for each seed. What a durability does not promise to survive happens to some seeds only."""
     return [
-        Plan(
+        TrialPlan(
             seed=seed,
             durability=durability,
             seconds=seconds,
@@ -75,7 +75,7 @@ def measure_recovery(say: Callable[[str], None]) -> list[Recovered]:
         return asyncio.run(measure(Path(scratch), say))
 
 
-def campaign(todo: Sequence[Plan], folder: Path, say: Callable[[str], None]) -> list[Result]:
+def campaign(todo: Sequence[TrialPlan], folder: Path, say: Callable[[str], None]) -> list[Result]:
     """Run every trial; leaves `report.json` in `folder`, and the logs and answers of trials that broke."""
     folder.mkdir(parents=True, exist_ok=True)
     results = []
@@ -95,7 +95,7 @@ def campaign(todo: Sequence[Plan], folder: Path, say: Callable[[str], None]) -> 
     return results
 
 
-def try_plan(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
+def try_plan(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> Result:
     """Run one trial in a folder that is gone afterwards; what tells why it broke is kept."""
     with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
         try:

@@ -14,8 +14,8 @@ from msgspec import Struct, structs
 from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos.buyers import Habits
 from ops.chaos.campaign import hush, try_plan
-from ops.chaos.schedule import API_NAMES, WORKER_NAMES, Fault, FaultKind
-from ops.chaos.trial import Plan
+from ops.chaos.schedule import API_NAMES, WORKER_NAMES, FaultKind, ScheduledFault
+from ops.chaos.trial import TrialPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,13 +31,13 @@ LATE_WORKER = tuple(
     fault
     for second in (1.0, 5.0, 9.0, 13.0)
     for fault in (
-        Fault(second, FaultKind.LINK_STALLED, "worker.1:postgres", 2.5),
-        Fault(second + 0.5, FaultKind.REDIS_WIPE, "redis", 0.0),
+        ScheduledFault(second, FaultKind.LINK_STALLED, "worker.1:postgres", 2.5),
+        ScheduledFault(second + 0.5, FaultKind.REDIS_WIPE, "redis", 0.0),
     )
 )
 """A worker has read what to write and cannot write it while Redis is wiped and rebuilt by the other worker."""
 
-QUIET = Plan(seed=1, seconds=SECONDS, mix={}, failpoints={}, faults_per_second=0.5, final_seconds_max=10.0)
+QUIET = TrialPlan(seed=1, seconds=SECONDS, mix={}, failpoints={}, faults_per_second=0.5, final_seconds_max=10.0)
 """A crowd and no fault."""
 
 
@@ -45,12 +45,12 @@ class Control(Struct, frozen=True, kw_only=True):
     """A guard taken away: `without` it one of `watched` must find something, `with_it` none may."""
 
     name: str
-    without: Plan
-    with_it: Plan
+    without: TrialPlan
+    with_it: TrialPlan
     watched: frozenset[str]
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class ControlResult(Struct, frozen=True, kw_only=True):
     """What a control showed. `red` are the watched checks that turned red, after `seeds` seeds."""
 
     name: str
@@ -64,7 +64,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return bool(self.red) and not self.red_with_it
 
 
-def _control(protection: Protection, plan: Plan, *watched: str) -> Control:
+def _control(protection: Protection, plan: TrialPlan, *watched: str) -> Control:
     return Control(
         name=protection.value,
         without=structs.replace(plan, off=plan.off | {protection}),
@@ -157,7 +157,7 @@ def run_all(controls: Sequence[Control], folder: Path, *, say: Callable[[str], N
     return all(outcome.holds for outcome in outcomes)
 
 
-def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str], None]) -> list[Outcome]:
+def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str], None]) -> list[ControlResult]:
     """Run each of them; says how it went after each."""
     outcomes = []
     for control in controls:
@@ -167,7 +167,7 @@ def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str],
     return outcomes
 
 
-def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> Outcome:
+def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> ControlResult:
     """With the protection once, without it until a check turns red."""
     say(f"{control.name}: with it")
     red_with_it = _red(control, control.with_it, folder / control.name / "with", say)
@@ -177,10 +177,10 @@ def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> O
         seed += 1
         say(f"{control.name}: without it, seed {seed}")
         red = _red(control, structs.replace(control.without, seed=seed), folder / control.name / "without", say)
-    return Outcome(name=control.name, seeds=seed, red=red, red_with_it=red_with_it)
+    return ControlResult(name=control.name, seeds=seed, red=red, red_with_it=red_with_it)
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[ControlResult]) -> str:
     """Every control in Markdown."""
     rows = ["| without | turned red | after seeds | with it |", "| --- | --- | ---: | --- |"]
     for outcome in outcomes:
@@ -190,11 +190,11 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(rows)
 
 
-def _red(control: Control, plan: Plan, folder: Path, say: Callable[[str], None]) -> list[str]:
+def _red(control: Control, plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> list[str]:
     broken = try_plan(plan, folder, say).broken
     return sorted(control.watched & set(broken))
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: ControlResult) -> str:
     verdict = "ok" if outcome.holds else "FAIL"
     return f"{verdict:4} {outcome.name}: red {outcome.red} after {outcome.seeds} seeds, with it {outcome.red_with_it}"

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops.chaos.schedule import Fault, FaultKind
+from ops.chaos.schedule import FaultKind, ScheduledFault
 from ops.chaos.stack.processes import STOP_SECONDS_MAX
 from ops.chaos.stack.servers import kill, start, stopped
 
@@ -42,7 +42,7 @@ class Storm:
         self.overdue: Counter[str] = Counter()
         """How often a process did not end in time when it was told to, and had to be killed."""
 
-    async def rage(self, faults: Sequence[Fault]) -> None:
+    async def rage(self, faults: Sequence[ScheduledFault]) -> None:
         """Let each fault happen at its second, and return when the last one is over.
 
         Raises:
@@ -55,7 +55,7 @@ class Storm:
                 await asyncio.sleep(max(0.0, began_s + fault.at_s - loop.time()))
                 group.create_task(self.strike(fault))
 
-    async def strike(self, fault: Fault) -> None:
+    async def strike(self, fault: ScheduledFault) -> None:
         """One fault, from its beginning to its end; counted when it hit something."""
         async with self._busy[fault.target]:
             began = datetime.now(UTC)
@@ -75,7 +75,7 @@ class Storm:
         with (self._stack.folder / "storm.log").open("a") as log:
             log.write(line + "\n")
 
-    async def _strike(self, fault: Fault) -> bool:
+    async def _strike(self, fault: ScheduledFault) -> bool:
         if ":" in fault.target:
             return await self._strike_link(fault)
         if fault.kind in CLOCK_STEPS_SECONDS:
@@ -86,7 +86,7 @@ class Storm:
             return await self._strike_postgres(fault)
         return await self._strike_process(fault)
 
-    async def _strike_clock(self, fault: Fault) -> bool:
+    async def _strike_clock(self, fault: ScheduledFault) -> bool:
         clock = self._stack.clocks.get(fault.target)
         if clock is None:
             return False
@@ -95,7 +95,7 @@ class Storm:
         clock.set(0)
         return True
 
-    async def _strike_process(self, fault: Fault) -> bool:
+    async def _strike_process(self, fault: ScheduledFault) -> bool:
         process = self._stack.processes[fault.target]
         if not process.alive:
             return False
@@ -121,7 +121,7 @@ class Storm:
         self.overdue[process.name] += 1
         process.signal(signal.SIGKILL)
 
-    async def _strike_redis(self, fault: Fault) -> bool:
+    async def _strike_redis(self, fault: ScheduledFault) -> bool:
         valkey = self._stack.valkey
         match fault.kind:
             case FaultKind.REDIS_STOP:
@@ -143,7 +143,7 @@ class Storm:
         self.back_s.append(time.monotonic())
         return True
 
-    async def _restart_redis(self, fault: Fault) -> None:
+    async def _restart_redis(self, fault: ScheduledFault) -> None:
         valkey = self._stack.valkey
         await kill(valkey.server)
         await asyncio.sleep(fault.lasts_s)
@@ -159,7 +159,7 @@ class Storm:
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _strike_postgres(self, fault: Fault) -> bool:
+    async def _strike_postgres(self, fault: ScheduledFault) -> bool:
         postgres = self._stack.postgres
         match fault.kind:
             case FaultKind.POSTGRES_STOP:
@@ -181,7 +181,7 @@ class Storm:
         await start(postgres.server)
         return True
 
-    async def _strike_link(self, fault: Fault) -> bool:
+    async def _strike_link(self, fault: ScheduledFault) -> bool:
         link = self._stack.links[fault.target]
         match fault.kind:
             case FaultKind.LINK_CUT:

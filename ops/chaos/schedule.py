@@ -135,7 +135,7 @@ NO_LOSS: Mix = {kind: times for kind, times in EVERYTHING.items() if kind not in
 """Everything that DURABILITY=redis promises to survive."""
 
 
-class Fault(Struct, frozen=True):
+class ScheduledFault(Struct, frozen=True):
     """One thing that goes wrong, at a second of the run, to one target, for a while."""
 
     at_s: float
@@ -144,7 +144,7 @@ class Fault(Struct, frozen=True):
     lasts_s: float
 
 
-def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_second: float) -> list[Fault]:
+def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_second: float) -> list[ScheduledFault]:
     """The faults of a run of `seconds`, in order of time.
 
     Kinds are drawn from a deck without putting them back, so that each has its turn; moments are a
@@ -152,7 +152,7 @@ def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_sec
     """
     dice = random.Random(seed)  # noqa: S311  (faults are no secret)
     deck = [kind for kind, times in mix.items() for _ in range(times)]
-    faults: list[Fault] = []
+    faults: list[ScheduledFault] = []
     at_s = WARM_UP_SECONDS
     drawn: list[FaultKind] = []
     while deck and (at_s := at_s + dice.expovariate(per_second)) < seconds:
@@ -161,11 +161,11 @@ def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_sec
     return faults
 
 
-def redis_is_lost(faults: Sequence[Fault]) -> bool:
+def redis_is_lost(faults: Sequence[ScheduledFault]) -> bool:
     """Whether Redis forgets what it acknowledged in the course of these faults."""
     return any(fault.kind in REDIS_LOSSES for fault in faults)
 
 
-def _fault(dice: random.Random, kind: FaultKind, *, at_s: float) -> Fault:
+def _fault(dice: random.Random, kind: FaultKind, *, at_s: float) -> ScheduledFault:
     shape = SHAPES[kind]
-    return Fault(round(at_s, 3), kind, dice.choice(shape.targets), round(dice.uniform(*shape.lasts_s), 3))
+    return ScheduledFault(round(at_s, 3), kind, dice.choice(shape.targets), round(dice.uniform(*shape.lasts_s), 3))

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from domain.accounts.accounts import Role
 from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos.answers import AnswerLog
-from ops.chaos.buyers import Crowd, Habits
+from ops.chaos.buyers import Habits, TrialCrowd
 from ops.chaos.checks import check
 from ops.chaos.evidence import Evidence, Left, ask_api, read_books, read_drift, read_left, read_repairs
 from ops.chaos.faults import SLOW_SECONDS, Storm
-from ops.chaos.schedule import NO_LOSS, Fault, Mix, redis_is_lost, schedule
+from ops.chaos.schedule import NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
 from ops.chaos.stack.stack import Stack
 from ops.chaos.watch import ASYNCPG_ERRORS, Watch
 from ops.evidence.bulk import event_on_sale, mint, write_events
@@ -67,7 +67,7 @@ FAILPOINTS: dict[Failpoint, float] = {
 run of twenty seeds."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class TrialPlan(Struct, frozen=True, kw_only=True):
     """What a trial is of.
 
     `off` are protections taken away. `excuses` says that what DURABILITY=redis does not promise is not
@@ -88,10 +88,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     excuses: bool = True
     slow_links: tuple[str, ...] = ()
     dead_links: tuple[str, ...] = ()
-    scripted: tuple[Fault, ...] = ()
+    scripted: tuple[ScheduledFault, ...] = ()
 
     @property
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[ScheduledFault]:
         """What goes wrong when."""
         if self.scripted:
             return list(self.scripted)
@@ -129,7 +129,7 @@ class Result(Struct, frozen=True, kw_only=True):
         return [name for name, found in self.violations.items() if found]
 
 
-async def run_trial(plan: Plan, folder: Path, say: Callable[[str], None]) -> Result:
+async def run_trial(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> Result:
     """Run it in `folder`, which is left as it is: with everybody's logs and the answers.
 
     Raises:
@@ -146,7 +146,7 @@ async def run_trial(plan: Plan, folder: Path, say: Callable[[str], None]) -> Res
 class _Trial:
     """The parts of a trial that its steps share."""
 
-    def __init__(self, plan: Plan, stack: Stack, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: TrialPlan, stack: Stack, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._stack = stack
         self._say = say
@@ -174,7 +174,7 @@ class _Trial:
 
     async def run(self) -> Result:
         """The storm, the calm after it, and the verdict."""
-        crowd = Crowd(
+        crowd = TrialCrowd(
             self._stack.urls,
             events=self._events,
             log=self._log,
@@ -226,7 +226,7 @@ class _Trial:
             await asyncio.sleep(LOOK_SECONDS)
         return False
 
-    async def _gather(self, watch: Watch, crowd: Crowd, to_final_s: float | None) -> Evidence:
+    async def _gather(self, watch: Watch, crowd: TrialCrowd, to_final_s: float | None) -> Evidence:
         left = await read_left(self._stack)
         settings = self._stack.settings(**_sabotage(self._plan.off))
         return Evidence(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.background.audit import EventBooks
-    from domain.background.reconciling import Outcome
+    from domain.background.reconciling import ConfirmedDifference
     from domain.engine import Stores
     from domain.platform.settings import Settings
 
@@ -205,7 +205,7 @@ def audit(*, event_id: UUID | None, fix: bool) -> None:
     from domain.background.audit import audit as run_audit
     from domain.background.reconciling import reconcile
 
-    async def work(stores: Stores, _: Settings) -> tuple[list[Outcome], list[EventBooks]]:
+    async def work(stores: Stores, _: Settings) -> tuple[list[ConfirmedDifference], list[EventBooks]]:
         outcomes = await reconcile(stores, event_id) if fix else []
         return outcomes, await run_audit(stores, event_id)
 
@@ -347,7 +347,7 @@ def _database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def _repair_line(outcome: Outcome) -> str:
+def _repair_line(outcome: ConfirmedDifference) -> str:
     wrong = outcome.difference
     done = wrong.repair if outcome.repaired else "not repaired"
     return f"{wrong.event_id}  {wrong.fault} {wrong.subject}: {wrong.found} instead of {wrong.expected}: {done}"

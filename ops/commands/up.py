@@ -22,7 +22,7 @@ from ops.supervision.launcher import PR_SET_PDEATHSIG
 from ops.supervision.listener import listen
 from ops.supervision.process import Child
 from ops.supervision.procfile import read_procfile
-from ops.supervision.readiness import Readiness, base_url, reachable_host
+from ops.supervision.readiness import ReadinessPoller, base_url, reachable_host
 from ops.supervision.supervisor import Stopped, Supervisor
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _Run:
             self._supervisor.keep_child(child)
 
     def _wait_until_ready(self, environment: Mapping[str, str]) -> None:
-        readiness = Readiness(reachable_host(self._settings.host), self._settings.port, self._plan.ready_path)
+        readiness = ReadinessPoller(reachable_host(self._settings.host), self._settings.port, self._plan.ready_path)
         readiness.start()
         demo = self._start_demo(environment)
         next_progress_at = self._began_at + PROGRESS_SECONDS

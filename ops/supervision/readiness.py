@@ -17,7 +17,7 @@ TOLD_CHARACTERS_MAX = 300
 """As much of a refusal as helps to see what is missing."""
 
 
-class Readiness(threading.Thread):
+class ReadinessPoller(threading.Thread):
     """Polls `http://host:port<path>` until it answers 200."""
 
     def __init__(self, host: str, port: int, path: str) -> None:

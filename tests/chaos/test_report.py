@@ -12,7 +12,7 @@ from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos import campaign, report
 from ops.chaos.campaign import plans, write_report
 from ops.chaos.checks import CHECKS
-from ops.chaos.controls import CONTROLS, Outcome
+from ops.chaos.controls import CONTROLS, ControlResult
 from ops.chaos.controls import table as controls_table
 from ops.chaos.recovery import Recovered
 from ops.chaos.schedule import REDIS_LOSSES
@@ -158,7 +158,7 @@ def test_controls_watch_checks_that_there_are() -> None:
 
 
 def test_a_control_that_stays_green_or_is_red_anyway_does_not_hold() -> None:
-    held = Outcome(name="sweep", seeds=1, red=["one_booking_per_key"], red_with_it=[])
+    held = ControlResult(name="sweep", seeds=1, red=["one_booking_per_key"], red_with_it=[])
 
     assert held.holds
     assert not structs.replace(held, red=[]).holds

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops.chaos.answers import SERVER_ERRORS, read_answers
-from ops.chaos.schedule import EVERYTHING, Fault, FaultKind
-from ops.chaos.trial import Plan, run_trial
+from ops.chaos.schedule import EVERYTHING, FaultKind, ScheduledFault
+from ops.chaos.trial import TrialPlan, run_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ BUSY_SECONDS = 20.0
 
 
 async def test_a_short_storm_breaks_no_promise(tmp_path: Path) -> None:
-    plan = Plan(
+    plan = TrialPlan(
         seed=1,
         durability="postgres",
         seconds=SECONDS,
@@ -37,8 +37,8 @@ async def test_a_short_storm_breaks_no_promise(tmp_path: Path) -> None:
 
 
 async def test_postgresql_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
-    outage = Fault(at_s=1.0, kind=FaultKind.POSTGRES_KILL, target="postgres", lasts_s=OUTAGE_SECONDS)
-    plan = Plan(
+    outage = ScheduledFault(at_s=1.0, kind=FaultKind.POSTGRES_KILL, target="postgres", lasts_s=OUTAGE_SECONDS)
+    plan = TrialPlan(
         seed=1,
         seconds=OUTAGE_SECONDS + 4.0,
         buyers=60,  # an account that an event has seen before needs PostgreSQL to book again

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from domain.platform.clocks import Compared, HostClock, Moment, apart_ms, step_ms
+from domain.platform.clocks import ClockComparison, HostClock, Moment, apart_ms, step_ms
 from domain.store.job_queue import QUEUE_NAME
 from ops.chaos.stack.clocks import Clock
 from tests.api.callers import Callers
@@ -144,13 +144,13 @@ def test_what_a_host_has_shown_once_is_none_of_the_future():
 @pytest.mark.parametrize(
     ("compared", "told", "host_is_off"),
     [
-        (Compared(0, 4_999), "ok", False),
-        (Compared(None, None), "ok", False),
-        (Compared(600_000, 600_100), "this host's clock is 600 s behind Redis' and PostgreSQL's", True),
-        (Compared(-600_000, 0), "Redis' clock is 600 s behind this host's", False),
-        (Compared(0, 600_000), "PostgreSQL's clock is 600 s ahead of this host's", False),
+        (ClockComparison(0, 4_999), "ok", False),
+        (ClockComparison(None, None), "ok", False),
+        (ClockComparison(600_000, 600_100), "this host's clock is 600 s behind Redis' and PostgreSQL's", True),
+        (ClockComparison(-600_000, 0), "Redis' clock is 600 s behind this host's", False),
+        (ClockComparison(0, 600_000), "PostgreSQL's clock is 600 s ahead of this host's", False),
         (
-            Compared(-600_000, 600_000),
+            ClockComparison(-600_000, 600_000),
             "Redis' clock is 600 s behind this host's; PostgreSQL's clock is 600 s ahead of this host's",
             False,
         ),

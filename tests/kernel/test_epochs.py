@@ -29,7 +29,7 @@ from domain.store.redis import fence, scripts
 from domain.store.redis.admission import Admission, Ask
 from domain.store.redis.fence import ANCHOR, OWN_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import epoch_key
-from domain.store.redis.scripts import Order
+from domain.store.redis.scripts import InventoryState
 from tests.books import counters, differences, pool, retire, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -478,7 +478,7 @@ async def test_a_stack_in_another_database_of_the_same_redis_finds_no_epoch_of_i
         other = structs.replace(record, deployment=str(uuid4()))
         beside.scripts._epochs = Recorded(other)
 
-        assert await beside.scripts.look() is Order.OVER
+        assert await beside.scripts.look() is InventoryState.OVER
         with pytest.raises(InventoryUnavailable):
             await book(beside, event)
 

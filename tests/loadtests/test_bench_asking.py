@@ -16,7 +16,7 @@ import uvloop
 
 from loadtests.bench.cases.pages import BLOCK, List, walk
 from loadtests.bench.load.client import ask_all
-from loadtests.bench.load.generator import Answered, Own, Unexpected, Wrk, check_all
+from loadtests.bench.load.generator import LoadResult, Own, Unexpected, Wrk, check_all
 from loadtests.bench.load.open_loop import ask_at
 from loadtests.bench.load.prepared import read_requests, request, write_requests
 from loadtests.bench.machine import Cores, cpu_seconds
@@ -120,14 +120,14 @@ def test_a_file_of_requests_is_nobody_elses(tmp_path) -> None:
 
 @pytest.mark.parametrize("statuses", [{202: 10, 500: 1}, {409: 10}, {}])
 def test_an_answer_that_is_not_the_cases_is_worth_nothing(statuses) -> None:
-    answered = Answered(statuses=statuses, seconds=1.0, p50_ms=1.0, p99_ms=1.0)
+    answered = LoadResult(statuses=statuses, seconds=1.0, p50_ms=1.0, p99_ms=1.0)
 
     with pytest.raises(Unexpected, match="expected 202 only"):
         check_all(answered, expected=202, what="bookings")
 
 
 def test_neither_is_one_with_broken_connections() -> None:
-    answered = Answered(statuses={202: 10}, seconds=1.0, p50_ms=1.0, p99_ms=1.0, broken=1)
+    answered = LoadResult(statuses={202: 10}, seconds=1.0, p50_ms=1.0, p99_ms=1.0, broken=1)
 
     with pytest.raises(Unexpected, match="1 broken"):
         check_all(answered, expected=202, what="bookings")

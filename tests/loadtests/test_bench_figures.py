@@ -14,7 +14,7 @@ from loadtests.bench.load.locust_ceiling import Entry, answered_by
 from loadtests.bench.plan import MOST, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import Bar as Goal
 from loadtests.bench.report.bars import bars_of
-from loadtests.bench.report.picture import Bar, Line, bar_picture, line_picture
+from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
 from loadtests.bench.report.pictures import pictures
 from loadtests.bench.report.results import Results
 from loadtests.bench.report.spread import ratio_of, spread_of
@@ -141,7 +141,7 @@ def test_every_theme_has_a_picture_that_can_be_drawn() -> None:
 
 
 def test_bars_are_as_long_as_what_they_stand_for() -> None:
-    picture = ET.fromstring(bar_picture("Rates", [Bar("a", [30.0]), Bar("b", [10.0, 5.0])], unit="per s"))
+    picture = ET.fromstring(bar_picture("Rates", [DrawnBar("a", [30.0]), DrawnBar("b", [10.0, 5.0])], unit="per s"))
 
     widths = [float(rect.get("width") or 0) for rect in picture.iter(f"{SVG}rect")][1:]
 
@@ -149,7 +149,7 @@ def test_bars_are_as_long_as_what_they_stand_for() -> None:
 
 
 def test_labels_cannot_break_a_picture() -> None:
-    picture = ET.fromstring(bar_picture('<"&', [Bar("</svg>", [1.0], 0.5, 1.5)], unit="<b>"))
+    picture = ET.fromstring(bar_picture('<"&', [DrawnBar("</svg>", [1.0], 0.5, 1.5)], unit="<b>"))
 
     assert [text.text for text in picture.iter(f"{SVG}text")][:3] == ['<"&', "<b>", "</svg>"]
 

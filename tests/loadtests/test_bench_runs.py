@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from loadtests.bench.cases.cases import Bench
-from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.load.generator import Unexpected, generator
 from loadtests.bench.machine import Cores
 from loadtests.bench.report.results import Results
@@ -63,7 +63,7 @@ def test_a_case_that_is_answered_wrongly_ends_the_bench(tmp_path) -> None:
     """Bookings are refused by the limit here, which is not what either case expects."""
     allowed = os.sched_getaffinity(0)
     with Stack(tmp_path, cores=Cores.of_this_machine(), more={"LIMIT_BOOKING_CREATE": "1/min"}) as stack:
-        bench = Bench(stack, Crowd(stack, size=40), generator(connections=4), seconds=1, listed=1)
+        bench = Bench(stack, SignedInBuyers(stack, size=40), generator(connections=4), seconds=1, listed=1)
         cases = {case.name: case for case in bench.own_cases()}
 
         accepted = bench.measure(cases["book"])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from itertools import islice
 
-from loadtests.costs.durability import Side, Turn, table
+from loadtests.costs.durability import DurabilityMode, ModeTurn, table
 
 
 def test_a_table_has_medians_and_the_ratios_of_each_round():
-    redis = Side("redis", "", [], [], [Turn(100.0, 10.0, 30.0), Turn(300.0, 20.0, 40.0), Turn(200.0, 30.0, 50.0)])
-    postgres = Side("postgres", "", [], [], [Turn(90.0, 20.0, 60.0), Turn(150.0, 20.0, 40.0), Turn(160.0, 33.0, 75.0)])
+    redis = DurabilityMode(
+        "redis", "", [], [], [ModeTurn(100.0, 10.0, 30.0), ModeTurn(300.0, 20.0, 40.0), ModeTurn(200.0, 30.0, 50.0)]
+    )
+    postgres = DurabilityMode(
+        "postgres", "", [], [], [ModeTurn(90.0, 20.0, 60.0), ModeTurn(150.0, 20.0, 40.0), ModeTurn(160.0, 33.0, 75.0)]
+    )
 
     lines = table(redis, postgres).split("\n")
 
@@ -19,7 +23,7 @@ def test_a_table_has_medians_and_the_ratios_of_each_round():
 
 
 def test_nobody_books_one_event_twice_and_no_two_bookings_have_one_key():
-    side = Side("redis", "", ["one", "two", "three", "four"], ["first event", "second event"])
+    side = DurabilityMode("redis", "", ["one", "two", "three", "four"], ["first event", "second event"])
 
     asked = [order.split(b"\r\n") for order in (*islice(side.orders(), 5), *islice(side.orders(), 3))]
 

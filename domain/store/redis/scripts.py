@@ -68,7 +68,7 @@ UNKNOWN_EPOCH = 0
 """The epoch of a process that has not asked PostgreSQL yet; lower than every real epoch."""
 
 
-class Order(Enum):
+class InventoryState(Enum):
     """The state of the inventory."""
 
     IN_ORDER = "ok"
@@ -209,7 +209,7 @@ class Scripts:
         answer = await self.pipeline.call("EVAL", source(name, token), len(keys), *keys, *args)
         return bool(answer[0] != FENCED)
 
-    async def look(self) -> Order:
+    async def look(self) -> InventoryState:
         """Whether Redis sells in the epoch of PostgreSQL, by scripts of this version.
 
         It asks the server in every partition and checks that every script is loaded. In a valid epoch, missing scripts
@@ -220,22 +220,22 @@ class Scripts:
         """
         record = await self._learn()
         if record.layout != LAYOUT:
-            return Order.OUTDATED if record.layout > LAYOUT else Order.WAITING
+            return InventoryState.OUTDATED if record.layout > LAYOUT else InventoryState.WAITING
         link, server = await self.pipeline.primary()
         try:
             if record.server is None:
                 adoptable = previous_release.may_adopt(record, server)
-                return await self._adopt(record.epoch, server.id, link) if adoptable else Order.OVER
+                return await self._adopt(record.epoch, server.id, link) if adoptable else InventoryState.OVER
             token = self.token
             rebuilt = server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link)
             if rebuilt or not protected(Protection.EPOCH_IN_REDIS):
                 await self._load_missing(token, link)
-                return Order.IN_ORDER
+                return InventoryState.IN_ORDER
         except InventoryUnavailable:
-            return Order.OVER
+            return InventoryState.OVER
         except ResponseError as error:
             log.warning("inventory_refused", cause=str(error))
-        return Order.OVER
+        return InventoryState.OVER
 
     async def _learn(self) -> EpochRecord:
         """Read the current epoch from PostgreSQL, and use it."""
@@ -300,7 +300,7 @@ class Scripts:
             await self.load(token, missing, link=link)
             log.info("scripts_loaded", epoch=token.epoch, scripts=len(missing))
 
-    async def _adopt(self, epoch: int, server: str, link: Link) -> Order:
+    async def _adopt(self, epoch: int, server: str, link: Link) -> InventoryState:
         """Adopt an epoch of the previous release, if its rebuild is complete."""
         called = previous_release.pulse_sha1(epoch)
         asked = (
@@ -312,18 +312,18 @@ class Scripts:
         except NoScriptError:
             complete = False
         if not complete:
-            return Order.OVER
+            return InventoryState.OVER
         record = await self._epochs.epoch_record()
         if record.epoch != epoch:
-            return Order.OVER
+            return InventoryState.OVER
         # The anchor is loaded before PostgreSQL names the server, so that every process that reads the name finds the
         # anchor.
         await self.publish(FencingToken(record.deployment, epoch, server), link=link)
         if not await self._epochs.record_server(epoch, server=server):
-            return Order.OVER
+            return InventoryState.OVER
         await self._learn()
         log.info("epoch_adopted", epoch=epoch)
-        return Order.IN_ORDER
+        return InventoryState.IN_ORDER
 
 
 async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:

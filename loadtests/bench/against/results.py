@@ -41,7 +41,7 @@ class Pair(Struct, Generic[Figure]):
         return self.this, self.other
 
 
-class Compared(Struct):
+class ComparedCase(Struct):
     """A case."""
 
     name: str
@@ -58,7 +58,7 @@ class Comparison(Struct, kw_only=True):
     generator: str
     this: str
     other: str
-    cases: list[Compared] = []
+    cases: list[ComparedCase] = []
     drains: Pair[float] = field(default_factory=Pair)
     halves: Pair[Half] = field(default_factory=Pair)
     memories: Pair[Memory] = field(default_factory=Pair)
@@ -70,7 +70,7 @@ class Comparison(Struct, kw_only=True):
         for each in self.cases:
             if each.name == name:
                 return each.measured
-        self.cases.append(Compared(name, title, Pair()))
+        self.cases.append(ComparedCase(name, title, Pair()))
         return self.cases[-1].measured
 
 
@@ -91,7 +91,7 @@ def _head(found: Comparison) -> str:
     return f"{found.started_at}; {machine}; generator {found.generator}; {options}\n\n{sides}"
 
 
-def _rates(cases: Sequence[Compared]) -> str:
+def _rates(cases: Sequence[ComparedCase]) -> str:
     lines = [
         [case.title, *_compared(case.measured, lambda each: each.per_second), _p99(case.measured)] for case in cases
     ]
@@ -103,7 +103,7 @@ def _p99(pair: Pair[Measured]) -> str:
     return f"{this} / {other}"
 
 
-def _cpu(cases: Sequence[Compared]) -> str:
+def _cpu(cases: Sequence[ComparedCase]) -> str:
     lines = []
     for case in cases:
         for name, parts in (("all parts", ENGINE), *((part, (part,)) for part in PARTS if part in ENGINE)):

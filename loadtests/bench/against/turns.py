@@ -16,7 +16,7 @@ from loadtests.bench.against.results import Comparison
 from loadtests.bench.against.side import Side
 from loadtests.bench.cases.cases import OwnBench
 from loadtests.bench.cases.confirming import measure_half
-from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.cases.drain import rate_of_drain
 from loadtests.bench.cases.memory import measure_memory
 from loadtests.bench.load.generator import Unexpected
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loadtests.bench.against.build import Build
     from loadtests.bench.cases.cases import Case
     from loadtests.bench.load.generator import Generator
-    from loadtests.bench.plan import Plan
+    from loadtests.bench.plan import BenchPlan
 
     Measurement = Callable[[str], str]
 
@@ -49,7 +49,7 @@ SIDES = ("this", "other")
 
 
 def compare(
-    plan: Plan, load: Generator, builds: tuple[Build, Build], *, folder: Path, say: Callable[[str], None]
+    plan: BenchPlan, load: Generator, builds: tuple[Build, Build], *, folder: Path, say: Callable[[str], None]
 ) -> Comparison:
     """Measure both builds; the first is this one.
 
@@ -82,7 +82,7 @@ def compare(
 class _Turns:
     """Both sides, and what was found of them."""
 
-    def __init__(self, plan: Plan, load: Generator, found: Comparison, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: BenchPlan, load: Generator, found: Comparison, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._load = load
         self._found = found
@@ -95,7 +95,7 @@ class _Turns:
         """Make a side's crowd; leaves it standing still."""
         size = max(self._plan.backlog, self._plan.seconds * self._plan.buyers_per_second)
         self._say(f"{side.build.label}: making {size} buyers")
-        bench = OwnBench(side, Crowd(side, size=size), self._load, seconds=self._plan.seconds)
+        bench = OwnBench(side, SignedInBuyers(side, size=size), self._load, seconds=self._plan.seconds)
         self._cases[name] = [case for case in bench.own_cases() if self._plan.wants(case.letter)]
         side.pause()
         self._sides[name], self._benches[name] = side, bench

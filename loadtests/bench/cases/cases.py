@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
-    from loadtests.bench.cases.crowd import Crowd
-    from loadtests.bench.load.generator import Answered, Generator
+    from loadtests.bench.cases.crowd import SignedInBuyers
+    from loadtests.bench.load.generator import Generator, LoadResult
     from loadtests.bench.load.prepared import Prepared
     from loadtests.bench.stack import Measurable, Program, Served, Stack
 
@@ -72,14 +72,20 @@ class Case:
     prepare: Callable[[], Prepared]
     generator: Generator | None = None
     during: Callable[[], AbstractContextManager[None]] = nullcontext
-    afterwards: Callable[[Answered], None] = lambda _: None
+    afterwards: Callable[[LoadResult], None] = lambda _: None
 
 
 class OwnBench:
     """The engine's own cases over one stack and one crowd, whichever build runs the stack."""
 
     def __init__(
-        self, stack: Measurable, crowd: Crowd, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
+        self,
+        stack: Measurable,
+        crowd: SignedInBuyers,
+        generator: Generator,
+        *,
+        seconds: float,
+        listed: int = LIST_EVENTS,
     ) -> None:
         """Measure cases of so many seconds; `listed` events are put on sale to be looked at, on one page."""
         self.stack = stack
@@ -161,7 +167,7 @@ class OwnBench:
         self._event = self.crowd.event()
         return self.crowd.orders([self._event], key=uuid4().hex)
 
-    def _check_booked(self, answered: Answered) -> None:
+    def _check_booked(self, answered: LoadResult) -> None:
         """Wait until PostgreSQL has what was accepted, and count it there: those cut off at the end may be in it."""
         self.stack.wait_until_drained()
         ((rows,),) = self.stack.fetch("SELECT count(*) FROM bookings WHERE event_id = $1", self._event)
@@ -276,7 +282,7 @@ class Bench(OwnBench):
     stack: Stack
 
     def __init__(
-        self, stack: Stack, crowd: Crowd, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
+        self, stack: Stack, crowd: SignedInBuyers, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
     ) -> None:
         """As for the engine's own cases; the stack can start other programs."""
         super().__init__(stack, crowd, generator, seconds=seconds, listed=listed)

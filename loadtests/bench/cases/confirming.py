@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from loadtests.bench.cases.cases import OwnBench
-    from loadtests.bench.load.generator import Answered
+    from loadtests.bench.load.generator import LoadResult
 
 LOOK_SECONDS = 0.1
 
@@ -129,7 +129,7 @@ def _events(bench: OwnBench, bookings: int) -> list[UUID]:
     return [bench.crowd.event() for _ in range(max(1, ceil(bookings / len(bench.crowd.buyers))))]
 
 
-def _watch(bench: OwnBench, answering: Future[Answered], began_s: float) -> tuple[list[float], list[int]]:
+def _watch(bench: OwnBench, answering: Future[LoadResult], began_s: float) -> tuple[list[float], list[int]]:
     at_s: list[float] = []
     backlog: list[int] = []
     with bench.stack.redis() as redis:

@@ -13,13 +13,13 @@ from domain.accounts.accounts import Role
 from loadtests.bench.load.client import ask_all
 from loadtests.bench.load.generator import Unexpected
 from loadtests.bench.load.prepared import order, request, write_requests
-from loadtests.sales.profiles import Profile
+from loadtests.sales.profiles import SaleProfile
 from loadtests.sales.setup import create_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.bench.load.client import Reply
+    from loadtests.bench.load.client import HttpReply
     from loadtests.bench.load.prepared import Prepared
     from loadtests.bench.stack import Measurable
     from ops.evidence.bulk import Minted
@@ -34,7 +34,7 @@ CONNECTIONS = 32
 """Over which things are prepared, not measured."""
 
 
-class Crowd:
+class SignedInBuyers:
     """Buyers whose sessions Redis knows, as it knows those of people who have signed in a moment ago."""
 
     def __init__(self, stack: Measurable, *, size: int) -> None:
@@ -46,7 +46,7 @@ class Crowd:
 
     def event(self, *, capacity: int = CAPACITY_MAX) -> UUID:
         """Put an event on sale."""
-        profile = Profile(name="bench", title="Bench", tickets=capacity, max_per_user=MAX_PER_USER, arrivals=())
+        profile = SaleProfile(name="bench", title="Bench", tickets=capacity, max_per_user=MAX_PER_USER, arrivals=())
         return create_event(self._stack.api.url, token=next(self._organizers).token, profile=profile)
 
     def sold_out_event(self) -> UUID:
@@ -76,7 +76,7 @@ class Crowd:
         replies = self.ask([order(event_id, token=buyer.token, key=key) for buyer in buyers], expected=202)
         return [UUID(msgspec.json.decode(reply.body)["id"]) for reply in replies]
 
-    def ask(self, requests: list[bytes], *, expected: int) -> list[Reply]:
+    def ask(self, requests: list[bytes], *, expected: int) -> list[HttpReply]:
         """Ask the API everything once; raises Unexpected unless each answer has this status."""
         replies = uvloop.run(ask_all(self._stack.api.url, requests, connections=CONNECTIONS))
         for reply in replies:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loadtests.bench.cases.cases import Bench
-from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.cases.drain import measure_drain
 from loadtests.bench.cases.furnishing import Owner, furnish_bookings, furnish_events, furnish_records
 from loadtests.bench.cases.memory import Memory, measure_memory
@@ -40,7 +40,7 @@ GUESTS_LIMIT = 10
 
 
 @dataclass(frozen=True)
-class Side:
+class GrowthSide:
     """One of two stacks: how much there is of what grows, and how that comes about."""
 
     label: str
@@ -57,8 +57,8 @@ class Theme:
 
     name: str
     title: str
-    small: Side
-    large: Side
+    small: GrowthSide
+    large: GrowthSide
     cases: tuple[str, ...]
 
 
@@ -132,7 +132,7 @@ class GrowthBench:
                 self._look_beside(theme, large.bench)
                 small.stack.resume()
 
-    def _open(self, theme: Theme, side: Side, exits: ExitStack) -> Measurers:
+    def _open(self, theme: Theme, side: GrowthSide, exits: ExitStack) -> Measurers:
         """A stack of this side, standing still."""
         plan, folder = self._plan, self._folder / f"{theme.name}-{side.label}"
         folder.mkdir()
@@ -146,7 +146,7 @@ class GrowthBench:
                 more=WITHOUT_LIMIT,
             )
         )
-        crowd = Crowd(stack, size=max(plan.backlog, plan.seconds * BUYERS_PER_SECOND))
+        crowd = SignedInBuyers(stack, size=max(plan.backlog, plan.seconds * BUYERS_PER_SECOND))
         if side.records:
             _furnish_records(stack, crowd, side.records)
         bench = Bench(stack, crowd, self._load, seconds=plan.seconds, listed=side.listed)
@@ -222,19 +222,27 @@ def themes_of(plan: GrowthPlan, owner: Owner) -> list[Theme]:
         Theme(
             "events",
             "events on sale",
-            Side("1"),
-            Side(f"{plan.events:,}", furnish=partial(furnish_events, count=plan.events)),
+            GrowthSide("1"),
+            GrowthSide(f"{plan.events:,}", furnish=partial(furnish_events, count=plan.events)),
             ("book", "events", "event"),
         ),
-        Theme("bookings", "bookings in PostgreSQL", Side("0"), Side(f"{plan.bookings:,}", furnish=bookings), polls),
-        Theme("records", "records in Redis", Side("0"), Side(f"{plan.records:,}", records=plan.records), polls),
-        Theme("apis", "API processes", Side("1"), Side("2", api_processes=2), polls[:2]),
-        Theme("workers", "workers", Side("1"), Side("2", workers=2), ("book", DRAIN)),
+        Theme(
+            "bookings",
+            "bookings in PostgreSQL",
+            GrowthSide("0"),
+            GrowthSide(f"{plan.bookings:,}", furnish=bookings),
+            polls,
+        ),
+        Theme(
+            "records", "records in Redis", GrowthSide("0"), GrowthSide(f"{plan.records:,}", records=plan.records), polls
+        ),
+        Theme("apis", "API processes", GrowthSide("1"), GrowthSide("2", api_processes=2), polls[:2]),
+        Theme("workers", "workers", GrowthSide("1"), GrowthSide("2", workers=2), ("book", DRAIN)),
     ]
     return [theme for theme in themes if theme.name in plan.themes]
 
 
-def _furnish_records(stack: Stack, crowd: Crowd, count: int) -> None:
+def _furnish_records(stack: Stack, crowd: SignedInBuyers, count: int) -> None:
     """Copies of the record of a booking that was persisted."""
     event_id = crowd.event()
     (booking_id,) = crowd.book(event_id, crowd.buyers[:1])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loadtests.bench.cases.cases import Bench
-from loadtests.bench.cases.crowd import Crowd
+from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.load.generator import generator
 from loadtests.bench.machine import Cores
 from loadtests.bench.stack import Stack
@@ -35,7 +35,7 @@ SAMPLES_PER_SECOND = 400
 SHOWN = 30
 
 
-class Profile(Struct, frozen=True):
+class CpuProfile(Struct, frozen=True):
     """Shares of all samples by function: `own` while it ran itself, `within` while it or what it called did."""
 
     samples: int
@@ -43,7 +43,7 @@ class Profile(Struct, frozen=True):
     within: dict[str, float]
 
     @classmethod
-    def of(cls, stacks: Iterable[str]) -> Profile:
+    def of(cls, stacks: Iterable[str]) -> CpuProfile:
         """What py-spy wrote: a line for each stack, `function (file:line);… samples`."""
         own: Counter[str] = Counter()
         within: Counter[str] = Counter()
@@ -76,9 +76,9 @@ def main() -> None:
     print(profile.table())
 
 
-def _look(name: str, folder: Path) -> tuple[Measured, Profile]:
+def _look(name: str, folder: Path) -> tuple[Measured, CpuProfile]:
     with Stack(folder, cores=Cores.shared()) as stack:
-        crowd = Crowd(stack, size=SECONDS * BUYERS_PER_SECOND)
+        crowd = SignedInBuyers(stack, size=SECONDS * BUYERS_PER_SECOND)
         bench = Bench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
         cases = {case.name: case for case in bench.own_cases()}
         if name == "poll_final":
@@ -88,7 +88,7 @@ def _look(name: str, folder: Path) -> tuple[Measured, Profile]:
         return measured, _watched(bench, cases[name], folder / "stacks")
 
 
-def _watched(bench: Bench, case: Case, stacks: Path) -> Profile:
+def _watched(bench: Bench, case: Case, stacks: Path) -> CpuProfile:
     spy = Path(sys.executable).with_name("py-spy")
     command = [str(spy), "record", "--pid", str(case.program.pid), "--duration", str(SECONDS)]
     command += ["--rate", str(SAMPLES_PER_SECOND), "--format", "raw", "--output", str(stacks)]
@@ -97,7 +97,7 @@ def _watched(bench: Bench, case: Case, stacks: Path) -> Profile:
         _, said = watching.communicate()
     if watching.returncode:
         sys.exit(f"py-spy may not look: {said.strip()}")
-    return Profile.of(stacks.read_text().splitlines())
+    return CpuProfile.of(stacks.read_text().splitlines())
 
 
 def _without_line(frame: str) -> str:

@@ -19,7 +19,7 @@ BLOCK = 100
 OK = 200
 
 
-class Page(Struct, frozen=True):
+class ReadPage(Struct, frozen=True):
     """What is read of a page."""
 
     items: list[msgspec.Raw]
@@ -105,4 +105,4 @@ class _Reader:
         if reply.status != OK:
             message = f"{path}: expected {OK}, got {reply.status}: {reply.body.decode(errors='replace')}"
             raise Unexpected(message)
-        return reply.took_s * 1000, msgspec.json.decode(reply.body, type=Page).next_cursor
+        return reply.took_s * 1000, msgspec.json.decode(reply.body, type=ReadPage).next_cursor

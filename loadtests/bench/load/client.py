@@ -17,7 +17,7 @@ LENGTH = b"\r\ncontent-length:"
 NO_BODY = (204, 304)
 
 
-class Reply(Struct, frozen=True):
+class HttpReply(Struct, frozen=True):
     """An answer. `took_s` is from its request's first byte to its own last one."""
 
     status: int
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         """It is open."""
         self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
         self._received = b""
-        self._answer: asyncio.Future[Reply] | None = None
+        self._answer: asyncio.Future[HttpReply] | None = None
 
     def data_received(self, data: bytes) -> None:
         """Put an answer together."""
@@ -62,14 +62,14 @@ class Connection(asyncio.Protocol):
         if len(self._received) < end or self._answer is None or self._answer.done():
             return
         body, self._received = self._received[head_end + len(HEAD_END) : end], self._received[end:]
-        self._answer.set_result(Reply(status, head, body, time.perf_counter() - self._sent_s))
+        self._answer.set_result(HttpReply(status, head, body, time.perf_counter() - self._sent_s))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody answers any more."""
         if self._answer and not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
-    async def ask(self, request: bytes) -> Reply:
+    async def ask(self, request: bytes) -> HttpReply:
         """Send a request and wait for its answer; raises OSError when the connection ends before."""
         self._answer = asyncio.get_running_loop().create_future()
         self._sent_s = time.perf_counter()
@@ -81,9 +81,9 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> list[Reply]:
+async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> list[HttpReply]:
     """Ask everything once, over some connections, as fast as answers come; replies in the order of requests."""
-    replies: list[Reply | None] = [None] * len(requests)
+    replies: list[HttpReply | None] = [None] * len(requests)
     numbered = iter(enumerate(requests))
 
     async def work() -> None:
@@ -96,9 +96,9 @@ async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> l
     return [reply for reply in replies if reply]
 
 
-async def ask_for(url: str, requests: Iterable[bytes], *, connections: int, seconds: float) -> list[Reply]:
+async def ask_for(url: str, requests: Iterable[bytes], *, connections: int, seconds: float) -> list[HttpReply]:
     """Ask for some seconds, as fast as answers come, or until there are no more requests."""
-    replies: list[Reply] = []
+    replies: list[HttpReply] = []
     feed, until_s = iter(requests), time.perf_counter() + seconds
 
     async def work() -> None:

@@ -34,7 +34,7 @@ SECONDS_MAX = 120
 CONNECTIONS_MAX = 1_000
 
 
-class Answered(Struct, frozen=True, kw_only=True):
+class LoadResult(Struct, frozen=True, kw_only=True):
     """What a run was answered. `seconds` are from its first request to its last answer.
 
     `generator_cpu_s` is None where it cannot be told.
@@ -62,7 +62,7 @@ class Unexpected(Exception):
     """A run was answered something else than it should have been; its figures are worth nothing."""
 
 
-def check_all(answered: Answered, *, expected: int, what: str) -> None:
+def check_all(answered: LoadResult, *, expected: int, what: str) -> None:
     """Raise Unexpected unless there were answers, and each was the expected one."""
     if answered.broken or set(answered.statuses) != {expected}:
         message = f"{what}: expected {expected} only, got {answered.statuses}, and {answered.broken} broken"
@@ -77,7 +77,7 @@ class Generator(ABC):
     def __init__(self, *, connections: int) -> None:
         self.connections = min(connections, CONNECTIONS_MAX)
 
-    def fire(self, url: str, prepared: Prepared, *, seconds: float) -> Answered:
+    def fire(self, url: str, prepared: Prepared, *, seconds: float) -> LoadResult:
         """Send prepared requests for some seconds.
 
         Raises:
@@ -86,7 +86,7 @@ class Generator(ABC):
         return self._fire(loopback_url(url), prepared, seconds=min(seconds, SECONDS_MAX))
 
     @abstractmethod
-    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> Answered: ...
+    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> LoadResult: ...
 
 
 class Wrk(Generator):
@@ -94,7 +94,7 @@ class Wrk(Generator):
 
     name = "wrk"
 
-    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> Answered:
+    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> LoadResult:
         whole = max(1, round(seconds))
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{whole}s", f"--timeout={TIMEOUT_S}s", "-s", str(SCRIPT)]
         command += [url, "--", str(prepared.path), "again" if prepared.again else "once"]
@@ -104,7 +104,7 @@ class Wrk(Generator):
         if done.returncode != 0:
             message = f"wrk ended with {done.returncode}: {done.stderr}"
             raise Unexpected(message)
-        answered = msgspec.json.decode(done.stdout.splitlines()[-1], type=Answered)
+        answered = msgspec.json.decode(done.stdout.splitlines()[-1], type=LoadResult)
         cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
         return msgspec.structs.replace(answered, generator_cpu_s=cpu_s)
 
@@ -114,15 +114,15 @@ class Own(Generator):
 
     name = "own (wrk is not installed)"
 
-    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> Answered:
+    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> LoadResult:
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         requests = read_requests(prepared)
         replies = uvloop.run(ask_for(url, requests, connections=self.connections, seconds=seconds))
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
         if not replies:
-            return Answered(statuses={}, seconds=took_s, p50_ms=0, p99_ms=0)
+            return LoadResult(statuses={}, seconds=took_s, p50_ms=0, p99_ms=0)
         times = times_of([reply.took_s * 1000 for reply in replies])
-        return Answered(
+        return LoadResult(
             statuses=dict(Counter(reply.status for reply in replies)),
             seconds=took_s,
             p50_ms=times.p50_ms,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from loadtests.bench.load.generator import TIMEOUT_S, Answered, Generator, Unexpected
+from loadtests.bench.load.generator import TIMEOUT_S, Generator, LoadResult, Unexpected
 
 if TYPE_CHECKING:
     from loadtests.bench.load.prepared import Prepared
@@ -39,7 +39,7 @@ class Locust(Generator):
 
     name = "locust"
 
-    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> Answered:
+    def _fire(self, url: str, prepared: Prepared, *, seconds: float) -> LoadResult:
         del prepared
         whole = max(1, round(seconds))
         command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--json", "--host", url]
@@ -52,11 +52,11 @@ class Locust(Generator):
         return answered_by(msgspec.json.decode(done.stdout, type=list[Entry]))
 
 
-def answered_by(entries: list[Entry]) -> Answered:
+def answered_by(entries: list[Entry]) -> LoadResult:
     """Locust's figures in our words."""
     count = sum(entry.num_requests for entry in entries)
     times_ms = sorted((float(ms), asked) for entry in entries for ms, asked in entry.response_times.items())
-    return Answered(
+    return LoadResult(
         statuses={ACCEPTED: count} if count else {},
         broken=sum(entry.num_failures for entry in entries),
         seconds=max(entry.last_request_timestamp for entry in entries) - min(entry.start_time for entry in entries),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loadtests.bench.load.client import Connection
-from loadtests.bench.load.generator import Answered
+from loadtests.bench.load.generator import LoadResult
 from loadtests.sales.figures import times_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Paced(Struct, frozen=True):
     `late_p99_ms` is how late the generator itself was.
     """
 
-    answered: Answered
+    answered: LoadResult
     late_p99_ms: float
 
 
@@ -53,7 +53,7 @@ async def ask_at(url: str, requests: Sequence[bytes], *, per_second: float) -> P
     pace.close()
     times = times_of(pace.took_ms)
     return Paced(
-        Answered(
+        LoadResult(
             statuses=dict(pace.statuses),
             seconds=time.perf_counter() - began_s,
             p50_ms=times.p50_ms,

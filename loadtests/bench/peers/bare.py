@@ -11,7 +11,7 @@ from msgspec import Struct
 from loadtests.bench.peers.serving import serve
 
 
-class Order(Struct, frozen=True, forbid_unknown_fields=True):
+class BareBooking(Struct, frozen=True, forbid_unknown_fields=True):
     """A body as small as a booking's."""
 
     event_id: UUID
@@ -19,15 +19,15 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @post("/bookings", status_code=202)
-async def accept(data: JSONBody[Order]) -> Order:
+async def accept(data: JSONBody[BareBooking]) -> BareBooking:
     """Answer 202 with what came."""
     return data
 
 
 @get("/events/{event_id:uuid}")
-async def show(event_id: FromPath[UUID]) -> Order:
+async def show(event_id: FromPath[UUID]) -> BareBooking:
     """Answer 200 with a few words."""
-    return Order(event_id)
+    return BareBooking(event_id)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ STYLE = "text{font:13px sans-serif;fill:#222}.title{font-size:16px;font-weight:b
 TICKS = 4
 
 
-class Bar(Struct, frozen=True):
+class DrawnBar(Struct, frozen=True):
     """One bar: its parts from left to right, and how far the rounds lay apart."""
 
     label: str
@@ -54,7 +54,7 @@ class Line(Struct, frozen=True):
     ys: list[float]
 
 
-def bar_picture(title: str, bars: Sequence[Bar], *, unit: str, parts: Sequence[str] = ()) -> str:
+def bar_picture(title: str, bars: Sequence[DrawnBar], *, unit: str, parts: Sequence[str] = ()) -> str:
     """Bars below each other, each with its value; `parts` names what they are made of."""
     room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
     scale = room / (max((max(bar.length, bar.high or 0.0) for bar in bars), default=0.0) or 1.0)
@@ -89,7 +89,7 @@ def line_picture(title: str, lines: Sequence[Line], *, x_unit: str, y_unit: str)
     return _svg(drawn, height=bottom + FOOT_HEIGHT, title=title)
 
 
-def _bar(bar: Bar, *, top: float, scale: float) -> list[str]:
+def _bar(bar: DrawnBar, *, top: float, scale: float) -> list[str]:
     middle = top + BAR_HEIGHT / 2
     drawn = [_text(LABEL_WIDTH - 10, top + 13, bar.label, anchor="end")]
     x = float(LABEL_WIDTH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.bench.cases.pages import BLOCK
-from loadtests.bench.report.picture import Bar, Line, bar_picture, line_picture
+from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
 from loadtests.bench.report.spread import spread_of
 from loadtests.bench.report.tables import PARTS
 
@@ -56,15 +56,18 @@ def _growth(growth: Growth) -> dict[str, str]:
         ]
         drawn["growth-pages"] = line_picture("Lists by cursor", lines, x_unit="page", y_unit="milliseconds")
     if growth.memory:
-        bars = [Bar("pending", [growth.memory.pending_bytes]), Bar("persisted", [growth.memory.retired_bytes])]
+        bars = [
+            DrawnBar("pending", [growth.memory.pending_bytes]),
+            DrawnBar("persisted", [growth.memory.retired_bytes]),
+        ]
         drawn["growth-memory"] = bar_picture("Redis for one booking", bars, unit="bytes")
     return drawn
 
 
-def spread_bar(label: str, values: Sequence[float]) -> Bar:
+def spread_bar(label: str, values: Sequence[float]) -> DrawnBar:
     """A bar as long as the median, with its spread."""
     spread = spread_of(values)
-    return Bar(label, [spread.median], spread.low, spread.high)
+    return DrawnBar(label, [spread.median], spread.low, spread.high)
 
 
 def _rates(results: Results) -> str:
@@ -74,7 +77,7 @@ def _rates(results: Results) -> str:
 
 def _cpu(results: Results) -> str:
     bars = [
-        Bar(
+        DrawnBar(
             f"({measure.letter}) {measure.title}",
             [spread_of([each.cpu_ms.get(part, 0.0) for each in measure.rounds]).median for part in PARTS],
         )
@@ -101,7 +104,7 @@ def _waits(results: Results) -> str:
     ]
     if full:
         bars += [
-            Bar("confirmed p50, full load", [full.confirm_p50_ms]),
-            Bar("confirmed p99, full load", [full.confirm_p99_ms]),
+            DrawnBar("confirmed p50, full load", [full.confirm_p50_ms]),
+            DrawnBar("confirmed p99, full load", [full.confirm_p99_ms]),
         ]
     return bar_picture("How long a booking takes", bars, unit="milliseconds")
