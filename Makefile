@@ -26,7 +26,7 @@ test-docker: ## Build the image, start docker-compose.yml, scale, restart and bo
 
 fuzz: ## Hold 24,000 requests made from the OpenAPI document against it; CASES=n for n of each role
 	@ops/install dev
-	FUZZ_CASES=$(or $(CASES),6000) .venv/bin/python -m pytest tests/contract/test_schema_fuzzing.py $(ARGS)
+	FUZZ_CASES=$(or $(CASES),6000) .venv/bin/python -m pytest tests/contract/fuzzing/test_schema_fuzzing.py $(ARGS)
 
 lint: ## Check style, types, who may import whom, and what is dangerous
 	@ops/install dev

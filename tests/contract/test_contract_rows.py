@@ -7,18 +7,19 @@ import ast
 from api.app import create_litestar
 from tests.processes import ROOT
 
-BOOKINGS = "tests/api/test_bookings.py"
-ADMINISTRATION = "tests/api/test_administration.py"
-DOCUMENTATION = "tests/api/test_documentation.py"
-EVENTS = "tests/api/test_events.py"
-JOURNEY = "tests/api/test_journey.py"
+BOOKINGS = "tests/api/resources/test_bookings.py"
+ADMINISTRATION = "tests/api/resources/test_administration.py"
+DOCUMENTATION = "tests/api/reference/test_documentation.py"
+EVENTS = "tests/api/resources/test_events.py"
+JOURNEY = "tests/api/resources/test_journey.py"
 MISTAKES = "tests/contract/test_past_mistakes.py"
-REVOCATION = "tests/api/test_revocation.py"
-SERVICE = "tests/api/test_service.py"
+PROBLEMS = "tests/api/http/test_problems.py"
+REVOCATION = "tests/api/access/test_revocation.py"
+SERVICE = "tests/api/resources/test_service.py"
 
 ROWS = {
     "POST /api/v1/auth/signup": f"{MISTAKES}::test_a_validation_error_never_echoes_the_password",
-    "POST /api/v1/auth/login": "tests/api/test_problems.py::test_wrong_password_and_unknown_address_are_answered_alike",
+    "POST /api/v1/auth/login": f"{PROBLEMS}::test_wrong_password_and_unknown_address_are_answered_alike",
     "GET /api/v1/auth/refresh_token": (
         f"{REVOCATION}::test_a_refresh_token_works_once_and_its_second_use_ends_the_session"
     ),
@@ -60,7 +61,7 @@ ROWS = {
         f"{ADMINISTRATION}::test_the_books_of_an_event_are_shown_side_by_side"
     ),
     "POST /api/v1/admin/events/{event_id}/reconciliation": f"{ADMINISTRATION}::test_every_action_leaves_an_audit_entry",
-    "GET /health/live": "tests/api/test_limits.py::test_health_is_answered_without_redis_and_without_limit",
+    "GET /health/live": "tests/api/access/test_limits.py::test_health_is_answered_without_redis_and_without_limit",
     "GET /health/ready": f"{SERVICE}::test_ready_is_what_can_sell",
     "GET /metrics": f"{SERVICE}::test_metrics_count_answers_by_route_and_name_nobody",
     "GET /api/v1/docs": f"{DOCUMENTATION}::test_pages_load_nothing_from_elsewhere",

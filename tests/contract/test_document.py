@@ -1,6 +1,6 @@
 """The OpenAPI document is written for people: named, told who may, with examples that are true.
 
-That it is OpenAPI 3.1 and what it says of problems: tests/api/test_documentation.py.
+That it is OpenAPI 3.1 and what it says of problems: tests/api/reference/test_documentation.py.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def test_an_answer_that_the_document_does_not_have_is_noticed():
 
 def test_the_fuzzer_knows_every_list_with_a_cursor():
     """JSON Schema cannot say which texts are cursors: 422 for those that are none."""
-    config = tomllib.loads((ROOT / "tests/contract/schemathesis.toml").read_text())
+    config = tomllib.loads((ROOT / "tests/contract/fuzzing/schemathesis.toml").read_text())
     known = next(part["include-operation-id"] for part in config["operations"] if "events_page" in _ids(part))
     lists = {
         name

@@ -1,7 +1,7 @@
 """Mistakes that systems of this kind made before, each as the fact that must hold here.
 
-Held elsewhere: capacity does not fall below what is sold (tests/api/test_events.py), a new password ends every
-other session (tests/api/test_revocation.py).
+Tested elsewhere: capacity does not fall below what is sold (tests/api/resources/test_events.py); a new password ends
+every other session (tests/api/access/test_revocation.py).
 """
 
 from __future__ import annotations

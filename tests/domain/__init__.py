@@ -1,1 +1,1 @@
-"""The pure core, without servers."""
+"""The engine, on real servers where it needs them."""

@@ -51,7 +51,8 @@ class Stack(Process):
         procfile.write_text(f"api: python {folder}/api.py\nworker: python {folder}/worker.py\n")
         self.folder = folder
         self.port = int(settings.setdefault("PORT", str(free_port())))
-        super().__init__(["tests.ops.run_up", str(procfile)], environment(folder, embedded=embedded, **settings))
+        command = ["tests.ops.supervision.run_up", str(procfile)]
+        super().__init__(command, environment(folder, embedded=embedded, **settings))
 
     def wait_until_ready(self) -> None:
         """Return when it says where to click."""

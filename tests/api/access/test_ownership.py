@@ -1,0 +1,101 @@
+"""Who may do what to whose: every caller, on every route with an id, with its own, another's and a missing one."""
+
+from __future__ import annotations
+
+from tests.api.access.test_roles import MAY, NOBODYS_ID
+
+NOBODY = {"anonymous": (401, 401, 401), "banned": (401, 401, 401)}
+A_ORGANIZERS = {
+    **NOBODY,
+    "attendee": (403, 403, 403),
+    "organizer": (200, 403, 404),
+    "admin": (200, 200, 404),
+}
+AN_ADMINS = {**NOBODY, "attendee": (403, 403, 403), "organizer": (403, 403, 403), "admin": (200, 200, 404)}
+
+EXPECTED = {
+    "GET /api/v1/events/{event_id}": dict.fromkeys(
+        ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)
+    ),
+    "PATCH /api/v1/events/{event_id}": A_ORGANIZERS,
+    "GET /api/v1/bookings/{event_id}": A_ORGANIZERS,
+    "GET /api/v1/bookings/{booking_id}/status": {
+        **NOBODY,
+        "attendee": (200, 404, 404),
+        "organizer": (200, 404, 404),
+        "admin": (200, 200, 404),
+    },
+    "DELETE /api/v1/bookings/{booking_id}": {
+        **NOBODY,
+        "attendee": (200, 404, 404),
+        "organizer": (200, 404, 404),
+        "admin": (200, 200, 404),
+    },
+    "GET /api/v1/admin/events/{event_id}/reconciliation": AN_ADMINS,
+    "POST /api/v1/admin/events/{event_id}/reconciliation": AN_ADMINS,
+    "DELETE /api/v1/events/{event_id}": A_ORGANIZERS,
+    "GET /api/v1/admin/users/details/{user_id}": AN_ADMINS,
+    "POST /api/v1/admin/users/{user_id}/unban": AN_ADMINS,
+    "PATCH /api/v1/admin/users/role/{user_id}": AN_ADMINS,
+    "DELETE /api/v1/admin/users/{user_id}": AN_ADMINS,
+}
+"""The statuses for a caller's own thing, another's and none. Nobody learns that a thing is there which is not theirs
+to see. In this order: what ends things comes last. An organizer's own booking is one of its event."""
+
+BODIES = {
+    "PATCH /api/v1/events/{event_id}": {"title": "Another title"},
+    "PATCH /api/v1/admin/users/role/{user_id}": {"role": "organizer"},
+}
+
+
+def test_every_route_with_an_id_has_a_row():
+    """S14: a new route that names a thing needs a row."""
+    named = {row for row in MAY if any(f"{{{name}}}" in row for name in ("event_id", "booking_id", "user_id"))}
+
+    assert named == set(EXPECTED)
+
+
+async def test_nobody_reaches_what_is_not_theirs(callers, client):
+    """S14: attendee A and B, organizer A and B, admin, banned and anonymous, own, other and missing."""
+    world = await _world(callers)
+    wrong = {}
+    for row in EXPECTED:
+        for caller, role, side in world["callers"]:
+            for whose, expected in zip(("own", "other", "missing"), EXPECTED[row][role], strict=True):
+                status = await _status(client, caller, row, world[_side(side, whose)])
+                if status != expected:
+                    wrong[row, role, side, whose] = status, expected
+
+    assert wrong == {}
+
+
+def _side(side, whose):
+    if whose == "missing":
+        return whose
+    return side if whose == "own" else {"a": "b", "b": "a"}[side]
+
+
+async def _world(callers):
+    """Two organizers, each with an event, two attendees, each with a booking of one, and who else might call."""
+    world = {"callers": [(None, "anonymous", "a")], "missing": dict.fromkeys(("event", "booking", "user"), NOBODYS_ID)}
+    banned, admin = await callers.attendee(), await callers.admin()
+    await admin.delete(f"/api/v1/admin/users/{banned.id}")
+    world["callers"].append((banned, "banned", "a"))
+    for side in "ab":
+        organizer, attendee = await callers.organizer(), await callers.attendee()
+        event = (await organizer.make_event())["id"]
+        booking = (await attendee.book(event)).json()["id"]
+        # What is done to an account ends its tokens, so it is done to one that calls nothing.
+        world[side] = {"event": event, "booking": booking, "user": (await callers.attendee()).id}
+        world["callers"] += [(attendee, "attendee", side), (organizer, "organizer", side)]
+    world["callers"].append((admin, "admin", "a"))
+    return world
+
+
+async def _status(client, caller, row, ids):
+    method, path = row.split(" ")
+    for name in ("event", "booking", "user"):
+        path = path.replace(f"{{{name}_id}}", ids[name])
+    if caller is None:
+        return (await client.request(method, path, json=BODIES.get(row))).status_code
+    return (await caller.call(method, path, json=BODIES.get(row))).status_code
