@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from litestar import Litestar, Router
-from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException, ValidationException
 
 from api.access.authentication import Door
@@ -18,10 +17,9 @@ from api.context import STATE, open_process
 from api.fast_routes import Express
 from api.http import options
 from api.http.bodies import BODY_BYTES_MAX, JsonBody
+from api.http.cors import Cors
 from api.http.middleware import Envelope
-from api.http.preflights import Preflights
 from api.http.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
-from api.http.response_headers import EXPOSED
 from api.pages.landing import LandingController
 from api.reference.docs import DocsController
 from api.reference.openapi import HEADERS
@@ -50,9 +48,9 @@ def create_app(settings: Settings) -> ASGIApp:
     app = Express(create_litestar(settings))
     return Envelope(
         app,
+        cors=Cors(settings.cors_origins, request_headers=["Authorization", "Content-Type", *HEADERS, "X-Request-Id"]),
         hosts=settings.allowed_hosts,
         logs_requests=settings.request_log == "on",
-        preflights=Preflights(_cors(settings)),
     )
 
 
@@ -68,7 +66,6 @@ def create_litestar(settings: Settings) -> Litestar:
             HTTPException: on_http_exception,
             Exception: on_failure,
         },
-        cors_config=_cors(settings),
         dto=JsonBody,
         return_dto=None,
         lifespan=[_serving(settings)],
@@ -80,20 +77,6 @@ def create_litestar(settings: Settings) -> Litestar:
     check_declared(app, rules_of(settings))
     app.state[options.STATE] = options.methods_by_shape(app)
     return app
-
-
-def _cors(settings: Settings) -> CORSConfig | None:
-    """Which pages of other origins may call: those that are named. Tokens travel in a header, never in cookies."""
-    if not settings.cors_origins:
-        return None
-    return CORSConfig(
-        allow_origins=list(settings.cors_origins),
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", *HEADERS, "X-Request-Id"],
-        allow_credentials=False,
-        expose_headers=EXPOSED,
-        max_age=3600,
-    )
 
 
 def _serving(settings: Settings) -> Callable[[Litestar], Any]:

@@ -26,10 +26,9 @@ from domain.store.redis.scripts import Answered, Command
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import Receive, Scope
 
     from api.context import Process
-    from api.http.middleware import Reply
     from domain.accounts.tokens import Token
 
 
@@ -141,15 +140,6 @@ def refusing(refusal: Refusal, *, request_id: str) -> Answer:
     status, content, headers = refused(refusal, request_id=request_id)
     fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return Answer(status, [*fields, NO_STORE, *_described(content, _PROBLEM)], content)
-
-
-async def send_answer(answered: Answer, reply: Reply, scope: Scope, send: Send) -> None:
-    """Send it in one piece; to a page of another origin through the framework, which says what that may read."""
-    if field(scope, b"origin") is None:
-        await reply.whole(answered.status, answered.fields, answered.content)
-        return
-    await send({"type": "http.response.start", "status": answered.status, "headers": answered.fields})
-    await send({"type": "http.response.body", "body": answered.content, "more_body": False})
 
 
 def _described(content: bytes, media_type: bytes) -> list[Field]:

@@ -1,8 +1,8 @@
 """The way to the fast lane past the framework's router.
 
 To find a route, with everything around it, costs the framework a tenth of a booking, and more of a poll, whose path
-it has never seen before. The routes of lanes are found here. What is not spelled exactly as they are, or comes from
-a page of another origin, takes the framework's way to the same door.
+it has never seen before. The routes of lanes are found here. What is not spelled exactly as they are takes the
+framework's way to the same door.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from msgspec import Struct, ValidationError, convert
 from api.access.authentication import ADMITTED, Visit
 from api.access.declarations import Access, declared_access
 from api.fast_path import Lane
-from api.http.headers import field
 from api.http.middleware import NO_STORE
 from api.http.options import WHOLE_SERVER, methods_of_server
 from api.http.problems import status_of_exception
@@ -86,7 +85,7 @@ class Express:
             return await self._answered_for_server(scope)
         for route in routes:
             parameters = route.parameters(scope["path"])
-            if parameters is not None and field(scope, b"origin") is None:
+            if parameters is not None:
                 scope["path_params"], scope["path_template"] = parameters, route.template
                 return await self._taken(route, scope, receive)
         return False

@@ -19,7 +19,7 @@ from msgspec import structs
 from api.access.declarations import DEFAULT, OPTIONS_ACCESS, UNLIMITED, Access, declared_access
 from api.access.guards import check_role
 from api.context import STATE
-from api.fast_path import Call, read_body, read_order, refusing, send_answer
+from api.fast_path import Call, read_body, read_order, refusing
 from api.http.bodies import JsonBody
 from api.http.conditional import say_varies
 from api.http.headers import fields
@@ -68,7 +68,7 @@ class Door:
         if scope["type"] == ScopeType.HTTP and ADMITTED not in scope:
             visit = Visit(scope, declared_access(scope["route_handler"]) or OPTIONS_ACCESS)
             if visit.declared.lane:
-                if await visit.take(visit.declared.lane, receive, send):
+                if await visit.take(visit.declared.lane, receive):
                     return
             elif visit.declared.limit != UNLIMITED:
                 receive = await visit.admit(receive)
@@ -100,12 +100,12 @@ class Visit:
             say_varies(self._scope, b"Accept")
             return answer.replaced_by(200, STREAM_MEDIA_TYPE.encode(), stream)
 
-    async def take(self, lane: Lane, receive: Receive, send: Send) -> bool:
+    async def take(self, lane: Lane, receive: Receive) -> bool:
         """Answer in the fast lane; False when that leaves the request to its handler."""
         answered = await self.answer(lane, receive)
         if answered is None:
             return False
-        await send_answer(answered, self._reply, self._scope, send)
+        await self._reply.whole(answered.status, answered.fields, answered.content)
         return True
 
     async def _call(self, lane: Lane, receive: Receive) -> Call:

@@ -12,7 +12,6 @@ import structlog
 from litestar.enums import ScopeType
 
 from api.http.metrics import NO_ROUTE, requests
-from api.http.preflights import VARY_ORIGIN
 from api.http.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from litestar.types import ASGIApp, Message, Receive, Send
 
+    from api.http.cors import Cors
     from api.http.headers import Field
-    from api.http.preflights import Preflights
 
 log = structlog.get_logger()
 
@@ -64,12 +63,12 @@ class Envelope:
         self,
         app: ASGIApp,
         *,
+        cors: Cors,
         hosts: tuple[str, ...] = (),
         logs_requests: bool = False,
-        preflights: Preflights | None = None,
     ) -> None:
         self.app = app
-        self._preflights = preflights
+        self._cors = cors
         self._logs_requests = logs_requests
         self._hosts = frozenset(host.lower().encode() for host in hosts)
 
@@ -86,12 +85,10 @@ class Envelope:
         if self._hosts and _host(scope) not in self._hosts and not scope["path"].startswith(HEALTH_PREFIX):
             await reply.refuse(400)
             return
-        if scope["method"] == "OPTIONS" and self._preflights and (told := self._preflights.answer(scope)):
-            await reply.send({"type": "http.response.start", "status": 204, "headers": told})
-            await reply.send({"type": "http.response.body", "body": b"", "more_body": False})
+        reply.fields += self._cors.fields(scope)
+        if permissions := self._cors.preflight(scope):
+            await reply.whole(204, [*permissions, NO_STORE], b"")
             return
-        if self._preflights and self._preflights.vary(scope):
-            reply.fields.append(VARY_ORIGIN)
         scope["reply"] = reply
         try:
             await self.app(scope, receive, reply.send)

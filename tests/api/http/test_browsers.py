@@ -29,6 +29,7 @@ async def test_only_named_origins_may_call(clean, unlimited):  # noqa: ARG001
     assert named.headers["Access-Control-Allow-Origin"] == SHOP
     assert "Access-Control-Allow-Origin" not in other.headers
     assert read.headers["Access-Control-Allow-Origin"] == SHOP
+    assert "RateLimit" in read.headers["Access-Control-Expose-Headers"].split(", ")
     assert "Access-Control-Allow-Credentials" not in read.headers
 
 
@@ -38,11 +39,12 @@ async def test_an_options_that_is_no_preflight_of_a_named_origin_is_answered_as_
     cases = [{"Origin": SHOP}, {"Origin": "https://evil.example"} | preflight, {"Origin": "https://evil.example"}]
     async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
         answers = [await client.options("/api/v1/bookings", headers=case) for case in cases]
+        elsewhere = await client.get("/api/v1/events", headers={"Origin": "https://evil.example"})
         nowhere = await client.options("/api/v1/nowhere", headers=cases[1])
         unknown = await client.options("/api/v1/bookings", headers={"Origin": SHOP} | preflight)
 
     assert [(answer.status_code, answer.headers.get("Allow")) for answer in answers] == [(204, "OPTIONS, POST")] * 3
-    assert not any("Access-Control-Allow-Origin" in answer.headers for answer in (*answers, nowhere))
+    assert not any("Access-Control-Allow-Origin" in answer.headers for answer in (*answers, nowhere, elsewhere))
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
     assert "x-unknown" not in unknown.headers["Access-Control-Allow-Headers"].lower()
 
