@@ -172,7 +172,8 @@ async def test_an_old_primary_that_nobody_demoted_is_left_for_where_the_address_
 
             async def moved():
                 record = await sellers.ledger.epoch_record()
-                return record.server in pair.second.ask("INFO", "replication").values()
+                # `master_replid2` is the old primary's id, which the record has from the beginning.
+                return record.server == pair.second.ask("INFO", "replication")["master_replid"]
 
             await eventually(moved)
             await crowd.until_sold(SOLD_BETWEEN, api.url)
