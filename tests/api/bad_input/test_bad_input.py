@@ -1,4 +1,4 @@
-"""Every case of `cases`, byte for byte on a wire, to every route it is about."""
+"""Every case of bad input is sent, byte for byte on a socket, to every route that it concerns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.api.access.test_roles import MAY
-from tests.api.bad_input import cases as bad
+from tests.api.bad_input import answers, bodies, fields, queries, requests
 from tests.api.callers import PASSWORD, event_draft
 from tests.api.http.wires import Wire, bounded, exchange, request
 
@@ -35,23 +35,23 @@ EMPTY_IS_FINE = {("PATCH /api/v1/events/{event_id}", "an empty object")}
 SIGNUP = {"email": "somebody@example.org", "password": PASSWORD}
 
 FIELDS = [
-    ("POST /api/v1/bookings", "quantity", bad.INTEGERS),
-    ("POST /api/v1/events", "capacity", bad.INTEGERS),
-    ("POST /api/v1/events", "max_per_user", bad.INTEGERS),
-    ("PATCH /api/v1/events/{event_id}", "capacity", bad.INTEGERS),
-    ("POST /api/v1/events", "title", bad.LINES),
-    ("POST /api/v1/events", "location", bad.PLACES),
-    ("PATCH /api/v1/events/{event_id}", "title", bad.LINES),
-    ("POST /api/v1/events", "starts_at", bad.MOMENTS),
-    ("POST /api/v1/events", "ends_at", bad.MOMENTS),
-    ("POST /api/v1/events", "sales_open_at", bad.MOMENTS),
-    ("PATCH /api/v1/events/{event_id}", "sales_close_at", bad.MOMENTS),
-    ("POST /api/v1/bookings", "event_id", bad.IDS),
-    ("POST /api/v1/auth/signup", "email", bad.EMAILS),
-    ("PATCH /api/v1/me", "email", bad.EMAILS),
-    ("POST /api/v1/auth/signup", "password", bad.PASSWORDS),
-    ("POST /api/v1/auth/signup", "role", bad.ROLES),
-    ("PATCH /api/v1/me/role", "role", bad.ROLES),
+    ("POST /api/v1/bookings", "quantity", fields.INTEGERS),
+    ("POST /api/v1/events", "capacity", fields.INTEGERS),
+    ("POST /api/v1/events", "max_per_user", fields.INTEGERS),
+    ("PATCH /api/v1/events/{event_id}", "capacity", fields.INTEGERS),
+    ("POST /api/v1/events", "title", fields.LINES),
+    ("POST /api/v1/events", "location", fields.PLACES),
+    ("PATCH /api/v1/events/{event_id}", "title", fields.LINES),
+    ("POST /api/v1/events", "starts_at", fields.MOMENTS),
+    ("POST /api/v1/events", "ends_at", fields.MOMENTS),
+    ("POST /api/v1/events", "sales_open_at", fields.MOMENTS),
+    ("PATCH /api/v1/events/{event_id}", "sales_close_at", fields.MOMENTS),
+    ("POST /api/v1/bookings", "event_id", fields.IDS),
+    ("POST /api/v1/auth/signup", "email", fields.EMAILS),
+    ("PATCH /api/v1/me", "email", fields.EMAILS),
+    ("POST /api/v1/auth/signup", "password", fields.PASSWORDS),
+    ("POST /api/v1/auth/signup", "role", fields.ROLES),
+    ("PATCH /api/v1/me/role", "role", fields.ROLES),
 ]
 """The field of a body that is right but for it."""
 
@@ -87,20 +87,20 @@ async def ask(client):
             finally:
                 free.put_nowait(wire)
 
-        yield lambda requests: asyncio.gather(*map(one, requests))
+        yield lambda sent: asyncio.gather(*map(one, sent))
         for wire in wires:
             wire.close()
 
 
-def _path(route, event_id=bad.NOBODYS_ID):
+def _path(route, event_id=answers.NOBODYS_ID):
     path = route.partition(" ")[2]
     for name in ("event_id", "booking_id", "user_id"):
-        path = path.replace(f"{{{name}}}", event_id if name == "event_id" else bad.NOBODYS_ID)
+        path = path.replace(f"{{{name}}}", event_id if name == "event_id" else answers.NOBODYS_ID)
     return path.replace("{name}", "swagger-ui.css")
 
 
 def _request(route, admin=None, *, body=None, query="", headers=()):
-    path = _path(route, admin.event["id"] if admin else bad.NOBODYS_ID) + (f"?{query}" if query else "")
+    path = _path(route, admin.event["id"] if admin else answers.NOBODYS_ID) + (f"?{query}" if query else "")
     by = [("Authorization", f"Bearer {admin.access_token}")] if admin else []
     return request(route.partition(" ")[0], path, body=body, headers=[*by, *headers])
 
@@ -118,9 +118,14 @@ async def _wrong(ask, cases):
 
 def test_there_are_cases_enough():
     """Each counted once, however many routes it is sent to."""
-    tables = [value for name, value in vars(bad).items() if name.isupper() and isinstance(value, dict | list)]
-    counted = sum(len(table) for table in tables if table not in (bad.SERVERS_FIELDS, bad.QUERIES))
-    counted += sum(map(len, bad.SERVERS_FIELDS.values()))
+    tables = [
+        value
+        for module in (bodies, fields, queries, requests)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, dict | list)
+    ]
+    counted = sum(len(table) for table in tables if table not in (fields.SERVERS_FIELDS, queries.QUERIES))
+    counted += sum(map(len, fields.SERVERS_FIELDS.values()))
 
     assert counted >= 400
 
@@ -130,7 +135,7 @@ async def test_a_body_that_is_none_is_refused_by_every_route_that_takes_one(ask,
     cases = [
         ((route, what), _request(route, admin, body=body, headers=[JSON]), expected)
         for route in TAKES_A_BODY
-        for what, (body, expected) in bad.BODIES.items()
+        for what, (body, expected) in bodies.BODIES.items()
         if (route, what) not in EMPTY_IS_FINE
     ]
 
@@ -142,8 +147,8 @@ async def test_a_body_of_another_type_is_refused_by_every_route_that_takes_one(a
     cases = [
         ((route, media_type), _request(route, admin, body=b"{}", headers=[("Content-Type", media_type)]), expected)
         for route in TAKES_A_BODY
-        for media_type, expected in bad.MEDIA_TYPES.items()
-        if expected != bad.INVALID or (route, "an empty object") not in EMPTY_IS_FINE
+        for media_type, expected in bodies.MEDIA_TYPES.items()
+        if expected != answers.INVALID or (route, "an empty object") not in EMPTY_IS_FINE
     ]
 
     assert await _wrong(ask, cases) == {}
@@ -198,7 +203,7 @@ async def test_a_name_that_is_given_twice_is_refused_by_every_route_that_takes_a
         body = _with(_right_body(route, admin), field, b"5.5")
         again = b", " + json.dumps(field).encode() + b": " + _good(route, field)
         twice = body[:-1] + again + b"}" if first == "bad" else body[:1] + again[2:] + b", " + body[1:]
-        cases.append(((route, field), _request(route, admin, body=twice, headers=[JSON]), bad.MALFORMED))
+        cases.append(((route, field), _request(route, admin, body=twice, headers=[JSON]), answers.MALFORMED))
 
     assert await _wrong(ask, cases) == {}
 
@@ -209,7 +214,7 @@ def _good(route, field):
         "capacity": 10,
         "max_per_user": 2,
         "role": "attendee",
-        "event_id": bad.NOBODYS_ID,
+        "event_id": answers.NOBODYS_ID,
     }
     return json.dumps(good.get(field, "2099-01-01T00:00:00Z")).encode()
 
@@ -225,7 +230,7 @@ async def test_an_order_that_says_twice_how_many_books_nothing(ask, admin, name)
 
     (reply,) = await ask([_request("POST /api/v1/bookings", admin, body=body, headers=[JSON])])
 
-    assert (reply.status, reply.problem["code"]) == bad.MALFORMED
+    assert (reply.status, reply.problem["code"]) == answers.MALFORMED
     assert (await admin.get("/api/v1/bookings/my-bookings")).json()["items"] == []
 
 
@@ -233,7 +238,7 @@ async def test_no_field_of_the_servers_can_be_set(ask, admin):
     """S16: unknown fields are refused, those that only the server sets among them."""
     cases = [
         ((route, field), _request(route, admin, body=_with(_right_body(route, admin), field, b"1"), headers=[JSON]))
-        for route, fields in bad.SERVERS_FIELDS.items()
+        for route, fields in fields.SERVERS_FIELDS.items()
         for field in fields
     ]
 
@@ -250,7 +255,7 @@ async def test_a_query_that_breaks_a_rule_is_refused_by_every_list(ask, admin):
     """S19: pages of at most 100, at most 10,000 skipped, cursors of ours."""
     cases = [
         ((route, query[:80]), _request(route, admin, query=query), expected)
-        for route, queries in bad.QUERIES.items()
+        for route, queries in queries.QUERIES.items()
         for query, expected in queries.items()
     ]
 
@@ -259,16 +264,16 @@ async def test_a_query_that_breaks_a_rule_is_refused_by_every_list(ask, admin):
 
 async def test_what_is_odd_to_look_for_is_looked_for(ask):
     """S18: nothing of it reaches PostgreSQL as something that it is not."""
-    replies = await ask([_request("GET /api/v1/events", query=query) for query in bad.SEARCHED_FOR])
+    replies = await ask([_request("GET /api/v1/events", query=query) for query in queries.SEARCHED_FOR])
 
-    assert {query: reply.status for query, reply in zip(bad.SEARCHED_FOR, replies, strict=True)} == dict.fromkeys(
-        bad.SEARCHED_FOR, 200
+    assert {query: reply.status for query, reply in zip(queries.SEARCHED_FOR, replies, strict=True)} == dict.fromkeys(
+        queries.SEARCHED_FOR, 200
     )
 
 
 async def test_a_path_that_leads_nowhere_is_a_problem(ask):
     """S22: ids are ids before they become keys, and no path is a file's."""
-    cases = [(path[:80], request("GET", path), expected) for path, expected in bad.PATHS.items()]
+    cases = [(path[:80], request("GET", path), expected) for path, expected in requests.PATHS.items()]
 
     assert await _wrong(ask, cases) == {}
 
@@ -276,7 +281,9 @@ async def test_a_path_that_leads_nowhere_is_a_problem(ask):
 async def test_every_path_refuses_methods_it_has_not(ask):
     paths = sorted({_path(route) for route in MAY})
     cases = [
-        ((method, path), request(method, path), expected) for path in paths for method, expected in bad.METHODS.items()
+        ((method, path), request(method, path), expected)
+        for path in paths
+        for method, expected in requests.METHODS.items()
     ]
 
     assert await _wrong(ask, cases) == {}
@@ -300,12 +307,12 @@ async def test_an_authorization_that_is_none_is_the_one_401(ask):
     """S2: of whatever kind the fault is, on every route that needs a token."""
     routes = [route for route, who in MAY.items() if "anonymous" not in who]
     cases = [
-        ((route, what), _request(route, headers=[("Authorization", value)]), bad.NOBODY)
+        ((route, what), _request(route, headers=[("Authorization", value)]), answers.NOBODY)
         for route in routes
-        for what, value in bad.AUTHORIZATIONS.items()
+        for what, value in requests.AUTHORIZATIONS.items()
     ]
     cases += [
-        ((route, "twice"), _request(route, headers=[("Authorization", "Bearer a.b.c")] * 2), bad.NOBODY)
+        ((route, "twice"), _request(route, headers=[("Authorization", "Bearer a.b.c")] * 2), answers.NOBODY)
         for route in routes
     ]
 
@@ -321,9 +328,9 @@ async def test_an_idempotency_key_that_is_none_is_refused(ask, admin):
             _request(
                 "POST /api/v1/bookings", admin, body=body, headers=[JSON, *(("Idempotency-Key", key) for key in keys)]
             ),
-            bad.INVALID,
+            answers.INVALID,
         )
-        for what, keys in bad.KEYS.items()
+        for what, keys in requests.KEYS.items()
     ]
 
     assert await _wrong(ask, cases) == {}
@@ -336,7 +343,7 @@ async def test_an_odd_header_changes_nothing(ask, admin):
     )
     plain = await ask([_request(route, admin) for route in routes])
 
-    for what, header in bad.ODD_HEADERS.items():
+    for what, header in requests.ODD_HEADERS.items():
         odd = await ask([_request(route, admin, headers=[header]) for route in routes])
 
         assert [reply.status for reply in odd] == [reply.status for reply in plain], what
@@ -346,7 +353,7 @@ async def test_what_is_no_http_is_a_problem_and_the_end_of_the_connection(client
     """S20: one answer, whatever follows, and nothing of it is read as another request."""
     wrong = {}
     async with bounded(client) as port:
-        for what, sent in bad.NO_HTTP_AT_ALL.items():
+        for what, sent in requests.NO_HTTP_AT_ALL.items():
             received = await exchange(port, sent)
             head, _, body = received.partition(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 400 ") or json.loads(body)["code"] != "bad_request":

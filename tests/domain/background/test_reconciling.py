@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
-from sqlalchemy import text
 
-from domain.background import reconciling
 from domain.background.audit import audit
-from domain.background.reconciling import AT_ONE_GO, Pace, reconcile, reconcile_some
+from domain.background.reconciling import reconcile
 from domain.kernel.counters import POOL_MAIN, user_counter
 from domain.kernel.differences import Fault
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import SoldOut
-from domain.store import books
 from domain.store.redis.keys import counters_key, record_key, unpersisted_key
 from tests.books import pool, row, taken, unlist, unpersisted
+from tests.domain.background.drift import PLANTED, faults, move, sold, sql
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import eventually, keep_persisting, persist_all
-from worker import jobs
-
-
-async def sold(stores, event, number=3):
-    """Some confirmed bookings of an event."""
-    bookings = [await book(stores, event) for _ in range(number)]
-    await persist_all(stores)
-    return bookings
-
-
-async def move(stores, event, counter, by):
-    await stores.pipeline.redis.hincrby(counters_key(event.id), counter, by)
-
-
-async def sql(stores, statement, **values):
-    async with stores.engine.begin() as connection:
-        await connection.execute(text(statement), values)
-
-
-def faults(outcomes):
-    return {(outcome.difference.fault, outcome.difference.subject) for outcome in outcomes}
 
 
 async def test_books_in_order_are_left_alone(stores):
@@ -292,62 +268,6 @@ async def test_drift_of_every_kind_is_mended_under_load_within_seconds_and_nothi
     assert (await taken(stores, busy), await taken(stores, quiet)) == (0, 3)
 
 
-async def plant_too_high(stores, event):
-    await sold(stores, event)
-    await move(stores, event, POOL_MAIN, 4)
-    return event.id
-
-
-async def plant_too_low(stores, event):
-    await sold(stores, event)
-    await move(stores, event, POOL_MAIN, -2)
-    return event.id
-
-
-async def plant_lost_release(stores, event):
-    (booking,) = await sold(stores, event, 1)
-    await stores.box_office.cancel(booking)
-    await move(stores, event, POOL_MAIN, 1)
-    await move(stores, event, user_counter(booking.user_id), 1)
-    return event.id
-
-
-async def plant_orphan_record(stores, event):
-    await unlist(stores, await book(stores, event))
-    return event.id
-
-
-async def plant_row_without_record(stores, event):
-    (booking,) = await sold(stores, event, 1)
-    await stores.pipeline.redis.delete(record_key(booking.id))
-    await move(stores, event, POOL_MAIN, -1)
-    await move(stores, event, user_counter(booking.user_id), -1)
-    return event.id
-
-
-async def plant_other_capacity(stores, event):
-    await sql(stores, "UPDATE events SET capacity = 900, terms_token = 'by hand' WHERE id = :id", id=event.id)
-    return event.id
-
-
-async def plant_miscounted_pool(stores, event):
-    await sold(stores, event)
-    await sql(stores, "UPDATE pools SET taken = taken + 5 WHERE event_id = :id", id=event.id)
-    return event.id
-
-
-PLANTED = (
-    plant_too_high,
-    plant_too_low,
-    plant_lost_release,
-    plant_row_without_record,
-    plant_other_capacity,
-    plant_miscounted_pool,
-    plant_orphan_record,
-)
-"""All but lost counters: those are mended by a rebuild, which mends whatever else there is with them."""
-
-
 async def test_the_audit_says_by_how_much(stores):
     event = await make_event(stores)
     await sold(stores, event)
@@ -359,89 +279,3 @@ async def test_the_audit_says_by_how_much(stores):
     assert (books.size, books.remaining, books.pending, books.confirmed, books.drift) == (100, 94, 1, 3, 2)
     assert not books.in_order
     await reconcile(stores)
-
-
-async def test_a_pass_that_is_cut_short_is_gone_on_with_behind_the_page_it_came_to(stores, monkeypatch):
-    monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 2)
-    events = sorted([(await make_event(stores)).id for _ in range(5)])
-    pages = []
-
-    async def going_to(event_id):
-        pages.append(event_id)
-
-    after = None
-    for _ in range(4):
-        await reconcile_some(stores, after, pace=Pace(seconds=0), going_to=going_to)
-        after = pages[-1]
-    assert pages == [events[1], events[3], events[4], None]
-
-
-async def test_between_portions_of_a_pass_bookings_have_their_turn(stores, monkeypatch):
-    """Half a second at one go held up by a quarter what was booked and persisted meanwhile."""
-    monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 1)
-    for _ in range(4):
-        await make_event(stores)
-    rested = []
-
-    async def noting(seconds):
-        rested.append(seconds)
-
-    async def going_to(event_id):
-        """Nobody goes on with this pass."""
-
-    monkeypatch.setattr(asyncio, "sleep", noting)
-    began_s = time.monotonic()
-    await reconcile_some(stores, None, pace=Pace(rest=5.0), going_to=going_to)
-    took_s = time.monotonic() - began_s
-
-    assert len(rested) == 4
-    assert 0 < sum(rested) <= 5.0 * took_s
-
-
-async def test_events_that_sold_much_are_compared_fewer_at_a_time(stores, monkeypatch):
-    """A worker persists nothing while it compares."""
-    monkeypatch.setattr(reconciling, "PLACES_PER_PAGE", 2)
-    events = sorted([await make_event(stores) for _ in range(5)], key=lambda event: event.id)
-    for event, places in zip(events, (1, 1, 3, 0, 0), strict=True):
-        if places:
-            await book(stores, event, quantity=places)
-    await persist_all(stores)
-    pages = []
-
-    async def going_to(event_id):
-        pages.append(event_id)
-
-    await reconcile_some(stores, None, pace=AT_ONE_GO, going_to=going_to)
-
-    assert pages == [events[1].id, events[2].id, events[4].id, None]
-
-
-@pytest.mark.parametrize("counters_per_page", [1, 1_000])
-async def test_drift_is_found_on_whatever_page_it_stands_while_bookings_move(stores, monkeypatch, counters_per_page):
-    monkeypatch.setattr(books, "COUNTERS_PER_PAGE", counters_per_page)
-    event, buyers = await make_event(stores, capacity=10_000), await make_accounts(stores, 600)
-    await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in buyers))
-    await persist_all(stores)
-    given_back = await book(stores, event, user_id=buyers[0], quantity=2)
-    await persist_all(stores)
-    await book(stores, event, user_id=buyers[1], quantity=3)
-    await stores.box_office.cancel(given_back)
-    assert await reconcile(stores) == []
-    await move(stores, event, user_counter(buyers[300]), 1)
-    await stores.pipeline.redis.hdel(counters_key(event.id), user_counter(buyers[400]))
-
-    found = {(each.difference.subject, each.difference.drift) for each in await reconcile(stores)}
-
-    assert found == {(user_counter(buyers[300]), 1), (user_counter(buyers[400]), -1)}
-    assert await reconcile(stores) == []
-
-
-async def test_the_job_goes_through_every_event_though_each_time_it_stops_early(stores, monkeypatch):
-    monkeypatch.setattr(reconciling, "EVENTS_PER_PAGE", 1)
-    monkeypatch.setattr(jobs, "RECONCILE", Pace(seconds=0))
-    events = [await make_event(stores) for _ in range(3)]
-    for event in events:
-        await move(stores, event, POOL_MAIN, 1)
-    found = [await jobs.reconcile_all({"stores": stores, "redis": stores.queue}) for _ in range(4)]
-    assert sum(found) == len(events)
-    assert await reconcile(stores) == []
