@@ -19,7 +19,9 @@ from domain.background.follow_ups import FollowUps
 from domain.engine import Stores, open_stores
 from domain.platform.clocks import HostClock
 from domain.platform.settings import Settings
-from domain.store.postgres.reports import Reports
+from domain.store.postgres.reports.administration import AdminReports
+from domain.store.postgres.reports.dashboards import Dashboards
+from domain.store.postgres.reports.guests import GuestLists
 from domain.store.redis.admission import Rule
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ class Process(Struct, frozen=True):
 
     settings: Settings
     stores: Stores
-    reports: Reports
+    guest_lists: GuestLists
+    dashboards: Dashboards
+    admin_reports: AdminReports
     tokens: Tokens
     membership: Membership
     showing: Showing
@@ -62,10 +66,19 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
             yield Process(
                 settings=settings,
                 stores=stores,
-                reports=Reports(stores.engine),
+                guest_lists=GuestLists(stores.engine),
+                dashboards=Dashboards(stores.engine),
+                admin_reports=AdminReports(stores.engine),
                 tokens=tokens,
-                membership=Membership(stores.accounts, stores.admission, _follow_ups(stores), passwords, tokens),
-                showing=Showing(stores.box_office, stores.catalog),
+                membership=Membership(
+                    accounts=stores.accounts,
+                    sessions=stores.sessions,
+                    admission=stores.admission,
+                    follow_ups=FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office),
+                    hashing=passwords,
+                    tokens=tokens,
+                ),
+                showing=Showing(stores.box_office, stores.events),
                 downloads=Downloads(),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
@@ -79,10 +92,6 @@ def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
     """The process that serves this request."""
     found: Process = connection.scope["litestar_app"].state[STATE]
     return found
-
-
-def _follow_ups(stores: Stores) -> FollowUps:
-    return FollowUps(stores.accounts, stores.admission, stores.box_office)
 
 
 def _tokens(settings: Settings) -> Tokens:

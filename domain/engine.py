@@ -15,9 +15,13 @@ from domain.platform.failpoints import arm
 from domain.store.books import Books
 from domain.store.clocks import Clocks
 from domain.store.job_queue import Doorbell, open_queue
-from domain.store.postgres.accounts import Accounts
-from domain.store.postgres.catalog import Catalog
+from domain.store.postgres.accounts.accounts import Accounts
+from domain.store.postgres.accounts.sessions import Sessions
 from domain.store.postgres.database import Database
+from domain.store.postgres.epochs import Epochs
+from domain.store.postgres.events.catalog import Catalog
+from domain.store.postgres.events.past_events import PastEvents
+from domain.store.postgres.events.reads import EventReads
 from domain.store.postgres.ledger import Ledger
 from domain.store.postgres.write_ahead import Intents
 from domain.store.redis.admission import Admission
@@ -43,6 +47,15 @@ class Retention(Struct, frozen=True):
     repairs: timedelta
     past_counters: timedelta
 
+    @classmethod
+    def of(cls, settings: Settings) -> Retention:
+        """The retention that the settings ask for."""
+        return cls(
+            audit_log=timedelta(days=settings.audit_log_days),
+            repairs=timedelta(days=settings.repairs_days),
+            past_counters=timedelta(days=settings.event_close_after_days),
+        )
+
 
 class Stores(Struct, frozen=True):
     """The stores of one process, and the booking actions that use them."""
@@ -52,10 +65,14 @@ class Stores(Struct, frozen=True):
     scripts: Scripts
     queue: ArqRedis
     accounts: Accounts
+    sessions: Sessions
     admission: Admission
+    events: EventReads
     catalog: Catalog
+    past_events: PastEvents
     inventory: Inventory
     ledger: Ledger
+    epochs: Epochs
     turnstile: Turnstile
     intents: Intents
     books: Books
@@ -81,26 +98,31 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     keeps_intents = settings.durability == "postgres"
     ledger = Ledger(database, keeps_intents=keeps_intents)
     turnstile = Turnstile(pipeline)
-    scripts = Scripts(pipeline, ledger)
+    scripts = Scripts(pipeline, epochs := Epochs(database))
     inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
     catalog = Catalog(database, inventory, scripts)
-    accounts = Accounts(database)
+    events = EventReads(database)
     try:
         yield Stores(
             engine=database,
             pipeline=pipeline,
             scripts=scripts,
             queue=queue,
-            accounts=accounts,
-            admission=Admission(scripts, pipeline, accounts),
+            accounts=Accounts(database),
+            sessions=(sessions := Sessions(database)),
+            admission=Admission(scripts, pipeline, sessions),
+            events=events,
             catalog=catalog,
+            past_events=PastEvents(database, inventory, scripts),
             inventory=inventory,
             ledger=ledger,
+            epochs=epochs,
             turnstile=turnstile,
             intents=intents,
             books=Books(database, scripts),
             clocks=Clocks(inventory, database),
             box_office=BoxOffice(
+                events=events,
                 catalog=catalog,
                 inventory=inventory,
                 ledger=ledger,
@@ -110,11 +132,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             ),
             durability=settings.durability,
             redis_sync=settings.redis_sync,
-            retention=Retention(
-                audit_log=timedelta(days=settings.audit_log_days),
-                repairs=timedelta(days=settings.repairs_days),
-                past_counters=timedelta(days=settings.event_close_after_days),
-            ),
+            retention=Retention.of(settings),
         )
     finally:
         await doorbell.close()

@@ -134,7 +134,7 @@ async def counters_of(stores: Stores, event_id: UUID) -> dict[str, int]:
 
 async def _held(stores: Stores) -> dict[UUID, Counter[str]]:
     """Per event and counter, what pending and confirmed bookings hold."""
-    epoch = await stores.ledger.epoch()
+    epoch = await stores.epochs.current()
     async with stores.engine.connect() as connection:
         found = await connection.execute(text("SELECT id, event_id, user_id, quantity, status FROM bookings"))
         bookings = {row.id: (row.event_id, row.user_id, row.quantity, row.status) for row in found}

@@ -19,7 +19,7 @@ class FirstEpoch:
     def __init__(self, server: str) -> None:
         self._record = EpochRecord(DEPLOYMENT, 1, LAYOUT, server, server)
 
-    async def epoch_record(self) -> EpochRecord:
+    async def record(self) -> EpochRecord:
         return self._record
 
     async def record_server(self, epoch: int, *, server: str) -> bool:

@@ -18,7 +18,7 @@ from domain.background.persisting import persist
 from domain.background.reconciling import Pace, reconcile_some, relist_some
 from domain.kernel.refusals import Unavailable
 from domain.store.job_queue import PERSIST_JOB
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

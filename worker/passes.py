@@ -107,7 +107,7 @@ async def close_past_events(stores: Stores) -> None:
 
 async def go_on_following_up(stores: Stores) -> None:
     """Follow changes of accounts up until cancelled, those also whose request was cut short."""
-    follow_ups = FollowUps(stores.accounts, stores.admission, stores.box_office)
+    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
     await repeat("follow_ups", lambda: follow_ups.run_due(limit=FOLLOW_UPS_MAX), every_s=FOLLOW_UPS_INTERVAL_S)
 
 

@@ -19,7 +19,7 @@ from domain.sales.events import Event
 
 if TYPE_CHECKING:
     from domain.actions.bookings import BoxOffice
-    from domain.store.postgres.catalog import Catalog
+    from domain.store.postgres.events.reads import EventReads
 
 SCAN_BATCH_MAX = LIMIT_MAX + 1
 """Events read and compared with a status at a time: the longest page of them, and one to know whether more follow."""
@@ -60,9 +60,9 @@ class ListAsked(Struct, frozen=True, kw_only=True):
 class Showing:
     """What everybody looks at: one event, or a page of them."""
 
-    def __init__(self, box_office: BoxOffice, catalog: Catalog) -> None:
+    def __init__(self, box_office: BoxOffice, events: EventReads) -> None:
         self._box_office = box_office
-        self._catalog = catalog
+        self._lists = events
         self._events = Shared[UUID, Shown](self._read_event)
         self._pages = Shared[ListAsked, bytes](self._read_page)
         self._lengths: dict[bool, _Length] = {}
@@ -84,7 +84,7 @@ class Showing:
 
     async def _counted_page(self, asked: ListAsked) -> EventShownPage:
         began_s, known = time.monotonic(), self._known_length(asked)
-        found = await self._catalog.page(
+        found = await self._lists.page(
             limit=asked.limit + 1,
             skip=asked.skip,
             after=asked.after,
@@ -129,7 +129,7 @@ class Showing:
         )
 
     async def _batch(self, asked: ListAsked, *, after: tuple[datetime, UUID] | None, limit: int) -> list[Event]:
-        found = await self._catalog.page(
+        found = await self._lists.page(
             limit=limit,
             after=after,
             not_over_at=utc_now() if asked.upcoming_only else None,

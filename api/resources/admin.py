@@ -32,7 +32,13 @@ from domain.actions.membership import SelfBan
 from domain.background.audit import EventBooks, audit
 from domain.background.reconciling import reconcile
 from domain.kernel.refusals import EventNotFound, InvalidCredentials, LastAdmin, UserNotFound
-from domain.store.postgres.reports import AccountsAsked, AttendeeRow, AuditEntry, OrganizerRow, UserCounts
+from domain.store.postgres.reports.administration import (
+    AccountsAsked,
+    AttendeeRow,
+    AuditEntry,
+    OrganizerRow,
+    UserCounts,
+)
 
 DETAILS_MAX = 20
 """Bookings and events that a user's details show; their lists have all of them."""
@@ -140,7 +146,7 @@ class AdminController(Controller):
         cursor: Cursor = None,
     ) -> CountedPage[AttendeeRow]:
         """Attendees, oldest account first, with their active bookings."""
-        reports, asked = process(request).reports, _asked(q, limit, skip, cursor)
+        reports, asked = process(request).admin_reports, _asked(q, limit, skip, cursor)
         return _page(
             await reports.attendees(asked),
             limit=limit,
@@ -157,7 +163,7 @@ class AdminController(Controller):
         cursor: Cursor = None,
     ) -> CountedPage[OrganizerRow]:
         """Organizers, oldest account first, with their events and sales."""
-        reports, asked = process(request).reports, _asked(q, limit, skip, cursor)
+        reports, asked = process(request).admin_reports, _asked(q, limit, skip, cursor)
         return _page(
             await reports.organizers(asked),
             limit=limit,
@@ -170,11 +176,11 @@ class AdminController(Controller):
         at = process(request)
         account = await at.stores.accounts.find(user_id)
         bookings = await at.stores.box_office.bookings_of(user_id, limit=DETAILS_MAX, before=None)
-        events = await at.reports.events_of(user_id, limit=DETAILS_MAX)
+        events = await at.admin_reports.events_of(user_id, limit=DETAILS_MAX)
         return UserDetails(
             profile=Profile.of(account),
             status=account.status,
-            counts=await at.reports.counts_of(user_id),
+            counts=await at.admin_reports.counts_of(user_id),
             bookings=[BookingShown.of(booking) for booking in bookings],
             events=[EventPlain.of(event) for event in events],
         )
@@ -212,7 +218,7 @@ class AdminController(Controller):
         self, request: Request[Token, Any, Any], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
     ) -> Page[AuditEntry]:
         """Who did what to whom, newest first."""
-        found = await process(request).reports.audit_log(limit=limit + 1, before=read_cursor(cursor, int))
+        found = await process(request).admin_reports.audit_log(limit=limit + 1, before=read_cursor(cursor, int))
         entries, more = cut(found, limit)
         return Page(items=entries, next_cursor=write_cursor(entries[-1].id) if more else None)
 
@@ -230,7 +236,7 @@ class AdminController(Controller):
     async def repair(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> ReconciliationDone:
         """Compare an event's books and repair what two readings agree on, now."""
         stores = process(request).stores
-        await stores.catalog.find(event_id)
+        await stores.events.find(event_id)
         outcomes = await reconcile(stores, event_id)
         (books,) = await audit(stores, event_id)
         await stores.accounts.note(

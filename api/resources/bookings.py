@@ -37,7 +37,7 @@ from domain.kernel.refusals import (
     SoldOut,
 )
 from domain.sales.events import Deadline
-from domain.store.postgres.reports import Guest, GuestsAsked
+from domain.store.postgres.reports.guests import Guest, GuestsAsked
 
 if TYPE_CHECKING:
     from domain.store.redis.scripts import Answered, Command
@@ -231,7 +231,7 @@ class BookingController(Controller):
 
         Whole and as CSV with `Accept: text/csv`: no cell of it runs as a formula in a spreadsheet.
         """
-        stores, reports = process(request).stores, process(request).reports
+        stores, guest_lists = process(request).stores, process(request).guest_lists
         check_owns_event(request.user, await stores.box_office.event(event_id))
         asked = GuestsAsked(event_id=event_id, limit=limit, cancelled_too=status is Guests.ALL, search=searched(q))
         wanted = preferred(request.scope, JSON_MEDIA_TYPE, CSV_MEDIA_TYPE)
@@ -240,13 +240,13 @@ class BookingController(Controller):
         say_varies(request.scope, b"Accept")
         if wanted == CSV_MEDIA_TYPE:
             return Stream(
-                download.sent(csv_lines(reports, asked, bom=bom)),
+                download.sent(csv_lines(guest_lists, asked, bom=bom)),
                 headers={
                     "Content-Type": f"{CSV_MEDIA_TYPE}; charset=utf-8",
                     "Content-Disposition": f'attachment; filename="guests-{event_id}.csv"',
                 },
             )
-        return await guest_page(reports, asked, cursor=cursor)
+        return await guest_page(guest_lists, asked, cursor=cursor)
 
 
 async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) -> Booking:

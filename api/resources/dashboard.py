@@ -18,7 +18,7 @@ from api.shapes import BookingShown, EventShown
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
 from domain.kernel.bookings import HOLDING, BookingStatus
-from domain.store.postgres.reports import UpcomingAsked
+from domain.store.postgres.reports.dashboards import UpcomingAsked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -132,10 +132,10 @@ async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeD
     # Redis first: what is persisted in between is then seen twice, never missed.
     fresh = {booking.id: booking for booking in await at.stores.inventory.unpersisted_of(account_id)}
     holding = [booking for booking in fresh.values() if booking.status in HOLDING]
-    stored = await at.reports.upcoming_of(
+    stored = await at.dashboards.upcoming_of(
         account_id, UpcomingAsked(now=now, limit=asked.limit + 1, after=after, without=list(fresh))
     )
-    starts = await at.reports.starts_of({booking.event_id for booking in holding}, now=now) if holding else {}
+    starts = await at.dashboards.starts_of({booking.event_id for booking in holding}, now=now) if holding else {}
     stored += [(starts[booking.event_id], booking) for booking in holding if booking.event_id in starts]
     found = {(starts_at, booking.created_at, booking.id): booking for starts_at, booking in stored}
     places, more = cut(sorted(place for place in found if after is None or place > after), asked.limit)
@@ -151,7 +151,7 @@ async def _counts(at: Process, account_id: UUID, fresh: Mapping[UUID, Booking]) 
 
     Each is counted from one of the two, so that a booking which is persisted meanwhile counts once, and as it is shown.
     """
-    counts = {str(BookingStatus.PENDING): 0} | await at.reports.booking_statuses(account_id, without=list(fresh))
+    counts = {str(BookingStatus.PENDING): 0} | await at.dashboards.booking_statuses(account_id, without=list(fresh))
     for booking in fresh.values():
         counts[booking.status] += 1
     return counts
@@ -161,10 +161,10 @@ async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> Organize
     """Each page tells events to come and others apart by the moment at which the first one was asked for."""
     cursor = read_cursor(asked.cursor, tuple[datetime, int, datetime, UUID])
     now, after = (cursor[0], cursor[1:]) if cursor else (utc_now(), None)
-    found = await at.reports.programme_of(account_id, now=now, limit=asked.limit + 1, after=after)
+    found = await at.dashboards.programme_of(account_id, now=now, limit=asked.limit + 1, after=after)
     events, more = cut(found, asked.limit)
     ids = [event.id for event in events]
-    sold, refused = await at.reports.sold(ids), await at.stores.turnstile.last_hour(ids)
+    sold, refused = await at.dashboards.sold(ids), await at.stores.turnstile.last_hour(ids)
     sales = [
         _sales_of(event, remaining, status, sold=sold.get(event.id, 0), refused=refused[event.id])
         for event, remaining, status in await at.stores.box_office.on_show(events)
@@ -190,8 +190,8 @@ def _sales_of(event: Event, remaining: int, status: EventStatus, *, sold: int, r
 
 async def _totals(at: Process, account_id: UUID) -> SalesTotals:
     """The sums over all events. What is held, and who was refused, is asked of those that are not over."""
-    known = await at.reports.sales_of(account_id)
-    current = await at.reports.current_sales_of(account_id, now=utc_now())
+    known = await at.dashboards.sales_of(account_id)
+    current = await at.dashboards.current_sales_of(account_id, now=utc_now())
     held, held_of_cancelled, refused_in_all = 0, 0, Counter[str]()
     for start in range(0, len(current), EVENTS_PER_READ):
         some = current[start : start + EVENTS_PER_READ]
@@ -213,7 +213,7 @@ async def _totals(at: Process, account_id: UUID) -> SalesTotals:
 
 async def _of_admin(at: Process, account_id: UUID, asked: Asked) -> AdminDashboard:
     del account_id, asked
-    totals = await at.reports.totals()
+    totals = await at.admin_reports.totals()
     pulses = await at.stores.inventory.pulses()
     return AdminDashboard(
         users=totals.users,

@@ -21,7 +21,7 @@ from api.shapes import Page
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from domain.store.postgres.reports import Guest, GuestsAsked, Reports
+    from domain.store.postgres.reports.guests import Guest, GuestLists, GuestsAsked
 
 CSV_MEDIA_TYPE = "text/csv"
 
@@ -67,23 +67,23 @@ ByteOrderMark = Annotated[
 ]
 
 
-async def guest_page(reports: Reports, asked: GuestsAsked, *, cursor: str | None) -> Page[Guest]:
+async def guest_page(guest_lists: GuestLists, asked: GuestsAsked, *, cursor: str | None) -> Page[Guest]:
     """Some guests of an event."""
     after = read_cursor(cursor, tuple[datetime, UUID])
-    found = await reports.guests(structs.replace(asked, limit=asked.limit + 1, after=after))
+    found = await guest_lists.guests(structs.replace(asked, limit=asked.limit + 1, after=after))
     guests, more = cut(found, asked.limit)
     return Page(items=guests, next_cursor=write_cursor(_place(guests[-1])) if more else None)
 
 
-async def csv_lines(reports: Reports, asked: GuestsAsked, *, bom: bool) -> AsyncIterator[bytes]:
+async def csv_lines(guest_lists: GuestLists, asked: GuestsAsked, *, bom: bool) -> AsyncIterator[bytes]:
     """All guests that are asked for as CSV (RFC 4180), every cell quoted, none a formula to a spreadsheet."""
     yield (codecs.BOM_UTF8 if bom else b"") + _lines([_COLUMNS])
     asked = structs.replace(asked, limit=ROWS_PER_READ, after=None)
-    guests = await reports.guests(asked)
+    guests = await guest_lists.guests(asked)
     while guests:
         yield _lines([_cell(value) for value in _values(guest)] for guest in guests)
         asked = structs.replace(asked, after=_place(guests[-1]))
-        guests = await reports.guests(asked)
+        guests = await guest_lists.guests(asked)
 
 
 def _place(guest: Guest) -> tuple[datetime, UUID]:

@@ -20,7 +20,7 @@ from domain.kernel.refusals import (
 from domain.kernel.times import from_ms
 from domain.platform.failpoints import Failpoint, Protection, protected, reach
 from domain.sales.events import Deadline
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled, too_late
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from domain.kernel.event_status import EventStatus
     from domain.sales.events import Event, EventChanges, NewEvent, Terms
     from domain.store.job_queue import Doorbell
-    from domain.store.postgres.catalog import Catalog
+    from domain.store.postgres.events.catalog import Catalog
+    from domain.store.postgres.events.reads import EventReads
     from domain.store.postgres.ledger import Ledger
     from domain.store.postgres.write_ahead import Intents
     from domain.store.redis.inventory import Inventory, Places, Released, Reserved
@@ -75,6 +76,7 @@ class BoxOffice:
     def __init__(  # noqa: PLR0913  (one per store)
         self,
         *,
+        events: EventReads,
         catalog: Catalog,
         inventory: Inventory,
         ledger: Ledger,
@@ -82,6 +84,7 @@ class BoxOffice:
         intents: Intents | None,
         turnstile: Turnstile,
     ) -> None:
+        self._events = events
         self._catalog = catalog
         self._inventory = inventory
         self._ledger = ledger
@@ -237,7 +240,7 @@ class BoxOffice:
 
     async def event(self, event_id: UUID) -> Event:
         """The event as PostgreSQL has it; raises EventNotFound."""
-        return await self._catalog.find(event_id)
+        return await self._events.find(event_id)
 
     async def change_event(
         self, event_id: UUID, changes: EventChanges, *, caller: Caller, expected_version: int | None
@@ -268,7 +271,7 @@ class BoxOffice:
 
     async def events_behind_organizer(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
         """The organizer's events whose suspension does not match the organizer's right to sell, in order of id."""
-        return await self._catalog.behind_organizer(organizer_id, after=after, limit=limit)
+        return await self._events.behind_organizer(organizer_id, after=after, limit=limit)
 
     async def follow_organizer(self, event_id: UUID) -> None:
         """Suspend an event if its organizer may not sell, otherwise end its suspension.
@@ -283,7 +286,7 @@ class BoxOffice:
 
         Returns one event whose job the queue did not accept, None if it accepted all.
         """
-        for event_id in await self._catalog.uncleared(limit=limit):
+        for event_id in await self._events.uncleared(limit=limit):
             if not await self._doorbell.rang_to_clear(event_id):
                 return event_id
         return None
@@ -299,7 +302,7 @@ class BoxOffice:
         places = dict(zip(asked, await self._inventory.places(asked) if asked else [], strict=True))
         if gone := [event_id for event_id in asked if places[event_id].taken is None]:
             # These events were closed after they were read, or the inventory is being rebuilt.
-            known |= await self._catalog.find_all(gone)
+            known |= await self._events.find_all(gone)
         closed = [event.id for event in known.values() if event.closed_at is not None]
         stored = await self._ledger.pools_taken(closed) if closed else {}
         return [_on_show(known[event.id], places.get(event.id), stored.get(event.id)) for event in events]
@@ -432,7 +435,7 @@ class BoxOffice:
         return await asyncio.shield(loading)
 
     async def _read_terms(self, event_id: UUID) -> Terms:
-        terms = (await self._catalog.find(event_id)).terms
+        terms = (await self._events.find(event_id)).terms
         self._remember(terms)
         return terms
 

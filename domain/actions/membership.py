@@ -22,7 +22,7 @@ from domain.kernel.refusals import (
     Unavailable,
     WrongPassword,
 )
-from domain.store.postgres.accounts import AccountChanged
+from domain.store.postgres.accounts.holding import AccountChanged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from domain.accounts.passwords import Passwords
     from domain.accounts.tokens import Token, Tokens
     from domain.background.follow_ups import FollowUps
-    from domain.store.postgres.accounts import Accounts
+    from domain.store.postgres.accounts.accounts import Accounts
+    from domain.store.postgres.accounts.sessions import Sessions
     from domain.store.redis.admission import Admission
 
 Answer = TypeVar("Answer")
@@ -59,10 +60,18 @@ class LoggedIn(Struct, frozen=True):
 class Membership:
     """The actions on accounts. One per API process."""
 
-    def __init__(
-        self, accounts: Accounts, admission: Admission, follow_ups: FollowUps, hashing: Passwords, tokens: Tokens
+    def __init__(  # noqa: PLR0913  (one per store)
+        self,
+        *,
+        accounts: Accounts,
+        sessions: Sessions,
+        admission: Admission,
+        follow_ups: FollowUps,
+        hashing: Passwords,
+        tokens: Tokens,
     ) -> None:
         self._accounts = accounts
+        self._sessions = sessions
         self._admission = admission
         self._follow_ups = follow_ups
         self._passwords = hashing
@@ -111,7 +120,7 @@ class Membership:
         now = utc_now()
         account = await self._accounts.find(token.account_id)
         pair = next(self._tokens.successors(text, account, session_id=token.session_id, now=now))
-        rotated = await self._accounts.rotate_session(
+        rotated = await self._sessions.rotate(
             token.session_id,
             token_epoch=token.epoch,
             old_hash=fingerprint(text),
@@ -133,7 +142,7 @@ class Membership:
             Unauthenticated: the grace period is over, or the successor was used.
         """
         now = utc_now()
-        latest = await self._accounts.latest_rotation(token.session_id, token_epoch=token.epoch, now=now)
+        latest = await self._sessions.latest_rotation(token.session_id, token_epoch=token.epoch, now=now)
         age_s = (now - latest.rotated_at).total_seconds() if latest else math.inf
         if latest and abs(age_s) < self._tokens.refresh_grace_s:
             access_left_s = self._tokens.lifetime_s[TokenKind.ACCESS] - max(0, math.ceil(age_s))
@@ -150,7 +159,7 @@ class Membership:
 
     async def log_out(self, token: Token) -> None:
         """End the token's session in PostgreSQL and in Redis before this returns."""
-        await self._accounts.end_session(token.session_id, now=utc_now())
+        await self._sessions.end(token.session_id, now=utc_now())
         await self._admission.sessions_ended(token.account_id, [token.session_id])
 
     async def change(
@@ -265,7 +274,7 @@ class Membership:
         access = self._tokens.issue(TokenKind.ACCESS, account, session_id=session.id, now=now)
         refresh = self._tokens.issue(TokenKind.REFRESH, account, session_id=session.id, now=now)
         opened_in = self._admission.epoch
-        ended = await self._accounts.open_session(
+        ended = await self._sessions.open(
             account, session=session, refresh_hash=fingerprint(refresh), password_hash=password_hash, now=now
         )
         await self._admission.session_opened(account, session, ended=ended, opened_in=opened_in)

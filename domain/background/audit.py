@@ -64,10 +64,10 @@ async def audit(stores: Stores, event_id: UUID | None = None) -> list[EventBooks
         EventNotFound, Unavailable.
     """
     if event_id is not None:
-        return await _audit_page(stores, [await stores.catalog.find(event_id)])
+        return await _audit_page(stores, [await stores.events.find(event_id)])
     books: list[EventBooks] = []
     last = None
-    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE, closed=True):
+    while page := await stores.events.after(last, limit=EVENTS_PER_PAGE, closed=True):
         last = page[-1].id
         books += await _audit_page(stores, page)
     return books

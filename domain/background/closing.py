@@ -51,10 +51,10 @@ async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, lim
         Unavailable, EpochOver: the next call continues.
     """
     kept = stores.retention.past_counters
-    past = await stores.catalog.past(kept=kept, after=begin.after, limit=limit)
+    past = await stores.past_events.past(kept=kept, after=begin.after, limit=limit)
     closed = 0
     for event_id in past:
-        event = await stores.catalog.mark_closed(event_id, kept=kept)
+        event = await stores.past_events.mark_closed(event_id, kept=kept)
         if event is not None:
             await stores.inventory.remove_counters(event_id, terms=event.terms_token)
             closed += 1
@@ -69,8 +69,8 @@ async def _remove_leftovers(stores: Stores, cursor: int) -> tuple[int, int]:
     removed = 0
     for _ in range(SCANS_MAX):
         cursor, found = await stores.inventory.with_counters(cursor)
-        for event_id in await stores.catalog.closed_among(found):
-            removed += await stores.catalog.remove_leftovers(event_id)
+        for event_id in await stores.events.closed_among(found):
+            removed += await stores.past_events.remove_leftovers(event_id)
         if cursor == 0:
             break
     return removed, cursor

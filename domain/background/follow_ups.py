@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from domain.accounts.accounts import Account
     from domain.actions.bookings import BoxOffice
     from domain.kernel.bookings import Booking
-    from domain.store.postgres.accounts import Accounts, FollowUp
+    from domain.store.postgres.accounts.accounts import Accounts, FollowUp
+    from domain.store.postgres.accounts.sessions import Sessions
     from domain.store.redis.admission import Admission
 
 log = structlog.get_logger()
@@ -51,8 +52,9 @@ SESSIONS_MAX = 1_000
 class FollowUps:
     """Safe to run at any time and repeatedly, and to be killed at any point."""
 
-    def __init__(self, accounts: Accounts, admission: Admission, box_office: BoxOffice) -> None:
+    def __init__(self, accounts: Accounts, sessions: Sessions, admission: Admission, box_office: BoxOffice) -> None:
         self._accounts = accounts
+        self._sessions = sessions
         self._admission = admission
         self._box_office = box_office
 
@@ -101,7 +103,7 @@ class FollowUps:
     async def _run(self, due: FollowUp) -> timedelta | None:
         """Run the whole follow-up of one account; returns when to run it again, None for never."""
         account = due.account
-        ended = await self._accounts.ended_sessions(account.id, limit=SESSIONS_MAX)
+        ended = await self._sessions.ended_of(account.id, limit=SESSIONS_MAX)
         await self._admission.tokens_ended(account)
         await self._admission.sessions_ended(account.id, ended)
         complete = await self.events(account.id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.kernel.refusals import Unavailable
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

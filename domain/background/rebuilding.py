@@ -23,7 +23,8 @@ from domain.kernel.refusals import Unavailable
 from domain.kernel.unpersisted import Unpersisted
 from domain.platform.concurrency import together
 from domain.platform.failpoints import Failpoint, reach
-from domain.store.postgres.ledger import EpochOver, Holdings
+from domain.store.postgres.epochs import EpochOver
+from domain.store.postgres.holdings import Holdings
 from domain.store.redis.keys import counters_key, epoch_key
 from domain.store.redis.rebuild_progress import Progress, tell
 from domain.store.redis.scripts import InventoryState
@@ -101,14 +102,14 @@ async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
     if await stores.scripts.look() in SETTLED:
         return None
     holder = uuid4()
-    if not await stores.ledger.take_rebuild_lease(holder, seconds=LEASE_S):
+    if not await stores.epochs.take_rebuild_lease(holder, seconds=LEASE_S):
         return None
     renewing = asyncio.create_task(_renew_lease(stores, holder))
     try:
         return None if await stores.scripts.look() in SETTLED else await rebuild(stores)
     finally:
         renewing.cancel()
-        await stores.ledger.leave_rebuild_lease(holder)
+        await stores.epochs.leave_rebuild_lease(holder)
 
 
 async def ensure_in_order(stores: Stores) -> None:
@@ -125,7 +126,7 @@ async def ensure_in_order(stores: Stores) -> None:
 async def _renew_lease(stores: Stores, holder: UUID) -> None:
     """Renew the lease while this process runs. A process that is frozen does not renew, and loses the lease."""
     with suppress(Unavailable):
-        while await stores.ledger.take_rebuild_lease(holder, seconds=LEASE_S):  # noqa: ASYNC110  (no event to wait for)
+        while await stores.epochs.take_rebuild_lease(holder, seconds=LEASE_S):  # noqa: ASYNC110  (no event to wait for)
             await asyncio.sleep(LEASE_S / 3)
 
 
@@ -143,7 +144,7 @@ async def rebuild(stores: Stores) -> Rebuilt:
         Unavailable: a server cannot be reached any more.
     """
     link, server = await stores.pipeline.primary()
-    token = await stores.ledger.begin_epoch(above=await _highest_seen(stores), server=server.id)
+    token = await stores.epochs.begin(above=await _highest_seen(stores), server=server.id)
     log.info("rebuild_started", epoch=token.epoch)
     reach(Failpoint.REBUILD_BEGUN)
     for partition in range(PARTITIONS):
@@ -202,9 +203,9 @@ async def _write_all(stores: Stores, batch: Sequence[Unpersisted], epoch: int) -
 
 async def _refill_all(stores: Stores, token: FencingToken) -> int:
     filled, last = 0, None
-    of = await stores.catalog.number()
+    of = await stores.events.number()
     await tell(stores.pipeline, Progress(token.epoch, filled, of))
-    while page := await stores.catalog.after(last, limit=EVENTS_PER_PAGE):
+    while page := await stores.events.after(last, limit=EVENTS_PER_PAGE):
         last = page[-1].id
         await _refill_page(stores, {event.id: event for event in page}, token)
         filled += len(page)

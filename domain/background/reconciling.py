@@ -126,7 +126,7 @@ async def reconcile_some(
 
 async def _portion_after(stores: Stores, after: UUID | None) -> list[UUID]:
     """The next events to compare: one page, or fewer events if they have sold many tickets."""
-    page = [event.id for event in await stores.catalog.after(after, limit=EVENTS_PER_PAGE)]
+    page = [event.id for event in await stores.events.after(after, limit=EVENTS_PER_PAGE)]
     taken = await stores.ledger.pools_taken(page)
     return next(portions(page, taken, places_max=PLACES_PER_PAGE), [])
 

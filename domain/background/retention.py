@@ -47,7 +47,7 @@ async def delete_expired_once(stores: Stores, *, limit: int = DELETED_ROWS_MAX) 
     """
     kept = stores.retention
     return Deleted(
-        sessions=await stores.accounts.delete_ended_sessions(kept=ENDED_SESSIONS_KEPT, limit=limit),
+        sessions=await stores.sessions.delete_ended(kept=ENDED_SESSIONS_KEPT, limit=limit),
         audit_entries=await audit_log.delete_old(stores.engine, kept=kept.audit_log, limit=limit),
         repairs=await stores.books.delete_repairs(kept=kept.repairs, limit=limit),
     )

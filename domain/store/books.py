@@ -21,7 +21,9 @@ from domain.kernel.counters import POOL_MAIN, USER_PREFIX
 from domain.kernel.differences import Counted, CounterBooks, StoredBooks
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.times import from_ms
-from domain.store.postgres.ledger import IDLE_MS_MAX, read_booking, read_holdings
+from domain.store.postgres.epochs import IDLE_MS_MAX
+from domain.store.postgres.holdings import read_holdings
+from domain.store.postgres.ledger import read_booking
 from domain.store.postgres.tables import bookings, events, pools, repairs
 from domain.store.redis.keys import counters_key, epoch_key, mine_key, record_key, unpersisted_key
 

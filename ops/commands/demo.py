@@ -136,7 +136,7 @@ async def _account(stores: Stores, hasher: Passwords, email: str, password: str)
 
 async def _events(stores: Stores, organizer: Account) -> list[UUID]:
     now = datetime.now(UTC)
-    known = await stores.catalog.page(limit=EVENTS_LOOKED_AT_MAX, starting_after=now, organizer_id=organizer.id)
+    known = await stores.events.page(limit=EVENTS_LOOKED_AT_MAX, starting_after=now, organizer_id=organizer.id)
     ids = {event.title: event.id for event in known.events}
     for scene in SCENES:
         if scene.title not in ids:

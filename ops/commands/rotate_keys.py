@@ -90,7 +90,7 @@ def _lifetime_s(settings: Settings, *, now_s: int, say: Callable[[str], None]) -
 
 async def _last_session_end_s(settings: Settings) -> int:
     async with open_stores(settings) as stores:
-        end = await stores.accounts.last_session_end()
+        end = await stores.sessions.last_end()
     return math.ceil(end.timestamp()) if end else 0
 
 

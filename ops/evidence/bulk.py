@@ -20,7 +20,7 @@ from domain.accounts.tokens import TokenKind, Tokens, fingerprint, utc_now
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.sales.events import Event
-from domain.store.postgres.event_rows import event_row
+from domain.store.postgres.events.rows import event_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

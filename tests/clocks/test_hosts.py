@@ -128,7 +128,7 @@ async def test_a_rebuild_lease_from_before_postgresqls_clock_was_set_back_keeps_
         statement = text("INSERT INTO rebuild_lease (holder, until) VALUES (:holder, now() + interval '10 minutes')")
         await connection.execute(statement, {"holder": uuid4()})
 
-    assert await stores.ledger.take_rebuild_lease(uuid4(), seconds=1)
+    assert await stores.epochs.take_rebuild_lease(uuid4(), seconds=1)
 
 
 def test_what_a_host_has_shown_once_is_none_of_the_future():

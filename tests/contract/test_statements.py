@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.dialects import postgresql
 
 from domain.accounts.accounts import Role
-from domain.store.postgres import reports
+from domain.store.postgres.reports import administration
 from tests.factories import book, make_accounts, make_event
 from tests.waiting import persist_all
 
@@ -109,10 +109,13 @@ async def test_a_page_of_events_costs_no_round_trip_to_redis_for_each(callers, s
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (reports.page_of_accounts(Role.ATTENDEE, reports.AccountsAsked(limit=100, skip=10_000)), "ix_accounts_listed"),
-        (reports.number_of_accounts(Role.ATTENDEE), "ix_accounts_counted"),
-        (reports.USERS_BY_ROLE, "ix_accounts_counted"),
-        (reports.BOOKINGS_ENDED, "ix_bookings_ended"),
+        (
+            administration.page_of_accounts(Role.ATTENDEE, administration.AccountsAsked(limit=100, skip=10_000)),
+            "ix_accounts_listed",
+        ),
+        (administration.number_of_accounts(Role.ATTENDEE), "ix_accounts_counted"),
+        (administration.USERS_BY_ROLE, "ix_accounts_counted"),
+        (administration.BOOKINGS_ENDED, "ix_bookings_ended"),
     ],
 )
 async def test_what_is_counted_or_skipped_is_read_in_an_index_alone(stores, statement, index):

@@ -171,7 +171,7 @@ async def test_an_old_primary_that_nobody_demoted_is_left_for_where_the_address_
             pair.lead_to(pair.second)
 
             async def moved():
-                record = await sellers.ledger.epoch_record()
+                record = await sellers.epochs.record()
                 # `master_replid2` is the old primary's id, which the record has from the beginning.
                 return record.server == pair.second.ask("INFO", "replication")["master_replid"]
 

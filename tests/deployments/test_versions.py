@@ -126,9 +126,9 @@ async def test_both_releases_sell_again_after_redis_restarted(stores, crowd, pro
         valkey.kill()
         valkey.start()
         await crowd.until_sold(SOLD_EACH, *crowd.urls)
-        epoch = await stores.ledger.epoch()
+        epoch = await stores.epochs.current()
         await crowd.until_sold(SOLD_ALONE, *crowd.urls)
-        assert await stores.ledger.epoch() == epoch
+        assert await stores.epochs.current() == epoch
 
 
 @pytest.mark.parametrize("script", ["reserve_tickets", "check_partition"])
@@ -137,7 +137,7 @@ async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd
     other = releases.changed_build(tmp_path, {file: ("\n-- KEYS", "\n-- Said in other words.\n-- KEYS")})
     before = await start(processes, ROOT)
     await until_ready(before)
-    epoch = await stores.ledger.epoch()
+    epoch = await stores.epochs.current()
 
     async with buying_at(stores, crowd, before.url):
         after = await start(processes, other)
@@ -148,7 +148,7 @@ async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd
         await crowd.until_sold(SOLD_EACH, after.url)
 
     assert crowd.refused_s == []
-    assert await stores.ledger.epoch() == epoch
+    assert await stores.epochs.current() == epoch
 
 
 async def test_a_version_of_a_higher_layout_takes_over(stores, crowd, processes, tmp_path):

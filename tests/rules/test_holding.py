@@ -1,4 +1,4 @@
-"""What a caller's own token reaches decides from the account's row under its lock (`domain.store.postgres.holding`)."""
+"""Writes for a caller lock its account and compare it again (`domain.store.postgres.accounts.holding`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 
 from tests.processes import ROOT
 
-STORES = {"domain/store/postgres/accounts.py": "Accounts", "domain/store/postgres/catalog.py": "Catalog"}
+STORES = {
+    "domain/store/postgres/accounts/accounts.py": "Accounts",
+    "domain/store/postgres/accounts/sessions.py": "Sessions",
+    "domain/store/postgres/events/catalog.py": "Catalog",
+    "domain/store/postgres/events/past_events.py": "PastEvents",
+}
 """The stores that write accounts, sessions and events, and their classes."""
 
 HOLDERS = {"hold_caller", "_hold"}
@@ -17,18 +22,18 @@ HOLDERS = {"hold_caller", "_hold"}
 
 WITHOUT = {
     "Accounts.create": "there is no account yet",
-    "Accounts.open_session": "no token yet: the account that the password was verified for must be unchanged",
-    "Accounts.rotate_session": "one statement on the session's row, which repeats session, status and epoch",
-    "Accounts.end_session": "ends a session and decides nothing",
-    "Accounts.delete_ended_sessions": "a worker's: retention",
+    "Sessions.open": "no token yet: the account that the password was verified for must be unchanged",
+    "Sessions.rotate": "one statement on the session's row, which repeats session, status and epoch",
+    "Sessions.end": "ends a session and decides nothing",
+    "Sessions.delete_ended": "a worker's: retention",
     "Accounts.set_password": "the operator's, who has no token: holds the account, which may be banned",
     "Accounts.followed_up": "a worker's: conditional on what it followed up",
     "Accounts.note": "adds to the audit log what was done, whatever its actor is by now",
     "Catalog.follow_organizer": "the engine's own: holds the organizer, whoever caused it",
     "Catalog.renew_terms": "the engine's own: holds the organizer, and changes nothing else",
     "Catalog.mark_cleared": "a worker's: clearing",
-    "Catalog.mark_closed": "a worker's: closing events of the past",
-    "Catalog.remove_leftovers": "a worker's: writes no row, holds the event's against an opening",
+    "PastEvents.mark_closed": "a worker's: closing events of the past",
+    "PastEvents.remove_leftovers": "a worker's: writes no row, holds the event's against an opening",
 }
 """Methods that write without a caller, and why."""
 

@@ -304,7 +304,7 @@ async def ask_for_admission(stores, account_id):
     now = datetime.now(UTC)
     session = Session(id=uuid4(), account_id=account_id, expires_at=now + timedelta(hours=1))
     account = await stores.accounts.find(account_id)
-    await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     token = Token(
         kind=TokenKind.ACCESS,
         id=uuid4(),

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from domain.background import passes
 from domain.background.passes import end, repeat
 from domain.kernel.refusals import Unavailable
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 
 
 @pytest.mark.parametrize(

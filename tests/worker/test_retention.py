@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text
 from domain.accounts.accounts import Session, Standing
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.retention import Deleted, delete_expired_once
-from domain.store.postgres.accounts import SESSIONS_MAX
+from domain.store.postgres.accounts.sessions import SESSIONS_MAX
 from domain.store.postgres.tables import audit_log, intents, repairs, sessions
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually, persist_all
@@ -65,13 +65,11 @@ async def test_logins_and_logouts_leave_neither_rows_nor_fields(stores):
     for number in range(100):
         now = datetime.now(UTC)
         session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
-        ended = await stores.accounts.open_session(
-            account, session=session, refresh_hash=b"", password_hash=None, now=now
-        )
+        ended = await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
         await stores.admission.session_opened(account, session, ended=ended, opened_in=stores.scripts.epoch)
         living.append(session.id)
         if number % 2:
-            await stores.accounts.end_session(session.id, now=now)
+            await stores.sessions.end(session.id, now=now)
             await stores.admission.sessions_ended(account.id, [living.pop()])
 
     assert await count(stores, sessions) <= SESSIONS_MAX + 1

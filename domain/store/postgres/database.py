@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import make_url
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.sql.selectable import TypedReturnsRows
 
 CONNECTIONS_MAX = 8
 """Connections of one process; ten processes stay below PostgreSQL's default of 100."""
@@ -78,6 +79,11 @@ class Database:
         """
         async with self._translated(self._single.connect()) as connection:
             yield connection
+
+    async def rows(self, statement: TypedReturnsRows[*tuple[Any, ...]]) -> list[Any]:
+        """The rows of one statement that only reads."""
+        async with self.connect() as connection:
+            return list((await connection.execute(statement)).all())
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:

@@ -7,43 +7,37 @@ cannot be written stays unpersisted in Redis and is written again.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
-from sqlalchemy import LargeBinary, and_, bindparam, exists, func, or_, select, text, tuple_, update
+from sqlalchemy import LargeBinary, bindparam, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.types import Integer, Uuid
+from sqlalchemy.types import Uuid
 
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus
-from domain.kernel.counters import POOL_MAIN, USER_PREFIX
+from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import KEY_BYTES, key_part
 from domain.kernel.unpersisted import Written
-from domain.platform.failpoints import Failpoint, Protection, protected, reach
-from domain.store.postgres.event_rows import SURELY_OVER
-from domain.store.postgres.tables import bookings, events, intents, inventory_epoch, pools
-from domain.store.redis.fence import LAYOUT, EpochRecord
+from domain.platform.failpoints import Failpoint, reach
+from domain.store.postgres.epochs import IDLE_MS_MAX, refuse_older
+from domain.store.postgres.events.rows import SURELY_OVER
+from domain.store.postgres.holdings import Holdings, Taken, read_holdings, read_taken
+from domain.store.postgres.tables import bookings, events, pools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from domain.kernel.unpersisted import Unpersisted
     from domain.store.postgres.database import Database
-    from domain.store.redis.fence import FencingToken
 
 TAKEN_CHECK = "ck_pools_taken"
 KEY_UNIQUE = "ix_bookings_key"
 
 UNIQUE_VIOLATION, CHECK_VIOLATION = "23505", "23514"
-
-
-class EpochOver(Exception):
-    """PostgreSQL is in a later epoch than the caller's; nothing was written."""
 
 
 class LedgerRefused(Exception):
@@ -54,64 +48,12 @@ class LedgerRefused(Exception):
         self.reason = reason
 
 
-class Taken(Struct, frozen=True):
-    """The tickets taken of an event in PostgreSQL: the pool's count, and the sum of its bookings."""
-
-    event_id: UUID
-    pool: int
-    booked: int
-
-
-class Holdings(Struct):
-    """The tickets that an event's bookings hold.
-
-    `places` is their total. `chunks` have the accounts' counters as alternating names and values.
-    """
-
-    places: int = 0
-    chunks: list[list[str]] = []
-
-
 _FIND = select(bookings).where(bookings.c.id == bindparam("booking_id"))
 
 _SAME_KEY = text(
     f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
 ).bindparams(bindparam("key_part", type_=LargeBinary))
 """The same expression as in the index; otherwise PostgreSQL would not use the index."""
-
-IDLE_MS_MAX = 700
-"""How long a transaction that holds the epoch or a pool may be idle.
-
-An idle transaction means that its process is frozen; PostgreSQL ends it, so that it does not block the others.
-"""
-
-_EPOCH_FIELDS = (
-    inventory_epoch.c.deployment,
-    inventory_epoch.c.epoch,
-    inventory_epoch.c.layout,
-    inventory_epoch.c.server,
-    inventory_epoch.c.server_epoch,
-)
-
-_FENCE = text(
-    "SELECT epoch, set_config('idle_in_transaction_session_timeout', :idle_ms, true) FROM inventory_epoch FOR SHARE"
-).bindparams(idle_ms=str(IDLE_MS_MAX))
-
-_TAKE_REBUILD_LEASE = text(
-    """
-    INSERT INTO rebuild_lease AS lease (holder, until)
-    VALUES (:holder, clock_timestamp() + make_interval(secs => :seconds))
-    ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, until = excluded.until
-    WHERE lease.holder = excluded.holder OR lease.until < clock_timestamp()
-        -- A lease that ends later than any can: the clock was set back since.
-        OR lease.until > clock_timestamp() + make_interval(secs => :seconds)
-    RETURNING one
-    """
-).bindparams(bindparam("holder", type_=Uuid))
-
-_LEAVE_REBUILD_LEASE = text("DELETE FROM rebuild_lease WHERE holder = :holder").bindparams(
-    bindparam("holder", type_=Uuid)
-)
 
 _FENCE_AND_LOCK = """
     WITH fence AS MATERIALIZED (
@@ -183,26 +125,6 @@ _AS_WRITTEN = """
     FROM bookings WHERE id = ANY($1::uuid[])
 """
 
-_HOLDINGS = text(
-    """
-    SELECT event_id, sum(places)::int,
-           string_agg(CAST(:prefix AS text) || encode(uuid_send(user_id), 'hex') || ' ' || places, ' ')
-    FROM (
-        SELECT event_id, user_id, places, (row_number() OVER (PARTITION BY event_id) - 1) / :counters_max AS chunk
-        FROM (
-            SELECT event_id, user_id, coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0) AS places
-            FROM bookings WHERE event_id = ANY(:event_ids) GROUP BY event_id, user_id
-        ) AS held
-    ) AS numbered
-    GROUP BY event_id, chunk
-    """
-).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), bindparam("counters_max", type_=Integer), prefix=USER_PREFIX)
-"""Sums up the accounts' counters in the format of Redis. One row and two Python objects for each of a million accounts
-took ten times as long.
-
-An account that held tickets and holds none now has a counter of 0, which marks that it has booked the event before.
-"""
-
 _POOLS_TAKEN = select(pools.c.event_id, pools.c.taken).where(
     pools.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))), pools.c.counter == bindparam("counter")
 )
@@ -222,61 +144,6 @@ class Ledger:
     def __init__(self, database: Database, *, keeps_intents: bool = False) -> None:
         self._database = database
         self._keeps_intents = keeps_intents
-
-    async def epoch(self) -> int:
-        """The current epoch of the inventory."""
-        async with self._database.connect() as connection:
-            return int((await connection.execute(select(inventory_epoch.c.epoch))).scalar_one())
-
-    async def epoch_record(self) -> EpochRecord:
-        """The current epoch, its key layout, and the server on which it was built."""
-        async with self._database.connect() as connection:
-            return _epoch_record((await connection.execute(select(*_EPOCH_FIELDS))).one())
-
-    async def begin_epoch(self, *, above: int, server: str) -> FencingToken:
-        """Begin the next epoch, higher than `above` too, on a server; older epochs cannot change anything from then on.
-
-        Raises:
-            EpochOver: the epoch has a later layout, which this version does not know.
-        """
-        begun = func.greatest(inventory_epoch.c.epoch, above) + 1
-        statement = (
-            update(inventory_epoch)
-            .where(inventory_epoch.c.layout <= LAYOUT)
-            .values(epoch=begun, layout=LAYOUT, server=server, server_epoch=begun)
-            .returning(*_EPOCH_FIELDS)
-        )
-        async with self._database.statement() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        token = None if row is None else _epoch_record(row).token
-        if token is None:
-            raise EpochOver
-        return token
-
-    async def record_server(self, epoch: int, *, server: str) -> bool:
-        """Record the server of an epoch that was begun without one; False when a later epoch has begun."""
-        statement = (
-            update(inventory_epoch)
-            .where(inventory_epoch.c.epoch == epoch, inventory_epoch.c.layout == LAYOUT)
-            .values(server=server, server_epoch=epoch)
-            .returning(inventory_epoch.c.epoch)
-        )
-        async with self._database.statement() as connection:
-            return (await connection.execute(statement)).one_or_none() is not None
-
-    async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
-        """Whether `holder` gets the lease to rebuild the inventory for `seconds` from now.
-
-        The lease only saves work: two rebuilds are safe, and the later epoch wins.
-        """
-        async with self._database.statement() as connection:
-            taken = await connection.execute(_TAKE_REBUILD_LEASE, {"holder": holder, "seconds": seconds})
-            return taken.one_or_none() is not None
-
-    async def leave_rebuild_lease(self, holder: UUID) -> None:
-        """Give up the lease, so that another worker can rebuild at once."""
-        async with self._database.statement() as connection:
-            await connection.execute(_LEAVE_REBUILD_LEASE, {"holder": holder})
 
     async def persist(self, batch: Sequence[Unpersisted], *, epoch: int) -> dict[str, Written]:
         """Write a batch of bookings, all or none; `pending` ones as `confirmed`. Only a newer version replaces a row.
@@ -302,11 +169,6 @@ class Ledger:
                 return written
         except IntegrityError as error:
             raise LedgerRefused(_reason(error)) from error
-
-    @staticmethod
-    async def fence(connection: AsyncConnection, epoch: int) -> None:
-        """Lock the epoch until this transaction ends; raises EpochOver if it is another one."""
-        _refuse_older(int((await connection.execute(_FENCE)).scalar_one()), epoch)
 
     async def find(self, booking_id: UUID) -> Booking | None:
         """A booking in PostgreSQL, or None."""
@@ -395,50 +257,10 @@ class Ledger:
             return await read_taken(connection, event_ids)
 
 
-async def read_taken(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
-    """`Ledger.taken` on a connection."""
-    booked = (
-        select(func.coalesce(func.sum(bookings.c.quantity), 0))
-        .where(bookings.c.event_id == pools.c.event_id, bookings.c.status == BookingStatus.CONFIRMED)
-        .scalar_subquery()
-    )
-    statement = select(pools.c.event_id, pools.c.taken, booked).where(
-        pools.c.event_id.in_(event_ids), pools.c.counter == POOL_MAIN
-    )
-    return {row[0]: Taken(*row) for row in await connection.execute(statement)}
-
-
-async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
-    """Whether every intent of the event has its change in `bookings`."""
-    done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
-    lost = select(intents.c.id).where(intents.c.event_id == event_id, ~done).limit(1)
-    return (await connection.execute(lost)).first() is None
-
-
-async def read_holdings(
-    connection: AsyncConnection, event_ids: Sequence[UUID], *, counters_max: int
-) -> dict[UUID, Holdings]:
-    """The tickets that each event's bookings hold, with `counters_max` counters per chunk.
-
-    Events without any booking are left out.
-    """
-    found: dict[UUID, Holdings] = defaultdict(Holdings)
-    values = {"event_ids": list(event_ids), "counters_max": counters_max}
-    for event_id, places, counters in await connection.execute(_HOLDINGS, values):
-        found[event_id].places += places
-        found[event_id].chunks.append(counters.split(" "))
-    return found
-
-
 async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[Unpersisted], epoch: int) -> None:
     events = sorted({entry.event_id for entry in batch})
     answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (events, epoch, str(IDLE_MS_MAX)))
-    _refuse_older(int(answer.scalar_one()), epoch)
-
-
-def _refuse_older(current: int, epoch: int) -> None:
-    if current != epoch and protected(Protection.EPOCH_IN_POSTGRES):
-        raise EpochOver
+    refuse_older(int(answer.scalar_one()), epoch)
 
 
 async def _write(connection: AsyncConnection, batch: Sequence[Unpersisted]) -> dict[str, Written]:
@@ -471,11 +293,6 @@ def _columns(batch: Sequence[Unpersisted], statuses: Sequence[BookingStatus]) ->
         [entry.cancelled_ms for entry in batch],
         [entry.reason for entry in batch],
     )
-
-
-def _epoch_record(row: Any) -> EpochRecord:  # noqa: ANN401  (a row of _EPOCH_FIELDS)
-    deployment, epoch, layout, server, server_epoch = row
-    return EpochRecord(str(deployment), epoch, layout, server if server_epoch == epoch else None, server)
 
 
 def _reason(error: IntegrityError) -> str:

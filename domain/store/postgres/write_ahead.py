@@ -14,7 +14,8 @@ from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from domain.kernel.refusals import Unavailable
-from domain.store.postgres.ledger import EpochOver, Ledger, read_booking
+from domain.store.postgres.epochs import EpochOver, hold_epoch
+from domain.store.postgres.ledger import read_booking
 from domain.store.postgres.tables import bookings, intents
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Intents:
         rows = [{name: getattr(booking, name) for name in _FIELDS} for booking, _ in batch]
         try:
             async with self._database.begin() as connection:
-                await Ledger.fence(connection, epoch)
+                await hold_epoch(connection, epoch)
                 await connection.execute(insert(intents).on_conflict_do_nothing(), rows)
         except (EpochOver, Unavailable) as error:
             for _, kept in batch:

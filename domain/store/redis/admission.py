@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from domain.accounts.accounts import Standing
 from domain.kernel.refusals import IdempotencyKeyReused, InventoryUnavailable, RateLimited, Unauthenticated, Unavailable
-from domain.store.postgres.session_reads import Standings
+from domain.store.postgres.accounts.session_reads import Standings
 from domain.store.redis.scripts import Answered, Command
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from domain.accounts.accounts import Account, Session
     from domain.accounts.tokens import Token
     from domain.platform.settings import Limit
-    from domain.store.postgres.accounts import Accounts
+    from domain.store.postgres.accounts.sessions import Sessions
     from domain.store.redis.pipeline import Pipeline
     from domain.store.redis.scripts import Scripts
 
@@ -115,10 +115,10 @@ class Ask(Struct, frozen=True, gc=False):
 class Admission:
     """Admits requests by Redis, and by PostgreSQL if Redis does not know the session."""
 
-    def __init__(self, scripts: Scripts, pipeline: Pipeline, accounts: Accounts) -> None:
+    def __init__(self, scripts: Scripts, pipeline: Pipeline, sessions: Sessions) -> None:
         self._scripts = scripts
         self._pipeline = pipeline
-        self._standings = Standings(accounts)
+        self._standings = Standings(sessions)
 
     async def admit(self, token: Token, ask: Ask, *, then: Command | None = None) -> Admitted:
         """Admit one request with a token (admit_request.lua), and run `then` in the same call if it is admitted.

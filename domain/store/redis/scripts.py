@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from domain.store.redis.connection import Link
     from domain.store.redis.fence import EpochRecord
 
-    class Epochs(Protocol):
-        """The epoch in the ledger."""
+    class EpochRecords(Protocol):
+        """The store of the epoch: `domain.store.postgres.epochs`."""
 
-        async def epoch_record(self) -> EpochRecord:
+        async def record(self) -> EpochRecord:
             """The current epoch as PostgreSQL has it."""
 
         async def record_server(self, epoch: int, *, server: str) -> bool:
@@ -103,7 +103,7 @@ class Scripts:
     itself is not repeated.
     """
 
-    def __init__(self, pipeline: Pipeline, epochs: Epochs) -> None:
+    def __init__(self, pipeline: Pipeline, epochs: EpochRecords) -> None:
         self.pipeline = pipeline
         self._epochs = epochs
         self._apart = False
@@ -239,7 +239,7 @@ class Scripts:
 
     async def _learn(self) -> EpochRecord:
         """Read the current epoch from PostgreSQL, and use it."""
-        record = await self._epochs.epoch_record()
+        record = await self._epochs.record()
         if record.epoch >= self.epoch:
             self._believe(record.epoch, record.token)
         return record
@@ -313,7 +313,7 @@ class Scripts:
             complete = False
         if not complete:
             return InventoryState.OVER
-        record = await self._epochs.epoch_record()
+        record = await self._epochs.record()
         if record.epoch != epoch:
             return InventoryState.OVER
         # The anchor is loaded before PostgreSQL names the server, so that every process that reads the name finds the

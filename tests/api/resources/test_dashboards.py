@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.store.postgres.reports import Reports
+from domain.store.postgres.reports.dashboards import Dashboards
 from tests.api.resources.test_times import ago, move
 from tests.factories import as_organizer, book, new_event
 from tests.waiting import persist_all
@@ -42,7 +42,7 @@ async def test_a_booking_that_is_persisted_while_a_dashboard_is_made_counts_as_i
     shown = await stores.inventory.unpersisted_of(UUID(buyer.id))
     await persist_all(stores)
 
-    counts = await Reports(stores.engine).booking_statuses(UUID(buyer.id), without=[booking.id for booking in shown])
+    counts = await Dashboards(stores.engine).booking_statuses(UUID(buyer.id), without=[booking.id for booking in shown])
 
     assert [booking.status for booking in shown] == ["cancelled"]
     assert counts == {"confirmed": 1, "cancelled": 0, "rejected": 0}

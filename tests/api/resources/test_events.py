@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from domain.store.postgres.catalog import Catalog
+from domain.store.postgres.events.catalog import Catalog
 from tests.api.callers import event_draft
 from tests.factories import begin, book, make_accounts
 from tests.waiting import eventually, persist_all
@@ -309,7 +309,7 @@ async def test_an_event_that_is_moved_sells_until_it_begins_then(callers, stores
 async def test_a_cancelled_event_shows_how_far_its_clearing_has_come(callers, processes, stores):
     organizer = await callers.organizer()
     event = await organizer.make_event(capacity=2_000)
-    known = await stores.catalog.find(UUID(event["id"]))
+    known = await stores.events.find(UUID(event["id"]))
     buyers = await make_accounts(stores, 1_200)
     await asyncio.gather(*(book(stores, known, user_id=buyer) for buyer in buyers))
     await persist_all(stores)

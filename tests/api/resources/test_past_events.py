@@ -16,7 +16,7 @@ async def closed_event(callers, stores):
     event = await organizer.make_event(capacity=10)
     booking = (await buyer.book(event["id"], quantity=3, key="order")).json()
     await persist_all(stores)
-    await pass_by(stores, await stores.catalog.find(UUID(event["id"])))
+    await pass_by(stores, await stores.events.find(UUID(event["id"])))
     assert (await close_past_events_once(stores)).closed == 1
     return event, organizer, buyer, booking
 

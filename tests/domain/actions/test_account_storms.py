@@ -26,7 +26,7 @@ from domain.background.rebuilding import rebuild
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import Refusal, Unauthenticated, Unavailable
 from domain.sales.events import EventChanges
-from domain.store.postgres.accounts import Accounts
+from domain.store.postgres.accounts.sessions import Sessions
 from domain.store.redis.admission import Ask
 from tests.factories import new_event
 
@@ -81,8 +81,16 @@ async def engine(stores, settings):
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     passwords._nobodys_hash = passwords._hasher.hash("nobody's")
     tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: 1800, TokenKind.REFRESH: 604_800})
-    follow_ups = FollowUps(stores.accounts, stores.admission, stores.box_office)
-    yield Engine(stores, Membership(stores.accounts, stores.admission, follow_ups, passwords, tokens), tokens)
+    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    membership = Membership(
+        accounts=stores.accounts,
+        sessions=stores.sessions,
+        admission=stores.admission,
+        follow_ups=follow_ups,
+        hashing=passwords,
+        tokens=tokens,
+    )
+    yield Engine(stores, membership, tokens)
     passwords.close()
 
 
@@ -296,7 +304,7 @@ async def accepted(at, subject, account, *, kept):
 
 
 async def on_sale(at, account):
-    page = await at.stores.catalog.page(limit=100, organizer_id=account.id)
+    page = await at.stores.events.page(limit=100, organizer_id=account.id)
     shown = await at.stores.box_office.on_show(page.events)
     return [f"{event.id} is on sale" for event, _, status in shown if status is EventStatus.ON_SALE]
 
@@ -318,18 +326,18 @@ async def test_a_session_that_ended_before_it_was_handed_out_does_not_live_in_a_
     at, _ = engines
     stores = at.stores
 
-    class Overtaken(Accounts):
+    class Overtaken(Sessions):
         """Ends each session that it opens, and has Redis forget that, before its caller knows of the session."""
 
-        async def open_session(self, account, *, session, **options):
-            ended = await super().open_session(account, session=session, **options)
-            await self.end_session(session.id, now=datetime.now(UTC))
+        async def open(self, account, *, session, **options):
+            ended = await super().open(account, session=session, **options)
+            await self.end(session.id, now=datetime.now(UTC))
             await stores.admission.sessions_ended(account.id, [session.id])
             await stores.pipeline.redis.flushall()
             await rebuild(stores)
             return ended
 
-    at.membership._accounts = Overtaken(stores.engine)
+    at.membership._sessions = Overtaken(stores.engine)
     account = await at.membership.sign_up(email="somebody@example.org", password=PASSWORD, role=Role.ATTENDEE)
     token = at.read(await at.membership.log_in(email=account.email, password=PASSWORD))
 

@@ -257,7 +257,7 @@ async def test_an_open_sale_is_not_cleared(stores):
     booking = await book(stores, event)
     await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
 
-    assert await stores.catalog.uncleared(limit=10) == []
+    assert await stores.events.uncleared(limit=10) == []
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.PENDING
 
 
@@ -265,9 +265,9 @@ async def cleared(stores):
     """Clear, and persist what that changed, until no cancelled event holds places."""
 
     async def round_and_look():
-        for event_id in await stores.catalog.uncleared(limit=10):
+        for event_id in await stores.events.uncleared(limit=10):
             await clear_event(stores, event_id)
         await persist_all(stores)
-        return await stores.catalog.uncleared(limit=10)
+        return await stores.events.uncleared(limit=10)
 
     await eventually(round_and_look, is_so=lambda uncleared: not uncleared)

@@ -217,7 +217,7 @@ async def test_times_that_contradict_each_other_make_no_event(stores, pointer, f
         await stores.box_office.create_event(new_event(**fields), caller=ORGANIZED)
 
     assert [error["pointer"] for error in refused.value.facts["errors"]] == [pointer]
-    assert (await stores.catalog.page(limit=2)).total == 1
+    assert (await stores.events.page(limit=2)).total == 1
 
 
 async def change(stores, event, **fields):

@@ -196,7 +196,7 @@ async def test_a_cancelled_event_is_closed_when_its_bookings_are_cancelled(store
 async def test_what_a_killed_pass_left_is_removed_by_the_next_one(stores):
     event, _ = await sold_event(stores)
     await pass_by(stores, event)
-    await stores.catalog.mark_closed(event.id, kept=timedelta(days=7))
+    await stores.past_events.mark_closed(event.id, kept=timedelta(days=7))
     assert await has_counters(stores, event)
     assert await status_of(stores, event) == (7, EventStatus.CLOSED)
     with pytest.raises(NotOnSale):

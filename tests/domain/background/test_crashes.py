@@ -294,7 +294,7 @@ async def test_a_worker_killed_while_it_clears_a_cancelled_event_is_gone_on_from
 
     processes.worker()
 
-    await eventually(lambda: stores.catalog.uncleared(limit=10), is_so=lambda left: not left, seconds=40)
+    await eventually(lambda: stores.events.uncleared(limit=10), is_so=lambda left: not left, seconds=40)
     await all_persisted(stores)
     assert await rows(stores, event) == {"cancelled": 1_500}
 
@@ -303,7 +303,7 @@ async def test_other_workers_persist_beside_a_rebuild(stores, other_stores):
     event = await make_event(stores)
     booking = await book(stores, event)
     link, server = await stores.pipeline.primary()
-    token = await stores.ledger.begin_epoch(above=0, server=server.id)
+    token = await stores.epochs.begin(above=0, server=server.id)
     for partition in range(PARTITIONS):
         await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition)], [])
     await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)

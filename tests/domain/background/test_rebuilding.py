@@ -12,7 +12,7 @@ from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
 from domain.kernel.bookings import BookingStatus
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unavailable
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.fence import OWN_SCRIPTS, source
 from domain.store.redis.keys import epoch_key
 from tests.books import counters, differences, pool, rows, taken, unpersisted
@@ -180,7 +180,7 @@ async def test_an_inventory_in_order_is_not_rebuilt(stores):
     rebuilt = await rebuild_if_needed(stores)
 
     assert rebuilt is None
-    assert await stores.ledger.epoch() == epoch
+    assert await stores.epochs.current() == epoch
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -225,7 +225,7 @@ async def test_an_inventory_is_in_order_only_when_its_rebuild_was_complete(store
 async def test_a_rebuild_that_was_overtaken_does_not_publish_the_one_that_overtook_it(stores, other_stores):
     event = await make_event(stores)
     overtaken = other_stores.scripts.token
-    token = await stores.ledger.begin_epoch(above=0, server=overtaken.server)
+    token = await stores.epochs.begin(above=0, server=overtaken.server)
     for partition in range(PARTITIONS):
         await stores.scripts.run_text("begin_epoch", token, [f"{{p{partition}}}:epoch"], [])
     await other_stores.scripts.refresh()

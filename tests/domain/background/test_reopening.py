@@ -24,7 +24,7 @@ from domain.kernel.refusals import (
     SoldOut,
     Unavailable,
 )
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 from tests.books import counters, pool, rows
 from tests.domain.background.past_events import change, closed_event, sold_event, status_of
 from tests.factories import book, make_event, pass_by, tomorrow
@@ -99,7 +99,7 @@ async def test_an_event_that_a_killed_pass_left_can_be_opened_again(stores):
     event, _ = await sold_event(stores)
     before = await counters(stores, event)
     await pass_by(stores, event)
-    was = await stores.catalog.mark_closed(event.id, kept=timedelta(days=7))
+    was = await stores.past_events.mark_closed(event.id, kept=timedelta(days=7))
 
     await change(stores, event, starts_at=tomorrow())
     removed_late = await stores.inventory.remove_counters(event.id, terms=was.terms_token)
@@ -113,7 +113,7 @@ async def test_an_opening_that_was_cut_short_sells_nothing_and_is_done_again(sto
     before = await counters(stores, event)
     await pass_by(stores, event)
     await close_past_events_once(stores)
-    cut_short = structs.replace((await stores.catalog.find(event.id)).terms, token="cut")
+    cut_short = structs.replace((await stores.events.find(event.id)).terms, token="cut")
     await stores.inventory.reopen("begin", cut_short)
     with pytest.raises(NotOnSale):
         await book(stores, event)
@@ -132,7 +132,7 @@ async def test_an_opening_that_was_overtaken_adds_nothing(stores):
     before = await counters(stores, event)
     await pass_by(stores, event)
     await close_past_events_once(stores)
-    terms = (await stores.catalog.find(event.id)).terms
+    terms = (await stores.events.find(event.id)).terms
     frozen, later = structs.replace(terms, token="frozen"), structs.replace(terms, token="later")
     await stores.inventory.reopen("begin", frozen)
     await stores.inventory.reopen("begin", later)
@@ -151,7 +151,7 @@ async def test_an_opening_that_was_not_committed_sells_nothing_and_is_done_again
     before = await counters(stores, event)
     await pass_by(stores, event)
     await close_past_events_once(stores)
-    lost = structs.replace((await stores.catalog.find(event.id)).terms, token="lost")
+    lost = structs.replace((await stores.events.find(event.id)).terms, token="lost")
     await stores.inventory.reopen("begin", lost)
     await stores.inventory.reopen("finish", lost, fields=[POOL_MAIN, 3, f"size:{POOL_MAIN}", 10])
     with pytest.raises(NotOnSale):

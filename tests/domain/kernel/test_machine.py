@@ -38,7 +38,7 @@ from domain.kernel.refusals import (
 )
 from domain.platform.failpoints import Protection
 from domain.sales.events import EventChanges
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres.epochs import EpochOver
 from tests.books import counters_of, records_of, unpersisted
 from tests.domain.kernel.model import Asked, Copy, EventModel, Model
 from tests.factories import ORGANIZED, place_accounts, place_event

@@ -20,8 +20,8 @@ from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unauthenticated, Unavailable
 from domain.sales.events import EventChanges
-from domain.store.postgres import ledger
-from domain.store.postgres.ledger import EpochOver
+from domain.store.postgres import epochs
+from domain.store.postgres.epochs import EpochOver
 from domain.store.readiness import check
 from domain.store.redis import fence, scripts
 from domain.store.redis.admission import Admission, Ask
@@ -56,14 +56,14 @@ async def test_a_process_that_missed_a_rebuild_after_a_restart_sells_again(store
 async def test_a_reading_of_the_epoch_that_hangs_holds_nobody_else_back(stores, other_stores, monkeypatch):
     event = await make_event(stores)
     await rebuild(stores)
-    epoch_record, hangs = other_stores.ledger.epoch_record, [asyncio.Event()]
+    read_record, hangs = other_stores.epochs.record, [asyncio.Event()]
 
     async def half_open():
         if hangs:
             await hangs.pop().wait()
-        return await epoch_record()
+        return await read_record()
 
-    monkeypatch.setattr(other_stores.ledger, "epoch_record", half_open)
+    monkeypatch.setattr(other_stores.epochs, "record", half_open)
     hanging = asyncio.create_task(book_or_none(other_stores, event))
     await eventually(lambda: asyncio.sleep(0, not hangs))
 
@@ -209,7 +209,7 @@ async def test_scripts_that_are_missing_beside_the_anchor_are_loaded(stores):
         OWN_SCRIPTS
     )
     assert await in_order(stores)
-    assert await stores.ledger.epoch() == token.epoch
+    assert await stores.epochs.current() == token.epoch
 
 
 async def test_a_crowd_that_misses_a_script_sells(stores):
@@ -245,7 +245,7 @@ async def test_a_stack_in_another_database_of_the_same_redis_finds_no_epoch_of_i
     async with open_stores(settings.model_copy(update={"redis_url": SecretStr(url)})) as beside:
         for partition in range(PARTITIONS):
             await beside.pipeline.call("SET", epoch_key(partition), stores.scripts.epoch)
-        record = await stores.ledger.epoch_record()
+        record = await stores.epochs.record()
         other = structs.replace(record, deployment=str(uuid4()))
         beside.scripts._epochs = Recorded(other)
 
@@ -260,7 +260,7 @@ class Recorded:
     def __init__(self, record):
         self._record = record
 
-    async def epoch_record(self):
+    async def record(self):
         return self._record
 
 
@@ -270,7 +270,7 @@ async def test_a_process_of_a_lower_layout_neither_sells_nor_rebuilds(stores, ot
     epoch = stores.scripts.epoch
     monkeypatch.setattr(fence, "LAYOUT", fence.LAYOUT + 1)
     monkeypatch.setattr(scripts, "LAYOUT", fence.LAYOUT)
-    monkeypatch.setattr(ledger, "LAYOUT", fence.LAYOUT)
+    monkeypatch.setattr(epochs, "LAYOUT", fence.LAYOUT)
 
     assert await rebuild_if_needed(stores)
     assert await book(stores, event)
@@ -283,7 +283,7 @@ async def test_a_process_of_a_lower_layout_neither_sells_nor_rebuilds(stores, ot
     with pytest.raises(EpochOver):
         await rebuild(other_stores)
     assert "later layout" in (await check(other_stores, keys_current=True)).inventory
-    assert await other_stores.ledger.epoch() == epoch + 1
+    assert await other_stores.epochs.current() == epoch + 1
     async with stores.engine.begin() as connection:
         await connection.execute(text("UPDATE inventory_epoch SET layout = 1"))
     await rebuild(stores)
@@ -300,7 +300,7 @@ async def test_no_reading_of_an_earlier_epoch_revives_a_session(stores):
     account = await stores.accounts.find(await make_account(stores))
     now = datetime.now(UTC)
     session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
-    await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     token = Token(
         kind=TokenKind.ACCESS, id=uuid4(), account_id=account.id, session_id=session.id, role="attendee", epoch=0,
         issued_s=0, expires_s=0,
@@ -310,9 +310,9 @@ async def test_no_reading_of_an_earlier_epoch_revives_a_session(stores):
         """Accounts of which a session ends, and Redis forgets it, while the answer is under way."""
 
         async def standings(self, session_ids):
-            read = await stores.accounts.standings(session_ids)
+            read = await stores.sessions.standings(session_ids)
             if read[session.id].live:
-                await stores.accounts.end_session(session.id, now=now)
+                await stores.sessions.end(session.id, now=now)
                 await stores.admission.sessions_ended(account.id, [session.id])
                 await wipe(stores, None)
                 await rebuild(stores)

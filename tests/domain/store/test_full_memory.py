@@ -180,7 +180,7 @@ async def open_session(stores):
     now = datetime.now(UTC)
     account = await stores.accounts.find(await make_account(stores))
     session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
-    await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     return Token(
         kind=TokenKind.ACCESS,
         id=uuid4(),

@@ -34,7 +34,7 @@ async def token(stores):
     account = await stores.accounts.find(await make_account(stores))
     now = datetime.now(UTC)
     session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
-    await stores.accounts.open_session(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     await stores.admission.session_opened(account, session, ended=[], opened_in=stores.scripts.epoch)
     return Token(
         kind=TokenKind.ACCESS,

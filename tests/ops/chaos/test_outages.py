@@ -84,7 +84,7 @@ async def test_a_worker_outlives_a_redis_that_has_no_memory_left(stores: Stores,
 
 async def begin_epoch(stores: Stores) -> FencingToken:
     _, server = await stores.pipeline.primary()
-    return await stores.ledger.begin_epoch(above=0, server=server.id)
+    return await stores.epochs.begin(above=0, server=server.id)
 
 
 async def test_a_process_that_freezes_while_it_begins_an_epoch_keeps_nobody_from_it(
@@ -107,7 +107,7 @@ async def test_a_process_that_freezes_while_it_leases_the_rebuild_keeps_nobody_f
 
 
 def take_lease(stores: Stores) -> Awaitable[bool]:
-    return stores.ledger.take_rebuild_lease(uuid4(), seconds=0)
+    return stores.epochs.take_rebuild_lease(uuid4(), seconds=0)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.accounts.accounts import Standing
-    from domain.store.postgres.accounts import Accounts
+    from domain.store.postgres.accounts.sessions import Sessions
 
 SESSIONS_PER_STATEMENT_MAX = 500
 WAITING_MAX = 5_000
@@ -24,8 +24,8 @@ STATEMENTS_MAX = 2
 class Standings:
     """Reads many sessions in one statement, with a bounded number of sessions and statements."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
         self._waiting: dict[UUID, asyncio.Future[Standing | None]] = {}
         self._readers: set[asyncio.Task[None]] = set()
 
@@ -61,7 +61,7 @@ class Standings:
         for session_id in batch:
             del self._waiting[session_id]
         try:
-            standings = await self._accounts.standings(list(batch))
+            standings = await self._sessions.standings(list(batch))
         except Unavailable as error:
             for answer in batch.values():
                 _refuse(answer, error)

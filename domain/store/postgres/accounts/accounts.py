@@ -1,4 +1,4 @@
-"""Accounts and their sessions in PostgreSQL: the truth of roles, states and sessions.
+"""Accounts in PostgreSQL: the truth of their roles and states.
 
 Redis has a copy of the part that requests need (`domain.store.redis.admission`). Every method that ends a token commits
 here first; its caller writes to Redis before it answers. Each change writes its audit entry in its own transaction.
@@ -11,27 +11,28 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, Struct, UnsetType, structs
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from domain.accounts.accounts import Account, AccountStatus, Role, Session, Standing, email_key, former_email_key
+from domain.accounts.accounts import Account, AccountStatus, Role, email_key, former_email_key
 from domain.accounts.tokens import unauthenticated
 from domain.kernel.refusals import EmailTaken, LastAdmin, UserNotFound
+from domain.store.postgres.accounts.holding import (
+    ACCOUNT_FIELDS,
+    AccountChanged,
+    hold_account,
+    hold_caller,
+    read_account,
+)
+from domain.store.postgres.accounts.sessions import end_sessions, other_sessions
 from domain.store.postgres.audit_log import note
-from domain.store.postgres.holding import ACCOUNT_FIELDS, hold_account, hold_caller, read_account
 from domain.store.postgres.tables import accounts, sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from domain.accounts.accounts import Caller
     from domain.store.postgres.database import Database
-
-SESSIONS_MAX = 20
-"""Live sessions of an account; when one more is opened, the oldest ends."""
 
 STEP_MAX = timedelta(minutes=5)
 """Longer than the longest delay of a follow-up. A follow-up that is due later was delayed before the clock was set
@@ -39,18 +40,6 @@ back."""
 
 _ADMINS_LOCK = 7_301_977
 """The advisory lock for changes of the number of admins, so that two changes cannot together remove the last admin."""
-
-
-class AccountChanged(Exception):
-    """The account has changed since it was read; read it and decide again."""
-
-
-class Rotation(Struct, frozen=True):
-    """The latest exchange of a session's refresh token: the account, the time, and the successor's fingerprint."""
-
-    account: Account
-    rotated_at: datetime
-    refresh_hash: bytes
 
 
 class FollowUp(Struct, frozen=True):
@@ -108,136 +97,6 @@ class Accounts:
         alike = [account for account in same if former_email_key(account.email) == former]
         return next(iter(alike or same), None)
 
-    async def standings(self, session_ids: Sequence[UUID]) -> dict[UUID, Standing]:
-        """The present state of these sessions, in one statement; sessions without a row are left out."""
-        live = and_(
-            sessions.c.revoked_at.is_(None),
-            sessions.c.expires_at > func.now(),
-            accounts.c.status == AccountStatus.ACTIVE,
-        )
-        statement = (
-            select(sessions.c.id, accounts.c.id, accounts.c.token_epoch, live)
-            .join(accounts, accounts.c.id == sessions.c.account_id)
-            .where(sessions.c.id.in_(session_ids))
-        )
-        async with self._database.connect() as connection:
-            rows = (await connection.execute(statement)).all()
-        return {row[0]: Standing(row[1], row[2], row[3]) for row in rows}
-
-    async def open_session(
-        self, account: Account, *, session: Session, refresh_hash: bytes, password_hash: str | None, now: datetime
-    ) -> list[UUID]:
-        """Open a session, and store `password_hash` if it is given. An admin's login is written to the audit log.
-
-        It deletes the account's ended sessions that Redis was told of, because a session without a row is over.
-
-        Returns:
-            The sessions that ended because the account had `SESSIONS_MAX` of them.
-
-        Raises:
-            AccountChanged: the account has changed since its password was verified.
-        """
-        async with self._database.begin() as connection:
-            if await hold_account(connection, account.id) != account or account.status is not AccountStatus.ACTIVE:
-                raise AccountChanged
-            await connection.execute(
-                insert(sessions).values(
-                    id=session.id,
-                    account_id=account.id,
-                    refresh_hash=refresh_hash,
-                    created_at=now,
-                    expires_at=session.expires_at,
-                )
-            )
-            if password_hash:
-                await _change(connection, account.id, {"password_hash": password_hash})
-            if account.role is Role.ADMIN:
-                await note(connection, now, actor_id=account.id, action="admin.logged_in", target_id=account.id)
-            ended = await _end_oldest(connection, account.id, now)
-            await connection.execute(
-                delete(sessions).where(
-                    sessions.c.account_id == account.id, sessions.c.revoked_at.is_not(None), _followed_up(account.id)
-                )
-            )
-            return ended
-
-    async def rotate_session(  # noqa: PLR0913  (what a single use is conditional on)
-        self,
-        session_id: UUID,
-        *,
-        token_epoch: int,
-        old_hash: bytes,
-        new_hash: bytes,
-        expires_at: datetime,
-        now: datetime,
-    ) -> Account | None:
-        """Exchange a session's refresh token for the next (compare-and-set on `old_hash`).
-
-        Returns:
-            The account as it is now; None if the token was used before or its session is over.
-        """
-        statement = (
-            update(sessions)
-            .where(
-                sessions.c.id == session_id,
-                sessions.c.refresh_hash == old_hash,
-                sessions.c.revoked_at.is_(None),
-                sessions.c.expires_at > now,
-                accounts.c.id == sessions.c.account_id,
-                accounts.c.status == AccountStatus.ACTIVE,
-                accounts.c.token_epoch == token_epoch,
-            )
-            .values(refresh_hash=new_hash, expires_at=expires_at, rotated_at=now)
-            .returning(*ACCOUNT_FIELDS)
-        )
-        async with self._database.begin() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else read_account(row)
-
-    async def last_session_end(self) -> datetime | None:
-        """The time at which the last live session will have expired if none is used again; None without one."""
-        statement = select(func.max(sessions.c.expires_at)).where(sessions.c.revoked_at.is_(None))
-        async with self._database.connect() as connection:
-            end: datetime | None = (await connection.execute(statement)).scalar_one()
-        return end
-
-    async def latest_rotation(self, session_id: UUID, *, token_epoch: int, now: datetime) -> Rotation | None:
-        """The latest exchange of a session's refresh token; None if there is none or the session is over."""
-        statement = (
-            select(*ACCOUNT_FIELDS, sessions.c.rotated_at, sessions.c.refresh_hash)
-            .join(sessions, accounts.c.id == sessions.c.account_id)
-            .where(
-                sessions.c.id == session_id,
-                sessions.c.rotated_at.is_not(None),
-                sessions.c.revoked_at.is_(None),
-                sessions.c.expires_at > now,
-                accounts.c.status == AccountStatus.ACTIVE,
-                accounts.c.token_epoch == token_epoch,
-            )
-        )
-        async with self._database.connect() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        if row is None:
-            return None
-        *fields, rotated_at, refresh_hash = row
-        return Rotation(read_account(fields), rotated_at, refresh_hash)
-
-    async def delete_ended_sessions(self, *, kept: timedelta, limit: int) -> int:
-        """Delete sessions that ended or expired more than `kept` ago, at most `limit` of them; returns how many."""
-        ended = (
-            select(sessions.c.id)
-            .where(func.least(sessions.c.expires_at, sessions.c.revoked_at) < func.now() - kept)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        async with self._database.statement() as connection:
-            return (await connection.execute(delete(sessions).where(sessions.c.id.in_(ended)))).rowcount
-
-    async def end_session(self, session_id: UUID, *, now: datetime) -> None:
-        """End a session; a repeated call changes nothing."""
-        async with self._database.begin() as connection:
-            await _end_sessions(connection, [sessions.c.id == session_id], now)
-
     async def change_credentials(
         self,
         account: Account,
@@ -272,7 +131,7 @@ class Accounts:
                     await _keep_apart(connection, email, account.id)
                 after = await _change(connection, account.id, changed)
                 ended = (
-                    await _end_sessions(connection, _others(account.id, caller.session_id), now)
+                    await end_sessions(connection, other_sessions(account.id, caller.session_id), now)
                     if ("password_hash" in changed)
                     else []
                 )
@@ -294,7 +153,7 @@ class Accounts:
             after = await _change(
                 connection, account_id, {"password_hash": password_hash, "token_epoch": before.token_epoch + 1}
             )
-            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+            await end_sessions(connection, [sessions.c.account_id == account_id], now)
             await note(connection, now, actor_id=None, action="account.password_set", target_id=account_id)
         return after
 
@@ -318,7 +177,7 @@ class Accounts:
             after = before
             if before.role is not role:
                 after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
-                ended = await _end_sessions(connection, _others(before.id, caller.session_id), now)
+                ended = await end_sessions(connection, other_sessions(before.id, caller.session_id), now)
             kept = (
                 update(sessions)
                 .where(sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None))
@@ -340,7 +199,7 @@ class Accounts:
             if before.role is role:
                 return before
             after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
-            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+            await end_sessions(connection, [sessions.c.account_id == account_id], now)
         return after
 
     async def ban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
@@ -358,7 +217,7 @@ class Accounts:
                 changed["status"] = AccountStatus.BANNED
             await note(connection, now, actor_id=caller.account_id, action="account.banned", target_id=account_id)
             after = await _change(connection, account_id, changed)
-            await _end_sessions(connection, [sessions.c.account_id == account_id], now)
+            await end_sessions(connection, [sessions.c.account_id == account_id], now)
         return after
 
     async def unban(self, account_id: UUID, *, caller: Caller, now: datetime) -> Account:
@@ -395,7 +254,7 @@ class Accounts:
                 raise AccountChanged
             await _keep_an_admin(connection, account)
             after = await _change(connection, account.id, erased | {"token_epoch": account.token_epoch + 1})
-            await _end_sessions(connection, [sessions.c.account_id == account.id], now)
+            await end_sessions(connection, [sessions.c.account_id == account.id], now)
             await note(connection, now, actor_id=account.id, action="account.closed", target_id=account.id)
         return after
 
@@ -433,21 +292,6 @@ class Accounts:
         )
         async with self._database.statement() as connection:
             await connection.execute(statement)
-
-    async def ended_sessions(self, account_id: UUID, *, limit: int) -> list[UUID]:
-        """An account's sessions that were ended before they expired, the latest first."""
-        statement = (
-            select(sessions.c.id)
-            .where(
-                sessions.c.account_id == account_id,
-                sessions.c.revoked_at.is_not(None),
-                sessions.c.expires_at > func.now(),
-            )
-            .order_by(sessions.c.revoked_at.desc())
-            .limit(limit)
-        )
-        async with self._database.connect() as connection:
-            return list((await connection.execute(statement)).scalars())
 
 
 async def _keep_apart(connection: AsyncConnection, email: str, account_id: UUID) -> None:
@@ -493,33 +337,6 @@ async def _keep_an_admin(connection: AsyncConnection, account: Account) -> None:
     if not (await connection.execute(others)).scalar_one():
         detail = "This is the last admin; make another one first."
         raise LastAdmin(detail)
-
-
-async def _end_sessions(connection: AsyncConnection, which: list[Any], now: datetime) -> list[UUID]:
-    statement = (
-        update(sessions).where(*which, sessions.c.revoked_at.is_(None)).values(revoked_at=now).returning(sessions.c.id)
-    )
-    return list((await connection.execute(statement)).scalars())
-
-
-async def _end_oldest(connection: AsyncConnection, account_id: UUID, now: datetime) -> list[UUID]:
-    newest = (
-        select(sessions.c.id)
-        .where(sessions.c.account_id == account_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
-        .order_by(sessions.c.created_at.desc(), sessions.c.id)
-        .limit(SESSIONS_MAX)
-    )
-    which = [sessions.c.account_id == account_id, sessions.c.expires_at > now, sessions.c.id.not_in(newest)]
-    return await _end_sessions(connection, which, now)
-
-
-def _followed_up(account_id: UUID) -> ColumnElement[bool]:
-    return exists().where(accounts.c.id == account_id, accounts.c.follow_up_at.is_(None))
-
-
-def _others(account_id: UUID, kept_session_id: UUID | None) -> list[Any]:
-    """Conditions for every session of an account but one."""
-    return [sessions.c.account_id == account_id, sessions.c.id.is_distinct_from(kept_session_id)]
 
 
 def _email_taken() -> EmailTaken:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 ACCOUNT_FIELDS = [accounts.c[name] for name in Account.__struct_fields__]
 
 
+class AccountChanged(Exception):
+    """The account has changed since it was read; read it and decide again."""
+
+
 async def hold_caller(
     connection: AsyncConnection, caller: Caller, *, changing: Collection[UUID] = (), reading: Collection[UUID] = ()
 ) -> dict[UUID, Account]:

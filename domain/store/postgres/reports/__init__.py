@@ -1,0 +1,1 @@
+"""What organizers and admins read about sales and accounts."""

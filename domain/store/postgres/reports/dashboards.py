@@ -1,0 +1,156 @@
+"""Dashboards: an attendee's bookings, and an organizer's events and sales. Read only, from PostgreSQL alone.
+
+The numbers count what PostgreSQL has; a pending booking is counted a moment later.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    case,
+    extract,
+    func,
+    literal,
+    select,
+    tuple_,
+)
+
+from domain.kernel.bookings import Booking, BookingStatus
+from domain.kernel.counters import POOL_MAIN
+from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
+from domain.store.postgres.reports.counts import ACTIVE, STORED_STATUSES, counted, total
+from domain.store.postgres.tables import EVENT_OVER_AT, bookings, events, pools
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from domain.sales.events import Event
+    from domain.store.postgres.database import Database
+
+
+class UpcomingAsked(Struct, frozen=True, kw_only=True):
+    """A request for a page of bookings of future events, without those in `without`.
+
+    `after` is a position (starts_at, created_at, id).
+    """
+
+    now: datetime
+    limit: int
+    after: tuple[datetime, datetime, UUID] | None
+    without: list[UUID]
+
+
+class SalesOf(Struct, frozen=True):
+    """The sales of all events of an organizer, as PostgreSQL has them."""
+
+    events: int
+    sold: int
+    remaining: int
+
+
+class CurrentSale(Struct, frozen=True):
+    """An event that is not over, and the tickets that its confirmed bookings take."""
+
+    event_id: UUID
+    sold: int
+    cancelled: bool
+
+
+class Dashboards:
+    """The dashboards of attendees and organizers. Every method raises Unavailable when PostgreSQL cannot be asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def upcoming_of(self, user_id: UUID, asked: UpcomingAsked) -> list[tuple[datetime, Booking]]:
+        """An account's bookings that hold tickets of future events, with the start of the event, soonest first."""
+        place = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
+        statement = (
+            select(events.c.starts_at, *bookings.c)
+            .join(events, events.c.id == bookings.c.event_id)
+            .where(bookings.c.user_id == user_id, ACTIVE, *_coming(asked.now), bookings.c.id.not_in(asked.without))
+            .order_by(events.c.starts_at, bookings.c.created_at, bookings.c.id)
+            .limit(asked.limit)
+        )
+        if asked.after:
+            statement = statement.where(place > asked.after)
+        names = [column.name for column in bookings.c]
+        return [
+            (row[0], Booking(**dict(zip(names, row[1:], strict=True)) | {"status": BookingStatus.CONFIRMED}))
+            for row in await self._database.rows(statement)
+        ]
+
+    async def programme_of(
+        self, organizer_id: UUID, *, now: datetime, limit: int, after: tuple[int, datetime, UUID] | None
+    ) -> list[Event]:
+        """An organizer's events: future ones, soonest first, then past or cancelled ones, latest first.
+
+        `after` is a position (0 for future or 1, starts_at, id); `now` decides between future and past.
+        """
+        to_come, start = and_(*_coming(now)), extract("epoch", events.c.starts_at)
+        group, order = case((to_come, 0), else_=1), case((to_come, start), else_=-start)
+        statement = (
+            select(*EVENT_FIELDS)
+            .where(events.c.organizer_id == organizer_id)
+            .order_by(group, order, events.c.id)
+            .limit(limit)
+        )
+        if after:
+            then = extract("epoch", literal(after[1], events.c.starts_at.type))
+            place = tuple_(literal(after[0]), -then if after[0] else then, literal(after[2]))
+            statement = statement.where(tuple_(group, order, events.c.id) > place)
+        return [read_event(row) for row in await self._database.rows(statement)]
+
+    async def sales_of(self, organizer_id: UUID) -> SalesOf:
+        """The sales of an organizer's events in PostgreSQL; a cancelled event has no remaining tickets."""
+        left = case((events.c.cancelled_at.is_(None), pools.c.size - pools.c.taken), else_=0)
+        statement = (
+            select(func.count(events.c.id.distinct()), total(pools.c.taken), total(left))
+            .select_from(events.join(pools, pools.c.event_id == events.c.id))
+            .where(events.c.organizer_id == organizer_id)
+        )
+        (row,) = await self._database.rows(statement)
+        return SalesOf(*row)
+
+    async def current_sales_of(self, organizer_id: UUID, *, now: datetime) -> list[CurrentSale]:
+        """The organizer's events that are not over, with their sales in PostgreSQL."""
+        statement = (
+            select(events.c.id, pools.c.taken, events.c.cancelled_at.is_not(None))
+            .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
+            .where(events.c.organizer_id == organizer_id, now < EVENT_OVER_AT)
+        )
+        return [CurrentSale(*row) for row in await self._database.rows(statement)]
+
+    async def sold(self, event_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The tickets of confirmed bookings of each event."""
+        statement = (
+            select(pools.c.event_id, total(pools.c.taken))
+            .where(pools.c.event_id.in_(event_ids))
+            .group_by(pools.c.event_id)
+        )
+        return {row[0]: row[1] for row in await self._database.rows(statement)}
+
+    async def starts_of(self, event_ids: Collection[UUID], *, now: datetime) -> dict[UUID, datetime]:
+        """The starts of events; events that are cancelled or over are left out."""
+        statement = select(events.c.id, events.c.starts_at).where(events.c.id.in_(event_ids), *_coming(now))
+        return {row[0]: row[1] for row in await self._database.rows(statement)}
+
+    async def booking_statuses(self, account_id: UUID, *, without: Sequence[UUID]) -> dict[str, int]:
+        """The number of an account's bookings in each status, `without` those that are counted elsewhere."""
+        statement = (
+            select(bookings.c.status, func.count())
+            .where(bookings.c.user_id == account_id, bookings.c.id.not_in(without))
+            .group_by(bookings.c.status)
+        )
+        return counted(STORED_STATUSES, await self._database.rows(statement))
+
+
+def _coming(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Events that are neither cancelled nor over."""
+    return events.c.cancelled_at.is_(None), now < EVENT_OVER_AT

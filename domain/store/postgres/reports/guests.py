@@ -1,0 +1,84 @@
+"""Guest lists: an event's bookings with their accounts. Read only, from PostgreSQL alone.
+
+The numbers count what PostgreSQL has; a pending booking is counted a moment later.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import (
+    select,
+    tuple_,
+)
+
+from domain.kernel.bookings import BookingStatus
+from domain.store.postgres.reports.counts import ACTIVE, with_email
+from domain.store.postgres.tables import accounts, bookings
+
+if TYPE_CHECKING:
+    from domain.store.postgres.database import Database
+
+SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
+"""The bookings of a complete guest list; a rejected booking never held a ticket."""
+
+
+class Guest(Struct, frozen=True):
+    """A booking on a guest list."""
+
+    booking_id: UUID
+    user_id: UUID
+    email: str
+    quantity: int
+    status: BookingStatus
+    created_at: datetime
+
+
+class GuestsAsked(Struct, frozen=True, kw_only=True):
+    """A request for a page of an event's guests after the position `after` (created_at, id).
+
+    Guests are the bookings that hold tickets, with `cancelled_too` also cancelled ones.
+    """
+
+    event_id: UUID
+    limit: int
+    after: tuple[datetime, UUID] | None = None
+    cancelled_too: bool = False
+    search: str | None = None
+
+
+class GuestLists:
+    """Guest lists, for organizers. Every method raises Unavailable when PostgreSQL cannot be asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def guests(self, asked: GuestsAsked) -> list[Guest]:
+        """An event's bookings with their accounts, oldest first by (created_at, id)."""
+        statement = (
+            select(
+                bookings.c.id,
+                bookings.c.user_id,
+                accounts.c.email,
+                bookings.c.quantity,
+                bookings.c.status,
+                bookings.c.created_at,
+            )
+            .join(accounts, accounts.c.id == bookings.c.user_id)
+            .where(
+                bookings.c.event_id == asked.event_id,
+                bookings.c.status.in_(SHOWN) if asked.cancelled_too else ACTIVE,
+                *with_email(asked.search),
+            )
+            .order_by(bookings.c.created_at, bookings.c.id)
+            .limit(asked.limit)
+        )
+        if asked.after:
+            statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) > asked.after)
+        return [
+            Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5])
+            for row in await self._database.rows(statement)
+        ]
