@@ -61,7 +61,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
     try:
         async with open_stores(settings) as stores:
             # A host that starts with a clock that is behind must not refuse what others issue.
-            await stores.clocks.look()
+            await stores.clocks.compare_once()
             tokens = _tokens(settings)
             yield Process(
                 settings=settings,

@@ -16,7 +16,7 @@ from arq import cron
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from domain.background.passes import end
+from domain.background.passes import end, run
 from domain.engine import Stores, open_stores
 from domain.platform.clocks import STEP_MS_MAX
 from domain.platform.failpoints import Failpoint, reach
@@ -25,17 +25,9 @@ from domain.platform.logs import configure_logs
 from domain.platform.settings import SettingsRefused, load_settings
 from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
 from domain.store.readiness import refuse_forgetful_inventory
-from worker.heartbeat import beat, begin
+from worker.heartbeat import begin
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
-from worker.passes import (
-    close_past_events,
-    go_on_clearing,
-    go_on_following_up,
-    keep_in_order,
-    keep_retention,
-    sweep,
-    watch_clocks,
-)
+from worker.passes import passes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,58 +35,48 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 POLL_DELAY_S = 0.02
-"""How long a doorbell waits in the queue at most; arq's default of half a second is what a buyer would feel."""
+"""The longest time that a wake-up waits in the queue; a buyer would notice arq's default of half a second."""
 
 JOBS_MAX = 8
 JOB_TIMEOUT_S = 10
-"""arq gives a job of a killed worker to another one 10 s after this; the sweep has done its work long before."""
+"""arq gives the job of a killed worker to another one 10 s after this; the sweep has done the work long before."""
 
 RECONCILE_SECONDS = set(range(0, 60, 5))
-"""When reconciliation begins in each minute; arq starts it once over all workers."""
+"""The seconds of each minute at which reconciliation begins; arq starts it once over all workers."""
 
 RECONCILE_TIMEOUT_S = 20
-"""arq takes the longest timeout of all jobs for how long a killed worker's jobs are left alone."""
+"""arq waits for the longest timeout of all jobs before it gives the jobs of a killed worker to another one."""
 
 SEEN_S = 5
-"""How often a worker says in the queue that it lives; readiness misses it a second later than that."""
+"""How often a worker reports in the queue that it runs. The report expires one second later than this."""
 
-SAY_SEEN = """#!lua flags=allow-oom
+REPORT_SEEN = """#!lua flags=allow-oom
 redis.call('SET', KEYS[1], 'seen', 'PX', ARGV[1])
 """
-"""Told also to a queue whose memory is full: without it readiness would take the workers for dead."""
+"""The report is also accepted when the queue's memory is full: without it, readiness would report no workers."""
 
-HEAR_AGAIN_S = 0.25
-"""How soon a queue that went away is listened to again."""
+RECONNECT_S = 0.25
+"""The pause before a worker connects again to a queue that it lost."""
 
 
 async def serve(stores: Stores, stop: asyncio.Event, *, heartbeat: Path | None = None) -> None:
-    """Hear doorbells, sweep and keep the inventory in order, until told to stop; touch `heartbeat` meanwhile."""
+    """Run every pass and the jobs of the queue until `stop` is set."""
     stopping = asyncio.create_task(stop.wait())
-    works = (
-        keep_in_order(stores),
-        sweep(stores),
-        go_on_clearing(stores),
-        go_on_following_up(stores),
-        keep_retention(stores),
-        close_past_events(stores),
-        watch_clocks(stores),
-        hear(stores),
-        *([beat(heartbeat)] if heartbeat else []),
-    )
-    passes = [asyncio.create_task(work) for work in works]
-    done, _ = await asyncio.wait([*passes, stopping], return_when=asyncio.FIRST_COMPLETED)
+    works = [run(each) for each in passes_of(stores, heartbeat=heartbeat)]
+    tasks = [asyncio.create_task(work) for work in (*works, run_jobs(stores))]
+    done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    await end(passes)
+    await end(tasks)
     for task in done:
-        # A pass that ended by itself is a fault: end the process, the supervisor starts another.
+        # A task that ended by itself is a fault. Its exception ends the process, and the supervisor starts another.
         task.result()
 
 
-async def hear(stores: Stores) -> None:
-    """Answer doorbells until cancelled; then finish the jobs that are under way.
+async def run_jobs(stores: Stores) -> None:
+    """Run the jobs of the queue until cancelled, then finish the jobs under way.
 
-    A queue that goes away is heard again when it is back. The process must not end with it: its other
-    passes rebuild the inventory, which cannot wait for a new process.
+    If the queue is lost, this function connects again. The process must not end then, because its passes rebuild the
+    inventory.
     """
     while True:
         worker = queue_worker(stores)
@@ -109,32 +91,33 @@ async def hear(stores: Stores) -> None:
         except Exception:
             log.exception("queue_failed")
         finally:
-            # This worker asks no more for the outcome of its jobs.
+            # arq's worker has ended, so it does not report the outcome of its jobs to the queue.
             for job in worker.tasks.values():
-                job.add_done_callback(_tell_lost_outcome)
-        # Its connections may lead to a server that is a replica by now.
+                job.add_done_callback(_log_lost_outcome)
+        # The connections may lead to a server that has become a replica.
         with suppress(RedisError, OSError):
             await stores.queue.connection_pool.disconnect(inuse_connections=False)
-        await asyncio.sleep(HEAR_AGAIN_S)
+        await asyncio.sleep(RECONNECT_S)
 
 
-def _tell_lost_outcome(job: asyncio.Task[None]) -> None:
-    """Log why the queue was not told that a job is done: it gives the job to a worker once more."""
+def _log_lost_outcome(job: asyncio.Task[None]) -> None:
+    """Log why the queue does not know that a job is done. The queue gives the job to a worker again."""
     if not job.cancelled() and (error := job.exception()):
         log.warning("job_outcome_lost", cause=str(error))
 
 
 class QueueWorker(Worker):
-    """arq's worker, but that a clock that is set and a queue whose memory is full do not silence it.
+    """arq's worker, made safe against steps of the clock and against a queue whose memory is full.
 
-    arq plans its cron jobs and its health by the wall clock: set back by ten minutes, it would do neither for as long.
+    arq plans cron jobs and health reports by the wall clock. After a step back of ten minutes it would do neither for
+    ten minutes.
     """
 
     _offset_s: float | None = None
-    _said_s = -math.inf
+    _reported_s = -math.inf
 
     async def heart_beat(self) -> None:
-        """Plan anew when the clock was set since the last beat."""
+        """Plan the cron jobs again if the clock was set since the last beat."""
         offset_s = time.time() - time.monotonic()
         if self._offset_s is not None and abs(offset_s - self._offset_s) * 1000 > STEP_MS_MAX:
             log.warning("clock_stepped", by_s=round(offset_s - self._offset_s, 1))
@@ -144,16 +127,16 @@ class QueueWorker(Worker):
         await super().heart_beat()
 
     async def record_health(self) -> None:
-        """Say that this worker lives, every SEEN_S."""
-        if time.monotonic() - self._said_s < SEEN_S:
+        """Report every SEEN_S that this worker runs."""
+        if time.monotonic() - self._reported_s < SEEN_S:
             return
-        self._said_s = time.monotonic()
-        said: Any = self.pool.eval(SAY_SEEN, 1, self.health_check_key, str((SEEN_S + 1) * 1000))
-        await said
+        self._reported_s = time.monotonic()
+        reporting: Any = self.pool.eval(REPORT_SEEN, 1, self.health_check_key, str((SEEN_S + 1) * 1000))
+        await reporting
 
 
 def queue_worker(stores: Stores) -> Worker:
-    """What answers doorbells and begins reconciliation; `tests/worker` pins what is relied on of arq."""
+    """The arq worker that runs the jobs and starts reconciliation. `tests/worker` pins the behaviour of arq."""
     return QueueWorker(
         [
             func(persist_partition, name=PERSIST_JOB, timeout=JOB_TIMEOUT_S, keep_result=0),
@@ -163,7 +146,7 @@ def queue_worker(stores: Stores) -> Worker:
         queue_name=QUEUE_NAME,
         redis_pool=stores.queue,
         ctx={"stores": stores},
-        # A worker that lost its queue would take the signals with it.
+        # The process handles signals itself, because this worker ends when the queue is lost.
         handle_signals=False,
         poll_delay=POLL_DELAY_S,
         max_jobs=JOBS_MAX,

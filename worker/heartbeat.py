@@ -1,8 +1,7 @@
-"""The heartbeat: a file that a worker touches while it serves, for whoever watches its process."""
+"""The heartbeat: a file that a worker touches while it runs, for the supervisor of its process."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BEAT_S = 1.0
-"""A health check that asks every five seconds finds a file that is younger."""
+"""Shorter than the interval of a health check, which is five seconds."""
 
 
 def begin(path: Path) -> None:
@@ -27,11 +26,9 @@ def begin(path: Path) -> None:
         raise SettingsRefused(message) from error
 
 
-async def beat(path: Path) -> None:
-    """Touch the file until cancelled: it gets old when this process hangs or is gone."""
-    while True:
-        try:
-            path.touch()  # noqa: ASYNC240  (a file in memory)
-        except OSError as error:
-            log.warning("heartbeat_unwritten", cause=str(error))
-        await asyncio.sleep(BEAT_S)
+async def beat_once(path: Path) -> None:
+    """Touch the file. Its age shows that this process hangs or is gone."""
+    try:
+        path.touch()  # noqa: ASYNC240  (a file in memory)
+    except OSError as error:
+        log.warning("heartbeat_unwritten", cause=str(error))

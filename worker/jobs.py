@@ -32,31 +32,35 @@ log = structlog.get_logger()
 Job = Callable[..., Coroutine[Any, Any, Any]]
 
 RETRY_S = 0.5
-"""How soon a job is tried again that failed for a reason nobody foresaw; arq does so four times."""
+"""The pause before a job that failed unexpectedly is tried again; arq tries four more times."""
 
 RELIST = Pace(seconds=1.5, rest=5.0)
-"""How one reconciliation looks for records that nobody would persist, a thousand at a time: for a quarter of a second
-in all. 100,000 are looked through in half a minute."""
+"""The pace at which one reconciliation searches for orphan records, a thousand at a time.
+
+It works for a quarter of a second in all, so 100,000 records are searched in half a minute.
+"""
 
 RECONCILE = Pace(seconds=2.5, rest=5.0)
-"""How it then compares books. At one go either would hold up by half what is booked and persisted meanwhile; of the
-job's five seconds an eighth is work."""
+"""The pace at which it then compares the books. An eighth of the job's five seconds is work.
+
+Without pauses, either part would slow down bookings and persisting by half.
+"""
 
 LOOKED_THROUGH_KEY = "onsale:looked-through"
-"""The cursor up to which records were looked through."""
+"""The cursor of the search for orphan records."""
 
 RECONCILED_KEY = "onsale:reconciled"
-"""The event up to which the pass under way has come; empty when the next one begins at the first."""
+"""The last event that was compared; empty if the next reconciliation begins at the first event."""
 
 
 def tried_again(job: Job) -> Job:
-    """Try a job again whatever it raises: arq by itself drops what fails.
+    """Try a job again after any exception; arq would drop it.
 
-    One that takes too long is dropped all the same: the sweep, or the next one of its kind, does its work.
+    A job that exceeds its timeout is dropped. The sweep or the next job of its kind does the work.
     """
 
     @functools.wraps(job)
-    async def run(ctx: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401  (what the job takes and answers)
+    async def run(ctx: dict[str, Any], *args: Any) -> Any:  # noqa: ANN401  (arguments and result of the job)
         try:
             return await job(ctx, *args)
         except Exception as error:
@@ -67,18 +71,18 @@ def tried_again(job: Job) -> Job:
 
 
 RECONCILING_KEY = "onsale:reconciling"
-"""Whose reconciliation is under way."""
+"""The holder of the reconciliation under way."""
 
 LEASE_MS = 6_000
-"""How long a killed worker keeps the next reconciliation away: no longer than one that goes well takes."""
+"""How long a killed worker blocks the next reconciliation: no longer than a reconciliation normally takes."""
 
 RECONCILE_S_MAX = 15.0
-"""When a reconciliation is given up until the next: before arq, after 20 s, drops it with a traceback."""
+"""The time limit of a reconciliation: it ends before arq drops the job with a traceback after 20 s."""
 
 
 @tried_again
 async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
-    """Answer a doorbell; what cannot be written now is left to the sweep, what is not done in time to another job."""
+    """Persist a partition. If time is up, another job continues; if a server is unreachable, the sweep does."""
     stores: Stores = ctx["stores"]
     redis: ArqRedis = ctx["redis"]
     try:
@@ -93,7 +97,7 @@ async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
 
 @tried_again
 async def clear_cancelled_event(ctx: dict[str, Any], event_id: str) -> bool:
-    """Cancel the bookings of a cancelled event, some thousands a time; the sweep has it called until it is done."""
+    """Cancel the bookings of a cancelled event, some thousands per call. A pass queues it again until it is done."""
     try:
         return await clear_event(ctx["stores"], UUID(event_id))
     except (Unavailable, EpochOver) as error:
@@ -103,10 +107,10 @@ async def clear_cancelled_event(ctx: dict[str, Any], event_id: str) -> bool:
 
 @tried_again
 async def reconcile_all(ctx: dict[str, Any]) -> int:
-    """Compare and mend books for a while, going on where the last one stopped; answers how many differed.
+    """Compare and repair the books for some seconds, from where the last call stopped; returns how many differed.
 
-    Does nothing while another one is under way, in whatever worker: on a slow PostgreSQL, which makes each one last
-    longer than the time between two, they would only make it slower.
+    It does nothing while another one is under way in any worker. On a slow PostgreSQL each one lasts longer than the
+    interval between two, and several at once would make it even slower.
     """
     stores: Stores = ctx["stores"]
     redis: ArqRedis = ctx["redis"]
@@ -137,10 +141,10 @@ async def _reconcile_some(stores: Stores, redis: ArqRedis) -> int:
 
 @asynccontextmanager
 async def _alone(redis: ArqRedis) -> AsyncIterator[bool]:
-    """Whether no other reconciliation is under way; keeps others away until the end of the block.
+    """Whether no other reconciliation is under way. During the block no other one can begin.
 
-    A worker that is killed or stopped keeps them away for LEASE_MS more. One that goes on after that does so beside
-    another, which is safe.
+    A worker that is killed or stopped blocks them for LEASE_MS more. If a stopped worker then continues, two of them
+    run side by side, which is safe.
     """
     holder = uuid4().hex
     if not await redis.set(RECONCILING_KEY, holder, nx=True, px=LEASE_MS):
@@ -156,7 +160,7 @@ async def _alone(redis: ArqRedis) -> AsyncIterator[bool]:
 
 
 async def _renew(redis: ArqRedis, holder: str) -> None:
-    """Keep the lease until cancelled; one that was lost is another worker's."""
+    """Renew the lease until cancelled, unless another worker has it by now."""
     while True:
         await asyncio.sleep(LEASE_MS / 3000)
         with suppress(RedisError, OSError):

@@ -202,7 +202,7 @@ async def exposition(stores: Stores) -> bytes:
         found = await stores.books.repairs_by_fault()
     except Unavailable:
         found = None
-    compared = await stores.clocks.look()
+    compared = await stores.clocks.compare_once()
     registry = CollectorRegistry()
     clocks = ClocksCollector(compared, stores.clocks.steps)
     own = (requests, unavailabilities, ThisProcess())

@@ -15,8 +15,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+EVENTS_MAX = 100
+"""Cancelled events whose clearing one call queues."""
+
 BATCHES_MAX = 20
 """Batches of one call: 4,000 bookings, well within the time limit of a job; the next call continues."""
+
+
+async def clear_cancelled_events_once(stores: Stores, *, limit: int = EVENTS_MAX) -> int:
+    """Queue the clearing of cancelled events whose job was lost or is not done; returns how many are cleared here.
+
+    One event is cleared in this process if the queue accepts no jobs.
+    """
+    unqueued = await stores.box_office.go_on_clearing(limit=limit)
+    if unqueued is None:
+        return 0
+    await clear_event(stores, unqueued)
+    return 1
 
 
 async def clear_event(stores: Stores, event_id: UUID) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import structlog
 from msgspec import Struct
 
 if TYPE_CHECKING:
     from domain.engine import Stores
+
+log = structlog.get_logger()
 
 CLOSED_EVENTS_MAX = 50
 """Events that one call closes, each in a transaction of some milliseconds."""
@@ -38,6 +41,22 @@ class Closed(Struct, frozen=True):
     leftovers: int
     going_on: Position
     put_off: int = 0
+
+
+class PastEvents:
+    """Closes past events in calls, each of which continues where the one before stopped."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._position = FIRST
+
+    async def close_once(self) -> Closed:
+        """Close the next past events; raises as `close_past_events_once`."""
+        done = await close_past_events_once(self._stores, self._position)
+        self._position = done.going_on
+        if done.closed or done.leftovers:
+            log.info("past_events_closed", closed=done.closed, leftovers=done.leftovers)
+        return done
 
 
 async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, limit: int = CLOSED_EVENTS_MAX) -> Closed:

@@ -45,6 +45,9 @@ AGAIN_AFTER = timedelta(seconds=5)
 CLOSED_FOR = timedelta(seconds=60)
 """How long a closed account is processed again: a request that was admitted before may still book."""
 
+ACCOUNTS_MAX = 50
+"""Changed accounts whose follow-ups one call runs."""
+
 SESSIONS_MAX = 1_000
 """Ended sessions of one account that are written to Redis."""
 
@@ -84,7 +87,7 @@ class FollowUps:
             last, complete = page[-1], complete and all(done)
         return False
 
-    async def run_due(self, *, limit: int) -> int:
+    async def run_due_once(self, *, limit: int = ACCOUNTS_MAX) -> int:
         """Run the follow-ups of accounts that changed; returns the number of accounts.
 
         An account whose follow-up cannot be finished now is left to the next call, and does not delay the others.

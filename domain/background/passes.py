@@ -1,19 +1,23 @@
-"""Background passes: each repeats until it is cancelled, also after an exception in one of its rounds."""
+"""Background passes: each repeats its round until it is cancelled, also after an exception in a round."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
+from msgspec import Struct
 
 from domain.kernel.refusals import Unavailable
 from domain.store.postgres.epochs import EpochOver
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
 log = structlog.get_logger()
+
+Done = TypeVar("Done")
 
 BACKOFF_S = 0.5
 """The first pause after an unexpected failure; each further pause is twice as long."""
@@ -24,7 +28,6 @@ DOUBLINGS_MAX = 16
 BACKOFF_S_MAX = 8.0
 """The longest pause: a server that answers with unexpected errors is asked again after this time."""
 
-
 PUT_OFF_S_MAX = 1.0
 """The longest pause after a round that could not run: a pass that runs once a minute does not wait for a minute."""
 
@@ -32,8 +35,21 @@ CANCEL_AGAIN_S = 2.0
 """How long a cancelled pass may take to finish the work under way before it is cancelled again."""
 
 
-async def repeat(name: str, once: Callable[[], Awaitable[object]], *, every_s: float) -> None:
-    """Run rounds until cancelled, with a pause of `every_s`. A round that returns a float sets its own pause.
+class Pass(Struct, Generic[Done], frozen=True):
+    """A bounded round of work, and how often it runs.
+
+    `run_once` does one round and returns what it did. `pause_s` is asked for the pause after that; None means always
+    `every_s`.
+    """
+
+    name: str
+    every_s: float
+    run_once: Callable[[], Awaitable[Done]]
+    pause_s: Callable[[Done], float] | None = None
+
+
+async def run(work: Pass[Done]) -> None:
+    """Run rounds of a pass until cancelled.
 
     If a server cannot be reached or the epoch is over, the round is tried again after at most PUT_OFF_S_MAX. An
     unexpected exception is logged with its traceback and followed by growing pauses. The pass must not end, because
@@ -41,17 +57,16 @@ async def repeat(name: str, once: Callable[[], Awaitable[object]], *, every_s: f
     """
     failures = 0
     while True:
-        pause_s = every_s
         try:
-            answer = await once()
+            done = await work.run_once()
             failures = 0
-            pause_s = answer if isinstance(answer, float) else every_s
+            pause_s = work.pause_s(done) if work.pause_s else work.every_s
         except (Unavailable, EpochOver) as error:
-            log.warning("put_off", work=name, cause=str(error))
-            pause_s = min(every_s, PUT_OFF_S_MAX)
+            log.warning("put_off", work=work.name, cause=str(error))
+            pause_s = min(work.every_s, PUT_OFF_S_MAX)
         except Exception:
-            log.exception("pass_failed", work=name)
-            pause_s = max(every_s, min(BACKOFF_S * 2**failures, BACKOFF_S_MAX))
+            log.exception("pass_failed", work=work.name)
+            pause_s = max(work.every_s, min(BACKOFF_S * 2**failures, BACKOFF_S_MAX))
             failures = min(failures + 1, DOUBLINGS_MAX)
         await asyncio.sleep(pause_s)
 

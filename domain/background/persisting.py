@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from domain.kernel.bookings import HOLDING, BookingStatus
 from domain.kernel.refusals import Unavailable
 from domain.kernel.unpersisted import Settlement, Written
-from domain.platform.failpoints import Failpoint, reach
+from domain.platform.failpoints import Failpoint, Protection, protected, reach
 from domain.store.postgres.ledger import LedgerRefused
 from domain.store.redis.inventory import RecordChanged, RecordUnknown
 
@@ -52,6 +52,10 @@ persisted although the worker that had it died.
 """
 
 
+OVERDUE_MS = 200
+"""The age of an unpersisted booking after which its wake-up counts as lost."""
+
+
 class Persisted(Struct, frozen=True):
     """The result of one batch. `left` is the number of unpersisted bookings in the partition after it."""
 
@@ -71,6 +75,22 @@ class WrittenBatch(Struct, frozen=True):
     def moved(self) -> int:
         """Bookings that were written or rejected."""
         return self.written + self.rejected
+
+
+async def sweep_once(stores: Stores) -> int:
+    """Persist every partition with an overdue booking; returns the number of bookings written.
+
+    Raises:
+        Unavailable, EpochOver: as `persist`; the next call continues.
+    """
+    written = 0
+    if not protected(Protection.SWEEP):
+        return written
+    for partition, pulse in enumerate(await stores.inventory.pulses()):
+        # A negative age means that the clock was set back, and that earlier wake-ups may have been lost.
+        if not 0 <= pulse.oldest_age_ms <= OVERDUE_MS:
+            written += await persist(stores, partition)
+    return written
 
 
 async def persist(stores: Stores, partition: int) -> int:

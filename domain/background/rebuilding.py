@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import structlog
 from msgspec import Struct
 
-from domain.background.passes import repeat
+from domain.background.passes import Pass, run
 from domain.background.persisting import BATCH_MAX, settlements, write, write_off
 from domain.background.portions import portions
 from domain.kernel.counters import POOL_MAIN
@@ -89,10 +89,10 @@ async def keep_watch(stores: Stores) -> None:
     So a process learns of the next epoch even if its connection leads to an old primary or it gets no requests. The
     scripts of its version are also loaded before its first request.
     """
-    await repeat("watch", stores.scripts.look, every_s=WATCH_S)
+    await run(Pass("watch", WATCH_S, stores.scripts.look))
 
 
-async def rebuild_if_needed(stores: Stores) -> Rebuilt | None:
+async def rebuild_if_needed_once(stores: Stores) -> Rebuilt | None:
     """Rebuild if needed. None if the inventory is in order, has a later layout, or is being rebuilt by another worker.
 
     Raises:
@@ -119,7 +119,7 @@ async def ensure_in_order(stores: Stores) -> None:
         TimeoutError: it takes too long.
     """
     async with asyncio.timeout(ENSURED_S_MAX):
-        while await rebuild_if_needed(stores) is None and not await in_order(stores):  # noqa: ASYNC110
+        while await rebuild_if_needed_once(stores) is None and not await in_order(stores):  # noqa: ASYNC110
             await asyncio.sleep(LEASE_S / 10)
 
 

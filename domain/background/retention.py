@@ -8,12 +8,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+import structlog
+from msgspec import Struct, structs
 
 from domain.store.postgres import audit_log
 
 if TYPE_CHECKING:
     from domain.engine import Stores
+
+log = structlog.get_logger()
 
 DELETED_ROWS_MAX = 5_000
 """Rows of each table that one call deletes: some tens of milliseconds of PostgreSQL's time."""
@@ -46,8 +49,11 @@ async def delete_expired_once(stores: Stores, *, limit: int = DELETED_ROWS_MAX) 
         Unavailable: PostgreSQL cannot be reached; the next call continues.
     """
     kept = stores.retention
-    return Deleted(
+    deleted = Deleted(
         sessions=await stores.sessions.delete_ended(kept=ENDED_SESSIONS_KEPT, limit=limit),
         audit_entries=await audit_log.delete_old(stores.engine, kept=kept.audit_log, limit=limit),
         repairs=await stores.books.delete_repairs(kept=kept.repairs, limit=limit),
     )
+    if deleted.total:
+        log.info("expired_rows_deleted", **structs.asdict(deleted))
+    return deleted

@@ -56,14 +56,14 @@ class Clocks:
         self.steps: Counter[tuple[str, str]] = Counter()
         """How often each clock was set, by its name and `back` or `forward`."""
 
-    async def look(self) -> ClockComparison:
+    async def compare_once(self) -> ClockComparison:
         """Read every clock once. Servers that do not answer within LOOK_S_MAX are left out."""
         try:
-            return await asyncio.wait_for(self._look(), LOOK_S_MAX)
+            return await asyncio.wait_for(self._compare_all(), LOOK_S_MAX)
         except TimeoutError:
             return ClockComparison(None, None)
 
-    async def _look(self) -> ClockComparison:
+    async def _compare_all(self) -> ClockComparison:
         self._notice(HOST, Moment(round(time.time() * 1000), time.monotonic(), time.monotonic()))
         return ClockComparison(
             redis_ms=await self._compare(REDIS, self._inventory.now_ms),

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from domain.background.closing import close_past_events_once
+from domain.background.persisting import sweep_once
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
 from domain.kernel.counters import POOL_MAIN
@@ -20,7 +21,6 @@ from domain.store.redis.keys import counters_key, lease_key
 from tests.books import differences, retire, rows, taken
 from tests.factories import book, make_account, make_event, pass_by
 from tests.waiting import eventually, persist_all
-from worker.passes import sweep_once
 
 STEP_S = 600
 DAY_S = 86_400

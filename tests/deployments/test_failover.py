@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from domain.accounts.accounts import Role
-from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
+from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed_once
 from domain.kernel.bookings import BookingStatus
 from domain.kernel.refusals import SoldOut, Unavailable
 from domain.store.readiness import check
@@ -31,7 +31,7 @@ async def fail_over_and_back(pair):
 async def mend(stores):
     """One look of a worker at the inventory; what it did, None while it could do nothing."""
     try:
-        return await rebuild_if_needed(stores)
+        return await rebuild_if_needed_once(stores)
     except Unavailable:
         return None
 

@@ -378,7 +378,7 @@ async def test_no_failure_of_a_job_whose_queue_is_lost_goes_unseen(stores, queue
     options = {"queue_name": QUEUE_NAME, "redis_pool": queue, "handle_signals": False, "job_deserializer": deserialize}
     monkeypatch.setattr(processes, "queue_worker", lambda _stores: Noted([func(waits, name="waits")], **options))
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context["message"]))
-    hearing = asyncio.create_task(processes.hear(stores))
+    hearing = asyncio.create_task(processes.run_jobs(stores))
     for word in ("one", "two", "three"):
         await queue.enqueue_job("waits", word)
     await eventually(lambda: number_of(began), is_so=lambda number: number == 3)

@@ -8,9 +8,10 @@ import pytest
 from redis.exceptions import ResponseError
 
 from domain.background import passes
-from domain.background.passes import end, repeat
+from domain.background.passes import Pass, end, run
 from domain.kernel.refusals import Unavailable
 from domain.store.postgres.epochs import EpochOver
+from worker.passes import passes_of
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ async def test_a_round_that_fails_is_followed_by_another(monkeypatch, error):
             raise errors.pop()
         went_on.set()
 
-    running = asyncio.create_task(repeat("anything", once, every_s=0.0))
+    running = asyncio.create_task(run(Pass("anything", 0.0, once)))
     await asyncio.wait_for(went_on.wait(), 30)
     assert not running.done()
     await end([running])
@@ -44,7 +45,7 @@ async def test_a_pass_that_keeps_failing_comes_less_and_less_often(monkeypatch):
         raise KeyError
 
     monkeypatch.setattr(passes.asyncio, "sleep", note)
-    running = asyncio.create_task(repeat("anything", once, every_s=0.25))
+    running = asyncio.create_task(run(Pass("anything", 0.25, once)))
     while len(slept) < 8:
         await sleep(0)
     await end([running])
@@ -65,9 +66,39 @@ async def test_a_round_that_is_put_off_does_not_wait_for_a_long_interval(monkeyp
         raise Unavailable(detail)
 
     monkeypatch.setattr(passes.asyncio, "sleep", note)
-    running = asyncio.create_task(repeat("anything", once, every_s=60.0))
+    running = asyncio.create_task(run(Pass("anything", 60.0, once)))
     while not slept:
         await sleep(0)
     await end([running])
 
     assert slept[0] == passes.PUT_OFF_S_MAX
+
+
+async def test_a_round_that_did_something_is_followed_sooner_by_another(monkeypatch):
+    slept = []
+    sleep = asyncio.sleep
+
+    async def note(seconds):
+        slept.append(seconds)
+        await sleep(0)
+
+    found = [3, 1, 0]
+
+    async def once():
+        return found.pop(0) if found else 0
+
+    monkeypatch.setattr(passes.asyncio, "sleep", note)
+    running = asyncio.create_task(run(Pass("anything", 60.0, once, lambda done: 1.0 if done else 60.0)))
+    while len(slept) < 4:
+        await sleep(0)
+    await end([running])
+
+    assert slept[:4] == [1.0, 1.0, 60.0, 60.0]
+
+
+async def test_every_pass_of_a_worker_runs_a_function_that_does_one_round(stores, tmp_path):
+    table = passes_of(stores, heartbeat=tmp_path / "heartbeat")
+
+    names = [getattr(each.run_once, "func", each.run_once).__name__ for each in table]
+    assert [name for name in names if not name.endswith("_once")] == []
+    assert len({each.name for each in table}) == len(table)

@@ -9,15 +9,20 @@ import pytest
 from sqlalchemy import text
 
 from domain.background.follow_ups import FollowUps
+from domain.background.passes import run
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
 from tests.api.callers import PASSWORD, event_draft
 from tests.waiting import eventually, persist_all
-from worker.passes import go_on_following_up
+from worker.passes import passes_of
 
 ROUNDS = 8
 """Over HTTP; `tests/domain/actions/test_account_storms.py` has every pair, 30 rounds each."""
 
 ME = "/api/v1/me"
+
+
+def follow_ups_of(stores):
+    return FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
 
 
 async def status_of(client, event):
@@ -141,7 +146,7 @@ async def test_a_closing_that_was_cut_short_is_finished_by_a_worker(callers, cli
     monkeypatch.setattr(follow_ups._box_office, "held_by", away)
     left = await caller.call("DELETE", ME, json={"current_password": PASSWORD})
     taken = (await client.get(f"/api/v1/events/{event['id']}")).json()["booked"]
-    await FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office).run_due(limit=10)
+    await follow_ups_of(stores).run_due_once(limit=10)
 
     assert (left.status_code, taken) == (204, 4)
     assert (await client.get(f"/api/v1/events/{event['id']}")).json()["booked"] == 0
@@ -163,7 +168,7 @@ async def test_tokens_that_redis_was_not_told_of_are_ended_by_a_worker(callers, 
     assert changed.status_code == 503
     assert (await caller.get(ME)).status_code == 200
 
-    await FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office).run_due(limit=10)
+    await follow_ups_of(stores).run_due_once(limit=10)
 
     assert (await caller.get(ME)).status_code == 401
     assert (await here.get(ME)).status_code == 200
@@ -172,23 +177,23 @@ async def test_tokens_that_redis_was_not_told_of_are_ended_by_a_worker(callers, 
 async def test_a_booking_that_was_under_way_when_its_account_was_closed_is_cancelled(callers, client, stores):
     organizer, caller = await callers.organizer(), await callers.attendee()
     event = await organizer.make_event(capacity=10)
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    follow_ups = follow_ups_of(stores)
     await caller.call("DELETE", ME, json={"current_password": PASSWORD})
-    await follow_ups.run_due(limit=10)
+    await follow_ups.run_due_once(limit=10)
 
     await stores.box_office.reserve(
         event_id=UUID(event["id"]), user_id=UUID(caller.id), quantity=4, idempotency_key=None
     )
     await persist_all(stores)
-    assert await follow_ups.run_due(limit=10) == 0
+    assert await follow_ups.run_due_once(limit=10) == 0
     await change(stores, "UPDATE accounts SET follow_up_at = now() WHERE id = :id", id=caller.id)
-    assert await follow_ups.run_due(limit=10) == 1
+    assert await follow_ups.run_due_once(limit=10) == 1
 
     assert (await client.get(f"/api/v1/events/{event['id']}")).json()["booked"] == 0
     await change(
         stores, "UPDATE accounts SET follow_up_since = '2020-01-01', follow_up_at = now() WHERE id = :id", id=caller.id
     )
-    await follow_ups.run_due(limit=10)
+    await follow_ups.run_due_once(limit=10)
     assert await one(stores, "SELECT follow_up_at FROM accounts WHERE id = :id", id=caller.id) is None
 
 
@@ -198,13 +203,13 @@ async def test_an_account_that_cannot_be_followed_up_keeps_no_other_back(callers
     behind, event = await held.make_event(), await free.make_event()
     for organizer in (held, free):
         await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    follow_ups = follow_ups_of(stores)
 
     async with stores.engine.begin() as connection:
         await connection.execute(text("SELECT FROM accounts WHERE id = :id FOR UPDATE"), {"id": held.id})
-        await follow_ups.run_due(limit=10)
+        await follow_ups.run_due_once(limit=10)
     found = await status_of(client, behind), await status_of(client, event)
-    await follow_ups.run_due(limit=10)
+    await follow_ups.run_due_once(limit=10)
 
     assert found == (("on_sale", False), ("paused", True))
     assert await status_of(client, behind) == ("paused", True)
@@ -213,7 +218,8 @@ async def test_an_account_that_cannot_be_followed_up_keeps_no_other_back(callers
 async def test_a_worker_follows_up_what_nobody_does(callers, client, stores):
     organizer = await callers.organizer()
     event = await organizer.make_event()
-    working = asyncio.create_task(go_on_following_up(stores))
+    (follow_ups,) = [each for each in passes_of(stores) if each.name == "follow_ups"]
+    working = asyncio.create_task(run(follow_ups))
 
     await change(stores, "UPDATE accounts SET role = 'attendee', token_epoch = 1 WHERE id = :id", id=organizer.id)
 
@@ -326,12 +332,12 @@ async def test_a_suspension_that_was_cut_short_is_finished_by_a_worker(callers, 
     assert (await buyer.book(event["id"])).status_code == 202
     await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
 
-    looked_at = await FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office).run_due(limit=10)
+    looked_at = await follow_ups_of(stores).run_due_once(limit=10)
 
     assert looked_at == 1
     assert await status_of(client, event) == ("paused", True)
     assert (await buyer.book(event["id"])).status_code == 409
-    assert await FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office).run_due(limit=10) == 0
+    assert await follow_ups_of(stores).run_due_once(limit=10) == 0
 
 
 async def test_the_role_one_has_makes_no_second_session(callers, stores):

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from redis.asyncio import Redis
 
-from domain.background.persisting import persist, persist_once
-from domain.background.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_needed
+from domain.background.persisting import persist, persist_once, sweep_once
+from domain.background.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_needed_once
 from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event, random_booking_id
 from domain.kernel.refusals import Unavailable
@@ -18,7 +18,6 @@ from domain.store.redis.keys import epoch_key
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, make_neighbours
 from tests.waiting import eventually, persist_all
-from worker.passes import sweep_once
 
 
 async def test_a_worker_killed_before_it_wrote_loses_nothing(stores, settings, processes):
@@ -85,7 +84,7 @@ async def test_a_stopped_worker_does_not_keep_the_inventory_from_being_rebuilt(s
 
     async def mended():
         try:
-            return await asyncio.wait_for(rebuild_if_needed(stores), 2)
+            return await asyncio.wait_for(rebuild_if_needed_once(stores), 2)
         except (Unavailable, TimeoutError):
             return None
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.background import rebuilding
-from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
+from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed_once
 from domain.kernel.bookings import BookingStatus
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unavailable
@@ -170,14 +170,14 @@ async def test_two_rebuilds_at_once_leave_one_inventory_in_order(stores, other_s
     await asyncio.gather(rebuild(stores), rebuild(other_stores), return_exceptions=True)
 
     await stores.scripts.refresh()
-    assert await rebuild_if_needed(stores) is None
+    assert await rebuild_if_needed_once(stores) is None
     assert await book(stores, event, quantity=6)
 
 
 async def test_an_inventory_in_order_is_not_rebuilt(stores):
     epoch = stores.scripts.epoch
 
-    rebuilt = await rebuild_if_needed(stores)
+    rebuilt = await rebuild_if_needed_once(stores)
 
     assert rebuilt is None
     assert await stores.epochs.current() == epoch
@@ -260,7 +260,7 @@ async def test_a_rebuild_during_which_redis_restarts_is_done_again(stores, valke
 async def mend(stores):
     """One look of a worker at the inventory; None while the servers are away."""
     try:
-        return await rebuild_if_needed(stores)
+        return await rebuild_if_needed_once(stores)
     except Unavailable:
         return None
 

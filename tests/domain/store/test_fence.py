@@ -14,7 +14,7 @@ from sqlalchemy import text
 from domain.accounts.accounts import Session
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.persisting import persist_once, settlements, write
-from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed
+from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed_once
 from domain.engine import open_stores
 from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event
@@ -272,14 +272,14 @@ async def test_a_process_of_a_lower_layout_neither_sells_nor_rebuilds(stores, ot
     monkeypatch.setattr(scripts, "LAYOUT", fence.LAYOUT)
     monkeypatch.setattr(epochs, "LAYOUT", fence.LAYOUT)
 
-    assert await rebuild_if_needed(stores)
+    assert await rebuild_if_needed_once(stores)
     assert await book(stores, event)
     monkeypatch.undo()
 
     for _ in range(2):
         with pytest.raises(InventoryUnavailable):
             await book(other_stores, event)
-    assert await rebuild_if_needed(other_stores) is None
+    assert await rebuild_if_needed_once(other_stores) is None
     with pytest.raises(EpochOver):
         await rebuild(other_stores)
     assert "later layout" in (await check(other_stores, keys_current=True)).inventory

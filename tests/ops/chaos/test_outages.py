@@ -13,14 +13,14 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from domain.background.persisting import LEASE_MS, persist
+from domain.background.persisting import LEASE_MS, OVERDUE_MS, persist
 from domain.background.rebuilding import in_order
 from domain.engine import open_stores
 from domain.kernel.partitions import partition_of_event
 from ops.chaos.stack.proxy import Proxy
 from tests.factories import book, make_event
 from tests.waiting import eventually
-from worker.passes import OVERDUE_MS, SWEEP_INTERVAL_S
+from worker.passes import SWEEP_INTERVAL_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
