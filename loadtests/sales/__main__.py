@@ -1,4 +1,4 @@
-"""The load from the command line: a stack of its own, the on-sale, its figures, and what `verify` says."""
+"""The load from the command line: a stack of its own, the on-sale, its figures, and the verdict on the books."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from loadtests.sales.replay import ReplayFailed, Run, replay
 from loadtests.sales.setup import SetupRefused
 from loadtests.sales.stack import Stack, StackFailed
 from loadtests.sales.target import TargetRefused, loopback_url
-from loadtests.sales.verify import verdict, verify
+from ops.evidence.checks import check, verdict
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -120,7 +120,7 @@ def _report(run: Run) -> bool:
     """Hold one sale and say how it went; whether every check held."""
     _say(f"{run.name}: {run.profile.buyers} buyers come to the door")
     replayed = asyncio.run(replay(run))
-    found = verify(replayed.evidence)
+    found = check(replayed.evidence)
     _say(summary(run, replayed, found))
     return not any(found.values())
 

@@ -8,17 +8,33 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loadtests.sales.answers import Kind, Outcome
-from loadtests.sales.evidence import accepted_of
+from ops.evidence.answers import Kind, Outcome, first_acceptances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from loadtests.sales.answers import Answer, Closing
     from loadtests.sales.profiles import SaleProfile
+    from ops.evidence.answers import Answer
 
 CEILING_SHARE = 0.9
 """Of one core: from here on the generator is what limits the load, as locust itself warns."""
+
+
+class Closing(Struct, frozen=True, kw_only=True):
+    """How a run went for the machine that made the load.
+
+    `cpu_shares` is the part of one core that the generator used in each second since the opening.
+    """
+
+    opened_s: float
+    ended: str
+    cpu_shares: list[float]
+
+
+def closing_path(answers: Path) -> Path:
+    """The file of the closing of a run whose answers are in `answers`; there is none if the run was killed."""
+    return answers.with_suffix(".closing.json")
 
 
 class Times(Struct, frozen=True, kw_only=True):
@@ -94,7 +110,7 @@ def times_of(values_ms: Sequence[float]) -> Times:
 
 def seconds_until_held(answers: Sequence[Answer], *, tickets: int) -> float | None:
     """From the first request for tickets until all were held at once, None if they never were."""
-    accepted = accepted_of(answers)
+    accepted = first_acceptances(answers)
     changes = [(answer.answered_s, answer.quantity) for answer in accepted.values()]
     changes += [
         (answer.answered_s, -accepted[answer.booking].quantity)
@@ -149,7 +165,7 @@ def _generator(figures: Figures) -> str:
 
 
 def _accepted_per_second(answers: Sequence[Answer], *, held_seconds: float | None) -> float:
-    times_s = [answer.answered_s - _first_sent_s(answers) for answer in accepted_of(answers).values()]
+    times_s = [answer.answered_s - _first_sent_s(answers) for answer in first_acceptances(answers).values()]
     if not times_s:
         return 0.0
     until_s = max(times_s) if held_seconds is None else held_seconds
@@ -161,7 +177,7 @@ def _first_sent_s(answers: Sequence[Answer]) -> float:
 
 
 def _seen(answers: Sequence[Answer]) -> Times | None:
-    accepted, seen_ms = accepted_of(answers), {}
+    accepted, seen_ms = first_acceptances(answers), {}
     for answer in sorted(answers, key=lambda answer: answer.answered_s):
         if answer.state == "confirmed" and answer.booking in accepted and answer.booking not in seen_ms:
             seen_ms[answer.booking] = (answer.answered_s - accepted[answer.booking].answered_s) * 1000

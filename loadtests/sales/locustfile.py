@@ -8,7 +8,6 @@ import select
 import tempfile
 import time
 from argparse import Namespace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -23,11 +22,11 @@ from locust import FastHttpUser, LoadTestShape, events, task
 from locust.exception import StopUser
 
 from domain.platform.garbage_collection import spare_what_stays
-from loadtests.sales.answers import Answer, Kind, Outcome, outcome_of
 from loadtests.sales.profiles import POLL_SECONDS_MAX, PROFILES, SHMOOCON_2016, TICKETS_PER_BUYER
 from loadtests.sales.sale import Sale
 from loadtests.sales.setup import ANSWER_SECONDS_MAX, SetupRefused
 from loadtests.sales.target import DEFAULT_URL, TargetRefused, loopback_url
+from ops.evidence.answers import Answer, AnswerFields, Kind, Outcome, answered, outcome_of, read_fields
 
 if TYPE_CHECKING:
     import socket
@@ -89,31 +88,6 @@ def _never_again(method: str) -> bool:
 # locust's client sends a GET or DELETE whose answer was lost up to twelve times (once more than its pool has
 # connections, twice with a pool of one) and counts one request; buyers repeat what they repeat themselves.
 geventhttpclient.client._may_retry_after_send_error = _never_again  # noqa: SLF001
-
-
-class AnswerFields(msgspec.Struct, frozen=True):
-    """What is read of an answer, be it a booking, a login or a refusal."""
-
-    id: UUID | None = None
-    status: str | int | None = None
-    reason: str | None = None
-    created_at: datetime | None = None
-    confirmed_at: datetime | None = None
-    code: str | None = None
-    remaining: int = 0
-    access_token: str = ""
-
-    @property
-    def state(self) -> str | None:
-        """The booking's status; a refusal's is its HTTP status."""
-        return self.status if isinstance(self.status, str) else None
-
-    @property
-    def confirm_ms(self) -> float | None:
-        """Milliseconds between the booking and its confirmation, by the server's clocks."""
-        if self.created_at is None or self.confirmed_at is None:
-            return None
-        return (self.confirmed_at - self.created_at).total_seconds() * 1000
 
 
 class BuyerReply(msgspec.Struct, frozen=True):
@@ -268,7 +242,15 @@ class Buyer(FastHttpUser):
         """Send one request, count its answer under what it turned out to be, and keep it."""
         sent = self._headers(body=body, key=key) | (headers or {})
         data = msgspec.json.encode(body).decode() if body else None
-        sent_s = time.time()
+        request = Answer(
+            kind=kind,
+            buyer=self.visit.account.id,
+            event=self.sale.event,
+            key=key,
+            quantity=quantity,
+            booking=booking,
+            sent_s=time.time(),
+        )
         with self.client.request(
             method, f"/api/v1{path}", data=data, headers=sent, name=kind, catch_response=True
         ) as response:
@@ -279,22 +261,8 @@ class Buyer(FastHttpUser):
             else:
                 response.request_meta["name"] = str(reply.outcome)
                 response.success()
-        self.sale.answers.append(
-            Answer(
-                kind=kind,
-                buyer=self.visit.account.id,
-                sent_s=sent_s,
-                took_ms=response.request_meta["response_time"],
-                status=reply.status,
-                key=key,
-                quantity=quantity,
-                booking=booking or reply.body.id,
-                state=reply.body.state,
-                reason=reply.body.reason,
-                code=reply.body.code,
-                confirm_ms=reply.body.confirm_ms,
-            )
-        )
+        took_ms = response.request_meta["response_time"]
+        self.sale.answers.append(answered(request, reply.body, status=reply.status, took_ms=took_ms))
         return reply
 
     def _headers(self, *, body: dict[str, Any] | None, key: str | None) -> dict[str, str]:
@@ -371,10 +339,7 @@ def _answers_file() -> str:
 
 
 def _read(kind: Kind, response: Any) -> BuyerReply:  # noqa: ANN401  (geventhttpclient is not typed)
-    try:
-        body = msgspec.json.decode(response.content or b"{}", type=AnswerFields)
-    except msgspec.DecodeError:
-        body = AnswerFields()
+    body = read_fields(response.content or b"")
     headers = response.headers or {}
     status = response.status_code
     return BuyerReply(

@@ -12,11 +12,13 @@ from msgspec import Struct, structs
 
 from domain.accounts.accounts import Role
 from domain.platform.settings import Settings
-from loadtests.sales.answers import Closing, read_answers, read_closing
-from loadtests.sales.evidence import Evidence, gather
+from loadtests.sales.figures import Closing, closing_path
 from loadtests.sales.profiles import PATIENT_BUYERS, SaleProfile
 from loadtests.sales.setup import create_event
+from ops.evidence.answers import first_acceptances, read_answers
+from ops.evidence.books import wait_until_final
 from ops.evidence.bulk import mint
+from ops.evidence.evidence import Evidence, RunRecord, Scene, gather
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,6 +29,9 @@ LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 
 LOCUST_SECONDS_MAX = 240
 """What locust may take beside the sale itself: bringing 20,000 buyers to the door, and writing its report."""
+
+FINAL_SECONDS_MAX = 10.0
+"""How long accepted bookings may take to be persisted after the last request; the engine promises 5."""
 
 LOGINS = 20
 """Buyers who are given no token and sign in themselves, so that the real login is part of every run."""
@@ -73,16 +78,20 @@ async def replay(run: Run) -> Replayed:
     answers_file = run.folder / f"{run.name}.jsonl"
     buyers_file = _write_buyers(run.folder, accounts)
     await _locust(run, event_id=event_id, buyers=buyers_file, answers=answers_file)
-    closing = read_closing(answers_file)
-    evidence = await gather(
-        run.settings,
-        url=run.url,
-        event_id=event_id,
-        accounts=accounts,
-        answers=read_answers(answers_file),
+    closing = msgspec.json.decode(closing_path(answers_file).read_bytes(), type=Closing)
+    answers = read_answers(answers_file)
+    record = RunRecord(
+        answers=answers,
+        final_s=await wait_until_final(
+            run.settings, [event_id], first_acceptances(answers), seconds_max=FINAL_SECONDS_MAX
+        ),
+        final_s_max=FINAL_SECONDS_MAX,
+        buyers=frozenset(account.id for account in accounts[:-PATIENT_BUYERS]),
         ended=closing.ended,
     )
-    return Replayed(evidence, closing)
+    tokens = {account.id: account.token for account in accounts}
+    scene = Scene(settings=run.settings, urls=[run.url], event_ids=[event_id], tokens=tokens)
+    return Replayed(await gather(scene, record), closing)
 
 
 def _write_buyers(folder: Path, accounts: list[Minted]) -> Path:

@@ -6,13 +6,15 @@ import random
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import msgspec
 from gevent.event import Event
 
-from loadtests.sales.answers import EVERYBODY_LEFT, AnswerLog, Closing, write_closing
+from loadtests.sales.figures import Closing, closing_path
 from loadtests.sales.profiles import PATIENT_BUYERS, PROFILES, SaleProfile
 from loadtests.sales.setup import create_event, sign_up
+from ops.evidence.answers import EVERYBODY_LEFT, AnswerLog
 from ops.evidence.bulk import Minted
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Sale:
         self.people = self.profile.buyers + PATIENT_BUYERS
         self._accounts = _accounts(options, url=url, count=self.people)
         self.event_id: str = options.event or _event(self.profile, url=url)
+        self.event = UUID(self.event_id)
         self.answers = AnswerLog(Path(options.answers_file))
         self.doors = Event()
         self.returns = Event()
@@ -97,7 +100,7 @@ class Sale:
         """Write what is left to write."""
         self.answers.close()
         closing = Closing(opened_s=self._opened_s, ended=self._ended, cpu_shares=self._cpu_shares)
-        write_closing(Path(self.options.answers_file), closing)
+        closing_path(Path(self.options.answers_file)).write_bytes(msgspec.json.encode(closing))
 
 
 def _buyers(options: Namespace) -> int:

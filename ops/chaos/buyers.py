@@ -6,19 +6,18 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 import httpx
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ops.chaos.answers import Answer, Kind, Order
+from ops.evidence.answers import Answer, Kind, answered, read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.sales.events import Event
-    from ops.chaos.answers import AnswerLog
+    from ops.evidence.answers import AnswerLog
     from ops.evidence.bulk import Minted
 
 PATIENCE_SECONDS = 3.0
@@ -63,14 +62,6 @@ class Habits(Struct, frozen=True, kw_only=True):
     quantity_max: int = 3
 
 
-class Ticket(Struct):
-    """An order that was accepted, and whether it was cancelled since."""
-
-    order: Order
-    booking: UUID
-    cancelled: bool = False
-
-
 class TrialCrowd:
     """Buyers who come to some events."""
 
@@ -80,6 +71,7 @@ class TrialCrowd:
         self.urls = urls
         self.events = events
         self.log = log
+        self.answers: list[Answer] = []
         self.habits = habits
         self.leaving = asyncio.Event()
         self.gone_s = float("inf")
@@ -109,7 +101,7 @@ class TrialBuyer:
         self._account = account
         self._dice = dice
         self._habits = crowd.habits
-        self._tickets: list[Ticket] = []
+        self._accepted: list[Answer] = []
         self._orders = 0
 
     async def shop(self) -> None:
@@ -120,96 +112,89 @@ class TrialBuyer:
 
     async def _do_something(self) -> None:
         habits, draw = self._habits, self._dice.random()
-        ticket = self._dice.choice(self._tickets) if self._tickets else None
-        if ticket and draw < habits.cancel:
-            await self._cancel(ticket)
-        elif ticket and draw < habits.cancel + habits.replay:
-            await self._insist(Kind.BOOK, ticket.order)
-        elif ticket and draw < habits.cancel + habits.replay + habits.look:
-            await self._insist(Kind.POLL, ticket.order, booking=ticket.booking)
+        earlier = self._dice.choice(self._accepted) if self._accepted else None
+        if earlier and draw < habits.cancel:
+            await self._perhaps_twice(_about(Kind.CANCEL, earlier))
+        elif earlier and draw < habits.cancel + habits.replay:
+            await self._insist(_about(Kind.BOOK, earlier))
+        elif earlier and draw < habits.cancel + habits.replay + habits.look:
+            await self._insist(_about(Kind.POLL, earlier))
         else:
             await self._book()
 
     async def _book(self) -> None:
         self._orders += 1
         event = self._dice.choice(self._crowd.events)
-        quantity = min(self._dice.randint(1, self._habits.quantity_max), event.max_per_user)
-        order = Order(self._account.id, event.id, f"{self._account.id.hex}-{self._orders}", quantity)
-        answer = await self._perhaps_twice(Kind.BOOK, order)
-        if answer is None or not answer.accepted or answer.booking is None:
+        order = Answer(
+            kind=Kind.BOOK,
+            buyer=self._account.id,
+            event=event.id,
+            key=f"{self._account.id.hex}-{self._orders}",
+            quantity=min(self._dice.randint(1, self._habits.quantity_max), event.max_per_user),
+        )
+        accepted = await self._perhaps_twice(order)
+        if accepted is None or not accepted.accepted or accepted.booking is None:
             return
-        ticket = Ticket(order, answer.booking)
-        self._remember(ticket)
+        self._accepted = [*self._accepted, accepted][-REMEMBERED_MAX:]
         if self._happens(self._habits.regret):
-            await self._cancel(ticket)
+            await self._perhaps_twice(_about(Kind.CANCEL, accepted))
         elif self._happens(self._habits.follow):
-            await self._follow(ticket)
+            await self._follow(accepted)
 
-    async def _follow(self, ticket: Ticket) -> None:
+    async def _follow(self, accepted: Answer) -> None:
         for _ in range(POLLS_MAX):
-            answer = await self._insist(Kind.POLL, ticket.order, booking=ticket.booking, wait=True)
+            answer = await self._insist(_about(Kind.LONG_POLL, accepted))
             if answer is None or answer.state != "pending" or self._crowd.leaving.is_set():
                 return
 
-    async def _cancel(self, ticket: Ticket) -> None:
-        ticket.cancelled = True
-        await self._perhaps_twice(Kind.CANCEL, ticket.order, booking=ticket.booking)
-
-    def _remember(self, ticket: Ticket) -> None:
-        self._tickets.append(ticket)
-        if len(self._tickets) > REMEMBERED_MAX:
-            del self._tickets[0]
-
-    async def _perhaps_twice(self, kind: Kind, order: Order, *, booking: UUID | None = None) -> Answer | None:
+    async def _perhaps_twice(self, request: Answer) -> Answer | None:
         if not self._happens(self._habits.twice):
-            return await self._insist(kind, order, booking=booking)
-        first, _ = await asyncio.gather(
-            self._insist(kind, order, booking=booking), self._insist(kind, order, booking=booking)
-        )
+            return await self._insist(request)
+        first, _ = await asyncio.gather(self._insist(request), self._insist(request))
         return first
 
-    async def _insist(
-        self, kind: Kind, order: Order, *, booking: UUID | None = None, wait: bool = False
-    ) -> Answer | None:
-        """Ask until there is a conclusive answer; None when there was none until everybody was gone."""
+    async def _insist(self, request: Answer) -> Answer | None:
+        """Ask until there is a conclusive answer; None if there is none when the run is over."""
         while time.monotonic() < self._crowd.gone_s:
-            answer = await self._ask(kind, order, booking=booking, wait=wait)
+            answer = await self._ask(request)
             self._crowd.log.append(answer)
+            self._crowd.answers.append(answer)
             if answer.conclusive:
                 return answer
             await asyncio.sleep(self._dice.uniform(*RETRY_SECONDS))
         self._crowd.unanswered += 1
         return None
 
-    async def _ask(self, kind: Kind, order: Order, *, booking: UUID | None, wait: bool) -> Answer:
-        """One request to one of the APIs."""
-        request = self._request(kind, order, booking=booking, wait=wait)
+    async def _ask(self, request: Answer) -> Answer:
+        """Send one request to one of the API processes."""
         hangs_up = self._happens(self._habits.hang_up) and not self._crowd.leaving.is_set()
         timeout_s = self._dice.uniform(*IMPATIENCE_SECONDS) if hangs_up else PATIENCE_SECONDS
         sent_s = time.monotonic()
+        sent = structs.replace(request, sent_s=sent_s)
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._crowd.client.send(request)
+                response = await self._crowd.client.send(self._http(request))
         except (httpx.TransportError, TimeoutError):
-            return Answer(kind=kind, order=order, booking=booking, sent_s=sent_s, answered_s=time.monotonic())
-        return _answer(kind, order, booking, response, sent_s=sent_s)
+            return structs.replace(sent, took_ms=_ms_since(sent_s))
+        fields = read_fields(response.content)
+        return answered(sent, fields, status=response.status_code, took_ms=_ms_since(sent_s))
 
-    def _request(self, kind: Kind, order: Order, *, booking: UUID | None, wait: bool) -> httpx.Request:
+    def _http(self, request: Answer) -> httpx.Request:
         headers = {"Authorization": f"Bearer {self._account.token}"}
         bookings = f"{self._dice.choice(self._crowd.urls)}/api/v1/bookings"
         build = self._crowd.client.build_request
-        match kind:
+        match request.kind:
             case Kind.BOOK:
-                body = {"event_id": str(order.event), "quantity": order.quantity}
-                return build("POST", bookings, headers=headers | {"Idempotency-Key": order.key}, json=body)
+                body = {"event_id": str(request.event), "quantity": request.quantity}
+                return build("POST", bookings, headers=headers | {"Idempotency-Key": request.key or ""}, json=body)
             case Kind.CANCEL:
-                return build("DELETE", f"{bookings}/{booking}", headers=headers)
-            case Kind.POLL:
-                prefer = {"Prefer": f"wait={WAIT_SECONDS}"} if wait else {}
-                return build("GET", f"{bookings}/{booking}/status", headers=headers | prefer)
+                return build("DELETE", f"{bookings}/{request.booking}", headers=headers)
+            case _:
+                prefer = {"Prefer": f"wait={WAIT_SECONDS}"} if request.kind is Kind.LONG_POLL else {}
+                return build("GET", f"{bookings}/{request.booking}/status", headers=headers | prefer)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not longer than the shop is open."""
+        """Wait, at most until it is time to leave."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._crowd.leaving.wait(), seconds)
 
@@ -217,25 +202,17 @@ class TrialBuyer:
         return self._dice.random() < share
 
 
-def _answer(kind: Kind, order: Order, booking: UUID | None, response: httpx.Response, *, sent_s: float) -> Answer:
-    body = _body(response)
-    named = body.get("id")
+def _about(kind: Kind, accepted: Answer) -> Answer:
+    """A request about a booking that was accepted; with `Kind.BOOK`, the same order once more."""
     return Answer(
         kind=kind,
-        order=order,
-        sent_s=sent_s,
-        answered_s=time.monotonic(),
-        status=response.status_code,
-        booking=UUID(named) if response.is_success and named else booking,
-        state=body.get("status") if response.is_success else None,
-        reason=body.get("reason"),
-        code=body.get("code"),
+        buyer=accepted.buyer,
+        event=accepted.event,
+        key=accepted.key,
+        quantity=accepted.quantity,
+        booking=None if kind is Kind.BOOK else accepted.booking,
     )
 
 
-def _body(response: httpx.Response) -> dict[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+def _ms_since(sent_s: float) -> float:
+    return (time.monotonic() - sent_s) * 1000

@@ -23,11 +23,12 @@ from domain.background.rebuilding import in_order
 from domain.engine import open_stores
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import Unavailable
-from ops.chaos.evidence import read_left
 from ops.chaos.schedule import WORKER_NAMES, FaultKind
 from ops.chaos.stack.servers import kill, start
 from ops.chaos.stack.stack import Stack
+from ops.evidence.books import read_unpersisted
 from ops.evidence.bulk import event_on_sale, mint, write_events
+from ops.evidence.servers import redis_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -134,7 +135,8 @@ class _Office:
         await asyncio.sleep(STALE_SECONDS)
         self._signal_workers(signal.SIGSTOP)
         await self._fill(stores, PENDING)
-        pending = (await read_left(self._stack)).unpersisted
+        async with redis_of(self._stack.settings()) as redis:
+            pending = len(await read_unpersisted(redis, [event.id for event in self._events]))
         await kill(valkey.server)
         if kind is FaultKind.REDIS_EMPTY:
             valkey.empty()

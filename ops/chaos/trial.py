@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import asyncpg
 from msgspec import Struct, field
-from redis.exceptions import RedisError
 
 from domain.accounts.accounts import Role
 from domain.platform.failpoints import Failpoint, Protection
-from ops.chaos.answers import AnswerLog
 from ops.chaos.buyers import Habits, TrialCrowd
-from ops.chaos.checks import check
-from ops.chaos.evidence import Evidence, Left, ask_api, read_books, read_drift, read_left, read_repairs
 from ops.chaos.faults import SLOW_SECONDS, Storm
 from ops.chaos.schedule import NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
 from ops.chaos.stack.stack import Stack
-from ops.chaos.watch import ASYNCPG_ERRORS, Watch
+from ops.chaos.watch import Watch
+from ops.evidence.answers import AnswerLog, first_acceptances
+from ops.evidence.books import wait_until_final
 from ops.evidence.bulk import event_on_sale, mint, write_events
+from ops.evidence.checks import check
+from ops.evidence.evidence import RunRecord, Scene, gather
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from pathlib import Path
     from typing import Any
-    from uuid import UUID
 
     from domain.sales.events import Event
-    from ops.chaos.answers import Answer
+    from ops.evidence.answers import Answer
     from ops.evidence.bulk import Minted
+    from ops.evidence.evidence import Evidence
 
 FINAL_SECONDS_MAX = 5.0
 """P7: how long after the faults every accepted booking is final."""
@@ -41,8 +40,9 @@ AWAITED_SECONDS_MAX = 30.0
 
 LOOK_SECONDS = 0.05
 PROGRESS_SECONDS = 5.0
-LOOK_SECONDS_MAX = 5.0
-"""A server that has to be looked at answers within this, when no fault holds it."""
+
+QUESTIONS_MAX = 300
+"""Bookings that the API is asked about at the end of a trial."""
 
 CAPACITIES = (6, 25, 300, 300, *[50_000] * 6)
 """Events that sell out at once, that sell out now and then, and that never do: those have the most bookings."""
@@ -181,7 +181,7 @@ class _Trial:
             habits=self._plan.habits,
             seed=f"crowd {self._plan.seed}",
         )
-        watch = Watch(self._stack, self._events)
+        watch = Watch(self._stack.settings(), [event.id for event in self._events])
         for name in self._plan.slow_links:
             self._stack.links[name].delay_s = SLOW_SECONDS
         for name in self._plan.dead_links:
@@ -189,65 +189,49 @@ class _Trial:
         self._began_s = time.monotonic()
         shopping = asyncio.create_task(crowd.shop(self._accounts))
         async with _beside(watch.look_on()):
-            async with _beside(self._tell_progress()):
+            async with _beside(self._tell_progress(crowd)):
                 await self._storm.rage(self._plan.faults)
                 await self._wait_out()
             crowd.leave()
-            to_final_s = await self._calm_down()
+            self._stack.disarm()
+            self._storm.calm()
+            final_s = await self._until_final(crowd)
             await shopping
-            await self._until_final(AWAITED_SECONDS_MAX)
+            await self._until_final(crowd)
         self._log.close()
-        return self._judge(await self._gather(watch, crowd, to_final_s))
+        return self._judge(await self._gather(watch, crowd, final_s))
 
     async def _wait_out(self) -> None:
         await asyncio.sleep(max(0.0, self._began_s + self._plan.seconds - time.monotonic()))
 
-    async def _calm_down(self) -> float | None:
-        """End the failpoints and mend the network; answers how long until all was final."""
-        self._stack.disarm()
-        self._storm.calm()
-        began_s = time.monotonic()
-        if not await self._until_final(AWAITED_SECONDS_MAX):
-            return None
-        return round(time.monotonic() - began_s, 3)
+    async def _until_final(self, crowd: TrialCrowd) -> float | None:
+        """The seconds until everything accepted until now is final, None if that takes too long."""
+        accepted = {} if self._plan.redis_is_lost else first_acceptances(crowd.answers)
+        ids = [event.id for event in self._events]
+        return await wait_until_final(self._stack.settings(), ids, accepted, seconds_max=AWAITED_SECONDS_MAX)
 
-    async def _until_final(self, seconds: float) -> bool:
-        """Whether everything accepted until now is final within so long."""
-        accepted = {answer.booking for answer in self._log.answers if answer.accepted}
-        if self._plan.redis_is_lost:
-            accepted = set()
-        deadline_s = time.monotonic() + seconds
-        while time.monotonic() < deadline_s:
-            with suppress(RedisError, asyncpg.PostgresError, *ASYNCPG_ERRORS, OSError, TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS_MAX):
-                    left = await read_left(self._stack)
-                if _nothing(left, accepted):
-                    return True
-            await asyncio.sleep(LOOK_SECONDS)
-        return False
-
-    async def _gather(self, watch: Watch, crowd: TrialCrowd, to_final_s: float | None) -> Evidence:
-        left = await read_left(self._stack)
-        settings = self._stack.settings(**_sabotage(self._plan.off))
-        return Evidence(
-            answers=self._log.answers,
-            rows=left.rows,
-            books=await read_books(self._stack, self._events, watch.sights),
-            told=await ask_api(self._stack, self._accounts, {row.id: row for row in left.rows}),
-            unpersisted=left.unpersisted,
-            intents=left.intents,
-            repairs=await read_repairs(self._stack),
-            audit_drift=await read_drift(settings),
+    async def _gather(self, watch: Watch, crowd: TrialCrowd, final_s: float | None) -> Evidence:
+        record = RunRecord(
+            answers=crowd.answers,
+            final_s=final_s,
+            final_s_max=self._plan.final_seconds_max,
             unanswered=crowd.unanswered,
             gave_up=self._stack.nursery.gave_up,
-            to_final_s=to_final_s,
-            to_final_s_max=self._plan.final_seconds_max,
+            seen=watch.seen,
+            faults=True,
             redis_was_lost=self._plan.redis_is_lost,
         )
+        scene = Scene(
+            settings=self._stack.settings(**_sabotage(self._plan.off)),
+            urls=self._stack.urls,
+            event_ids=[event.id for event in self._events],
+            tokens={account.id: account.token for account in self._accounts},
+            questions_max=QUESTIONS_MAX,
+        )
+        return await gather(scene, record)
 
     def _judge(self, evidence: Evidence) -> Result:
-        accepted, status = evidence.accepted, evidence.status
-        states = [status[booking] for booking in accepted if booking in status]
+        states = [evidence.status_of(booking) for booking in evidence.accepted]
         return Result(
             seed=self._plan.seed,
             durability=self._plan.durability,
@@ -255,25 +239,25 @@ class _Trial:
             faults={str(kind): count for kind, count in self._storm.done.items()},
             failpoints=self._stack.hits_by_failpoint(),
             requests=len(evidence.answers),
-            accepted=len(accepted),
+            accepted=len(evidence.accepted),
             confirmed=states.count("confirmed"),
             cancelled=states.count("cancelled"),
             rejected=states.count("rejected"),
             repairs=len(evidence.repairs),
             overdue=self._storm.overdue.total(),
-            to_final_s=evidence.to_final_s,
-            to_sale_s=_to_sale(self._log.answers, self._storm.back_s),
+            to_final_s=evidence.final_s,
+            to_sale_s=_to_sale(evidence.answers, self._storm.back_s),
             redis_was_lost=evidence.redis_was_lost,
             violations=check(evidence),
         )
 
-    async def _tell_progress(self) -> None:
+    async def _tell_progress(self, crowd: TrialCrowd) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             passed_s = time.monotonic() - self._began_s
-            accepted = sum(answer.accepted for answer in self._log.answers)
+            accepted = sum(answer.accepted for answer in crowd.answers)
             self._say(
-                f"  {passed_s:4.0f} s  {len(self._log.answers):6} requests  {accepted:6} accepted"
+                f"  {passed_s:4.0f} s  {len(crowd.answers):6} requests  {accepted:6} accepted"
                 f"  {self._storm.done.total():4} faults  {sum(self._stack.hits_by_failpoint().values()):4} self-kills"
             )
 
@@ -291,11 +275,6 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await asyncio.wait([task], timeout=LOOK_SECONDS)
     if not task.cancelled():
         task.result()
-
-
-def _nothing(left: Left, accepted: set[UUID | None]) -> bool:
-    """Whether nothing is left to do, and nothing accepted is missing."""
-    return not left.unpersisted and not left.intents and accepted <= {row.id for row in left.rows}
 
 
 def _sabotage(off: frozenset[Protection]) -> dict[str, object]:

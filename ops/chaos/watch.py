@@ -1,4 +1,4 @@
-"""Looking at both counts of every event while faults happen: oversold for a moment is oversold."""
+"""Looks at both servers' counts while faults happen: an event that is oversold for a moment is oversold."""
 
 from __future__ import annotations
 
@@ -6,80 +6,53 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import asyncpg
-from msgspec import Struct
-from redis.exceptions import RedisError
-
 from domain.kernel.counters import POOL_MAIN
 from domain.store.redis.keys import counters_key
-from ops.chaos.stack.servers import hash_of
+from ops.evidence.books import UNREACHABLE
+from ops.evidence.evidence import Extremes
+from ops.evidence.servers import postgres_of, redis_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from uuid import UUID
 
-    from domain.sales.events import Event
-    from ops.chaos.stack.stack import Stack
+    from domain.platform.settings import Settings
 
 LOOK_SECONDS = 0.2
 
-LOOK_SECONDS_MAX = 5.0
-"""A server that stands still is not waited for longer than this."""
-
-
-ASYNCPG_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises of itself when a server goes away while it talks to it."""
-
-
-class Sight(Struct):
-    """The most and the least places that were ever seen taken, by each side's count."""
-
-    redis_most: int = 0
-    redis_least: int = 0
-    postgres_most: int = 0
-    looks: int = 0
+ANSWER_SECONDS_MAX = 5.0
+"""The longest wait for a server that a fault holds."""
 
 
 class Watch:
-    """Looks past every proxy."""
+    """The extremes of each event, read past every proxy."""
 
-    def __init__(self, stack: Stack, events: Sequence[Event]) -> None:
-        self._stack = stack
-        self._events = events
-        self.sights = {event.id: Sight() for event in events}
+    def __init__(self, settings: Settings, event_ids: Iterable[UUID]) -> None:
+        self._settings = settings
+        self.seen = {event_id: Extremes() for event_id in event_ids}
 
     async def look_on(self) -> None:
         """Look until cancelled; a server that is away is looked at again later."""
         while True:
-            with suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS_MAX):
-                    await self._look_at_redis()
-            with suppress(asyncpg.PostgresError, *ASYNCPG_ERRORS, OSError, TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS_MAX):
-                    await self._look_at_postgres()
+            for look in (self._look_at_redis, self._look_at_postgres):
+                with suppress(*UNREACHABLE):
+                    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                        await look()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_at_redis(self) -> None:
-        async with self._stack.valkey.connect() as redis:
-            for event in self._events:
-                counters = await hash_of(redis, counters_key(event.id))
-                self._saw_redis(event.id, int(counters.get(POOL_MAIN.encode(), 0)))
-
-    def _saw_redis(self, event_id: UUID, taken: int) -> None:
-        sight = self.sights[event_id]
-        sight.redis_most = max(sight.redis_most, taken)
-        sight.redis_least = min(sight.redis_least, taken)
-        sight.looks += 1
+        async with redis_of(self._settings) as redis:
+            for event_id, seen in self.seen.items():
+                taken = int(await redis.hget(counters_key(event_id), POOL_MAIN) or 0)  # type: ignore[misc]
+                seen.redis_most = max(seen.redis_most, taken)
+                seen.redis_least = min(seen.redis_least, taken)
 
     async def _look_at_postgres(self) -> None:
-        connection = await self._stack.postgres.connect()
-        try:
-            for event_id, taken in await connection.fetch(_CONFIRMED):
-                if event_id in self.sights:
-                    sight = self.sights[event_id]
-                    sight.postgres_most = max(sight.postgres_most, int(taken))
-        finally:
-            connection.terminate()
+        async with postgres_of(self._settings) as postgres:
+            for event_id, taken in await postgres.fetch(_CONFIRMED, list(self.seen)):
+                self.seen[event_id].postgres_most = max(self.seen[event_id].postgres_most, int(taken))
 
 
-_CONFIRMED = "SELECT event_id, sum(quantity) FROM bookings WHERE status = 'confirmed' GROUP BY event_id"
+_CONFIRMED = """
+    SELECT event_id, sum(quantity) FROM bookings WHERE status = 'confirmed' AND event_id = ANY($1) GROUP BY event_id
+"""

@@ -1,1 +1,1 @@
-"""What is known after a run, and the checks that hold promises against it."""
+"""The one independent checker of the books, and what runs that use it have in common."""

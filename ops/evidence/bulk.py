@@ -10,8 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import asyncpg
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from domain.accounts.accounts import Account, AccountStatus, Role, email_key
 from domain.accounts.passwords import Passwords
@@ -21,10 +20,13 @@ from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.sales.events import Event
 from domain.store.postgres.events.rows import event_row
+from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    import asyncpg
 
     from domain.platform.settings import Settings
 
@@ -52,7 +54,10 @@ async def mint(settings: Settings, *, role: Role, count: int) -> list[Minted]:
     password_hash = await _hash(PASSWORD)
     accounts = [_account(role, password_hash=password_hash, now=now) for _ in range(count)]
     sessions = [uuid4() for _ in accounts]
-    await _write(settings, accounts, sessions, now=now)
+    async with postgres_of(settings) as postgres:
+        await _copy(postgres, "accounts", [_account_row(account) for account in accounts])
+        rows = [_session_row(settings, *each, now=now) for each in zip(accounts, sessions, strict=True)]
+        await _copy(postgres, "sessions", rows)
     tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: settings.access_token_seconds})
     return [
         Minted(
@@ -92,20 +97,15 @@ def event_on_sale(*, organizer_id: UUID, title: str, capacity: int, max_per_user
 async def write_events(settings: Settings, events: Sequence[Event]) -> None:
     """Write events and their pools. The inventory learns of them with its next rebuild."""
     rows = [event_row(event) | {"partition": partition_of_event(event.id)} for event in events]
-    connection = await asyncpg.connect(_database_url(settings))
-    try:
-        await connection.copy_records_to_table(
-            "events",
-            columns=tuple(rows[0]),
-            records=[tuple(row.values()) for row in rows],
-        )
-        await connection.copy_records_to_table(
-            "pools",
-            columns=("event_id", "counter", "size", "taken"),
-            records=[(event.id, POOL_MAIN, event.capacity, 0) for event in events],
-        )
-    finally:
-        await connection.close()
+    pools = [{"event_id": event.id, "counter": POOL_MAIN, "size": event.capacity, "taken": 0} for event in events]
+    async with postgres_of(settings) as postgres:
+        await _copy(postgres, "events", rows)
+        await _copy(postgres, "pools", pools)
+
+
+async def _copy(postgres: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, object]]) -> None:
+    records = [tuple(row.values()) for row in rows]
+    await postgres.copy_records_to_table(table, columns=tuple(rows[0]), records=records)
 
 
 def _account(role: Role, *, password_hash: str, now: datetime) -> Account:
@@ -121,29 +121,19 @@ def _account(role: Role, *, password_hash: str, now: datetime) -> Account:
     )
 
 
-async def _write(settings: Settings, accounts: list[Account], sessions: list[UUID], *, now: datetime) -> None:
-    connection = await asyncpg.connect(_database_url(settings))
-    try:
-        await connection.copy_records_to_table(
-            "accounts",
-            columns=("id", "email", "email_key", "password_hash", "role", "status", "token_epoch", "created_at"),
-            records=[
-                (a.id, a.email, email_key(a.email), a.password_hash, a.role.value, a.status.value, a.token_epoch, now)
-                for a in accounts
-            ],
-        )
-        expires_at = now + timedelta(seconds=settings.refresh_token_seconds)
-        await connection.copy_records_to_table(
-            "sessions",
-            columns=("id", "account_id", "refresh_hash", "created_at", "expires_at"),
-            # The hash of a token that was never made: nobody can refresh such a session.
-            records=[
-                (session_id, account.id, fingerprint(uuid4().hex), now, expires_at)
-                for session_id, account in zip(sessions, accounts, strict=True)
-            ],
-        )
-    finally:
-        await connection.close()
+def _account_row(account: Account) -> dict[str, object]:
+    return structs.asdict(account) | {"email_key": email_key(account.email)}
+
+
+def _session_row(settings: Settings, account: Account, session_id: UUID, *, now: datetime) -> dict[str, object]:
+    return {
+        "id": session_id,
+        "account_id": account.id,
+        # The hash of a token that was never made: nobody can refresh such a session.
+        "refresh_hash": fingerprint(uuid4().hex),
+        "created_at": now,
+        "expires_at": now + timedelta(seconds=settings.refresh_token_seconds),
+    }
 
 
 async def _hash(password: str) -> str:
@@ -152,10 +142,3 @@ async def _hash(password: str) -> str:
         return await passwords.hash(password)
     finally:
         passwords.close()
-
-
-def _database_url(settings: Settings) -> str:
-    if settings.database_url is None:
-        message = "a crowd is written to a database: set DATABASE_URL"
-        raise ValueError(message)
-    return settings.database_url.get_secret_value()

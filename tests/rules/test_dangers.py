@@ -40,7 +40,7 @@ SECRETS_READ_IN = {
     "domain/engine.py",
     "domain/store/readiness.py",
     "ops/commands/cli.py",
-    "ops/evidence/bulk.py",
+    "ops/evidence/servers.py",
     "ops/commands/rotate_keys.py",
     "loadtests",
 }

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loadtests.sales.answers import Outcome
 from loadtests.sales.figures import figures_of
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2019
 from loadtests.sales.replay import Run, replay
 from loadtests.sales.stack import Stack
-from loadtests.sales.verify import verify
+from ops.evidence.answers import Outcome
+from ops.evidence.checks import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
         )
         replayed = asyncio.run(replay(run))
     figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=profile.tickets)
-    violated = [name for name, found in verify(replayed.evidence).items() if found]
+    violated = [name for name, found in check(replayed.evidence).items() if found]
     return rush_of(figures, profile=profile.title, buyers=profile.buyers, violated=violated)
 
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 from redis.asyncio import Redis
@@ -37,13 +37,6 @@ COPY_SECONDS = 2.0
 
 CROWD_MAX = 120
 """More connections than PostgreSQL takes."""
-
-
-async def hash_of(redis: Redis, key: str) -> dict[bytes, bytes]:
-    """A hash of Redis', field by field."""
-    # The client's types leave open whether it is the asynchronous one.
-    found: Any = redis.hgetall(key)
-    return dict(await found)
 
 
 async def wait_until_ready(server: EmbeddedServer) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from loadtests.sales.answers import Closing, Kind
-from loadtests.sales.figures import figures_of, seconds_until_held, table, times_of
+from loadtests.sales.figures import Closing, figures_of, seconds_until_held, table, times_of
 from loadtests.sales.profiles import SHMOOCON_2016
-from tests.loadtests.sales.small_sale import (
+from ops.evidence.answers import Kind
+from tests.ops.evidence.runs import (
     ANN,
     BEN,
     CID,
@@ -39,7 +39,8 @@ def test_tickets_are_held_when_the_last_one_is_given_away() -> None:
 
 
 def test_a_ticket_given_back_is_not_held() -> None:
-    answers = [accepted(ANN, second=0), accepted(BEN, second=2), cancelled(ANN, second=1), accepted(CID, second=3)]
+    held = [accepted(ANN, second=0, quantity=1), accepted(BEN, second=2), accepted(CID, second=3)]
+    answers = [*held, cancelled(ANN, second=1)]
 
     assert round(seconds_until_held(answers, tickets=2) or 0, 3) == 3.01
     assert seconds_until_held(answers, tickets=3) is None

@@ -11,13 +11,13 @@ from msgspec import structs
 from domain.platform.failpoints import Failpoint, Protection
 from ops.chaos import campaign, report
 from ops.chaos.campaign import plans, write_report
-from ops.chaos.checks import CHECKS
 from ops.chaos.controls import CONTROLS, ControlResult
 from ops.chaos.controls import table as controls_table
 from ops.chaos.recovery import Recovered
 from ops.chaos.schedule import REDIS_LOSSES
 from ops.chaos.trial import FAILPOINTS, Result
 from ops.embedded.server import ServerFailed
+from ops.evidence.checks import CHECKS
 
 if TYPE_CHECKING:
     from pathlib import Path

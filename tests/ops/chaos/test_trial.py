@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops.chaos.answers import SERVER_ERRORS, read_answers
 from ops.chaos.schedule import EVERYTHING, FaultKind, ScheduledFault
 from ops.chaos.trial import TrialPlan, run_trial
+from ops.evidence.answers import SERVER_ERRORS, read_answers
 
 if TYPE_CHECKING:
     from pathlib import Path

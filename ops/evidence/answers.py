@@ -1,0 +1,222 @@
+"""What clients asked and what they were answered: each request is one line of a file, the evidence of `checks.py`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct, structs
+
+from domain.kernel.partitions import booking_id_for_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+BUFFER_BYTES = 1 << 16
+"""Bytes that are written to the file at once: a few hundred answers, about one write in a second."""
+
+NO_ANSWER = 0
+"""The `status` of a request without an answer: the connection broke, or the client stopped waiting."""
+
+EVERYBODY_LEFT = "everybody left"
+"""How a run ends that nothing cut short."""
+
+CONFLICT = 409
+SERVER_ERRORS = range(500, 600)
+
+
+class Kind(StrEnum):
+    """What a client asked."""
+
+    LOGIN = "login"
+    LOOK = "look"
+    """The page of the event."""
+    BOOK = "book"
+    REPLAY = "replay"
+    """The same key and body once more, after an acceptance."""
+    POLL = "poll"
+    LONG_POLL = "long poll"
+    """A poll that the server may hold back until the booking is final."""
+    CANCEL = "cancel"
+
+
+class Outcome(StrEnum):
+    """The name under which an answer is counted."""
+
+    LOGIN = "login"
+    LOOK = "look"
+    ACCEPTED = "book: accepted"
+    REFUSED = "book: refused"
+    REPLAYED = "book: replayed"
+    POLL = "poll"
+    LONG_POLL = "poll: held back"
+    CANCEL = "cancel"
+    FAILED = "failed"
+    """No answer, or one that the contract does not have for this request."""
+
+
+ACCEPTANCES = frozenset({200, 201, 202})
+
+DOCUMENTED: dict[Kind, tuple[Outcome, frozenset[int]]] = {
+    Kind.LOGIN: (Outcome.LOGIN, frozenset({200})),
+    Kind.LOOK: (Outcome.LOOK, frozenset({200})),
+    Kind.BOOK: (Outcome.ACCEPTED, ACCEPTANCES),
+    Kind.REPLAY: (Outcome.REPLAYED, ACCEPTANCES),
+    Kind.POLL: (Outcome.POLL, frozenset({200})),
+    Kind.LONG_POLL: (Outcome.LONG_POLL, frozenset({200})),
+    Kind.CANCEL: (Outcome.CANCEL, frozenset({200})),
+}
+"""The statuses of a success for each kind. None of the requests is conditional, so none is answered by 304."""
+
+REFUSALS = frozenset({"sold_out", "per_user_limit"})
+"""Codes of 409 for a valid request for tickets on sale."""
+
+
+def outcome_of(kind: Kind, *, status: int, code: str | None) -> Outcome:
+    """The name under which an answer to `kind` is counted."""
+    outcome, documented = DOCUMENTED[kind]
+    if status in documented:
+        return outcome
+    if kind is Kind.BOOK and status == CONFLICT and code in REFUSALS:
+        return Outcome.REFUSED
+    return Outcome.FAILED
+
+
+class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request and its answer; a request that is not answered has the defaults.
+
+    `sent_s` is of one clock for all answers of a run.
+    `key` and `quantity` belong to the order, `state` and `reason` to the booking, `code` to the refusal. `booking` is
+    the booking that the request or the answer names. `confirm_ms` is the time from `created_at` to `confirmed_at`.
+    """
+
+    kind: Kind
+    buyer: UUID
+    sent_s: float = 0.0
+    took_ms: float = 0.0
+    status: int = NO_ANSWER
+    event: UUID | None = None
+    key: str | None = None
+    quantity: int = 0
+    booking: UUID | None = None
+    state: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    confirm_ms: float | None = None
+
+    @property
+    def answered_s(self) -> float:
+        """The time of the answer."""
+        return self.sent_s + self.took_ms / 1000
+
+    @property
+    def outcome(self) -> Outcome:
+        """The name under which this answer is counted."""
+        return outcome_of(self.kind, status=self.status, code=self.code)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it is about a request for tickets, first or repeated."""
+        return self.kind in {Kind.BOOK, Kind.REPLAY}
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it acknowledges a booking."""
+        return self.ordered and self.status in ACCEPTANCES
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the same request would get the same answer."""
+        return self.status != NO_ANSWER and self.status not in SERVER_ERRORS
+
+    @property
+    def subject(self) -> UUID | None:
+        """The booking that the request is about: it follows from buyer, key and event."""
+        if self.key is None or self.event is None:
+            return self.booking
+        return booking_id_for_key(account_id=self.buyer, idempotency_key=self.key, event_id=self.event)
+
+
+class AnswerFields(Struct, frozen=True):
+    """What is read of a response: of a booking, a login or a refusal."""
+
+    id: UUID | None = None
+    status: str | int | None = None
+    reason: str | None = None
+    created_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    code: str | None = None
+    remaining: int = 0
+    access_token: str = ""
+
+    @property
+    def state(self) -> str | None:
+        """The status of a booking; the status of a refusal is a number."""
+        return self.status if isinstance(self.status, str) else None
+
+    @property
+    def confirm_ms(self) -> float | None:
+        """Milliseconds from the booking to its confirmation, by the server's clocks."""
+        if self.created_at is None or self.confirmed_at is None:
+            return None
+        return (self.confirmed_at - self.created_at).total_seconds() * 1000
+
+
+def read_fields(content: bytes) -> AnswerFields:
+    """The fields of a response; all are empty if it is not JSON."""
+    try:
+        return msgspec.json.decode(content, type=AnswerFields)
+    except msgspec.DecodeError:
+        return AnswerFields()
+
+
+def answered(request: Answer, fields: AnswerFields, *, status: int, took_ms: float) -> Answer:
+    """`request` with its response."""
+    if request.kind in {Kind.LOGIN, Kind.LOOK}:
+        return structs.replace(request, status=status, took_ms=took_ms, code=fields.code)
+    return structs.replace(
+        request,
+        status=status,
+        took_ms=took_ms,
+        booking=fields.id or request.booking,
+        state=fields.state,
+        reason=fields.reason,
+        code=fields.code,
+        confirm_ms=fields.confirm_ms,
+    )
+
+
+class AnswerLog:
+    """Writes answers to a file. Answers in the buffer are lost if the process is killed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=BUFFER_BYTES)
+        self._encoder = msgspec.json.Encoder()
+        self.count = 0
+
+    def append(self, answer: Answer) -> None:
+        """Write an answer."""
+        self._file.write(self._encoder.encode(answer) + b"\n")
+        self.count += 1
+
+    def close(self) -> None:
+        """Write the rest of the buffer."""
+        self._file.close()
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Read every answer of a run, in the order of the answers."""
+    return msgspec.json.Decoder(Answer).decode_lines(path.read_bytes())
+
+
+def first_acceptances(answers: Iterable[Answer]) -> dict[UUID, Answer]:
+    """The first acceptance of each booking."""
+    accepted: dict[UUID, Answer] = {}
+    for answer in answers:
+        if answer.accepted and answer.booking:
+            accepted.setdefault(answer.booking, answer)
+    return accepted

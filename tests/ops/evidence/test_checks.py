@@ -1,0 +1,320 @@
+"""Each check holds for a run in order, and fails for each kind of violation it is there for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from msgspec import structs
+
+from domain.kernel.counters import POOL_MAIN, user_counter
+from ops.evidence.answers import Kind
+from ops.evidence.checks import CHECKS, check, verdict
+from ops.evidence.evidence import Extremes, RecordedRepair, Shown, Told
+from tests.ops.evidence.runs import (
+    ANN,
+    BEN,
+    CID,
+    DOT,
+    EVE,
+    EVENT,
+    accepted,
+    answer,
+    audited,
+    booking_of,
+    cancelled,
+    confirmed,
+    counts,
+    refused,
+    row,
+    rows_of,
+    run_in_order,
+    told,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from ops.evidence.answers import Answer
+    from ops.evidence.books import StoredBooking
+    from ops.evidence.evidence import Evidence
+
+
+def with_(**changes: object) -> Evidence:
+    return structs.replace(run_in_order(), **changes)
+
+
+def with_answers(*more: Answer) -> Evidence:
+    return with_(answers=[*run_in_order().answers, *more])
+
+
+def with_snapshot(**changes: object) -> Evidence:
+    return with_(snapshot=structs.replace(run_in_order().snapshot, **changes))
+
+
+def with_rows(*changed: StoredBooking) -> Evidence:
+    return with_snapshot(rows=run_in_order().snapshot.rows | rows_of(*changed))
+
+
+def without_row(buyer: UUID) -> Evidence:
+    return with_snapshot(rows=rows_of(*(row for row in run_in_order().snapshot.rows.values() if row.user_id != buyer)))
+
+
+def with_counts(**changes: object) -> Evidence:
+    return with_snapshot(events=[counts(**changes)])
+
+
+def with_counter(name: str, taken: int) -> Evidence:
+    return with_counts(counters=counts().counters | {name: taken})
+
+
+def with_told(buyer: UUID, said: Told) -> Evidence:
+    return with_(told=run_in_order().told | {booking_of(buyer): said})
+
+
+def without_a_word_of(buyer: UUID, evidence: Evidence) -> Evidence:
+    said = {booking: told for booking, told in evidence.told.items() if booking != booking_of(buyer)}
+    return structs.replace(evidence, told=said)
+
+
+VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
+    "nothing_is_oversold_in_postgresql": [
+        lambda: with_rows(row(DOT)),
+        lambda: with_counts(pool_taken=5),
+        lambda: with_(seen={EVENT: Extremes(postgres_most=5)}),
+    ],
+    "nothing_is_oversold_in_redis": [
+        lambda: with_counter(POOL_MAIN, 5),
+        lambda: with_counter(POOL_MAIN, -1),
+        lambda: with_(seen={EVENT: Extremes(redis_most=5)}),
+        lambda: with_(seen={EVENT: Extremes(redis_least=-1)}),
+    ],
+    "nobody_is_over_the_limit": [
+        lambda: with_counter(user_counter(ANN), 3),
+        lambda: with_counts(max_per_user=1),
+    ],
+    "no_confirmed_booking_is_lost": [
+        lambda: without_row(ANN),
+        lambda: without_a_word_of(ANN, without_row(ANN)),
+        lambda: with_rows(row(ANN, "cancelled")),
+        lambda: with_rows(row(ANN, "rejected", reason="sold_out")),
+        lambda: without_row(BEN),
+        lambda: with_answers(confirmed(DOT, second=5)),
+        lambda: with_told(DOT, Told("confirmed")),
+    ],
+    "no_accepted_booking_is_lost": [
+        lambda: without_row(CID),
+        lambda: with_rows(row(CID, "cancelled")),
+        lambda: with_rows(row(CID, "rejected")),
+        lambda: with_rows(row(CID, "pending")),
+    ],
+    "no_cancellation_is_lost": [
+        lambda: with_rows(row(BEN)),
+        lambda: without_row(BEN),
+        lambda: with_answers(told(EVE, "cancelled", second=5)),
+        lambda: with_answers(answer(Kind.CANCEL, EVE, second=5, status=200)),
+    ],
+    "one_booking_per_key": [
+        lambda: with_answers(accepted(ANN, second=5, booking=uuid4())),
+        lambda: with_answers(answer(Kind.REPLAY, ANN, second=5, status=202, booking=booking_of(DOT))),
+    ],
+    "every_row_was_asked_for": [
+        lambda: with_rows(row(DOT, id=uuid4())),
+        lambda: with_rows(row(ANN, user_id=DOT)),
+        lambda: with_rows(row(ANN, quantity=1)),
+        lambda: with_rows(row(ANN, event_id=uuid4())),
+    ],
+    "no_status_goes_back": [
+        lambda: with_answers(told(ANN, "pending", second=5)),
+        lambda: with_answers(told(BEN, "confirmed", second=5)),
+        lambda: with_answers(accepted(BEN, second=5)),
+    ],
+    "no_retry_is_refused": [
+        lambda: with_answers(refused(ANN, second=5)),
+        lambda: with_answers(answer(Kind.POLL, ANN, second=5, status=404, code="booking_not_found")),
+        lambda: with_answers(answer(Kind.CANCEL, ANN, second=5, status=404, code="booking_not_found", key=None)),
+        lambda: with_answers(answer(Kind.REPLAY, ANN, second=5, status=409, code="sold_out")),
+    ],
+    "every_answer_is_expected": [
+        lambda: with_answers(refused(DOT, second=5, code="not_on_sale")),
+        lambda: with_answers(refused(DOT, second=5, status=500, code="internal")),
+        lambda: with_answers(refused(DOT, second=5, status=401, code="unauthenticated")),
+        lambda: with_answers(refused(DOT, second=5, status=503, code="unavailable")),
+        lambda: with_answers(answer(Kind.BOOK, ANN, second=5)),
+        lambda: with_answers(answer(Kind.POLL, ANN, second=5, status=404, code="booking_not_found")),
+        lambda: with_answers(answer(Kind.CANCEL, BEN, second=5, status=503)),
+        lambda: structs.replace(with_answers(refused(DOT, second=5, status=503, code="something")), faults=True),
+        lambda: structs.replace(with_answers(refused(DOT, second=5, status=500, code="internal")), faults=True),
+        lambda: structs.replace(with_answers(answer(Kind.POLL, ANN, second=5, status=404)), faults=True),
+    ],
+    "redis_and_rows_agree": [
+        lambda: with_counter(POOL_MAIN, 3),
+        lambda: with_counter(user_counter(BEN), 1),
+        lambda: with_counts(counters={POOL_MAIN: 4, user_counter(ANN): 2, user_counter(CID): 1}),
+        lambda: with_counts(closed=True),
+        lambda: with_snapshot(records=rows_of(row(BEN))),
+        lambda: with_snapshot(records=rows_of(row(EVE, version=2))),
+        lambda: with_snapshot(records=rows_of(row(DOT, "rejected"))),
+    ],
+    "pools_and_rows_agree": [
+        lambda: with_counts(pool_taken=3),
+        lambda: with_counts(pool_size=5),
+    ],
+    "nothing_is_left_to_persist": [
+        lambda: with_snapshot(unpersisted=frozenset({booking_of(ANN)})),
+        lambda: with_snapshot(intents=1),
+    ],
+    "the_books_never_drifted": [
+        lambda: with_(repairs=[RecordedRepair("counter_too_low", "pool:main", 3, 4)]),
+        lambda: with_(differences=1),
+    ],
+    "the_audit_agrees": [
+        lambda: with_(audited=None),
+        lambda: with_(audited=[audited(drift=1)]),
+        lambda: with_(audited=[audited(pool_drift=1)]),
+        lambda: with_(audited=[audited(user_drift=1)]),
+        lambda: with_(audited=[audited(remaining=1, confirmed=3)]),
+        lambda: with_(audited=[audited(pending=1)]),
+    ],
+    "the_api_and_rows_agree": [
+        lambda: with_(told={}),
+        lambda: with_told(CID, Told("pending")),
+        lambda: with_told(CID, Told("missing")),
+        lambda: with_told(CID, Told("cancelled")),
+        lambda: with_told(CID, Told("rejected")),
+        lambda: without_row(CID),
+        lambda: with_(shown={}),
+        lambda: with_(shown={EVENT: Shown(booked=3, remaining=0)}),
+        lambda: with_(shown={EVENT: Shown(booked=4, remaining=1)}),
+    ],
+    "everybody_was_answered": [
+        lambda: with_(unanswered=1),
+        lambda: with_(answers=[]),
+    ],
+    "everybody_had_a_turn": [
+        lambda: with_(ended="cut short after 1 s"),
+        lambda: with_(buyers=frozenset({ANN, booking_of(ANN)})),
+    ],
+    "all_is_sold_when_demand_exceeds_it": [
+        lambda: without_row(EVE),
+        lambda: with_counts(capacity=5),
+        # Given back before the last refusal: that request should have got it.
+        lambda: structs.replace(without_row(CID), answers=with_answers(cancelled(CID, second=2.5)).answers),
+    ],
+    "nobody_was_refused_early": [
+        lambda: with_answers(refused(DOT, second=0.05)),
+        lambda: with_answers(refused(DOT, second=0.15, quantity=1)),
+    ],
+    "no_process_gave_up": [
+        lambda: with_(gave_up=["worker.1 ended with 1"]),
+    ],
+    "everything_was_final_in_time": [
+        lambda: with_(final_s=None),
+        lambda: with_(final_s=5.1),
+    ],
+}
+"""For each check, evidence with one violation of each kind it is there for."""
+
+EXCUSED = ("no_accepted_booking_is_lost", "no_cancellation_is_lost", "no_status_goes_back", "no_retry_is_refused")
+"""What DURABILITY=redis does not promise when Redis lost its memory."""
+
+FAIRNESS = ("all_is_sold_when_demand_exceeds_it", "nobody_was_refused_early")
+"""What is not promised while requests fail."""
+
+
+def test_a_run_in_order_passes_every_check() -> None:
+    assert not any(check(run_in_order()).values())
+
+
+def test_every_check_has_violations_planted() -> None:
+    assert list(VIOLATIONS) == [each.__name__ for each in CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("name", "violated"),
+    [(name, violated) for name, kinds in VIOLATIONS.items() for violated in kinds],
+    ids=[f"{name}-{number}" for name, kinds in VIOLATIONS.items() for number in range(1, len(kinds) + 1)],
+)
+def test_a_planted_violation_is_found(name: str, violated: Callable[[], Evidence]) -> None:
+    assert check(violated())[name]
+
+
+@pytest.mark.parametrize("name", EXCUSED)
+def test_what_was_not_promised_is_not_held_against_it(name: str) -> None:
+    for violated in VIOLATIONS[name]:
+        assert not check(structs.replace(violated(), redis_was_lost=True))[name]
+
+
+@pytest.mark.parametrize("name", FAIRNESS)
+def test_a_sale_with_faults_need_not_be_fair(name: str) -> None:
+    for violated in VIOLATIONS[name]:
+        assert not check(structs.replace(violated(), faults=True))[name]
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        answer(Kind.BOOK, DOT, second=5, booking=None),
+        answer(Kind.CANCEL, EVE, second=5),
+        refused(DOT, second=5, status=503, code="unavailable"),
+        refused(DOT, second=5, status=503, code="persistence_lagging"),
+    ],
+)
+def test_requests_may_fail_while_faults_happen(failed: Answer) -> None:
+    assert not check(structs.replace(with_answers(failed), faults=True))["every_answer_is_expected"]
+
+
+def test_the_loss_of_redis_excuses_no_confirmed_booking() -> None:
+    lost = structs.replace(without_row(ANN), redis_was_lost=True)
+
+    assert check(lost)["no_confirmed_booking_is_lost"]
+
+
+def test_answers_that_crossed_on_their_way_are_in_no_order() -> None:
+    late = structs.replace(told(ANN, "pending", second=0.0), took_ms=9_000.0)
+
+    assert not check(with_answers(late))["no_status_goes_back"]
+
+
+def test_a_retry_that_was_sent_before_the_acceptance_may_be_refused() -> None:
+    early = refused(ANN, second=-1.0)
+
+    assert not check(with_answers(early))["no_retry_is_refused"]
+
+
+def test_a_rejected_booking_with_a_reason_is_final() -> None:
+    rejected = with_rows(row(CID, "rejected", reason="sold_out"))
+
+    assert not check(rejected)["no_accepted_booking_is_lost"]
+
+
+def test_tickets_returned_after_the_last_refusal_may_stay_unsold() -> None:
+    late = structs.replace(with_rows(row(CID, "cancelled")), answers=with_answers(cancelled(CID, second=4.5)).answers)
+
+    assert not check(late)["all_is_sold_when_demand_exceeds_it"]
+
+
+def test_less_demand_than_tickets_leaves_some() -> None:
+    few = structs.replace(
+        with_counts(capacity=50), answers=[answer for answer in run_in_order().answers if answer.buyer != DOT]
+    )
+
+    assert not check(few)["all_is_sold_when_demand_exceeds_it"]
+
+
+def test_an_unpersisted_booking_may_be_newer_in_redis() -> None:
+    newer = with_snapshot(records=rows_of(row(EVE, "cancelled", version=2)), unpersisted=frozenset({booking_of(EVE)}))
+
+    assert not newer.snapshot.record_differences()
+
+
+def test_the_verdict_counts_what_it_does_not_show() -> None:
+    found = check(with_counter(POOL_MAIN, 3)) | {"one_booking_per_key": [f"violation {number}" for number in range(8)]}
+
+    text = verdict(found)
+
+    assert "FAIL  redis and rows agree" in text
+    assert "ok    nothing is left to persist" in text
+    assert "and 3 more" in text
