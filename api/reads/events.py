@@ -11,10 +11,11 @@ import msgspec
 from msgspec import Struct
 
 from api.http.pagination import LIMIT_MAX, cut, write_cursor
-from api.reads.coalescing import Shared
 from api.shapes import EventShown, EventShownPage
 from domain.accounts.tokens import utc_now
 from domain.kernel.event_status import EventStatus
+from domain.kernel.refusals import Unavailable
+from domain.platform.coalescing import Coalesced
 from domain.sales.events import Event
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ SCAN_BATCHES_MAX = 5
 COUNTED_S = 1.0
 """How long the length of a list counts as known: to count ten thousand events cost a third of what showing twenty of
 them did. The last page knows better, and a list that is all on one page is never told longer or shorter than it is."""
+
+RETRY_AFTER_SECONDS = 1
 
 Shown = tuple[Event, int, EventStatus]
 """An event, the places that remain, and where its sale stands."""
@@ -63,8 +66,8 @@ class Showing:
     def __init__(self, box_office: BoxOffice, events: EventReads) -> None:
         self._box_office = box_office
         self._lists = events
-        self._events = Shared[UUID, Shown](self._read_event)
-        self._pages = Shared[ListAsked, bytes](self._read_page)
+        self._events = Coalesced(self._read_event, too_many=_too_many)
+        self._pages = Coalesced(self._read_page, too_many=_too_many)
         self._lengths: dict[bool, _Length] = {}
 
     async def of(self, event_id: UUID) -> Shown:
@@ -144,6 +147,10 @@ class Showing:
         """How long the list was within the last second, if it was counted; what is searched for differs each time."""
         length = self._lengths.get(asked.upcoming_only) if asked.remembered else None
         return length if length and time.monotonic() - length.counted_s < COUNTED_S else None
+
+
+def _too_many() -> Unavailable:
+    return Unavailable("Too many different questions wait for an answer.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 class _Length(Struct, frozen=True):

@@ -16,8 +16,10 @@ from domain.kernel.refusals import (
     NotOnSale,
     PerUserLimit,
     SoldOut,
+    Unavailable,
 )
 from domain.kernel.times import from_ms
+from domain.platform.coalescing import Coalesced
 from domain.platform.failpoints import Failpoint, Protection, protected, reach
 from domain.sales.events import Deadline
 from domain.store.postgres.epochs import EpochOver
@@ -92,7 +94,7 @@ class BoxOffice:
         self._intents = intents
         self._turnstile = turnstile
         self._terms: OrderedDict[UUID, Terms] = OrderedDict()
-        self._loading: dict[UUID, asyncio.Task[Terms]] = {}
+        self._loads = Coalesced(self._read_terms, too_many=_too_many)
 
     async def reserve(
         self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None
@@ -183,7 +185,7 @@ class BoxOffice:
         Returns:
             The last booking's id, None at the end of the round, and the tickets still taken: 0 when done.
         """
-        terms = await self._load_terms(event_id)
+        terms = await self._loads.of(event_id)
         if terms.closed:
             return None, 0
         read_in, read_ms = self._inventory.epoch, await self._inventory.now_ms()
@@ -423,16 +425,7 @@ class BoxOffice:
         return latest
 
     async def _cached_terms(self, event_id: UUID) -> Terms:
-        return self._terms.get(event_id) or await self._load_terms(event_id)
-
-    async def _load_terms(self, event_id: UUID) -> Terms:
-        """The terms from PostgreSQL. Request coalescing: concurrent callers for one event share one read."""
-        loading = self._loading.get(event_id)
-        if loading is None:
-            loading = asyncio.create_task(self._read_terms(event_id))
-            self._loading[event_id] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(event_id, None))
-        return await asyncio.shield(loading)
+        return self._terms.get(event_id) or await self._loads.of(event_id)
 
     async def _read_terms(self, event_id: UUID) -> Terms:
         terms = (await self._events.find(event_id)).terms
@@ -444,7 +437,7 @@ class BoxOffice:
 
         If PostgreSQL has the same terms, Redis is outdated: the terms are renewed in both.
         """
-        terms = await self._load_terms(stale.event_id)
+        terms = await self._loads.of(stale.event_id)
         if terms.token == stale.token:
             terms = (await self._catalog.renew_terms(stale.event_id, instead_of=stale.token)).terms
             self._remember(terms)
@@ -475,6 +468,11 @@ def _on_show(event: Event, places: Places | None, stored: int | None) -> tuple[E
         raise InventoryUnavailable(detail, retry_after_seconds=1)
     remaining = max(0, event.capacity - (taken or 0))
     return event, remaining, event.terms.status(now_ms=places.now_ms if places else 0, remaining=remaining)
+
+
+def _too_many() -> Unavailable:
+    detail = "Too many events are being looked up."
+    return Unavailable(detail, retry_after_seconds=1)
 
 
 def _replay(earlier: Booking, new: NewBooking) -> Reservation:

@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from domain.kernel.refusals import Unavailable
+from domain.platform.coalescing import ANY_AGE, Coalesced
 from domain.store.redis.connection import Link, open_link
 from domain.store.redis.server import INFO, Server
 
@@ -77,7 +78,7 @@ class Pipeline:
         )
         self._redis = Redis(connection_pool=pool)
         self._link: Link | None = None
-        self._connecting: asyncio.Task[Link] | None = None
+        self._links = Coalesced[None, Link](lambda _: self._connect(), joined_s_max=ANY_AGE)
         self._waiting_for_link = 0
         self._refused_until_s = 0.0
         self._follow_at_s = 0.0
@@ -155,8 +156,7 @@ class Pipeline:
 
     async def close(self) -> None:
         """Close the connections; calls under way fail."""
-        if self._connecting:
-            await asyncio.wait([self._connecting])
+        await self._links.end()
         if self._link:
             self._link.end(_Closed("this process is ending"))
         await self._redis.aclose(close_connection_pool=True)
@@ -167,24 +167,18 @@ class Pipeline:
             raise _too_many()
         if asyncio.get_running_loop().time() < self._refused_until_s:
             raise _away(ConnectionLost("Redis was a replica a moment ago"))
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
-            self._connecting.add_done_callback(_seen)
         self._waiting_for_link += 1
         try:
-            return await asyncio.shield(self._connecting)
+            return await self._links.of(None)
         except (RedisError, OSError) as error:
             raise _away(error) from None
         finally:
             self._waiting_for_link -= 1
 
     async def _connect(self) -> Link:
-        try:
-            link, _ = await self._open()
-            await self._use(link)
-            return link
-        finally:
-            self._connecting = None
+        link, _ = await self._open()
+        await self._use(link)
+        return link
 
     async def _open(self) -> tuple[Link, Server]:
         """A new connection to a primary; raises RedisError, OSError."""
@@ -231,12 +225,6 @@ class Pipeline:
             return link, server
         await self._use(fresh)
         return fresh, found
-
-
-def _seen(attempt: asyncio.Task[Link]) -> None:
-    """Retrieve the exception of a failed attempt: if every waiter has left, asyncio would log it as never retrieved."""
-    if not attempt.cancelled():
-        attempt.exception()
 
 
 class _Closed(RedisError):

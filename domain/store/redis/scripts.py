@@ -17,7 +17,8 @@ from msgspec import Struct
 from redis.exceptions import NoScriptError, ResponseError
 
 from domain.kernel.partitions import PARTITIONS
-from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.kernel.refusals import InventoryUnavailable
+from domain.platform.coalescing import ANY_AGE, Coalesced
 from domain.platform.failpoints import Protection, protected
 from domain.store.redis import previous_release
 from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
@@ -109,9 +110,8 @@ class Scripts:
         self._apart = False
         self._token: FencingToken | None = None
         self._sha1s: dict[str, str] = {}
-        self._reading: asyncio.Task[EpochRecord] | None = None
-        self._reading_began_s = 0.0
-        self._loading: asyncio.Task[bool] | None = None
+        self._records = Coalesced[None, "EpochRecord"](lambda _: self._learn(), joined_s_max=SHARED_S_MAX)
+        self._loads = Coalesced(self._load_if_anchored, joined_s_max=ANY_AGE)
         self.epoch = UNKNOWN_EPOCH
 
     @property
@@ -122,20 +122,10 @@ class Scripts:
         return self._token
 
     async def refresh(self) -> int:
-        """Read the current epoch from PostgreSQL.
-
-        Request coalescing: concurrent callers share one read, unless it is slow.
-        """
-        now_s = asyncio.get_running_loop().time()
-        if self._reading is None or self._reading.done() or now_s - self._reading_began_s > SHARED_S_MAX:
-            self._reading_began_s = now_s
-            self._reading = asyncio.create_task(self._learn())
-            self._reading.add_done_callback(_seen)
+        """Read the current epoch from PostgreSQL. Concurrent callers share one read, unless it is slow."""
         try:
-            await asyncio.wait_for(asyncio.shield(self._reading), READING_S_MAX)
-        except Unavailable as error:
-            # Each caller raises its own exception: a shared one would collect the tracebacks of all callers.
-            raise Unavailable(error.detail, **error.facts) from None
+            async with asyncio.timeout(READING_S_MAX):
+                await self._records.of(None)
         except TimeoutError:
             raise _unavailable() from None
         return self.epoch
@@ -257,23 +247,14 @@ class Scripts:
             try:
                 answer: list[Any] = await self.pipeline.call(*command)
             except NoScriptError:
-                if not await self._may_load(token):
+                if not await self._loads.of(token):
                     break
             else:
                 return answer
         return [FENCED]
 
-    async def _may_load(self, token: FencingToken) -> bool:
-        """Load the missing scripts if the anchor of the epoch exists; concurrent callers share one attempt."""
-        if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self._load_if_anchored(token))
-            self._loading.add_done_callback(_seen)
-        try:
-            return await asyncio.shield(self._loading)
-        except Unavailable as error:
-            raise Unavailable(error.detail, **error.facts) from None
-
     async def _load_if_anchored(self, token: FencingToken) -> bool:
+        """Load the missing scripts if the anchor of the epoch exists; returns whether it does."""
         link = await self.pipeline.hold()
         if not protected(Protection.EPOCH_IN_REDIS):
             await self.load(token, OWN_SCRIPTS, link=link)
@@ -333,12 +314,6 @@ async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return answers
-
-
-def _seen(attempt: asyncio.Task[Any]) -> None:
-    """Retrieve the exception of a failed attempt: if every waiter has left, asyncio would log it as never retrieved."""
-    if not attempt.cancelled():
-        attempt.exception()
 
 
 def _unavailable() -> InventoryUnavailable:

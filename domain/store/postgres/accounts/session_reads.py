@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from domain.kernel.refusals import Unavailable
+from domain.platform.coalescing import own
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -76,11 +77,8 @@ class Standings:
 
 
 def _refuse(answer: asyncio.Future[Standing | None], error: Unavailable) -> None:
-    """Set an exception of its own: a shared one would collect the tracebacks of all callers."""
     if answer.done():
         return
-    refusal = Unavailable(error.detail, **error.facts)
-    refusal.__cause__ = error
-    answer.set_exception(refusal)
+    answer.set_exception(own(error))
     # Mark the exception as retrieved, because every caller may have left.
     answer.exception()

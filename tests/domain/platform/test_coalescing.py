@@ -1,14 +1,15 @@
-"""Readings that many share."""
+"""Request coalescing: callers that ask for the same thing share one read."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
-from api.reads import coalescing
-from api.reads.coalescing import Shared
 from domain.kernel.refusals import EventNotFound, Unavailable
+from domain.platform import coalescing
+from domain.platform.coalescing import ANY_AGE, Coalesced
 
 
 class Readings:
@@ -31,7 +32,7 @@ def readings():
 
 
 async def test_a_crowd_that_asks_the_same_at_once_costs_one_reading(readings):
-    shared = Shared(readings.read)
+    shared = Coalesced(readings.read)
     readings.gate.set()
 
     answers = await asyncio.gather(*(shared.of("page") for _ in range(1_000)))
@@ -40,7 +41,7 @@ async def test_a_crowd_that_asks_the_same_at_once_costs_one_reading(readings):
 
 
 async def test_who_asks_while_a_reading_is_under_way_gets_one_that_begins_later(readings):
-    shared = Shared(readings.read)
+    shared = Coalesced(readings.read)
     early = asyncio.create_task(shared.of("page"))
     await _turns()
     late = [asyncio.create_task(shared.of("page")) for _ in range(100)]
@@ -54,7 +55,7 @@ async def test_who_asks_while_a_reading_is_under_way_gets_one_that_begins_later(
 
 
 async def test_different_questions_do_not_wait_for_each_other(readings):
-    shared = Shared(readings.read)
+    shared = Coalesced(readings.read)
     asked = [asyncio.create_task(shared.of(page)) for page in ("first", "second")]
     await _turns()
 
@@ -66,7 +67,7 @@ async def test_different_questions_do_not_wait_for_each_other(readings):
 
 
 async def test_one_who_leaves_does_not_take_the_reading_from_the_others(readings):
-    shared = Shared(readings.read)
+    shared = Coalesced(readings.read)
     leaving, staying = (asyncio.create_task(shared.of("page")) for _ in range(2))
     await _turns()
     leaving.cancel()
@@ -80,19 +81,21 @@ async def test_one_who_leaves_does_not_take_the_reading_from_the_others(readings
 async def test_a_refusal_reaches_everybody_who_shares_it_as_an_error_of_their_own():
     async def read(_):
         detail = "There is no event with this id."
-        raise EventNotFound(detail)
+        raise EventNotFound(detail, remaining=3) from OSError("away")
 
-    shared = Shared(read)
+    shared = Coalesced(read)
 
     refusals = await asyncio.gather(*(shared.of("page") for _ in range(2)), return_exceptions=True)
 
     assert [str(refusal) for refusal in refusals] == ["There is no event with this id."] * 2
     assert refusals[0] is not refusals[1]
+    assert [refusal.facts for refusal in refusals] == [{"remaining": 3}] * 2
+    assert [str(refusal.__cause__) for refusal in refusals] == ["away"] * 2
 
 
 async def test_more_questions_than_may_wait_are_refused_and_the_others_answered(readings, monkeypatch):
     monkeypatch.setattr(coalescing, "WAITING_MAX", 2)
-    shared = Shared(readings.read)
+    shared = Coalesced(readings.read, too_many=lambda: Unavailable("full"))
     waiting = [asyncio.create_task(shared.of(page)) for page in ("first", "second", "third")]
     readings.gate.set()
 
@@ -100,6 +103,73 @@ async def test_more_questions_than_may_wait_are_refused_and_the_others_answered(
 
     assert (answers[:2], type(answers[2])) == ([1, 2], Unavailable)
     assert await shared.of("third") == 3
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The age of reads, in seconds, which the test sets."""
+    now_s = [0.0]
+    monkeypatch.setattr(coalescing, "_now_s", lambda: now_s[0])
+    return now_s
+
+
+async def test_a_young_read_is_joined_and_an_old_one_delays_nobody(readings, clock):
+    shared = Coalesced(readings.read, joined_s_max=0.1)
+    asked = [asyncio.create_task(shared.of("epoch"))]
+    await _turns()
+    for clock[0] in (0.1, 0.3, 0.35):
+        asked.append(asyncio.create_task(shared.of("epoch")))
+        await _turns()
+
+    assert readings.begun == ["epoch", "epoch"]
+    readings.gate.set()
+    assert await asyncio.gather(*asked) == [1, 1, 2, 2]
+
+
+async def test_work_of_any_age_is_joined(readings, clock):
+    shared = Coalesced(readings.read, joined_s_max=ANY_AGE)
+    first = asyncio.create_task(shared.of("connection"))
+    await _turns()
+    clock[0] = 1_000.0
+    second = asyncio.create_task(shared.of("connection"))
+    await _turns()
+    readings.gate.set()
+
+    assert await asyncio.gather(first, second) == [1, 1]
+    assert await shared.of("connection") == 2
+
+
+async def test_the_end_of_every_read_under_way_can_be_waited_for(readings):
+    shared = Coalesced(readings.read)
+    asked = [asyncio.create_task(shared.of("page"))]
+    await _turns()
+    asked.append(asyncio.create_task(shared.of("page")))
+    await _turns()
+    ending = asyncio.create_task(shared.end())
+    await _turns()
+    assert not ending.done()
+
+    readings.gate.set()
+    await ending
+
+    assert await asyncio.gather(*asked) == [1, 2]
+
+
+async def test_a_read_that_fails_after_its_caller_left_is_not_logged(readings, caplog):
+    async def read(_):
+        await readings.gate.wait()
+        raise KeyError
+
+    shared = Coalesced(read)
+    leaving = asyncio.create_task(shared.of("page"))
+    await _turns()
+    leaving.cancel()
+    readings.gate.set()
+    await shared.end()
+    del shared
+    gc.collect()
+
+    assert caplog.records == []
 
 
 async def _turns():
