@@ -1,128 +1,53 @@
-"""P22: whatever ends an account, a role or a session beats every request of it that runs beside.
+"""P22: the end of an account, a role or a session wins over every request of the account that runs at the same time.
 
-Each pair of a request and an ending runs in rounds at once, through two processes, on accounts of their own.
+Each pair of a request and an ending runs 30 times, through two processes, each time on an account of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 import pytest
-from argon2 import PasswordHasher
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from domain.accounts.accounts import AccountStatus, Role
-from domain.accounts.passwords import Passwords
-from domain.accounts.signing_keys import Keys
-from domain.accounts.tokens import TokenKind, Tokens
-from domain.actions.membership import Membership
-from domain.background.follow_ups import FollowUps
+from domain.accounts.tokens import TokenKind
 from domain.background.rebuilding import rebuild
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import Refusal, Unauthenticated, Unavailable
 from domain.sales.events import EventChanges
+from domain.store.postgres.accounts.holding import ACCOUNT_FIELDS, read_account
 from domain.store.postgres.accounts.sessions import Sessions
+from domain.store.postgres.tables import accounts, events, sessions
 from domain.store.redis.admission import Ask
+from tests.domain.actions.account_subjects import PASSWORD, engine, make_subjects
 from tests.factories import new_event
 
 if TYPE_CHECKING:
-    from domain.accounts.accounts import Account
-    from domain.accounts.tokens import Token
+    from collections.abc import Awaitable, Callable
+
     from domain.actions.membership import LoggedIn
-    from domain.engine import Stores
-    from domain.sales.events import Event
+    from tests.domain.actions.account_subjects import Engine, Subject
 
 ROUNDS = 30
+
 AT_ONCE = 3
 """Rounds that run beside each other."""
 
 REPEATED = 2
 """How often each process asks in a round."""
 
-PASSWORD = "the password of before"
 NEW_PASSWORD = "the password of after"
-
-
-@dataclass
-class Engine:
-    """A process, as far as accounts go."""
-
-    stores: Stores
-    membership: Membership
-    tokens: Tokens
-
-    def read(self, logged_in: LoggedIn) -> Token:
-        return self.tokens.read(logged_in.access_token, TokenKind.ACCESS, now_s=datetime.now(UTC).timestamp())
-
-
-@dataclass
-class Subject:
-    """Somebody with two sessions and an event on sale, an admin who has an eye on it, and a victim of its own."""
-
-    account: Account
-    here: LoggedIn
-    there: LoggedIn
-    admin: LoggedIn
-    victim: Account
-    selling: Event | None = None
-    paused: Event | None = None
-    handed_out: list[LoggedIn] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def engine(stores, settings):
-    passwords = Passwords()
-    # As cheap as it gets: it is not the hashes that are tested.
-    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    passwords._nobodys_hash = passwords._hasher.hash("nobody's")
-    tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: 1800, TokenKind.REFRESH: 604_800})
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
-    membership = Membership(
-        accounts=stores.accounts,
-        sessions=stores.sessions,
-        admission=stores.admission,
-        follow_ups=follow_ups,
-        hashing=passwords,
-        tokens=tokens,
-    )
-    yield Engine(stores, membership, tokens)
-    passwords.close()
 
 
 @pytest.fixture
 async def engines(stores, other_stores, settings):
     async with engine(stores, settings) as first, engine(other_stores, settings) as second:
         yield first, second
-
-
-async def make_subject(first, *, role, act):
-    """`role` is what the subject calls as, `act` what it is going to do."""
-    at = first.membership
-    password_hash = await at._passwords.hash(PASSWORD)
-
-    async def one(role):
-        return await first.stores.accounts.create(
-            email=f"{uuid4().hex}@example.org", password_hash=password_hash, role=role, now=datetime.now(UTC)
-        )
-
-    async def session(account):
-        return await at.log_in(email=account.email, password=PASSWORD)
-
-    account, admin, victim = await asyncio.gather(one(role), one(Role.ADMIN), one(Role.ATTENDEE))
-    subject = Subject(account, *await asyncio.gather(session(account), session(account), session(admin)), victim)
-    caller = first.read(subject.there).caller
-    subject.selling = await first.stores.box_office.create_event(new_event(), caller=caller)
-    if act is sell_again:
-        made = await first.stores.box_office.create_event(new_event(), caller=caller)
-        subject.paused = await first.stores.box_office.change_event(
-            made.id, EventChanges(paused=True), caller=caller, expected_version=None
-        )
-    return subject
 
 
 async def change_email(at, token, _subject):
@@ -223,18 +148,22 @@ ENDINGS = [ban, demote, close, renew_password]
     ids=lambda part: getattr(part, "__name__", str(part)),
 )
 async def test_an_ending_beats_every_request_that_runs_beside_it(engines, role, act, end):
-    survivors = []
-    for _ in range(0, ROUNDS, AT_ONCE):
-        rounds = await asyncio.gather(*(one_round(engines, role, act, end) for _ in range(AT_ONCE)))
-        survivors += [survivor for found in rounds for survivor in found]
+    subjects = await make_subjects(engines[0], ROUNDS, role=role, paused=act is sell_again)
+    ended, survivors = [], []
+
+    for number in range(0, ROUNDS, AT_ONCE):
+        together = subjects[number : number + AT_ONCE]
+        for found in await asyncio.gather(*(one_round(engines, subject, act, end) for subject in together)):
+            (ended if isinstance(found, Ended) else survivors).append(found)
 
     assert survivors == []
+    assert await lives_on(ended) == []
+    assert len(ended) == ROUNDS
 
 
-async def one_round(engines, role, act, end):
-    """Act and end at once; answers what lives on that should not."""
+async def one_round(engines, subject, act, end):
+    """Act and end at once; returns what ended the subject, or why nothing did."""
     first, second = engines
-    subject = await make_subject(first, role=role, act=act)
     token = first.read(subject.here)
 
     async def try_to_act(at):
@@ -254,35 +183,70 @@ async def one_round(engines, role, act, end):
     asking = [try_to_act(at) for at in (first, second) for _ in range(REPEATED)]
     *_, refused = await asyncio.gather(*asking, ending())
     if refused is None:
-        return await lives_on(second, subject, end=end, kept=subject.there)
+        return Ended(subject, second, end, subject.there)
     if act.__name__ not in ENDED_BY:
-        return [f"{end.__name__} was refused: {refused.code}"]
+        return f"{end.__name__} was refused: {refused.code}"
     # The request was first, and ended itself what it ends.
-    return await lives_on(first, subject, end=ENDED_BY[act.__name__], kept=subject.here)
+    return Ended(subject, first, ENDED_BY[act.__name__], subject.here)
+
+
+class Ended(NamedTuple):
+    """The end of a round: `kept` is the session that may go on after a new password."""
+
+    subject: Subject
+    at: Engine
+    end: Callable[..., Awaitable[None]]
+    kept: LoggedIn
 
 
 ENDED_BY = {"leave": close, "switch_role": demote, "change_password": change_password}
 """What some requests end themselves, so that the ending comes with a dead token or a wrong password."""
 
 
-async def lives_on(at, subject, *, end, kept):
-    """What the ending left; `kept` is the session that may go on after a new password."""
-    account = await at.stores.accounts.find(subject.account.id)
-    ended = account.status is not AccountStatus.ACTIVE
-    found = await accepted(at, subject, account, kept=kept if end in {renew_password, change_password} else None)
-    if ended or account.role is Role.ATTENDEE:
-        found += await on_sale(at, account)
-    if account.status is AccountStatus.CLOSED and (account.password_hash or subject.account.email == account.email):
+async def lives_on(ended):
+    """What the endings left, of all rounds: a statement for each kind of thing, not for each subject."""
+    stores = ended[0].at.stores
+    ids = [each.subject.account.id for each in ended]
+    async with stores.engine.connect() as connection:
+        found = await connection.execute(select(*ACCOUNT_FIELDS).where(accounts.c.id.in_(ids)))
+        as_they_are = {account.id: account for account in map(read_account, found)}
+        live = select(sessions.c.account_id).where(sessions.c.account_id.in_(ids), sessions.c.revoked_at.is_(None))
+        with_session = set((await connection.execute(live)).scalars())
+    selling = await on_sale(stores, ids)
+    survivors = await late_acts(stores, ids)
+    for each in ended:
+        account = as_they_are[each.subject.account.id]
+        survivors += await of_the_account(each, account)
+        if account.status is not AccountStatus.ACTIVE and account.id in with_session:
+            survivors.append("a session")
+        if account.id in selling and (account.status is not AccountStatus.ACTIVE or account.role is Role.ATTENDEE):
+            survivors.append("an event on sale")
+    return survivors
+
+
+async def of_the_account(ended, account):
+    """What is left in the account's row, and its tokens that work."""
+    active, end = account.status is AccountStatus.ACTIVE, ended.end
+    found = await accepted(ended, account)
+    if account.status is AccountStatus.CLOSED and (
+        account.password_hash or ended.subject.account.email == account.email
+    ):
         found.append("personal data")
-    if end is renew_password and not await at.membership._passwords.verify(NEW_PASSWORD, account.password_hash):
-        found += [] if ended else ["another password"]
-    if end in {ban, close} and not ended:
+    if end is renew_password and active and not await has_password(ended.at, account, NEW_PASSWORD):
+        found.append("another password")
+    if end in {ban, close} and active:
         found.append("the account")
-    return found + await late_acts(at, account)
+    return found
 
 
-async def accepted(at, subject, account, *, kept):
-    """Tokens that still work and should not; and sessions that would be refreshed."""
+async def has_password(at, account, password):
+    return await at.membership._passwords.verify(password, account.password_hash)
+
+
+async def accepted(ended, account):
+    """Tokens that still work and should not."""
+    at, subject = ended.at, ended.subject
+    kept = at.read(ended.kept).session_id if ended.end in {renew_password, change_password} else None
     found = []
     for handed_out in [subject.here, subject.there, *subject.handed_out]:
         token = at.read(handed_out)
@@ -291,35 +255,32 @@ async def accepted(at, subject, account, *, kept):
         except Refusal:
             continue
         as_it_is = token.epoch == account.token_epoch and token.role is account.role
-        ended = account.status is not AccountStatus.ACTIVE
-        other = kept is not None and token.session_id != at.read(kept).session_id
-        if ended or other or not as_it_is:
+        other = kept is not None and token.session_id != kept
+        if account.status is not AccountStatus.ACTIVE or other or not as_it_is:
             found.append(f"a token of {token.role} that works for a {account.status} {account.role}")
-    if account.status is not AccountStatus.ACTIVE:
-        async with at.stores.engine.connect() as connection:
-            live = text("SELECT count(*) FROM sessions WHERE account_id = :id AND revoked_at IS NULL")
-            if (await connection.execute(live, {"id": account.id})).scalar_one():
-                found.append("a session")
     return found
 
 
-async def on_sale(at, account):
-    page = await at.stores.events.page(limit=100, organizer_id=account.id)
-    shown = await at.stores.box_office.on_show(page.events)
-    return [f"{event.id} is on sale" for event, _, status in shown if status is EventStatus.ON_SALE]
+async def on_sale(stores, organizer_ids):
+    """Those of these organizers that have an event on sale."""
+    async with stores.engine.connect() as connection:
+        statement = select(events.c.id).where(events.c.organizer_id.in_(organizer_ids))
+        ids = list((await connection.execute(statement)).scalars())
+    shown = await stores.box_office.on_show(list((await stores.events.find_all(ids)).values()))
+    return {event.organizer_id for event, _, status in shown if status is EventStatus.ON_SALE}
 
 
-async def late_acts(at, account):
-    """What stands in the audit log as done by the account after its ban, demotion or closing."""
+async def late_acts(stores, ids):
+    """What stands in the audit log as done by an account after its ban, demotion or closing."""
     statement = text(
         """
         SELECT late.action FROM audit_log AS ended JOIN audit_log AS late ON late.id > ended.id
-        WHERE ended.target_id = :id AND late.actor_id = :id
+        WHERE ended.target_id = ANY(:ids) AND late.actor_id = ended.target_id
         AND (ended.action IN ('account.banned', 'account.closed') OR ended.detail @> '{"to": "attendee"}')
         """
     )
-    async with at.stores.engine.connect() as connection:
-        return [f"late: {action}" for (action,) in await connection.execute(statement, {"id": account.id})]
+    async with stores.engine.connect() as connection:
+        return [f"late: {action}" for (action,) in await connection.execute(statement, {"ids": ids})]
 
 
 async def test_a_session_that_ended_before_it_was_handed_out_does_not_live_in_a_wiped_redis(engines):
