@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from api.app import create_app
+from domain.accounts import passwords
 from tests.api.callers import Callers
 from tests.contract.documented import faults_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from litestar.types import ASGIApp
 
     from domain.platform.settings import Settings
 
 BASE_URL = "http://onsale.test"
+
+IDLE_MAX = 4
+"""Applications that wait for another test: of two settings, two processes each."""
+
+_idle: list[tuple[Settings, ASGIApp]] = []
+
+
+@contextmanager
+def application(settings: Settings) -> Iterator[ASGIApp]:
+    """An application with these settings, built once for many tests: it has no state outside its lifespan."""
+    app = next((app for built_with, app in _idle if built_with == settings), None)
+    if app is None:
+        app = create_app(settings)
+    else:
+        _idle.remove((settings, app))
+    yield app
+    _idle.append((settings, app))
+    del _idle[:-IDLE_MAX]
 
 
 @asynccontextmanager
@@ -42,16 +61,14 @@ async def started(app: ASGIApp) -> AsyncIterator[None]:
 @asynccontextmanager
 async def serving(settings: Settings, **transport: object) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API process of its own."""
-    app = create_app(settings)
-    async with (
-        started(app),
-        httpx.AsyncClient(
+    with application(settings) as app:
+        client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, **transport),
             base_url=BASE_URL,
             event_hooks={"response": [_check_is_documented]},
-        ) as client,
-    ):
-        yield client
+        )
+        async with started(app), client:
+            yield client
 
 
 async def _check_is_documented(answer: httpx.Response) -> None:
@@ -59,6 +76,13 @@ async def _check_is_documented(answer: httpx.Response) -> None:
     await answer.aread()
 
     assert faults_of(answer) == []
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords at the lowest cost: at the real one, logging in takes most of a test's time."""
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
+    monkeypatch.setattr(passwords, "PASSES", 1)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """The API as its clients see it, as the tests in tests/api start it."""
 
-from tests.api.conftest import callers, client, limited_client, other_client, unlimited
+from tests.api.conftest import callers, cheap_passwords, client, limited_client, other_client, unlimited
 
-__all__ = ["callers", "client", "limited_client", "other_client", "unlimited"]
+__all__ = ["callers", "cheap_passwords", "client", "limited_client", "other_client", "unlimited"]
