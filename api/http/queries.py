@@ -24,9 +24,10 @@ UNKNOWN = "unknown_parameter: there is no such parameter"
 REPEATED = "is given more than once"
 
 
-async def query_is_known(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def query_is_known(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """The guard of every route of the API; raises Invalid for a parameter that the route does not have."""
-    refusal = refused_parameters(connection.scope, parameters_of(handler))
+    # The framework makes a copy of the handler for each call of a guard. A cache by the copy would grow for ever.
+    refusal = refused_parameters(connection.scope, parameters_of(connection.route_handler))
     if refusal:
         raise refusal
 
