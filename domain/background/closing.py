@@ -17,7 +17,7 @@ CLOSED_EVENTS_MAX = 50
 """Events that one call closes, each in a transaction of some milliseconds."""
 
 SCANS_MAX = 50
-"""Pages of Redis' keys that one call searches for counters of closed events: 50,000 keys, 1 ms per page."""
+"""Pages of Redis' keys that one call searches for counters without an owner: 50,000 keys, 1 ms per page."""
 
 
 class Position(Struct, frozen=True):
@@ -60,11 +60,11 @@ class PastEvents:
 
 
 async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, limit: int = CLOSED_EVENTS_MAX) -> Closed:
-    """Close events that were over EVENT_CLOSE_AFTER_DAYS ago, at most `limit`, and remove the counters of closed ones.
+    """Close events that were over EVENT_CLOSE_AFTER_DAYS ago, at most `limit`, and remove counters without an owner.
 
     The event is closed in PostgreSQL first, then its counters are removed. A call that dies in between leaves counters
-    that are not used for sales. A Redis that is restored from older data may bring such counters back too. Both kinds
-    are found by a scan of Redis' keys.
+    that are not used for sales. A Redis that is restored from older data may bring such counters back, and a process
+    that dies while it creates an event leaves counters without an event. All kinds are found by a scan of Redis' keys.
 
     Raises:
         Unavailable, EpochOver: the next call continues.
@@ -84,11 +84,11 @@ async def close_past_events_once(stores: Stores, begin: Position = FIRST, *, lim
 
 
 async def _remove_leftovers(stores: Stores, cursor: int) -> tuple[int, int]:
-    """Search some of Redis' keys for counters of closed events; returns the number removed, and the next cursor."""
+    """Search some of Redis' keys for counters that no event owns; returns the number removed, and the next cursor."""
     removed = 0
     for _ in range(SCANS_MAX):
         cursor, found = await stores.inventory.with_counters(cursor)
-        for event_id in await stores.events.closed_among(found):
+        for event_id in await stores.events.without_counters(found):
             removed += await stores.past_events.remove_leftovers(event_id)
         if cursor == 0:
             break

@@ -20,6 +20,7 @@ from domain.kernel.refusals import (
     CapacityBelowSold,
     EventOver,
     EventStarted,
+    InventoryUnavailable,
     NotOnSale,
 )
 from domain.store.redis.keys import counters_key
@@ -239,3 +240,41 @@ async def test_past_events_are_closed_in_bounded_calls_and_one_that_cannot_be_ke
     await persist_all(stores)
     assert (await close_past_events_once(stores, limit=2)).closed == 1
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+
+
+async def test_counters_of_an_event_that_was_never_created_are_removed(stores, monkeypatch):
+    """Redis did what it was asked, but its answer was lost, so PostgreSQL created nothing."""
+    install, installed = stores.inventory.install, []
+
+    async def answer_lost(terms):
+        await install(terms)
+        installed.append(terms.event_id)
+        detail = "The connection was lost."
+        raise InventoryUnavailable(detail, retry_after_seconds=1)
+
+    monkeypatch.setattr(stores.inventory, "install", answer_lost)
+    with pytest.raises(InventoryUnavailable):
+        await make_event(stores)
+    (event_id,) = installed
+
+    done = await close_past_events_once(stores)
+
+    assert (done.closed, done.leftovers) == (0, 1)
+    assert not await stores.pipeline.redis.exists(counters_key(event_id))
+
+
+async def test_counters_of_an_event_that_is_being_created_stay(stores, other_stores, monkeypatch):
+    install, passes = stores.inventory.install, []
+
+    async def beside_a_pass(terms):
+        now_ms = await install(terms)
+        passes.append(await close_past_events_once(other_stores))
+        return now_ms
+
+    monkeypatch.setattr(stores.inventory, "install", beside_a_pass)
+
+    event = await make_event(stores)
+
+    assert [each.leftovers for each in passes] == [0]
+    assert await has_counters(stores, event)
+    assert await book(stores, event)

@@ -7,14 +7,18 @@ import signal
 from contextlib import asynccontextmanager
 
 import asyncpg
+import httpx
+import pytest
 from redis.asyncio import Redis
 
+from domain.background.closing import close_past_events_once
 from domain.background.persisting import persist, persist_once, sweep_once
 from domain.background.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_needed_once
 from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event, random_booking_id
 from domain.kernel.refusals import Unavailable
 from domain.store.redis.keys import epoch_key
+from tests.api.callers import Callers, event_draft
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, make_neighbours
 from tests.waiting import eventually, persist_all
@@ -243,6 +247,23 @@ async def test_the_lease_of_a_worker_that_died_is_over_after_a_second(stores, ot
     assert written == 1
 
 
+async def test_an_api_killed_while_it_creates_an_event_leaves_nothing_behind(stores, settings, processes):
+    api = processes.api(RATE_LIMITS="off")
+    async with httpx.AsyncClient(base_url=api.url) as client, held_commits(settings) as abort:
+        organizer = await Callers(client, stores).organizer()
+        creation = asyncio.create_task(organizer.post("/api/v1/events", event_draft()))
+        (key,) = await eventually(lambda: stores.pipeline.redis.keys("*:counters:*"))
+        api.kill()
+        while_it_commits = await close_past_events_once(stores)
+        await abort()
+        with pytest.raises(httpx.TransportError):
+            await creation
+
+    assert while_it_commits.leftovers == 0
+    assert (await close_past_events_once(stores)).leftovers == 1
+    assert not await stores.pipeline.redis.exists(key)
+
+
 async def rush(stores, event, *, buyers):
     """Each of so many accounts books a place, all at once."""
     await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, buyers)))
@@ -279,6 +300,30 @@ async def held(settings, event):
             await connection.execute("SELECT 1 FROM pools WHERE event_id = $1 FOR UPDATE", event.id)
             yield lambda: eventually(stuck)
     finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def held_commits(settings):
+    """Holds every transaction that creates an event at its commit. What it yields aborts them."""
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+
+    async def abort():
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = 4711 AND NOT granted")
+
+    try:
+        await connection.execute(
+            """
+            SELECT pg_advisory_lock(4711);
+            CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0
+            AS 'BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON pools DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION wait_at_commit()
+            """
+        )
+        yield abort
+    finally:
+        await connection.execute("DROP FUNCTION wait_at_commit CASCADE")
         await connection.close()
 
 

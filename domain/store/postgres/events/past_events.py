@@ -1,6 +1,7 @@
 """Past events: their counts are only in PostgreSQL after they are closed, and in Redis again after a reopening.
 
-An event is closed in PostgreSQL first, then its counters are removed from Redis.
+An event is closed in PostgreSQL first, then its counters are removed from Redis. Counters without an owner are removed
+too.
 """
 
 from __future__ import annotations
@@ -84,17 +85,16 @@ class PastEvents:
             return event
 
     async def remove_leftovers(self, event_id: UUID) -> bool:
-        """Remove the remaining counters of a closed event; False when it is not closed, or has none.
+        """Remove the counters of an event that is closed or does not exist; False for other events, or without any.
 
-        Such counters are left by an interrupted pass, or come back when Redis is restored from older data.
+        Such counters are left by an interrupted pass or creation, or come back when Redis is restored from older data.
 
         Raises:
             InventoryUnavailable.
         """
         async with self._database.begin() as connection:
             await hold_own_epoch(connection, self._scripts)
-            closed = select(events.c.id).where(events.c.id == event_id, events.c.closed_at.is_not(None))
-            if (await connection.execute(closed.with_for_update())).one_or_none() is None:
+            if not await _owns_no_counters(connection, event_id):
                 return False
             left = await self._inventory.installed(event_id)
             return await self._inventory.remove_counters(event_id, terms=left.terms or "")
@@ -110,6 +110,23 @@ class PastEvents:
             and await is_all_persisted(connection, event.id)
             and await self._inventory.is_persisted(event.id)
         )
+
+
+async def _owns_no_counters(connection: AsyncConnection, event_id: UUID) -> bool:
+    """Whether an event is closed or does not exist, and stays so until the transaction ends."""
+    if not (await connection.execute(select(func.pg_try_advisory_xact_lock(creation_lock(event_id))))).scalar_one():
+        return False
+    statement = select(events.c.id, events.c.closed_at).where(events.c.id == event_id).with_for_update()
+    row = (await connection.execute(statement)).one_or_none()
+    return row is None or row.closed_at is not None
+
+
+def creation_lock(event_id: UUID) -> int:
+    """The advisory lock of the transaction that creates an event.
+
+    Counters are in Redis before that transaction commits. Without the lock they could be taken for leftovers.
+    """
+    return int.from_bytes(event_id.bytes[:8], signed=True)
 
 
 async def reopen_counters(connection: AsyncConnection, inventory: Inventory, event: Event) -> None:

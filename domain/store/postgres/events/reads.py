@@ -196,13 +196,14 @@ class EventReads:
         async with self._database.connect() as connection:
             return list((await connection.execute(statement)).scalars())
 
-    async def closed_among(self, event_ids: Sequence[UUID]) -> list[UUID]:
-        """The closed events among these ids."""
-        statement = select(events.c.id).where(events.c.id.in_(event_ids), events.c.closed_at.is_not(None))
+    async def without_counters(self, event_ids: Sequence[UUID]) -> list[UUID]:
+        """The ids whose event has no counters in Redis: it is closed, or there is no such event."""
         if not event_ids:
             return []
+        statement = select(events.c.id).where(events.c.id.in_(event_ids), events.c.closed_at.is_(None))
         async with self._database.connect() as connection:
-            return list((await connection.execute(statement)).scalars())
+            counted = set((await connection.execute(statement)).scalars())
+        return [event_id for event_id in event_ids if event_id not in counted]
 
 
 @cache
