@@ -90,7 +90,8 @@ class FollowUps:
     async def run_due_once(self, *, limit: int = ACCOUNTS_MAX) -> int:
         """Run the follow-ups of accounts that changed; returns the number of accounts.
 
-        An account whose follow-up cannot be finished now is left to the next call, and does not delay the others.
+        An account whose follow-up cannot be finished now is left to a later call, and does not delay the others. The
+        same holds for an account whose follow-up fails unexpectedly.
 
         Raises:
             Unavailable: PostgreSQL cannot be asked for the accounts.
@@ -101,6 +102,9 @@ class FollowUps:
                 await self._accounts.followed_up(each, again_after=await self._run(each))
             except Unavailable as error:
                 log.warning("follow_up_put_off", account_id=str(each.account.id), cause=str(error))
+            except Exception:
+                log.exception("follow_up_failed", account_id=str(each.account.id))
+                await self._accounts.followed_up(each, again_after=AGAIN_AFTER)
         return len(due)
 
     async def _run(self, due: FollowUp) -> timedelta | None:

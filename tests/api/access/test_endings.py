@@ -215,6 +215,29 @@ async def test_an_account_that_cannot_be_followed_up_keeps_no_other_back(callers
     assert await status_of(client, behind) == ("paused", True)
 
 
+async def test_an_account_that_fails_unexpectedly_keeps_no_other_back(callers, client, stores, monkeypatch):
+    broken, fine = await callers.organizer(), await callers.organizer()
+    event = await fine.make_event()
+    for organizer in (broken, fine):
+        await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
+    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    behind = stores.box_office.events_behind_organizer
+
+    async def fails(organizer_id, **page):
+        if organizer_id == UUID(broken.id):
+            message = "nobody thought of this"
+            raise LookupError(message)
+        return await behind(organizer_id, **page)
+
+    monkeypatch.setattr(stores.box_office, "events_behind_organizer", fails)
+    first, second = await follow_ups.run_due_once(limit=1), await follow_ups.run_due_once(limit=1)
+
+    assert (first, second) == (1, 1)
+    assert await status_of(client, event) == ("paused", True)
+    left = await one(stores, "SELECT count(*) FROM accounts WHERE follow_up_at > now() AND id = :id", id=broken.id)
+    assert left == 1
+
+
 async def test_a_worker_follows_up_what_nobody_does(callers, client, stores):
     organizer = await callers.organizer()
     event = await organizer.make_event()
