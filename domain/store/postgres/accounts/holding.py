@@ -40,22 +40,16 @@ async def hold_caller(
 
     Raises:
         Unauthenticated: the caller's account, token epoch, role or session has changed since the request was
-            admitted.
-        UserNotFound: there is no such account.
+            admitted. It is raised before UserNotFound.
+        UserNotFound: one of the accounts does not exist.
     """
     held = {
-        account_id: await hold_account(connection, account_id, shared=account_id not in changing)
+        account_id: await _lock(connection, account_id, shared=account_id not in changing)
         for account_id in sorted({caller.account_id, *changing, *reading})
     }
-    account = held[caller.account_id]
-    as_admitted = (account.status, account.token_epoch, account.role) == (
-        AccountStatus.ACTIVE,
-        caller.token_epoch,
-        caller.role,
-    )
-    if not as_admitted or not await _lives(connection, caller):
+    if not _is_as_admitted(held[caller.account_id], caller) or not await _lives(connection, caller):
         raise unauthenticated()
-    return held
+    return {account_id: _found(account) for account_id, account in held.items()}
 
 
 async def hold_account(connection: AsyncConnection, account_id: UUID, *, shared: bool = False) -> Account:
@@ -64,18 +58,35 @@ async def hold_account(connection: AsyncConnection, account_id: UUID, *, shared:
     Raises:
         UserNotFound: there is no such account.
     """
-    statement = select(*ACCOUNT_FIELDS).where(accounts.c.id == account_id)
-    row = (await connection.execute(statement.with_for_update(read=shared, key_share=not shared))).one_or_none()
-    if row is None:
-        detail = "There is no user with this id."
-        raise UserNotFound(detail)
-    return read_account(row)
+    return _found(await _lock(connection, account_id, shared=shared))
 
 
 def read_account(row: Sequence[Any]) -> Account:
     """A row of `ACCOUNT_FIELDS`."""
     values = dict(zip(Account.__struct_fields__, row, strict=True))
     return Account(**values | {"role": Role(values["role"]), "status": AccountStatus(values["status"])})
+
+
+async def _lock(connection: AsyncConnection, account_id: UUID, *, shared: bool) -> Account | None:
+    statement = select(*ACCOUNT_FIELDS).where(accounts.c.id == account_id)
+    row = (await connection.execute(statement.with_for_update(read=shared, key_share=not shared))).one_or_none()
+    return None if row is None else read_account(row)
+
+
+def _found(account: Account | None) -> Account:
+    if account is None:
+        detail = "There is no user with this id."
+        raise UserNotFound(detail)
+    return account
+
+
+def _is_as_admitted(account: Account | None, caller: Caller) -> bool:
+    """Whether the caller's account is still as its token says."""
+    return account is not None and (account.status, account.token_epoch, account.role) == (
+        AccountStatus.ACTIVE,
+        caller.token_epoch,
+        caller.role,
+    )
 
 
 async def _lives(connection: AsyncConnection, caller: Caller) -> bool:

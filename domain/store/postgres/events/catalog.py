@@ -200,6 +200,8 @@ class Catalog:
         found = select(events.c.organizer_id).where(events.c.id == event_id)
         organizer_id = (await connection.execute(found)).scalar_one_or_none()
         if organizer_id is None:
+            if caller is not None:
+                await hold_caller(connection, caller)
             raise event_not_found()
         if caller is None:
             organizer = await hold_account(connection, organizer_id, shared=True)
