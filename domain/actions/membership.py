@@ -25,14 +25,14 @@ from domain.kernel.refusals import (
 from domain.store.postgres.accounts.holding import AccountChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from domain.accounts.accounts import Caller
     from domain.accounts.passwords import Passwords
-    from domain.accounts.tokens import Token, Tokens
+    from domain.accounts.tokens import Token, TokenPair, Tokens
     from domain.background.follow_ups import FollowUps
     from domain.store.postgres.accounts.accounts import Accounts
-    from domain.store.postgres.accounts.sessions import Sessions
+    from domain.store.postgres.accounts.sessions import Rotation, Sessions
     from domain.store.redis.admission import Admission
 
 Answer = TypeVar("Answer")
@@ -146,15 +146,47 @@ class Membership:
         age_s = (now - latest.rotated_at).total_seconds() if latest else math.inf
         if latest and abs(age_s) < self._tokens.refresh_grace_s:
             access_left_s = self._tokens.lifetime_s[TokenKind.ACCESS] - max(0, math.ceil(age_s))
-            for pair in self._tokens.successors(
-                text, latest.account, session_id=token.session_id, now=latest.rotated_at
-            ):
+            for pair in self._successors(token, text, latest):
                 # The session stores the successor's fingerprint until the successor is used.
                 if fingerprint(pair.refresh) == latest.refresh_hash:
                     return LoggedIn(pair.access, pair.refresh, access_left_s, latest.account)
         if (await self._accounts.find(token.account_id)).token_epoch == token.epoch:
             await self.log_out(token)
         # Otherwise the token ended with its epoch and was not used twice, so the session goes on with its newer tokens.
+        raise unauthenticated()
+
+    def _successors(self, token: Token, text: str, latest: Rotation) -> Iterator[TokenPair]:
+        """The pairs for which a refresh token may have been exchanged, by `refresh` or by `_renew`."""
+        for spent in (text, fingerprint(text).hex()):
+            yield from self._tokens.successors(
+                spent, latest.account, session_id=token.session_id, now=latest.rotated_at
+            )
+
+    async def _renew(self, token: Token) -> LoggedIn:
+        """Refresh the tokens of an access token's session.
+
+        The refresh token in use is known by its fingerprint only, so its successors are computed from that. Within the
+        grace period, a refresh with that token returns the same pair.
+
+        Raises:
+            Unauthenticated: the token was ended meanwhile.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            now, in_use = utc_now(), await self._sessions.refresh_hash(token.session_id)
+            if in_use is None:
+                break
+            account = await self._accounts.find(token.account_id)
+            pair = next(self._tokens.successors(in_use.hex(), account, session_id=token.session_id, now=now))
+            rotated = await self._sessions.rotate(
+                token.session_id,
+                token_epoch=token.epoch,
+                old_hash=in_use,
+                new_hash=fingerprint(pair.refresh),
+                expires_at=now + self._refresh_lifetime,
+                now=now,
+            )
+            if rotated is not None and rotated.token_epoch == account.token_epoch:
+                return LoggedIn(pair.access, pair.refresh, self._tokens.lifetime_s[TokenKind.ACCESS], rotated)
         raise unauthenticated()
 
     async def log_out(self, token: Token) -> None:
@@ -193,17 +225,19 @@ class Membership:
     async def switch_role(self, token: Token, role: Role) -> LoggedIn:
         """Give the caller another role and new tokens; the old tokens end.
 
-        The session id stays, so a logout with an old token ends the new tokens too.
+        The session id stays, so a logout with an old token ends the new tokens too. If the caller has the role already,
+        the session's tokens are refreshed and nothing else changes.
 
         Raises:
             LastAdmin.
             Unauthenticated: the token was ended meanwhile.
         """
+        if role is token.role:
+            return await self._renew(token)
         now = utc_now()
         found = await self._accounts.find(token.account_id)
         # The account after the change, if it is still as the token says. The store verifies that under its lock.
-        epoch = token.epoch if role is token.role else token.epoch + 1
-        expected = structs.replace(found, role=role, token_epoch=epoch)
+        expected = structs.replace(found, role=role, token_epoch=token.epoch + 1)
         session = Session(id=token.session_id, account_id=found.id, expires_at=now + self._refresh_lifetime)
         refresh = self._tokens.issue(TokenKind.REFRESH, expected, session_id=session.id, now=now)
         opened_in = self._admission.epoch

@@ -201,3 +201,37 @@ async def test_a_leak_of_keys_ends_the_grace(clean, tmp_path, unlimited):
 
     async with serving(shared) as client:
         assert (await caller.through(client).post(REFRESH, token=caller.refresh_token)).status_code == 401
+
+
+async def test_the_role_one_has_and_a_refresh_beside_it_get_the_same_tokens(callers):
+    caller = await callers.attendee()
+
+    renewed = await caller.patch("/api/v1/me/role", {"role": "attendee"})
+    beside = await refreshed(caller)
+
+    assert renewed.status_code == 200
+    assert tokens(beside) == tokens(renewed.json())
+    assert (await caller.get("/api/v1/me", token=beside["access_token"])).status_code == 200
+    await refreshed(caller, beside["refresh_token"])
+
+
+async def test_the_role_one_has_after_a_refresh_refreshes_again(callers):
+    caller = await callers.attendee()
+    first = await refreshed(caller)
+
+    renewed = await caller.patch("/api/v1/me/role", {"role": "attendee"})
+
+    assert tokens(await refreshed(caller, first["refresh_token"])) == tokens(renewed.json())
+
+
+async def test_roles_and_refreshes_at_once_end_no_session(callers):
+    for _ in range(ROUNDS):
+        caller = await callers.attendee()
+
+        renewed, beside = await asyncio.gather(
+            caller.patch("/api/v1/me/role", {"role": "attendee"}), caller.post(REFRESH, token=caller.refresh_token)
+        )
+
+        assert (renewed.status_code, beside.status_code) == (200, 200)
+        assert (await caller.get("/api/v1/me", token=renewed.json()["access_token"])).status_code == 200
+        assert (await caller.get("/api/v1/me", token=beside.json()["access_token"])).status_code == 200

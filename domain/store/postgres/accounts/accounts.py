@@ -162,8 +162,6 @@ class Accounts:
     ) -> tuple[Account, list[UUID]]:
         """Give the caller another role and its session another refresh token; every other session ends.
 
-        If the caller has the role already, only the refresh token changes.
-
         Returns:
             The account, and the sessions that ended.
 
@@ -173,11 +171,9 @@ class Accounts:
         """
         async with self._database.begin() as connection:
             held = await hold_caller(connection, caller, changing=[caller.account_id])
-            before, ended = held[caller.account_id], list[UUID]()
-            after = before
-            if before.role is not role:
-                after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
-                ended = await end_sessions(connection, other_sessions(before.id, caller.session_id), now)
+            before = held[caller.account_id]
+            after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
+            ended = await end_sessions(connection, other_sessions(before.id, caller.session_id), now)
             kept = (
                 update(sessions)
                 .where(sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None))

@@ -132,6 +132,13 @@ class Sessions:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else read_account(row)
 
+    async def refresh_hash(self, session_id: UUID) -> bytes | None:
+        """The fingerprint of a session's unused refresh token; None without a row."""
+        statement = select(sessions.c.refresh_hash).where(sessions.c.id == session_id)
+        async with self._database.connect() as connection:
+            found: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
+        return found
+
     async def last_end(self) -> datetime | None:
         """The time at which the last live session will have expired if none is used again; None without one."""
         statement = select(func.max(sessions.c.expires_at)).where(sessions.c.revoked_at.is_(None))
