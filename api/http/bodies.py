@@ -11,8 +11,6 @@ import msgspec
 from litestar.dto import AbstractDTO
 from msgspec import Struct
 
-from api.http.headers import field as header_field
-from api.http.headers import fields as header_fields
 from api.http.problems import MalformedBody, UnsupportedMediaType
 from domain.kernel.refusals import Invalid
 
@@ -138,11 +136,26 @@ class JsonBody(AbstractDTO[Model]):
 
 
 def check_media_type(scope: Scope) -> None:
-    """Accept JSON in UTF-8, and a body that does not say what it is; raises UnsupportedMediaType."""
-    if not _is_json(header_field(scope, b"content-type") or JSON_MEDIA_TYPE):
+    """Accept JSON in UTF-8, and a body without a media type.
+
+    Raises:
+        MalformedBody: the body has two media types. `Content-Type` is a single field (RFC 9110, 5.3 and 8.3): a proxy
+            may have checked the one and the server read the other.
+        UnsupportedMediaType.
+    """
+    types, codings = [], []
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            types.append(value)
+        elif name == b"content-encoding":
+            codings.append(value)
+    if len(types) > 1:
+        detail = "`Content-Type` is in the header twice. Send it once."
+        raise MalformedBody(detail)
+    if types and not _is_json(types[0].decode("latin-1") or JSON_MEDIA_TYPE):
         detail = "Send the body as application/json, in UTF-8."
         raise UnsupportedMediaType(detail)
-    if any(coding.strip().lower() != IDENTITY for coding in header_fields(scope, b"content-encoding")):
+    if any(coding.decode("latin-1").strip().lower() != IDENTITY for coding in codings):
         detail = "Send the body as it is, without a content coding."
         raise UnsupportedMediaType(detail)
 

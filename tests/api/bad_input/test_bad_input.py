@@ -154,6 +154,21 @@ async def test_a_body_of_another_type_is_refused_by_every_route_that_takes_one(a
     assert await _wrong(ask, cases) == {}
 
 
+async def test_a_body_with_two_media_types_is_refused_by_every_route_that_takes_one(ask, admin):
+    cases = [
+        (
+            (route, second),
+            _request(route, admin, body=b"{}", headers=[("Content-Type", each) for each in pair]),
+            (400, "malformed_body"),
+        )
+        for route in TAKES_A_BODY
+        for second in ("text/plain", "application/json")
+        for pair in (("application/json", second), (second, "application/json"))
+    ]
+
+    assert await _wrong(ask, cases) == {}
+
+
 def _right_body(route, admin):
     return {
         "POST /api/v1/bookings": {"event_id": admin.event["id"]},
