@@ -182,7 +182,7 @@ def rotate_keys(*, drop_old: bool) -> None:
 def demo() -> None:
     """Make demo accounts and events, once, and say how to log in and book.
 
-    Passwords are random, made once, and kept in DATA_DIR/demo.json; later runs print the same.
+    Passwords are random, made once, and kept in DATA_DIR/demo.json. Later runs print those that still work.
     """
     from ops.commands.demo import describe, make_demo
     from ops.embedded.folder_lock import holder_of

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from domain.accounts.accounts import Account
     from domain.engine import Stores
 
+CHANGED = "(changed since; `onsale set-password` sets another one)"
+
 EVENTS_LOOKED_AT_MAX = 100
 """The demo organizer has far fewer."""
 
@@ -54,9 +56,9 @@ SCENES = (
 
 @dataclass(frozen=True)
 class Demo:
-    """What there is to try: who can log in, and the event to book."""
+    """The demo's accounts with their passwords, None for one that was changed since, and the event to book."""
 
-    passwords: dict[str, str]
+    passwords: dict[str, str | None]
     event_id: UUID
 
 
@@ -72,17 +74,19 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
     path = data_dir / DEMO_FILE
     passwords, complete = demo_passwords(path), demo_is_complete(path)
     await ensure_in_order(stores)
-    accounts = await _accounts(stores, passwords, renew=not complete)
+    accounts, changed = await _accounts(stores, passwords, renew=not complete)
     event_ids = await _events(stores, next(account for account in accounts if account.role is Role.ORGANIZER))
     set_demo_complete(path)
-    return Demo(passwords, event_ids[0])
+    known = {email: None if email in changed else password for email, password in passwords.items()}
+    return Demo(known, event_ids[0])
 
 
 def describe(demo: Demo, *, base_url: str) -> str:
     """Return what to type: the accounts, and one line that logs in and books."""
-    attendee = next(email for email, role in ROLES.items() if role == "attendee")
-    login = f'{{"email":"{attendee}","password":"{demo.passwords[attendee]}"}}'
-    accounts = [f"  {ROLES[email]:<10} {email:<24} {password}" for email, password in demo.passwords.items()]
+    attendees = [email for email, role in ROLES.items() if role == "attendee"]
+    attendee = next((email for email in attendees if demo.passwords[email]), attendees[0])
+    login = f'{{"email":"{attendee}","password":"{demo.passwords[attendee] or "YOUR_PASSWORD"}"}}'
+    accounts = [f"  {ROLES[email]:<10} {email:<24} {password or CHANGED}" for email, password in demo.passwords.items()]
     booking = f'{{"event_id":"{demo.event_id}","quantity":2}}'
     json_body = "-H 'Content-Type: application/json' -d"
     pick = """sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'"""
@@ -95,22 +99,23 @@ def describe(demo: Demo, *, base_url: str) -> str:
     )
 
 
-async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -> list[Account]:
+async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -> tuple[list[Account], set[str]]:
+    """The demo's accounts, and the addresses of those with another password; with `renew`, they get the given one."""
     hasher = Passwords()
     try:
         accounts = [await _account(stores, hasher, email, password) for email, password in passwords.items()]
-        if renew:
-            for account in accounts:
-                await _renew(stores, hasher, account, passwords[account.email])
-        return accounts
+        changed = [
+            account for account in accounts if not await hasher.verify(passwords[account.email], account.password_hash)
+        ]
+        for account in changed if renew else ():
+            await _renew(stores, hasher, account, passwords[account.email])
+        return accounts, set() if renew else {account.email for account in changed}
     finally:
         hasher.close()
 
 
 async def _renew(stores: Stores, hasher: Passwords, account: Account, password: str) -> None:
-    """Give an account of an earlier demo the password that will be printed, if it has another."""
-    if await hasher.verify(password, account.password_hash):
-        return
+    """Give an account of an earlier demo the password that will be printed."""
     _, ended = await stores.accounts.change_credentials(
         account, caller=_operator_as(account), password_hash=await hasher.hash(password), now=datetime.now(UTC)
     )
