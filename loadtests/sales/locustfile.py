@@ -9,7 +9,7 @@ import tempfile
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import gevent
@@ -26,7 +26,8 @@ from loadtests.sales.profiles import POLL_SECONDS_MAX, PROFILES, SHMOOCON_2016, 
 from loadtests.sales.sale import Sale
 from loadtests.sales.setup import ANSWER_SECONDS_MAX, SetupRefused
 from loadtests.sales.target import DEFAULT_URL, TargetRefused, loopback_url
-from ops.evidence.answers import Answer, AnswerFields, Kind, Outcome, answered, outcome_of, read_fields
+from ops.evidence.answers import Answer, Kind, Outcome, outcome_of
+from ops.evidence.http import AnswerFields, HttpRequest, answered, http_request, login_request, read_fields
 
 if TYPE_CHECKING:
     import socket
@@ -56,8 +57,6 @@ POLLS_MAX = 60
 
 LONG_POLL_SECONDS = 10
 """For how long a long poll lets the server hold its answer back."""
-
-SERVER_ERROR = 500
 
 EXIT_NOT_RUN = 2
 
@@ -91,17 +90,16 @@ geventhttpclient.client._may_retry_after_send_error = _never_again  # noqa: SLF0
 
 
 class BuyerReply(msgspec.Struct, frozen=True):
-    """An answer as its buyer understands it; `status` is 0 when none came."""
+    """An answer as its buyer understands it."""
 
-    outcome: Outcome
-    status: int
-    body: AnswerFields
+    answer: Answer
+    fields: AnswerFields
     retry_after_seconds: float
 
     @property
-    def unsure(self) -> bool:
-        """Whether the request may or may not have done what it asked for."""
-        return self.status == 0 or self.status >= SERVER_ERROR
+    def accepted(self) -> bool:
+        """Whether the buyer has tickets now."""
+        return self.answer.outcome is Outcome.ACCEPTED
 
 
 class Buyer(FastHttpUser):
@@ -141,20 +139,20 @@ class Buyer(FastHttpUser):
 
     def _look(self) -> None:
         """Look at the event. So people who wait have a connection when the sale begins, as a browser has."""
-        self._ask(Kind.LOOK, "GET", f"/events/{self.sale.event_id}")
+        self._ask(Kind.LOOK)
 
     def _shop(self) -> None:
         for again_seconds in (*REFUSED_AGAIN_SECONDS, None):
             reply = self._book(self.wanted)
-            if reply.outcome is Outcome.ACCEPTED:
+            if reply.accepted:
                 self._have(reply)
                 return
-            if reply.body.code != "sold_out" or again_seconds is None:
+            if reply.answer.code != "sold_out" or again_seconds is None:
                 return
             self.sale.refused = True
-            if reply.body.remaining > 0:
-                # Whoever reads that one is left does not think about it.
-                self.wanted = min(self.wanted, reply.body.remaining)
+            if reply.fields.remaining > 0:
+                # A buyer who reads that one is left takes it.
+                self.wanted = min(self.wanted, reply.fields.remaining)
             else:
                 gevent.sleep(again_seconds * random.uniform(0.5, 1.5))
 
@@ -162,37 +160,33 @@ class Buyer(FastHttpUser):
         """Take single tickets until none is left or the account has its share, if anybody missed one."""
         while self.sale.refused:
             reply = self._book(1)
-            if reply.outcome is not Outcome.ACCEPTED:
+            if not reply.accepted:
                 return
             self._until_final(reply)
 
     def _have(self, accepted: BuyerReply) -> None:
         """What people do with tickets: wait for them, want more, give them back."""
-        final = self._until_final(accepted)
-        if final.body.state != "confirmed":
+        final = self._until_final(accepted).answer
+        if final.state != "confirmed":
             return
         if random.random() < self.sale.options.greedy_share:
             more = self._book(self.wanted)
-            if more.outcome is Outcome.ACCEPTED:
+            if more.accepted:
                 self._until_final(more)
         if random.random() < self.sale.options.cancel_share:
-            self._ask(Kind.CANCEL, "DELETE", f"/bookings/{final.body.id}", booking=final.body.id)
+            self._ask(Kind.CANCEL, booking=final.booking)
 
     def _book(self, quantity: int) -> BuyerReply:
         """Ask for tickets with a new key, and with the same one as long as it is not known what came of it."""
         key = uuid4().hex
         for _ in range(ATTEMPTS_MAX):
-            reply = self._post_booking(Kind.BOOK, key=key, quantity=quantity)
-            if not reply.unsure:
+            reply = self._ask(Kind.BOOK, key=key, quantity=quantity)
+            if reply.answer.conclusive:
                 break
             gevent.sleep(reply.retry_after_seconds)
-        if reply.outcome is Outcome.ACCEPTED and random.random() < self.sale.options.replay_share:
-            self._post_booking(Kind.REPLAY, key=key, quantity=quantity)
+        if reply.accepted and random.random() < self.sale.options.replay_share:
+            self._ask(Kind.REPLAY, key=key, quantity=quantity)
         return reply
-
-    def _post_booking(self, kind: Kind, *, key: str, quantity: int) -> BuyerReply:
-        body = {"event_id": self.sale.event_id, "quantity": quantity}
-        return self._ask(kind, "POST", "/bookings", body=body, key=key, quantity=quantity)
 
     def _until_final(self, accepted: BuyerReply) -> BuyerReply:
         """Poll a booking as its `Retry-After` says, ever more slowly."""
@@ -201,17 +195,13 @@ class Buyer(FastHttpUser):
         pause_seconds = 0.0 if kind is Kind.LONG_POLL else accepted.retry_after_seconds
         for _ in range(POLLS_MAX):
             gevent.sleep(pause_seconds)
-            reply = self._poll(kind, accepted.body.id)
-            if reply.body.state not in {"pending", None}:
+            reply = self._ask(kind, booking=accepted.answer.booking)
+            if reply.answer.state not in {"pending", None}:
                 break
             pause_seconds = min(max(pause_seconds * 1.5, reply.retry_after_seconds), POLL_SECONDS_MAX)
-        if reply.body.state == "confirmed":
+        if reply.answer.state == "confirmed":
             self._report_confirmed((time.time() - accepted_s) * 1000)
         return reply
-
-    def _poll(self, kind: Kind, booking: UUID | None) -> BuyerReply:
-        headers = {"Prefer": f"wait={LONG_POLL_SECONDS}"} if kind is Kind.LONG_POLL else {}
-        return self._ask(kind, "GET", f"/bookings/{booking}/status", headers=headers, booking=booking)
 
     def _report_confirmed(self, took_ms: float) -> None:
         self.environment.events.request.fire(
@@ -224,54 +214,39 @@ class Buyer(FastHttpUser):
         )
 
     def _login(self) -> str:
-        body = {"email": self.visit.account.email, "password": self.visit.account.password}
-        return self._ask(Kind.LOGIN, "POST", "/auth/login", body=body).body.access_token
+        http = login_request(email=self.visit.account.email, password=self.visit.account.password)
+        return self._send(self._request(Kind.LOGIN), http).fields.access_token
 
-    def _ask(  # noqa: PLR0913  (the parts of a request)
-        self,
-        kind: Kind,
-        method: str,
-        path: str,
-        *,
-        body: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-        key: str | None = None,
-        quantity: int = 0,
-        booking: UUID | None = None,
-    ) -> BuyerReply:
-        """Send one request, count its answer under what it turned out to be, and keep it."""
-        sent = self._headers(body=body, key=key) | (headers or {})
-        data = msgspec.json.encode(body).decode() if body else None
-        request = Answer(
-            kind=kind,
-            buyer=self.visit.account.id,
-            event=self.sale.event,
-            key=key,
-            quantity=quantity,
-            booking=booking,
-            sent_s=time.time(),
+    def _ask(self, kind: Kind, *, key: str | None = None, quantity: int = 0, booking: UUID | None = None) -> BuyerReply:
+        request = self._request(kind, key=key, quantity=quantity, booking=booking)
+        return self._send(request, http_request(request, token=self.token, wait_seconds=LONG_POLL_SECONDS))
+
+    def _request(self, kind: Kind, *, key: str | None = None, quantity: int = 0, booking: UUID | None = None) -> Answer:
+        account, event = self.visit.account.id, self.sale.event
+        return Answer(
+            kind=kind, buyer=account, event=event, key=key, quantity=quantity, booking=booking, sent_s=time.time()
         )
+
+    def _send(self, request: Answer, http: HttpRequest) -> BuyerReply:
+        """Send one request, count its answer under its outcome, and keep it."""
+        kind = request.kind
         with self.client.request(
-            method, f"/api/v1{path}", data=data, headers=sent, name=kind, catch_response=True
+            http.method, http.path, data=http.body, headers=http.headers, name=kind, catch_response=True
         ) as response:
-            reply = _read(kind, response)
-            if reply.outcome is Outcome.FAILED:
+            fields = read_fields(response.content or b"")
+            outcome = outcome_of(kind, status=response.status_code, code=fields.code)
+            if outcome is Outcome.FAILED:
                 response.request_meta["name"] = f"{kind}: failed"
-                response.failure(f"{reply.status} {reply.body.code or getattr(response, 'error', None) or ''}")
+                reason = fields.code or getattr(response, "error", None) or ""
+                response.failure(f"{response.status_code} {reason}")
             else:
-                response.request_meta["name"] = str(reply.outcome)
+                response.request_meta["name"] = str(outcome)
                 response.success()
         took_ms = response.request_meta["response_time"]
-        self.sale.answers.append(answered(request, reply.body, status=reply.status, took_ms=took_ms))
-        return reply
-
-    def _headers(self, *, body: dict[str, Any] | None, key: str | None) -> dict[str, str]:
-        headers = {"Content-Type": "application/json"} if body else {}
-        if key:
-            headers["Idempotency-Key"] = key
-        if getattr(self, "token", ""):
-            headers["Authorization"] = f"Bearer {self.token}"
-        return headers
+        answer = answered(request, fields, status=response.status_code, took_ms=took_ms)
+        self.sale.answers.append(answer)
+        retry_after_seconds = float((response.headers or {}).get("Retry-After") or RETRY_SECONDS)
+        return BuyerReply(answer, fields, retry_after_seconds)
 
 
 class RushShape(LoadTestShape):
@@ -336,15 +311,3 @@ def _add_options(parser: LocustArgumentParser) -> None:
 
 def _answers_file() -> str:
     return str(Path(tempfile.gettempdir()) / "onsale-answers.jsonl")
-
-
-def _read(kind: Kind, response: Any) -> BuyerReply:  # noqa: ANN401  (geventhttpclient is not typed)
-    body = read_fields(response.content or b"")
-    headers = response.headers or {}
-    status = response.status_code
-    return BuyerReply(
-        outcome=outcome_of(kind, status=status, code=body.code),
-        status=status,
-        body=body,
-        retry_after_seconds=float(headers.get("Retry-After") or RETRY_SECONDS),
-    )

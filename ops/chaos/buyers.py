@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 from msgspec import Struct, structs
 
-from ops.evidence.answers import Answer, Kind, answered, read_fields
+from ops.evidence.answers import Answer, Kind
+from ops.evidence.http import answered, http_request, read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,18 +181,9 @@ class TrialBuyer:
         return answered(sent, fields, status=response.status_code, took_ms=_ms_since(sent_s))
 
     def _http(self, request: Answer) -> httpx.Request:
-        headers = {"Authorization": f"Bearer {self._account.token}"}
-        bookings = f"{self._dice.choice(self._crowd.urls)}/api/v1/bookings"
-        build = self._crowd.client.build_request
-        match request.kind:
-            case Kind.BOOK:
-                body = {"event_id": str(request.event), "quantity": request.quantity}
-                return build("POST", bookings, headers=headers | {"Idempotency-Key": request.key or ""}, json=body)
-            case Kind.CANCEL:
-                return build("DELETE", f"{bookings}/{request.booking}", headers=headers)
-            case _:
-                prefer = {"Prefer": f"wait={WAIT_SECONDS}"} if request.kind is Kind.LONG_POLL else {}
-                return build("GET", f"{bookings}/{request.booking}/status", headers=headers | prefer)
+        http = http_request(request, token=self._account.token, wait_seconds=WAIT_SECONDS)
+        url = self._dice.choice(self._crowd.urls) + http.path
+        return self._crowd.client.build_request(http.method, url, headers=http.headers, content=http.body)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, at most until it is time to leave."""

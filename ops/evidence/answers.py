@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from domain.kernel.partitions import booking_id_for_key
 
@@ -139,55 +138,6 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.key is None or self.event is None:
             return self.booking
         return booking_id_for_key(account_id=self.buyer, idempotency_key=self.key, event_id=self.event)
-
-
-class AnswerFields(Struct, frozen=True):
-    """What is read of a response: of a booking, a login or a refusal."""
-
-    id: UUID | None = None
-    status: str | int | None = None
-    reason: str | None = None
-    created_at: datetime | None = None
-    confirmed_at: datetime | None = None
-    code: str | None = None
-    remaining: int = 0
-    access_token: str = ""
-
-    @property
-    def state(self) -> str | None:
-        """The status of a booking; the status of a refusal is a number."""
-        return self.status if isinstance(self.status, str) else None
-
-    @property
-    def confirm_ms(self) -> float | None:
-        """Milliseconds from the booking to its confirmation, by the server's clocks."""
-        if self.created_at is None or self.confirmed_at is None:
-            return None
-        return (self.confirmed_at - self.created_at).total_seconds() * 1000
-
-
-def read_fields(content: bytes) -> AnswerFields:
-    """The fields of a response; all are empty if it is not JSON."""
-    try:
-        return msgspec.json.decode(content, type=AnswerFields)
-    except msgspec.DecodeError:
-        return AnswerFields()
-
-
-def answered(request: Answer, fields: AnswerFields, *, status: int, took_ms: float) -> Answer:
-    """`request` with its response."""
-    if request.kind in {Kind.LOGIN, Kind.LOOK}:
-        return structs.replace(request, status=status, took_ms=took_ms, code=fields.code)
-    return structs.replace(
-        request,
-        status=status,
-        took_ms=took_ms,
-        booking=fields.id or request.booking,
-        state=fields.state,
-        reason=fields.reason,
-        code=fields.code,
-        confirm_ms=fields.confirm_ms,
-    )
 
 
 class AnswerLog:
