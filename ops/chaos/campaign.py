@@ -17,6 +17,7 @@ from ops.chaos.recovery import measure
 from ops.chaos.schedule import EVERYTHING, NO_LOSS
 from ops.chaos.trial import Result, TrialPlan, run_trial
 from ops.embedded.server import ServerFailed
+from ops.evidence.checks import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,7 +91,7 @@ def campaign(todo: Sequence[TrialPlan], folder: Path, say: Callable[[str], None]
         results.append(result)
         say(report.line(result))
         if result.broken:
-            say(report.violations(result))
+            say(verdict({name: result.violations[name] for name in result.broken}))
         write_report(folder / "report.json", results)
     return results
 

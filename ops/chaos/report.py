@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import median_high
 from typing import TYPE_CHECKING
 
 from domain.platform.failpoints import Failpoint
 from ops.chaos.recovery import DURABILITY as RECOVERED_WITH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ops.chaos.recovery import Recovered
     from ops.chaos.trial import Result
@@ -18,13 +19,9 @@ SEEDS_MIN = 20
 FAULTS_MIN = 1_000
 HITS_MIN = 500
 ACCEPTED_MIN = 10_000
-"""What a run has at least before its zeros say much: faults and self-kills in all, seeds and bookings for each
-durability."""
+"""What a run needs before its zeros say much: faults and self-kills in all, seeds and bookings for each durability."""
 
 DURABILITIES = ("redis", "postgres")
-
-VIOLATIONS_SHOWN_MAX = 5
-"""Of one check; the rest is counted."""
 
 LOSSES = ("no_confirmed_booking_is_lost", "no_accepted_booking_is_lost", "no_cancellation_is_lost")
 OVERSALES = ("nothing_is_oversold_in_postgresql", "nothing_is_oversold_in_redis")
@@ -36,29 +33,17 @@ def line(result: Result) -> str:
     final = "never" if result.to_final_s is None else f"{result.to_final_s:.1f} s"
     verdict = "FAIL " + ", ".join(result.broken) if result.broken else "ok"
     return (
-        f"seed {result.seed:<4} {result.durability:<8} {sum(result.faults.values()):4} faults "
-        f"{sum(result.failpoints.values()):4} self-kills {result.accepted:6} accepted  final after {final:<6} {verdict}"
+        f"seed {result.seed:<4} {result.durability:<8} {_faults([result]):4} faults "
+        f"{_hits([result]).total():4} self-kills {result.accepted:6} accepted  final after {final:<6} {verdict}"
     )
-
-
-def violations(result: Result) -> str:
-    """What each broken check of a trial found."""
-    lines = []
-    for name in result.broken:
-        found = result.violations[name]
-        lines.append(f"    {name.replace('_', ' ')}: {len(found)}")
-        lines += [f"      {violation}" for violation in found[:VIOLATIONS_SHOWN_MAX]]
-    return "\n".join(lines)
 
 
 def table(results: Sequence[Result], recovered: Sequence[Recovered] = ()) -> str:
     """All trials, and what was measured apart from them, a column for each durability, in Markdown."""
     columns = sorted({result.durability for result in results}, reverse=True)
-    by_column = [[result for result in results if result.durability == column] for column in columns]
-    rows = [["", *(f"`DURABILITY={column}`" for column in columns)]]
-    rows.append(["---", *("---:" for _ in columns)])
-    for name, of in _FIGURES.items():
-        rows.append([name, *(of(column) for column in by_column)])
+    rows = [["", *(f"`DURABILITY={column}`" for column in columns)], ["---", *("---:" for _ in columns)]]
+    for name, of in FIGURES.items():
+        rows.append([name, *(_shown(of(_of(results, column))) for column in columns)])
     for each in recovered:
         measured = [f"{each.seconds:.2f}" if column == RECOVERED_WITH else "not measured" for column in columns]
         rows.append([f"seconds: {each.what}, at most {each.most:.0f}", *measured])
@@ -70,24 +55,22 @@ def breakdown(results: Sequence[Result]) -> str:
     faults: Counter[str] = Counter()
     for result in results:
         faults.update(result.faults)
-    hits = _hits(results)
-    lines = [f"  {count:5}  {kind}" for kind, count in sorted(faults.items())]
-    return "\n".join(["faults", *lines, "failpoints", *(f"  {count:5}  {point}" for point, count in hits.items())])
+    counts = {"faults": sorted(faults.items()), "failpoints": _hits(results).items()}
+    return "\n".join(
+        "\n".join([title, *(f"  {count:5}  {name}" for name, count in found)]) for title, found in counts.items()
+    )
 
 
 def bar(results: Sequence[Result]) -> dict[str, tuple[int, int]]:
-    """What a full run has at least, and what this one has; of what each durability needs, the lesser of both."""
-    by_durability = [[result for result in results if result.durability == each] for each in DURABILITIES]
+    """What a full run needs, and what this one has; of what each durability needs, the lesser of both."""
+    columns = [_of(results, durability) for durability in DURABILITIES]
     hits = _hits(results)
     return {
-        "seeds in each durability": (SEEDS_MIN, min(len({each.seed for each in some}) for some in by_durability)),
-        "faults from outside": (FAULTS_MIN, sum(sum(result.faults.values()) for result in results)),
+        "seeds in each durability": (SEEDS_MIN, min(map(_seeds, columns))),
+        "faults from outside": (FAULTS_MIN, _faults(results)),
         "self-kills": (HITS_MIN, hits.total()),
         "self-kills at each point": (1, min(hits.values())),
-        "bookings acknowledged in each durability": (
-            ACCEPTED_MIN,
-            min(sum(result.accepted for result in some) for some in by_durability),
-        ),
+        "bookings acknowledged in each durability": (ACCEPTED_MIN, min(map(_accepted, columns))),
     }
 
 
@@ -100,12 +83,28 @@ def bar_line(results: Sequence[Result]) -> str:
 def as_facts(results: Sequence[Result]) -> dict[str, object]:
     """The run as JSON has it, apart from the trials."""
     return {
-        "faults": sum(sum(result.faults.values()) for result in results),
-        "failpoint_hits": sum(sum(result.failpoints.values()) for result in results),
-        "accepted": sum(result.accepted for result in results),
+        "faults": _faults(results),
+        "failpoint_hits": _hits(results).total(),
+        "accepted": _accepted(results),
         "bar": {name: {"at_least": least, "has": has} for name, (least, has) in bar(results).items()},
         "broken": sorted({name for result in results for name in result.broken}),
     }
+
+
+def _of(results: Sequence[Result], durability: str) -> list[Result]:
+    return [result for result in results if result.durability == durability]
+
+
+def _seeds(results: Sequence[Result]) -> int:
+    return len({result.seed for result in results})
+
+
+def _faults(results: Sequence[Result]) -> int:
+    return sum(sum(result.faults.values()) for result in results)
+
+
+def _accepted(results: Sequence[Result]) -> int:
+    return sum(result.accepted for result in results)
 
 
 def _hits(results: Sequence[Result]) -> Counter[str]:
@@ -116,42 +115,40 @@ def _hits(results: Sequence[Result]) -> Counter[str]:
     return hits
 
 
-def _count(names: Iterable[str], results: list[Result]) -> str:
-    return str(sum(len(result.violations[name]) for result in results for name in names))
+def _violations(results: Sequence[Result], *names: str) -> int:
+    """The number of violations of these checks, or of all."""
+    return sum(len(result.violations[name]) for result in results for name in names or result.violations)
 
 
-def _all(results: list[Result]) -> str:
-    return str(sum(len(found) for result in results for found in result.violations.values()))
+def _median(seconds: Sequence[float]) -> float | None:
+    return median_high(seconds) if seconds else None
 
 
-def _longest(seconds: Iterable[float | None]) -> str:
-    known = [second for second in seconds if second is not None]
-    return f"{max(known):.1f}" if known else "none"
+def _shown(figure: float | None) -> str:
+    if figure is None:
+        return "none"
+    return f"{figure:,}" if isinstance(figure, int) else f"{figure:.1f}"
 
 
-def _median(seconds: Iterable[float]) -> str:
-    known = sorted(seconds)
-    return f"{known[len(known) // 2]:.1f}" if known else "none"
-
-
-_FIGURES: dict[str, Callable[[list[Result]], str]] = {
-    "seeds": lambda results: str(len({result.seed for result in results})),
-    "minutes of faults": lambda results: f"{sum(result.seconds for result in results) / 60:.0f}",
-    "faults from outside": lambda results: str(sum(sum(result.faults.values()) for result in results)),
-    "self-kills at failpoints": lambda results: str(sum(sum(result.failpoints.values()) for result in results)),
-    "self-kills at the point that was hit least": lambda results: str(min(_hits(results).values())),
-    "requests": lambda results: f"{sum(result.requests for result in results):,}",
-    "bookings acknowledged": lambda results: f"{sum(result.accepted for result in results):,}",
-    "places oversold": lambda results: _count(OVERSALES, results),
-    "acknowledged bookings and cancellations lost": lambda results: _count(LOSSES, results),
-    "keys that made two bookings": lambda results: _count(DUPLICATES, results),
-    "acknowledged bookings rejected": lambda results: str(sum(result.rejected for result in results)),
-    "drifts repaired": lambda results: str(sum(result.repairs for result in results)),
-    "violations of any check": _all,
-    "seconds from the last fault until everything is final, at most": lambda results: _longest(
-        result.to_final_s for result in results
+FIGURES: dict[str, Callable[[Sequence[Result]], float | None]] = {
+    "seeds": _seeds,
+    "minutes of faults": lambda results: round(sum(result.seconds for result in results) / 60),
+    "faults from outside": _faults,
+    "self-kills at failpoints": lambda results: _hits(results).total(),
+    "self-kills at the point that was hit least": lambda results: min(_hits(results).values()),
+    "requests": lambda results: sum(result.requests for result in results),
+    "bookings acknowledged": _accepted,
+    "tickets oversold": lambda results: _violations(results, *OVERSALES),
+    "acknowledged bookings and cancellations lost": lambda results: _violations(results, *LOSSES),
+    "keys that made two bookings": lambda results: _violations(results, *DUPLICATES),
+    "acknowledged bookings rejected": lambda results: sum(result.rejected for result in results),
+    "drifts repaired": lambda results: sum(result.repairs for result in results),
+    "violations of any check": _violations,
+    "seconds from the last fault until everything is final, at most": lambda results: max(
+        (result.to_final_s for result in results if result.to_final_s is not None), default=None
     ),
     "seconds from Redis being back until a sale, median amid other faults": lambda results: _median(
-        second for result in results for second in result.to_sale_s
+        [second for result in results for second in result.to_sale_s]
     ),
 }
+"""The rows of the table."""

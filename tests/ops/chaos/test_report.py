@@ -73,7 +73,7 @@ def test_a_table_counts_what_was_lost_oversold_and_doubled() -> None:
     lines = report.table(results).split("\n")
 
     assert "| acknowledged bookings and cancellations lost | 2 |" in lines
-    assert "| places oversold | 1 |" in lines
+    assert "| tickets oversold | 1 |" in lines
     assert "| keys that made two bookings | 1 |" in lines
     assert "| violations of any check | 4 |" in lines
 
