@@ -1,4 +1,4 @@
-"""Carrying out a schedule on a stack."""
+"""Carries out a schedule on a stack."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ import asyncio
 import signal
 import time
 from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ops.chaos.schedule import FaultKind, ScheduledFault
+from ops.chaos.schedule import REDIS_LOSSES, FaultKind, ScheduledFault
 from ops.chaos.stack.processes import STOP_SECONDS_MAX
+from ops.chaos.stack.proxy import Proxy
 from ops.chaos.stack.servers import kill, start, stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from ops.chaos.stack.processes import Process
     from ops.chaos.stack.stack import Stack
+    from ops.embedded.server import EmbeddedServer
 
 SLOW_SECONDS = 0.15
-"""By how much each message is late on a slow link, each way."""
+"""The delay of each message on a slow link, each way."""
 
-CLOCK_STEPS_SECONDS = {FaultKind.CLOCK_BACK: -600, FaultKind.CLOCK_FORWARD: 600}
+CLOCK_STEP_SECONDS = 600
 
 DISK_FULL_SECONDS_MAX = 5.0
-"""How long a write may be in coming that a full disk refuses."""
+"""The longest wait for a write that a full disk refuses."""
 
 LOOK_SECONDS = 0.01
 
+REDIS_GONE = REDIS_LOSSES | {FaultKind.REDIS_KILL, FaultKind.REDIS_FULL_DISK}
+"""Faults after which there is a moment at which Redis is back."""
+
 
 class Storm:
-    """The faults of one trial. Those of one target wait for each other; others overlap."""
+    """The faults of one trial. Faults of one target wait for each other; others overlap."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -39,8 +46,6 @@ class Storm:
         self.done: Counter[FaultKind] = Counter()
         self.back_s: list[float] = []
         """When Redis was back after each time it was gone or empty, on the monotonic clock."""
-        self.overdue: Counter[str] = Counter()
-        """How often a process did not end in time when it was told to, and had to be killed."""
 
     async def rage(self, faults: Sequence[ScheduledFault]) -> None:
         """Let each fault happen at its second, and return when the last one is over.
@@ -56,153 +61,154 @@ class Storm:
                 group.create_task(self.strike(fault))
 
     async def strike(self, fault: ScheduledFault) -> None:
-        """One fault, from its beginning to its end; counted when it hit something."""
+        """Carry out one fault, from beginning to end; it is counted if it hit something."""
         async with self._busy[fault.target]:
             began = datetime.now(UTC)
-            if await self._strike(fault):
+            async with BLOCKS[fault.kind](self._stack, fault.target) as hit:
+                await asyncio.sleep(fault.lasts_s if hit else 0.0)
+            if fault.kind in REDIS_GONE:
+                self.back_s.append(time.monotonic())
+            if hit:
                 self.done[fault.kind] += 1
-                self._note(f"{began:%H:%M:%S.%f} {datetime.now(UTC):%H:%M:%S.%f} {fault.target:<18} {fault.kind}")
+                with (self._stack.folder / "storm.log").open("a") as log:
+                    log.write(f"{began:%T.%f} {datetime.now(UTC):%T.%f} {fault.target:<18} {fault.kind}\n")
 
     def calm(self) -> None:
-        """Mend the network; servers and processes are back when their faults are over."""
+        """Mend the network and the clocks; servers and processes are back when their faults are over."""
         for link in self._stack.links.values():
             link.heal()
         for clock in self._stack.clocks.values():
             clock.set(0)
 
-    def _note(self, line: str) -> None:
-        """Say what was done from when to when, to whoever compares the logs afterwards."""
-        with (self._stack.folder / "storm.log").open("a") as log:
-            log.write(line + "\n")
 
-    async def _strike(self, fault: ScheduledFault) -> bool:
-        if ":" in fault.target:
-            return await self._strike_link(fault)
-        if fault.kind in CLOCK_STEPS_SECONDS:
-            return await self._strike_clock(fault)
-        if fault.target == "redis":
-            return await self._strike_redis(fault)
-        if fault.target == "postgres":
-            return await self._strike_postgres(fault)
-        return await self._strike_process(fault)
+@asynccontextmanager
+async def _signalled(
+    stack: Stack, name: str, number: signal.Signals, *, then: signal.Signals | None = None
+) -> AsyncIterator[bool]:
+    process = stack.processes[name]
+    hit = process.alive
+    process.signal(number)
+    yield hit
+    if then:
+        process.signal(then)
 
-    async def _strike_clock(self, fault: ScheduledFault) -> bool:
-        clock = self._stack.clocks.get(fault.target)
-        if clock is None:
-            return False
-        clock.set(CLOCK_STEPS_SECONDS[fault.kind])
-        await asyncio.sleep(fault.lasts_s)
-        clock.set(0)
-        return True
 
-    async def _strike_process(self, fault: ScheduledFault) -> bool:
-        process = self._stack.processes[fault.target]
-        if not process.alive:
-            return False
-        match fault.kind:
-            case FaultKind.API_KILL | FaultKind.WORKER_KILL:
-                process.signal(signal.SIGKILL)
-            case FaultKind.API_TERM | FaultKind.WORKER_TERM:
-                await self._tell_to_end(process)
-            case _:
-                process.signal(signal.SIGSTOP)
-                await asyncio.sleep(fault.lasts_s)
-                process.signal(signal.SIGCONT)
-        return True
-
-    async def _tell_to_end(self, process: Process) -> None:
-        births = process.births
-        self._stack.nursery.forgive(process.name)
-        process.signal(signal.SIGTERM)
-        for _ in range(round(STOP_SECONDS_MAX / LOOK_SECONDS)):
-            if process.births > births:
-                return
-            await asyncio.sleep(LOOK_SECONDS)
-        self.overdue[process.name] += 1
+@asynccontextmanager
+async def _told_to_end(stack: Stack, name: str) -> AsyncIterator[bool]:
+    """A process is told to end, and killed if that takes too long."""
+    process = stack.processes[name]
+    if not process.alive:
+        yield False
+        return
+    births = process.births
+    stack.nursery.forgive(name)
+    process.signal(signal.SIGTERM)
+    if not await _eventually(lambda: process.births > births, seconds_max=STOP_SECONDS_MAX):
+        process.overdue += 1
         process.signal(signal.SIGKILL)
+    yield True
 
-    async def _strike_redis(self, fault: ScheduledFault) -> bool:
-        valkey = self._stack.valkey
-        match fault.kind:
-            case FaultKind.REDIS_STOP:
-                async with stopped(valkey.server):
-                    await asyncio.sleep(fault.lasts_s)
-                return True
-            case FaultKind.REDIS_FULL_MEMORY:
-                async with valkey.full():
-                    await asyncio.sleep(fault.lasts_s)
-                return True
-            case FaultKind.REDIS_WIPE:
-                await valkey.wipe()
-            case FaultKind.REDIS_FULL_DISK:
-                valkey.fill_disk()
-                await self._until_it_ends()
-                await self._restart_redis(fault)
-            case _:
-                await self._restart_redis(fault)
-        self.back_s.append(time.monotonic())
-        return True
 
-    async def _restart_redis(self, fault: ScheduledFault) -> None:
-        valkey = self._stack.valkey
-        await kill(valkey.server)
-        await asyncio.sleep(fault.lasts_s)
-        if fault.kind is FaultKind.REDIS_EMPTY:
-            valkey.empty()
-        elif fault.kind is FaultKind.REDIS_STALE:
-            valkey.go_back()
-        await start(valkey.server)
+@asynccontextmanager
+async def _clock_set(stack: Stack, name: str, seconds: int) -> AsyncIterator[bool]:
+    clock = stack.clocks.get(name)
+    if clock is None:
+        yield False
+        return
+    clock.set(seconds)
+    yield True
+    clock.set(0)
 
-    async def _until_it_ends(self) -> None:
-        for _ in range(round(DISK_FULL_SECONDS_MAX / LOOK_SECONDS)):
-            if self._stack.valkey.server.poll() is not None:
-                return
-            await asyncio.sleep(LOOK_SECONDS)
 
-    async def _strike_postgres(self, fault: ScheduledFault) -> bool:
-        postgres = self._stack.postgres
-        match fault.kind:
-            case FaultKind.POSTGRES_STOP:
-                async with stopped(postgres.server):
-                    await asyncio.sleep(fault.lasts_s)
-                return True
-            case FaultKind.POSTGRES_CROWDED:
-                for name, link in self._stack.links.items():
-                    if name.endswith(":postgres"):
-                        link.cut()
-                async with postgres.crowded():
-                    await asyncio.sleep(fault.lasts_s)
-                return True
-            case FaultKind.POSTGRES_QUIT:
-                await postgres.quit()
-            case _:
-                await kill(postgres.server)
-        await asyncio.sleep(fault.lasts_s)
-        await start(postgres.server)
-        return True
+@asynccontextmanager
+async def _away(
+    server: EmbeddedServer, *, end: Callable[[], Awaitable[None]] | None = None, then: Callable[[], None] | None = None
+) -> AsyncIterator[bool]:
+    """A server is gone during the block; `then` happens to its files before it starts again."""
+    await (end() if end else kill(server))
+    yield True
+    if then:
+        then()
+    await start(server)
 
-    async def _strike_link(self, fault: ScheduledFault) -> bool:
-        link = self._stack.links[fault.target]
-        match fault.kind:
-            case FaultKind.LINK_CUT:
-                return link.cut() > 0
-            case FaultKind.LINK_HALF_OPEN:
-                return link.silence() > 0
-            case FaultKind.LINK_REFUSED:
-                link.refuse()
-                await asyncio.sleep(fault.lasts_s)
-                link.accept()
-            case FaultKind.LINK_STALLED:
-                link.stall()
-                await asyncio.sleep(fault.lasts_s)
-                link.resume()
-            case FaultKind.LINK_SLOW:
-                link.delay_s = SLOW_SECONDS
-                await asyncio.sleep(fault.lasts_s)
-                link.delay_s = 0.0
-            case _:
-                hit = link.lose_answers() > 0
-                await asyncio.sleep(fault.lasts_s)
-                link.cut()
-                return hit
-        return True
+
+@asynccontextmanager
+async def _disk_full(stack: Stack) -> AsyncIterator[bool]:
+    """Redis ends at the next write, and starts again on a disk with room."""
+    server = stack.valkey.server
+    stack.valkey.fill_disk()
+    await _eventually(lambda: server.poll() is not None, seconds_max=DISK_FULL_SECONDS_MAX)
+    async with _away(server):
+        yield True
+
+
+@asynccontextmanager
+async def _wiped(stack: Stack) -> AsyncIterator[bool]:
+    await stack.valkey.wipe()
+    yield True
+
+
+@asynccontextmanager
+async def _crowded(stack: Stack) -> AsyncIterator[bool]:
+    """PostgreSQL has no connection left, and everybody has to connect anew."""
+    for name, link in stack.links.items():
+        if name.endswith(":postgres"):
+            link.cut()
+    async with stack.postgres.crowded() as full:
+        yield full
+
+
+@asynccontextmanager
+async def _link(
+    stack: Stack, name: str, begin: Callable[[Proxy], int | None], end: Callable[[Proxy], object] | None = None
+) -> AsyncIterator[bool]:
+    """A link misbehaves during the block. `begin` returns how many connections it hit, None if it needs none."""
+    link = stack.links[name]
+    yield begin(link) != 0
+    if end:
+        end(link)
+
+
+def _slow(link: Proxy, seconds: float = SLOW_SECONDS) -> None:
+    link.delay_s = seconds
+
+
+async def _eventually(condition: Callable[[], bool], *, seconds_max: float) -> bool:
+    for _ in range(round(seconds_max / LOOK_SECONDS)):
+        if condition():
+            return True
+        await asyncio.sleep(LOOK_SECONDS)
+    return False
+
+
+_kill = partial(_signalled, number=signal.SIGKILL)
+_stop = partial(_signalled, number=signal.SIGSTOP, then=signal.SIGCONT)
+
+BLOCKS: dict[FaultKind, Callable[[Stack, str], AbstractAsyncContextManager[bool]]] = {
+    FaultKind.API_KILL: _kill,
+    FaultKind.API_STOP: _stop,
+    FaultKind.API_TERM: _told_to_end,
+    FaultKind.WORKER_KILL: _kill,
+    FaultKind.WORKER_STOP: _stop,
+    FaultKind.WORKER_TERM: _told_to_end,
+    FaultKind.REDIS_KILL: lambda stack, _: _away(stack.valkey.server),
+    FaultKind.REDIS_STOP: lambda stack, _: stopped(stack.valkey.server),
+    FaultKind.REDIS_FULL_MEMORY: lambda stack, _: stack.valkey.full(),
+    FaultKind.REDIS_FULL_DISK: lambda stack, _: _disk_full(stack),
+    FaultKind.REDIS_WIPE: lambda stack, _: _wiped(stack),
+    FaultKind.REDIS_EMPTY: lambda stack, _: _away(stack.valkey.server, then=stack.valkey.empty),
+    FaultKind.REDIS_STALE: lambda stack, _: _away(stack.valkey.server, then=stack.valkey.go_back),
+    FaultKind.POSTGRES_KILL: lambda stack, _: _away(stack.postgres.server),
+    FaultKind.POSTGRES_QUIT: lambda stack, _: _away(stack.postgres.server, end=stack.postgres.quit),
+    FaultKind.POSTGRES_STOP: lambda stack, _: stopped(stack.postgres.server),
+    FaultKind.POSTGRES_CROWDED: lambda stack, _: _crowded(stack),
+    FaultKind.CLOCK_BACK: partial(_clock_set, seconds=-CLOCK_STEP_SECONDS),
+    FaultKind.CLOCK_FORWARD: partial(_clock_set, seconds=CLOCK_STEP_SECONDS),
+    FaultKind.LINK_CUT: partial(_link, begin=Proxy.cut),
+    FaultKind.LINK_REFUSED: partial(_link, begin=Proxy.refuse, end=Proxy.accept),
+    FaultKind.LINK_STALLED: partial(_link, begin=Proxy.stall, end=Proxy.resume),
+    FaultKind.LINK_SLOW: partial(_link, begin=_slow, end=partial(_slow, seconds=0.0)),
+    FaultKind.LINK_HALF_OPEN: partial(_link, begin=Proxy.silence),
+    FaultKind.LINK_ANSWERS_LOST: partial(_link, begin=Proxy.lose_answers, end=Proxy.cut),
+}
+"""Each kind of fault as a block during which it lasts, with whether it hit something."""

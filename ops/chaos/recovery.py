@@ -1,9 +1,8 @@
-"""How soon there are sales again after Redis was gone, and how little one dead worker matters.
+"""How soon there are sales again after Redis was gone, and how long a dead worker delays a booking.
 
-Measured apart from the storm, with one fault at a time: a full box office (EVENTS events, PENDING bookings
-accepted and not yet persisted), Redis killed, and brought back as it was, as it was some seconds ago, or
-empty; workers killed or stopped while they hold work. Processes are forked, see `nursery.py`, but none
-has to start for this: workers outlive Redis.
+Measured apart from the storm, with one fault at a time, on a full box office (EVENTS events, PENDING bookings that are
+accepted and not yet persisted): Redis is killed, and brought back as it was, as it was some seconds ago, or empty;
+workers are killed or stopped while they hold work. No process has to start for this: workers outlive Redis.
 """
 
 from __future__ import annotations
@@ -11,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import asynccontextmanager
+from contextlib import suppress
+from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -21,17 +22,15 @@ from msgspec import Struct
 from domain.accounts.accounts import Role
 from domain.background.rebuilding import in_order
 from domain.engine import open_stores
-from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Unavailable
+from ops.chaos.faults import BLOCKS
 from ops.chaos.schedule import WORKER_NAMES, FaultKind
-from ops.chaos.stack.servers import kill, start
 from ops.chaos.stack.stack import Stack
-from ops.evidence.books import read_unpersisted
 from ops.evidence.bulk import event_on_sale, mint, write_events
-from ops.evidence.servers import redis_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from domain.engine import Stores
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
 DURABILITY = "postgres"
 """The one that survives an empty Redis."""
+
+REDIS_RETURNS = (FaultKind.REDIS_KILL, FaultKind.REDIS_STALE, FaultKind.REDIS_EMPTY)
 
 EVENTS = 1_000
 PENDING = 5_000
@@ -84,16 +85,19 @@ async def measure(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
         NotReady, ServerFailed: there was nothing to measure.
     """
     stack = Stack(folder, durability=DURABILITY)
+    found = []
     async with stack.servers():
         office = await _open_office(stack)
         stack.arm({})
-        async with stack.running(), open_stores(stack.settings()) as stores, office.door():
-            found = []
-            for kind in (FaultKind.REDIS_KILL, FaultKind.REDIS_STALE, FaultKind.REDIS_EMPTY):
-                found.append(await office.lose_redis(stores, kind))
-                say(_line(found[-1]))
-            for number in (signal.SIGKILL, signal.SIGSTOP):
-                found.append(await office.lose_a_worker(stores, number))
+        async with (
+            stack.running(),
+            open_stores(stack.settings()) as office.stores,
+            httpx.AsyncClient(timeout=GIVE_UP_SECONDS, trust_env=False) as office.client,
+        ):
+            losses = [partial(office.lose_redis, kind) for kind in REDIS_RETURNS]
+            losses += [partial(office.lose_a_worker, number) for number in (signal.SIGKILL, signal.SIGSTOP)]
+            for lose in losses:
+                found.append(await lose())
                 say(_line(found[-1]))
     return found
 
@@ -111,62 +115,51 @@ async def _open_office(stack: Stack) -> _Office:
 
 
 class _Office:
-    """A full box office, and a buyer at its door."""
+    """A full box office."""
+
+    stores: Stores
+    client: httpx.AsyncClient
 
     def __init__(self, stack: Stack, buyers: list[Minted], events: list[Event]) -> None:
         self._stack = stack
         self._buyers = buyers
         self._events = events
-        self._client: httpx.AsyncClient
 
-    @asynccontextmanager
-    async def door(self) -> AsyncIterator[None]:
-        """Let somebody stand at the door during the block."""
-        async with httpx.AsyncClient(timeout=GIVE_UP_SECONDS, trust_env=False) as self._client:
-            yield
-
-    async def lose_redis(self, stores: Stores, kind: FaultKind) -> Recovered:
-        """Kill a full Redis, bring it back; seconds from its first answer to the first sale."""
-        valkey = self._stack.valkey
-        await self._until_in_order(stores)
+    async def lose_redis(self, kind: FaultKind) -> Recovered:
+        """Kill a full Redis and bring it back; seconds from its first answer to the first sale."""
+        await self._until_in_order()
         # Once for each event, so that this process knows its terms.
-        await self._fill(stores, EVENTS, at_once=WARMED_AT_ONCE)
-        await self._until_persisted(stores)
+        await self._fill(EVENTS, at_once=WARMED_AT_ONCE)
+        await self._until_persisted()
         await asyncio.sleep(STALE_SECONDS)
         self._signal_workers(signal.SIGSTOP)
-        await self._fill(stores, PENDING)
-        async with redis_of(self._stack.settings()) as redis:
-            pending = len(await read_unpersisted(redis, [event.id for event in self._events]))
-        await kill(valkey.server)
-        if kind is FaultKind.REDIS_EMPTY:
-            valkey.empty()
-        elif kind is FaultKind.REDIS_STALE:
-            valkey.go_back()
-        self._signal_workers(signal.SIGCONT)
-        await start(valkey.server)
+        await self._fill(PENDING)
+        pending = await self._unpersisted_count()
+        async with BLOCKS[kind](self._stack, "redis"):
+            self._signal_workers(signal.SIGCONT)
         began_s = time.monotonic()
         await self._until_sold()
         seconds = time.monotonic() - began_s
-        await self._until_persisted(stores)
+        await self._until_persisted()
         what = f"{kind}, with {EVENTS:,} events and {pending:,} pending bookings: until a sale"
         return Recovered(what=what, seconds=round(seconds, 3), most=SALE_SECONDS_MAX)
 
-    async def lose_a_worker(self, stores: Stores, number: signal.Signals) -> Recovered:
+    async def lose_a_worker(self, number: signal.Signals) -> Recovered:
         """Kill or stop a worker in the middle of its work, again and again; the longest that a new booking waited."""
-        events = {partition_of_event(event.id): event for event in self._events}
-        await self._until_in_order(stores)
-        # What was lost before this is not waited for in it.
-        await self._until_persisted(stores)
+        one_of_each_partition = {partition_of_event(event.id): event for event in self._events}.values()
+        await self._until_in_order()
+        # The bookings of the measurement before are not waited for in this one.
+        await self._until_persisted()
         longest_s = 0.0
         for _ in range(WORKER_ROUNDS):
             worker = self._stack.processes[WORKER_NAMES[0]]
-            filling = asyncio.create_task(self._book(stores, self._events[:BOOKED_AT_ONCE]))
+            filling = asyncio.create_task(self._book(self._events[:BOOKED_AT_ONCE]))
             await asyncio.sleep(LOOK_SECONDS * 5)
             worker.signal(number)
             await filling
             began_s = time.monotonic()
-            await self._book(stores, [events[partition] for partition in range(PARTITIONS)])
-            await self._until_persisted(stores)
+            await self._book(one_of_each_partition)
+            await self._until_persisted()
             longest_s = max(longest_s, time.monotonic() - began_s)
             worker.signal(signal.SIGCONT)
             await asyncio.sleep(1)
@@ -174,21 +167,18 @@ class _Office:
         what = f"worker {how} in the middle of its work: until new bookings are confirmed, longest of {WORKER_ROUNDS}"
         return Recovered(what=what, seconds=round(longest_s, 3), most=PERSISTED_SECONDS_MAX)
 
-    async def _fill(self, stores: Stores, count: int, *, at_once: int = BOOKED_AT_ONCE) -> None:
+    async def _fill(self, count: int, *, at_once: int = BOOKED_AT_ONCE) -> None:
         """Have so many bookings accepted, spread over the events."""
         for first in range(0, count, at_once):
-            await self._book(stores, [self._events[number % EVENTS] for number in range(first, first + at_once)])
+            await self._book([self._events[number % EVENTS] for number in range(first, first + at_once)])
 
-    async def _book(self, stores: Stores, events: Sequence[Event]) -> None:
+    async def _book(self, events: Iterable[Event]) -> None:
+        reserve = self.stores.box_office.reserve
+        buyers = cycle(self._buyers)
         await asyncio.gather(
             *(
-                stores.box_office.reserve(
-                    event_id=event.id,
-                    user_id=self._buyers[number % BUYERS].id,
-                    quantity=1,
-                    idempotency_key=None,
-                )
-                for number, event in enumerate(events)
+                reserve(event_id=event.id, user_id=buyer.id, quantity=1, idempotency_key=None)
+                for event, buyer in zip(events, buyers, strict=False)
             )
         )
 
@@ -196,41 +186,40 @@ class _Office:
         for name in WORKER_NAMES:
             self._stack.processes[name].signal(number)
 
+    async def _unpersisted_count(self) -> int:
+        """Ask Redis alone: reading PostgreSQL takes longer than what is measured."""
+        return sum(pulse.unpersisted_count for pulse in await self.stores.inventory.pulses())
+
     async def _until_sold(self) -> None:
-        """Ask for a place again and again, as a buyer does who is told to retry."""
-        deadline_s = time.monotonic() + GIVE_UP_SECONDS
-        while time.monotonic() < deadline_s:
-            answer = await self._client.post(
-                f"{self._stack.urls[0]}/api/v1/bookings",
-                json={"event_id": str(self._events[0].id)},
-                headers={"Authorization": f"Bearer {self._buyers[0].token}", "Idempotency-Key": uuid4().hex},
-            )
-            if answer.is_success:
+        """Ask for a ticket again and again, as a buyer does who is told to retry."""
+        headers = {"Authorization": f"Bearer {self._buyers[0].token}"}
+        order = {"event_id": str(self._events[0].id)}
+        url = f"{self._stack.urls[0]}/api/v1/bookings"
+
+        async def sold() -> bool:
+            key = {"Idempotency-Key": uuid4().hex}
+            return (await self.client.post(url, json=order, headers=headers | key)).is_success
+
+        await _until(sold)
+
+    async def _until_persisted(self) -> None:
+        async def persisted() -> bool:
+            return not await self._unpersisted_count()
+
+        await _until(persisted)
+
+    async def _until_in_order(self) -> None:
+        await _until(lambda: in_order(self.stores))
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition, for at most GIVE_UP_SECONDS; an inventory that is unavailable is asked again."""
+    deadline_s = time.monotonic() + GIVE_UP_SECONDS
+    while time.monotonic() < deadline_s:
+        with suppress(Unavailable):
+            if await condition():
                 return
-            await asyncio.sleep(LOOK_SECONDS)
-
-    @staticmethod
-    async def _until_persisted(stores: Stores) -> None:
-        """Ask Redis alone: reading what PostgreSQL has takes longer than what is measured."""
-        deadline_s = time.monotonic() + GIVE_UP_SECONDS
-        while time.monotonic() < deadline_s:
-            try:
-                if not sum(pulse.unpersisted_count for pulse in await stores.inventory.pulses()):
-                    return
-            except Unavailable:
-                pass
-            await asyncio.sleep(LOOK_SECONDS)
-
-    @staticmethod
-    async def _until_in_order(stores: Stores) -> None:
-        deadline_s = time.monotonic() + GIVE_UP_SECONDS
-        while time.monotonic() < deadline_s:
-            try:
-                if await in_order(stores):
-                    return
-            except Unavailable:
-                pass
-            await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _line(found: Recovered) -> str:

@@ -50,86 +50,61 @@ class FaultKind(StrEnum):
     POSTGRES_CROWDED = "postgres out of connections"
     CLOCK_BACK = "clock set back"
     CLOCK_FORWARD = "clock set forward"
-    """By ten minutes, for a while: so each of them sets it both ways."""
+    """By ten minutes and back again, so that each of the two sets a clock both ways."""
     LINK_CUT = "connections cut"
     LINK_REFUSED = "connections refused"
     LINK_STALLED = "network stalled"
     LINK_SLOW = "network slow"
     LINK_HALF_OPEN = "network half open"
-    """What is sent on the connections there are goes nowhere, and neither end is told."""
+    """Bytes on the present connections are lost, and neither end is told."""
     LINK_ANSWERS_LOST = "answers lost"
-    """Requests arrive and are carried out; what is answered does not arrive."""
+    """Requests arrive and are carried out; their answers do not arrive."""
 
 
 class Shape(Struct, frozen=True):
-    """Whom a kind of fault can hit, and for how long, in seconds, at least and at most."""
+    """A kind of fault: its targets, how often it stands in a full deck, and its least and longest duration."""
 
     targets: tuple[str, ...]
+    times: int
     lasts_s: tuple[float, float] = (0.0, 0.0)
 
 
 SHAPES: dict[FaultKind, Shape] = {
-    FaultKind.API_KILL: Shape(API_NAMES),
-    FaultKind.API_STOP: Shape(API_NAMES, (0.2, 3.0)),
-    FaultKind.API_TERM: Shape(API_NAMES),
-    FaultKind.WORKER_KILL: Shape(WORKER_NAMES),
-    FaultKind.WORKER_STOP: Shape(WORKER_NAMES, (0.2, 4.0)),
-    FaultKind.WORKER_TERM: Shape(WORKER_NAMES),
-    FaultKind.REDIS_KILL: Shape(("redis",), (0.0, 1.0)),
-    FaultKind.REDIS_STOP: Shape(("redis",), (0.2, 3.0)),
-    FaultKind.REDIS_FULL_MEMORY: Shape(("redis",), (0.3, 2.0)),
-    FaultKind.REDIS_FULL_DISK: Shape(("redis",), (0.3, 1.0)),
-    FaultKind.REDIS_WIPE: Shape(("redis",)),
-    FaultKind.REDIS_EMPTY: Shape(("redis",), (0.0, 1.0)),
-    FaultKind.REDIS_STALE: Shape(("redis",), (0.0, 1.0)),
-    FaultKind.POSTGRES_KILL: Shape(("postgres",), (0.0, 1.0)),
-    FaultKind.POSTGRES_QUIT: Shape(("postgres",), (0.0, 1.0)),
-    FaultKind.POSTGRES_STOP: Shape(("postgres",), (0.2, 3.0)),
-    FaultKind.POSTGRES_CROWDED: Shape(("postgres",), (0.5, 2.0)),
-    FaultKind.CLOCK_BACK: Shape(CLOCK_NAMES, (1.5, 4.0)),
-    FaultKind.CLOCK_FORWARD: Shape(CLOCK_NAMES, (1.5, 4.0)),
-    FaultKind.LINK_CUT: Shape(LINK_NAMES),
-    FaultKind.LINK_REFUSED: Shape(LINK_NAMES, (0.2, 2.0)),
-    FaultKind.LINK_STALLED: Shape(LINK_NAMES, (0.2, 4.0)),
-    FaultKind.LINK_SLOW: Shape(LINK_NAMES, (1.0, 4.0)),
-    FaultKind.LINK_HALF_OPEN: Shape(LINK_NAMES),
-    FaultKind.LINK_ANSWERS_LOST: Shape(LINK_NAMES, (0.2, 1.5)),
+    FaultKind.API_KILL: Shape(API_NAMES, 4),
+    FaultKind.API_STOP: Shape(API_NAMES, 2, (0.2, 3.0)),
+    FaultKind.API_TERM: Shape(API_NAMES, 2),
+    FaultKind.WORKER_KILL: Shape(WORKER_NAMES, 4),
+    FaultKind.WORKER_STOP: Shape(WORKER_NAMES, 4, (0.2, 4.0)),
+    FaultKind.WORKER_TERM: Shape(WORKER_NAMES, 2),
+    FaultKind.REDIS_KILL: Shape(("redis",), 2, (0.0, 1.0)),
+    FaultKind.REDIS_STOP: Shape(("redis",), 1, (0.2, 3.0)),
+    FaultKind.REDIS_FULL_MEMORY: Shape(("redis",), 1, (0.3, 2.0)),
+    FaultKind.REDIS_FULL_DISK: Shape(("redis",), 1, (0.3, 1.0)),
+    FaultKind.REDIS_WIPE: Shape(("redis",), 1),
+    FaultKind.REDIS_EMPTY: Shape(("redis",), 1, (0.0, 1.0)),
+    FaultKind.REDIS_STALE: Shape(("redis",), 2, (0.0, 1.0)),
+    FaultKind.POSTGRES_KILL: Shape(("postgres",), 1, (0.0, 1.0)),
+    FaultKind.POSTGRES_QUIT: Shape(("postgres",), 1, (0.0, 1.0)),
+    FaultKind.POSTGRES_STOP: Shape(("postgres",), 1, (0.2, 3.0)),
+    FaultKind.POSTGRES_CROWDED: Shape(("postgres",), 1, (0.5, 2.0)),
+    FaultKind.CLOCK_BACK: Shape(CLOCK_NAMES, 2, (1.5, 4.0)),
+    FaultKind.CLOCK_FORWARD: Shape(CLOCK_NAMES, 2, (1.5, 4.0)),
+    FaultKind.LINK_CUT: Shape(LINK_NAMES, 3),
+    FaultKind.LINK_REFUSED: Shape(LINK_NAMES, 2, (0.2, 2.0)),
+    FaultKind.LINK_STALLED: Shape(LINK_NAMES, 3, (0.2, 4.0)),
+    FaultKind.LINK_SLOW: Shape(LINK_NAMES, 3, (1.0, 4.0)),
+    FaultKind.LINK_HALF_OPEN: Shape(LINK_NAMES, 2),
+    FaultKind.LINK_ANSWERS_LOST: Shape(LINK_NAMES, 3, (0.2, 1.5)),
 }
+"""The cheap kinds stand in the deck more often: each loss of Redis stops sales for a rebuild."""
 
 REDIS_LOSSES = frozenset({FaultKind.REDIS_WIPE, FaultKind.REDIS_EMPTY, FaultKind.REDIS_STALE})
-"""After these Redis has forgotten what it acknowledged: DURABILITY=redis promises nothing then."""
+"""After these Redis has forgotten what it acknowledged, and DURABILITY=redis promises nothing."""
 
 Mix = dict[FaultKind, int]
-"""How often each kind stands in the deck that faults are drawn from."""
+"""How often each kind stands in the deck from which faults are drawn."""
 
-EVERYTHING: Mix = {
-    FaultKind.API_KILL: 4,
-    FaultKind.API_STOP: 2,
-    FaultKind.API_TERM: 2,
-    FaultKind.WORKER_KILL: 4,
-    FaultKind.WORKER_STOP: 4,
-    FaultKind.WORKER_TERM: 2,
-    FaultKind.REDIS_KILL: 2,
-    FaultKind.REDIS_STOP: 1,
-    FaultKind.REDIS_FULL_MEMORY: 1,
-    FaultKind.REDIS_FULL_DISK: 1,
-    FaultKind.REDIS_WIPE: 1,
-    FaultKind.REDIS_EMPTY: 1,
-    FaultKind.REDIS_STALE: 2,
-    FaultKind.POSTGRES_KILL: 1,
-    FaultKind.POSTGRES_QUIT: 1,
-    FaultKind.POSTGRES_STOP: 1,
-    FaultKind.POSTGRES_CROWDED: 1,
-    FaultKind.CLOCK_BACK: 2,
-    FaultKind.CLOCK_FORWARD: 2,
-    FaultKind.LINK_CUT: 3,
-    FaultKind.LINK_REFUSED: 2,
-    FaultKind.LINK_STALLED: 3,
-    FaultKind.LINK_SLOW: 3,
-    FaultKind.LINK_HALF_OPEN: 2,
-    FaultKind.LINK_ANSWERS_LOST: 3,
-}
-"""Every kind, the cheap ones more often: each loss of Redis stops sales for a rebuild."""
+EVERYTHING: Mix = {kind: shape.times for kind, shape in SHAPES.items()}
 
 NO_LOSS: Mix = {kind: times for kind, times in EVERYTHING.items() if kind not in REDIS_LOSSES}
 """Everything that DURABILITY=redis promises to survive."""

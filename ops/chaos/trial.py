@@ -244,7 +244,7 @@ class _Trial:
             cancelled=states.count("cancelled"),
             rejected=states.count("rejected"),
             repairs=len(evidence.repairs),
-            overdue=self._storm.overdue.total(),
+            overdue=sum(process.overdue for process in self._stack.processes.values()),
             to_final_s=evidence.final_s,
             to_sale_s=_to_sale(evidence.answers, self._storm.back_s),
             redis_was_lost=evidence.redis_was_lost,

@@ -39,6 +39,8 @@ class Process:
         self.log = log
         self.pid: int | None = None
         self.births = 0
+        self.overdue = 0
+        """How often it did not end in time when it was told to, and had to be killed."""
         self._nursery: Nursery | None = None
         self._code: int | None = None
 

@@ -76,13 +76,13 @@ def family(pid: int) -> list[int]:
 
 
 @asynccontextmanager
-async def stopped(server: EmbeddedServer) -> AsyncIterator[None]:
+async def stopped(server: EmbeddedServer) -> AsyncIterator[bool]:
     """Stand it still during the block: it is there, and does not answer."""
     # The main process first: it then makes no more children.
     _signal([server.pid], signal.SIGSTOP)
     _signal(family(server.pid), signal.SIGSTOP)
     try:
-        yield
+        yield True
     finally:
         _signal(family(server.pid), signal.SIGCONT)
 
@@ -137,12 +137,12 @@ class Valkey:
                 return
 
     @asynccontextmanager
-    async def full(self) -> AsyncIterator[None]:
+    async def full(self) -> AsyncIterator[bool]:
         """Have no memory left during the block: writes are refused, reads are answered."""
         async with self.connect() as redis:
             await redis.config_set("maxmemory", MEMORY_BYTES_TINY)
         try:
-            yield
+            yield True
         finally:
             with suppress(RedisError, OSError):
                 async with self.connect() as redis:
@@ -178,7 +178,7 @@ class Postgres:
         await asyncio.to_thread(self.server.kill)
 
     @asynccontextmanager
-    async def crowded(self) -> AsyncIterator[None]:
+    async def crowded(self) -> AsyncIterator[bool]:
         """Have no connection left during the block."""
         crowd: list[asyncpg.Connection] = []
         try:
@@ -188,7 +188,7 @@ class Postgres:
             # It is full, or gone.
             pass
         try:
-            yield
+            yield True
         finally:
             for connection in crowd:
                 connection.terminate()
