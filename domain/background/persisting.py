@@ -63,6 +63,11 @@ class Persisted(Struct, frozen=True):
     rejected: int = 0
     left: int = 0
 
+    @property
+    def moved(self) -> int:
+        """Bookings that were written or rejected."""
+        return self.written + self.rejected
+
 
 class WrittenBatch(Struct, frozen=True):
     """The result of a batch in PostgreSQL, and the settlements that follow from it."""
@@ -145,33 +150,24 @@ async def _persist_until_empty(stores: Stores, partition: int, *, goes_on: Calla
     moved = 0
     while goes_on():
         began_s = time.monotonic()
-        page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
-        if len(page) < BATCH_MAX:
-            done = await _persist_page(stores, partition, page)
-        else:
-            done = await _persist_backlog(stores, partition, page, goes_on=goes_on)
-        moved += done
-        if not done:
+        done = await persist_once(stores, partition)
+        moved += done.moved
+        if done.left >= BATCH_MAX:
+            moved += await _persist_backlog(stores, partition, goes_on=goes_on)
+        if not done.moved:
             break
         await asyncio.sleep(began_s + PACE_S - time.monotonic())
     return moved
 
 
-async def _persist_page(stores: Stores, partition: int, page: Sequence[Unpersisted]) -> int:
-    outcome = await _write_page(stores, page)
-    await _settle(stores, partition, outcome.settlements)
-    return outcome.moved
-
-
-async def _persist_backlog(
-    stores: Stores, partition: int, page: Sequence[Unpersisted], *, goes_on: Callable[[], bool]
-) -> int:
+async def _persist_backlog(stores: Stores, partition: int, *, goes_on: Callable[[], bool]) -> int:
     """While PostgreSQL writes a batch, settle the batch before it and read the next, as long as batches are full.
 
     The order of these steps does not matter: a settlement applies only to the version that was written, and a booking
     that is read twice is written once.
     """
     moved, settlements = 0, list[Settlement]()
+    page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
     while len(page) == BATCH_MAX and goes_on():
         outcome, ahead = await _both(
             _write_page(stores, page), _settle(stores, partition, settlements, skip=len(page), limit=BATCH_MAX)

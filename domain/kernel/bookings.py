@@ -24,19 +24,20 @@ class BookingStatus(StrEnum):
 TRANSITIONS: dict[BookingStatus, frozenset[BookingStatus]] = {
     BookingStatus.PENDING: frozenset({BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED}),
     BookingStatus.CONFIRMED: frozenset({BookingStatus.CANCELLED}),
-    BookingStatus.CANCELLED: frozenset(),
+    BookingStatus.CANCELLED: frozenset({BookingStatus.REJECTED}),
     BookingStatus.REJECTED: frozenset(),
 }
 """The states that a booking can move to.
 
-PostgreSQL never stores `pending`: a row proves that the booking was confirmed.
+PostgreSQL never stores `pending`: a row proves that the booking was confirmed. A booking that was cancelled before it
+was persisted becomes `rejected` if PostgreSQL refuses it.
 """
 
-FINAL = frozenset({BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED})
-"""States that do not change by themselves any more, so a client can stop polling."""
+FINAL = frozenset(TRANSITIONS) - {BookingStatus.PENDING}
+"""States that do not change by themselves, so a client can stop polling."""
 
-HOLDING = frozenset({BookingStatus.PENDING, BookingStatus.CONFIRMED})
-"""States in which a booking holds its claims."""
+HOLDING = frozenset(status for status, successors in TRANSITIONS.items() if BookingStatus.CANCELLED in successors)
+"""States in which a booking holds its claims, and in which it can be cancelled."""
 
 
 class Claim(Struct, frozen=True, array_like=True, gc=False):

@@ -104,7 +104,6 @@ class Event(Struct, frozen=True, kw_only=True):
         starts_ms = to_ms(self.starts_at)
         return Terms(
             event_id=self.id,
-            organizer_id=self.organizer_id,
             token=self.terms_token,
             capacity=self.capacity,
             max_per_user=self.max_per_user,
@@ -126,7 +125,6 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     """
 
     event_id: UUID
-    organizer_id: UUID
     token: str
     capacity: int
     max_per_user: int
@@ -175,13 +173,6 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
         if now_ms < self.opens_ms:
             return EventStatus.SCHEDULED
         return EventStatus.ON_SALE if remaining > 0 else EventStatus.SOLD_OUT
-
-
-class Availability(Struct, frozen=True):
-    """The tickets taken of an event at one instant, in pending and confirmed bookings."""
-
-    taken: int
-    now_ms: int
 
 
 def over_at(starts_at: datetime, ends_at: datetime | None) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
@@ -217,12 +217,6 @@ class Books:
         statement = select(repairs.c.fault, repairs.c.done, func.count()).group_by(repairs.c.fault, repairs.c.done)
         async with self._database.connect() as connection:
             return {(fault, done): int(number) for fault, done, number in await connection.execute(statement)}
-
-    async def repairs_of(self, event_id: UUID, *, limit: int) -> list[dict[str, Any]]:
-        """The latest repairs of an event, newest first."""
-        statement = select(repairs).where(repairs.c.event_id == event_id).order_by(repairs.c.id.desc()).limit(limit)
-        async with self._database.connect() as connection:
-            return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001
 
     async def delete_repairs(self, *, kept: timedelta, limit: int) -> int:
         """Delete repairs that are older than `kept`, at most `limit` of them; returns how many.

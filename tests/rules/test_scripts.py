@@ -16,6 +16,7 @@ from domain.accounts.tokens import Token, TokenKind
 from domain.background.closing import close_past_events_once
 from domain.background.rebuilding import in_order, rebuild
 from domain.background.reconciling import reconcile
+from domain.kernel.bookings import HOLDING
 from domain.kernel.refusals import IdempotencyKeyReused
 from domain.platform.settings import Limit
 from domain.sales.events import EventChanges
@@ -158,6 +159,12 @@ def test_a_script_takes_the_arguments_of_its_header(name):
     assert highest <= len(header.args)
     if header.more_args and header.args:
         assert firsts == [len(header.args) + 1]
+
+
+def test_a_booking_holds_claims_in_the_same_states_in_lua_and_in_python():
+    (holds,) = [line for line in _code("release_tickets").splitlines() if line.startswith("local holds")]
+
+    assert set(re.findall(r"'(\w+)'", holds)) == HOLDING
 
 
 def test_a_script_writes_only_after_it_decided(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from domain.background.audit import audit
 from domain.background.reconciling import reconcile
@@ -172,11 +173,10 @@ async def test_what_was_found_is_told_once_and_kept(stores):
     await move(stores, event, POOL_MAIN, 1)
 
     await reconcile(stores, event.id)
-    kept = await stores.books.repairs_of(event.id, limit=10)
+    async with stores.engine.connect() as connection:
+        kept = (await connection.execute(text("SELECT event_id, fault, found, expected, done FROM repairs"))).all()
 
-    assert [(each["fault"], each["found"], each["expected"], each["done"]) for each in kept] == [
-        ("counter_too_high", 4, 3, True)
-    ]
+    assert kept == [(event.id, "counter_too_high", 4, 3, True)]
 
 
 async def test_looking_without_fixing_changes_nothing(stores):

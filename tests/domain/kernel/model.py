@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.bookings import HOLDING, TRANSITIONS, BookingStatus
 from domain.kernel.counters import POOL_MAIN, user_counter
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Model:
         for booking_id, row in snapshot.written.items():
             record = self.records.get(booking_id)
             if record and record.version == snapshot.read[booking_id].version:
-                self.records[booking_id] = row
+                self._move(booking_id, row)
                 self.unpersisted.discard(booking_id)
 
     def persist(self, booking_ids: Sequence[UUID]) -> None:
@@ -202,8 +202,13 @@ class Model:
         self.unpersisted.clear()
 
     def _change(self, booking_id: UUID, copy: Copy) -> None:
-        self.records[booking_id] = copy
+        self._move(booking_id, copy)
         self.unpersisted.add(booking_id)
+
+    def _move(self, booking_id: UUID, copy: Copy) -> None:
+        before = self.records.get(booking_id, copy).status
+        assert copy.status == before or copy.status in TRANSITIONS[before]
+        self.records[booking_id] = copy
 
     def _refuses(self, booking_id: UUID, copy: Copy) -> bool:
         asked, before = self.asked[booking_id], self.rows.get(booking_id)
