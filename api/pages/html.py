@@ -1,4 +1,4 @@
-"""HTML pages: read from this package, their scripts allowed by hash and nothing else."""
+"""HTML pages of this package. Their content security policy allows their own scripts, by hash."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def page(name: str) -> Static:
 
 @cache
 def problems_page() -> Static:
-    """The paragraphs of all problem codes, made from the tables the answers are made from."""
+    """The page that explains all problem codes, made from the same tables as the answers."""
     text = files("api.pages").joinpath("problems.html").read_text(encoding="utf-8")
     return _page(text.replace("{{problems}}", "\n".join(_paragraph(code) for code in sorted(PARAGRAPHS))))
 
 
 def statuses_by_code() -> dict[str, int]:
-    """The status that each code comes with."""
+    """The HTTP status of each code."""
     framework = {code: status for status, (code, _) in FRAMEWORK.items()}
     return framework | {refusal.code: status for refusal, status in STATUSES.items()}
 

@@ -1,4 +1,4 @@
-"""The front page: what this is, and what is on sale."""
+"""The landing page: what this service is, and the events on sale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.pages.html import page
 
 
 class LandingController(Controller):
-    """The one page for people."""
+    """The landing page for visitors."""
 
     include_in_schema = False
 

@@ -1,6 +1,6 @@
 """Content that changes only with a new version: pages, the OpenAPI document, scripts and styles.
 
-Each is made once per process, with a validator and, where that is smaller, a compressed form.
+Each is made once per process, with a validator and, if that is smaller, a compressed form.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 ETAG_CHARS = 32
 
 KEPT = "public, max-age=3600"
-"""An hour after a new version, nobody has the old one any more."""
+"""Caches drop an old version one hour after a new one is installed."""
 
 CHECKED = "no-cache"
-"""For pages: a browser asks each time, and is told that it has the page already."""
+"""For pages: a browser revalidates each time, and gets 304 while the page is the same."""
 
 
 class Coded(Struct, frozen=True):
-    """Content in one coding, and its validator: the tag of another coding is another one (RFC 9110, 8.8.3)."""
+    """Content in one content coding, and its validator; each coding has its own entity tag (RFC 9110, 8.8.3)."""
 
     content: bytes
     etag: str
 
 
 class Static(Struct, frozen=True, kw_only=True):
-    """Content as it is served. `gzipped` is None where compression makes it no smaller."""
+    """Content with its headers. `gzipped` is None if compression does not make it smaller."""
 
     plain: Coded
     gzipped: Coded | None
@@ -43,7 +43,7 @@ class Static(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, content: bytes, media_type: str, *, kept: str, policy: str | None = None) -> Static:
-        """Make the compressed form and the validators. `policy` is the content security policy, if not the usual."""
+        """Make the compressed form and the validators. `policy` is a content security policy other than the default."""
         digest, compressed = hashlib.sha256(content).hexdigest()[:ETAG_CHARS], gzip.compress(content, mtime=0)
         headers = {"Cache-Control": kept} | ({"Content-Security-Policy": policy} if policy else {})
         return cls(
@@ -54,7 +54,7 @@ class Static(Struct, frozen=True, kw_only=True):
         )
 
     def response(self, scope: Scope) -> Response[bytes]:
-        """The content in the coding that the caller accepts, or 304 for a caller that has it."""
+        """The content in a coding that the caller accepts, or 304 if the caller has it already."""
         say_varies(scope, b"Accept-Encoding")
         coded, headers = self.plain, self.headers
         if self.gzipped and accepts_gzip(scope):

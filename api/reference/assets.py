@@ -1,4 +1,4 @@
-"""Scripts and styles of the documentation pages, read from an installed package; none is kept here."""
+"""Scripts and styles of the documentation pages, read from an installed package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 from api.pages.static import KEPT, Static
 
 PACKAGE = "drf_spectacular_sidecar"
-"""Published for a Django application; only its files are read, nothing of it is imported."""
+"""Published for Django applications. Only its files are read; no code of it is imported."""
 
 FILES = {
     "swagger-ui-bundle.js": ("swagger-ui-dist/swagger-ui-bundle.js", "text/javascript"),
@@ -23,19 +23,20 @@ FILES = {
     "favicon-32x32.png": ("swagger-ui-dist/favicon-32x32.png", "image/png"),
     "redoc.standalone.js": ("redoc/bundles/redoc.standalone.js", "text/javascript"),
 }
-"""The only names that are served: a path is never made from what a caller sent."""
+"""The files that are served. Paths are never made from the name in a request."""
 
 
 REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
-"""A picture that ReDoc would ask of another host; the pages' policy stops it, with an error in the console."""
+"""A picture that ReDoc loads from another host. The pages' content security policy blocks it, with an error in the
+browser's console."""
 
 NO_PICTURE = b"data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
-"""A transparent point."""
+"""A transparent pixel."""
 
 
 @cache
 def asset(name: str) -> Static:
-    """A file by its name; raises NotFoundException for any that is not on the list."""
+    """A file by its name; raises NotFoundException if it is not in `FILES`."""
     if name not in FILES:
         raise NotFoundException
     path, media_type = FILES[name]

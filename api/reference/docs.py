@@ -1,4 +1,4 @@
-"""The documentation, served without internet: OpenAPI, Swagger UI, ReDoc, and what each problem means."""
+"""The documentation, which needs no internet: OpenAPI document, Swagger UI, ReDoc, and the explanation of problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from api.reference.openapi import openapi_document
 
 
 class DocsController(Controller):
-    """Pages about this API. What takes time to make the first time is made beside the loop."""
+    """Pages about this API. Slow work of the first request runs in a thread."""
 
     include_in_schema = False
 
@@ -38,12 +38,12 @@ class DocsController(Controller):
 
     @get("/docs/problems", **access(ANYONE))
     async def problems(self, request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Every code an error can have, and what to do about it."""
+        """Every code of a problem, and what to do about it."""
         return problems_page().response(request.scope)
 
     @get("/docs/assets/{name:str}", **access(ANYONE))
     async def assets(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
-        """A script or style of the pages above, from an installed package."""
+        """A script or style of these pages, from an installed package."""
         return (await asyncio.to_thread(asset, name)).response(request.scope)
 
 

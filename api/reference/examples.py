@@ -1,4 +1,4 @@
-"""Examples in the OpenAPI document: one evening at the Tempodrom, told by the schemas that have it."""
+"""Examples in the OpenAPI document. All of them show the same event, booking and account."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ EXAMPLES: dict[str, Any] = {
         "type": "/api/v1/docs/problems#sold_out",
         "title": "Sold out",
         "status": 409,
-        "detail": "There are fewer places than asked for.",
+        "detail": "No tickets are left.",
         "instance": "0af7651916cd43dd8448eb211c80319c",
         "code": "sold_out",
     },
 }
-"""By the name of the schema in the document. A test holds each against it."""
+"""Examples by the name of their schema. A test validates each against the schema."""

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: what the framework knows of the routes, and what only their declarations say."""
+"""The OpenAPI 3.1 document: made from the framework's knowledge of the routes and from their declarations."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from api.http.bodies import JsonBody
 from api.http.options import shape
 from api.http.response_headers import ALWAYS, LIMITS, header_components, headers_of
 from api.pages.html import statuses_by_code
+from api.reference.answers import ANSWERS, MORE_ANSWERS
 from api.reference.examples import EXAMPLES
 from api.reference.problem_schemas import DEFAULT_RESPONSE, Problems
 from api.routes import api_routes
@@ -32,96 +33,50 @@ if TYPE_CHECKING:
 TAGS = [
     Tag("Authentication", "Accounts, sessions and tokens."),
     Tag("Caller", "The account that calls."),
-    Tag("Events", "What is on, and how it is sold."),
-    Tag("Bookings", "Taking places, following a booking, giving places back."),
-    Tag("Administration", "For admins; each action is written into the audit log."),
-    Tag("Service", "For whoever runs it."),
+    Tag("Events", "Events and their sales."),
+    Tag("Bookings", "Book tickets, follow a booking, cancel it."),
+    Tag("Administration", "For admins. Each action is written to the audit log."),
+    Tag("Service", "For operators: health and metrics."),
 ]
 
 DESCRIPTION = """
-A booking engine: every place sold once, no accepted booking lost.
+A booking engine: every ticket is sold once, and no accepted booking is lost.
 
 Sign up, log in, and send the access token as `Authorization: Bearer …`. A booking is accepted with 202 as
-soon as its places are taken, and `confirmed` once it is in the database, usually within a moment: follow its
+soon as its tickets are taken. It is `confirmed` once it is in the database, usually a moment later: follow its
 `Location`, or send `Prefer: wait=N`. Send an `Idempotency-Key` with each booking, so that a retry cannot book
-twice. Errors are problem details (RFC 9457); their `type` leads to [what they mean](/api/v1/docs/problems).
+twice. Errors are problem details (RFC 9457); their `type` links to [their explanation](/api/v1/docs/problems).
 """
 
 HEADERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
-        "description": "The same key and body gives the same booking, for ever; another body is refused.",
+        "description": "The same key and body always return the same booking. With another body, a key is refused.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     },
     "Prefer": {
-        "description": "`wait=N`: answer when something happened, after at most N seconds, up to 30 (RFC 7240).",
+        "description": "`wait=N`: answer when the booking changes, after at most N seconds, up to 30 (RFC 7240).",
         "schema": {"type": "string", "examples": ["wait=10"]},
     },
     "If-None-Match": {
-        "description": "The `ETag` of what the caller has: 304 while it is the same.",
+        "description": "The `ETag` of the version that the caller has. The answer is 304 while it is current.",
         "schema": {"type": "string"},
     },
     "If-Match": {
-        "description": "The `ETag` of what the caller means to change: 412 when somebody else was faster.",
+        "description": "The `ETag` of the version to be changed. The answer is 412 if it has changed since.",
         "schema": {"type": "string"},
     },
     "Last-Event-ID": {
-        "description": "Of a stream's reader that comes back: the id of the last event that it has seen.",
+        "description": "For a reader that reconnects to a stream: the id of the last event that it received.",
         "schema": {"type": "string"},
     },
 }
-"""Request headers that routes say they read."""
+"""The request headers that routes declare."""
 
 BODY_PROBLEMS = ("malformed_body", "bad_request", "body_too_large", "unsupported_media_type")
-"""What any body can be refused for before its fields are looked at."""
-
-_KNOWN_ALREADY = {"description": "The caller has it already."}
-
-MORE_RESPONSES: dict[str, dict[str, Any]] = {
-    "bookings_create": {
-        "200": {
-            "description": "The `Idempotency-Key` made this booking before, and it is final.",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
-        },
-        "201": {
-            "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
-        },
-    },
-    "bookings_status": {
-        "200": {
-            "description": "The booking, or its changes as a stream.",
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}},
-                "text/event-stream": {"schema": {"type": "string"}},
-            },
-        },
-        "204": {"description": "To a stream's reader whose `Last-Event-ID` is the final state: do not come back."},
-        "304": _KNOWN_ALREADY,
-    },
-    "bookings_guests": {
-        "200": {
-            "description": "A page of the guest list, or all of it as a file.",
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/GuestPage"}},
-                "text/csv": {"schema": {"type": "string"}},
-            },
-        }
-    },
-    "events_show": {"304": _KNOWN_ALREADY},
-    "service_ready": {
-        "503": {
-            "description": "Something is missing.",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Readiness"}}},
-        }
-    },
-    "service_metrics": {
-        "200": {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    },
-}
-"""Answers of routes that have several, by operation."""
+"""The codes with which any body can be refused before its fields are checked."""
 
 _GENERIC = re.compile(rb'(?:Counted)?Page_(?:\w+\.)*(\w+)_(?=")')
-"""What the framework calls a page of things, after the module the things are from."""
+"""The framework's name of a page; it contains the module of the items."""
 
 _SCHEMA = re.compile(r"#/components/schemas/(\w+)")
 
@@ -130,7 +85,7 @@ _PARAMETER = re.compile(r"{[^}]+}")
 
 @cache
 def openapi_document() -> bytes:
-    """The document, as JSON. Made by an application of its own, which serves nothing."""
+    """The document as JSON. It is made by a separate application that serves no requests."""
     described = Litestar(
         api_routes(),
         dto=JsonBody,
@@ -171,7 +126,7 @@ def openapi_document() -> bytes:
 
 
 def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Access]]:
-    """Every operation of the document with what its route declares."""
+    """Every operation of the document with the declaration of its route."""
     for route in app.routes:
         item = document["paths"].get(getattr(route, "path_format", ""), {})
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else []:
@@ -182,7 +137,7 @@ def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[dict[
 
 
 def _operation_id(handler: HTTPRouteHandler, _method: str, _path: Sequence[object]) -> str:
-    """The resource and what is done with it, e.g. `bookings_create`."""
+    """The resource and the action, for example `bookings_create`."""
     return f"{handler.fn.__module__.rpartition('.')[2]}_{handler.handler_name}"
 
 
@@ -191,9 +146,10 @@ def _header(name: str) -> dict[str, Any]:
 
 
 def _responses(operation: dict[str, Any], declared: Access, problems: Problems) -> dict[str, Any]:
-    """What an operation answers: its successes with their header fields, its refusals, and any other problem."""
-    more = MORE_RESPONSES.get(operation["operationId"], {})
-    told = {status: response for status, response in operation["responses"].items() if status < "400"} | more
+    """The answers of an operation: successes with their header fields, refusals, and any other problem."""
+    usual = {"description": ANSWERS[operation["operationId"]]}
+    told = {status: response | usual for status, response in operation["responses"].items() if status < "400"}
+    told |= MORE_ANSWERS.get(operation["operationId"], {})
     limits = () if declared.limit == UNLIMITED else LIMITS
     found = {
         status: response | {"headers": headers_of(*ALWAYS, *limits, *declared.sends.get(int(status), ()))}
@@ -209,18 +165,18 @@ def _responses(operation: dict[str, Any], declared: Access, problems: Problems) 
 
 
 def _codes(operation: dict[str, Any], declared: Access) -> set[str]:
-    """The codes of the problems that an operation can answer."""
+    """The codes of the problems with which an operation can answer."""
     codes = {"internal_error"} | {refusal.code for refusal in declared.refuses}
     if "requestBody" in operation:
         codes.update(BODY_PROBLEMS)
     if any(parameter["in"] == "path" for parameter in operation["parameters"]):
-        # What is no UUID is no path of this operation.
+        # A path whose id is not a UUID is not found.
         codes.add("not_found")
     return codes
 
 
 def _plain(part: Any) -> Any:  # noqa: ANN401  (any part of the document)
-    """The document without choices of one: `{"oneOf": [X]}` is X."""
+    """The document with each choice of one schema replaced by the schema: `{"oneOf": [X]}` becomes X."""
     if isinstance(part, list):
         return [_plain(each) for each in part]
     if not isinstance(part, dict):
@@ -233,20 +189,20 @@ def _plain(part: Any) -> Any:  # noqa: ANN401  (any part of the document)
 
 
 def _say_who(operation: dict[str, Any], declared: Access) -> None:
-    """Who may call it, in its description."""
+    """Add the roles that may call an operation to its description."""
     who = ", ".join(sorted(declared.roles)) if declared.roles and declared.roles != EVERYBODY else ""
     operation["description"] += f"\n\nFor: {who or ('every role' if declared.roles else 'anyone')}."
 
 
 def _body_schemas(document: dict[str, Any]) -> set[str]:
-    """What requests send: an unknown field is refused."""
+    """The schemas of request bodies; they refuse unknown fields."""
     operations = [operation for item in document["paths"].values() for operation in item.values()]
     bodies = [operation["requestBody"] for operation in operations if "requestBody" in operation]
     return set(_SCHEMA.findall(json.dumps(bodies)))
 
 
 def _merged(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Paths that differ only in what they call their parameter are one path (OpenAPI 3.1, 4.8.8)."""
+    """Merge paths that differ only in the name of a parameter; they are one path (OpenAPI 3.1, 4.8.8)."""
     alike: dict[str, list[str]] = {}
     for path in sorted(paths):
         alike.setdefault(shape(path), []).append(path)

@@ -1,6 +1,6 @@
 """Problems in the OpenAPI document: one schema for each code with its members, one response for codes of one status.
 
-They are made from the refusals and the tables that the answers are made from.
+They are made from the same refusals and tables as the answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BASE_SCHEMA = "ProblemDetails"
 """The schema of a problem of any code."""
 
 DEFAULT_RESPONSE = "Problem"
-"""The response of what any request can be refused with before or beside its route."""
+"""The response for problems that any request can meet, whatever its route."""
 
 STATUS_HEADERS: dict[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
@@ -32,7 +32,7 @@ STATUS_HEADERS: dict[int, tuple[str, ...]] = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-"""What problems of a status have beside the header fields of every answer."""
+"""The header fields that problems of a status have in addition to those of every answer."""
 
 
 class Problems:
@@ -47,17 +47,17 @@ class Problems:
         self.schemas[CODES_SCHEMA] = {"title": CODES_SCHEMA, "type": "string", "enum": sorted(PARAGRAPHS)}
         self.schemas[BASE_SCHEMA] = base
         self.responses[DEFAULT_RESPONSE] = _response(
-            "Any other problem: the request is no HTTP of this server's, or a fault happened here.",
+            "Any other problem: the server does not understand the request, or an internal error occurred.",
             SCHEMAS + BASE_SCHEMA,
             (*ALWAYS, *LIMITS, "Allow", "Retry-After"),
         )
 
     def response(self, status: int, codes: Iterable[str]) -> dict[str, str]:
-        """A reference to the response of these codes, which all have this status."""
+        """A reference to the response for these codes, which all have this status."""
         ordered = sorted(set(codes))
         name = "Or".join(map(_pascal, ordered))
         if name not in self.responses:
-            described = ", ".join(f"`{code}`" for code in ordered)
+            described = f"Refused: {', '.join(f'`{code}`' for code in ordered)}."
             references = [self._schema(code) for code in ordered]
             headers = (*ALWAYS, *LIMITS, *STATUS_HEADERS.get(status, ()))
             self.responses[name] = _response(described, references, headers)
@@ -85,7 +85,7 @@ def _pascal(code: str) -> str:
 
 
 def _response(description: str, references: str | list[str], headers: tuple[str, ...]) -> dict[str, Any]:
-    """A response that is a problem of one of some schemas."""
+    """A response with a problem of one of the schemas."""
     names = [references] if isinstance(references, str) else references
     schemas = [{"$ref": name} for name in names]
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}

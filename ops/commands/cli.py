@@ -87,7 +87,7 @@ def _os_line(failed: OSError) -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("onsale"), prog_name="onsale")
 def main() -> None:
-    """Onsale: every seat sold once, no acknowledged booking lost.
+    """Onsale: every ticket sold once, no acknowledged booking lost.
 
     Settings come from the environment. With DATABASE_URL, REDIS_URL and QUEUE_URL set, every command works
     on those servers; without, on the embedded PostgreSQL and Valkey of DATA_DIR (default: .data), which are

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from http import HTTPStatus
 
 import httpx
 import jsonschema_rs
@@ -21,6 +22,7 @@ from litestar import Litestar
 from api.access.declarations import declared_access
 from api.http.problems import PARAGRAPHS, STATUSES
 from api.http.response_headers import ALWAYS, EXPOSED, LIMITS, RESPONSE_HEADERS
+from api.reference.answers import ANSWERS, MORE_ANSWERS
 from api.reference.openapi import openapi_document
 from api.routes import api_routes
 from domain.kernel.refusals import Refusal
@@ -141,6 +143,29 @@ def test_every_operation_tells_the_refusals_that_its_declaration_implies():
         guarded = {"unauthenticated", "forbidden"} if declared.roles else set()
         counted = {"invalid_request", "rate_limited", "unavailable"} if declared.limit != "unlimited" else set()
         assert guarded | counted <= expected, name
+
+
+def test_every_answer_is_described_in_words_of_ours():
+    """The framework describes a status as Python's `http` does, or as its exception class."""
+    foreign = {status.description for status in HTTPStatus} | {status.phrase for status in HTTPStatus} | {""}
+    told = {
+        (name, status): resolved(response)["description"]
+        for name, operation in _operations().items()
+        for status, response in operation["responses"].items()
+    }
+
+    assert {key: text for key, text in told.items() if text in foreign or text.startswith("Request ")} == {}
+    assert {text for text in told.values() if not text.endswith(".")} == set()
+
+
+def test_every_answer_that_is_described_exists():
+    assert ANSWERS.keys() == _operations().keys()
+    assert {
+        (name, status)
+        for name, more in MORE_ANSWERS.items()
+        for status in more
+        if status not in _operations()[name]["responses"]
+    } == set()
 
 
 def test_every_operation_has_an_answer_for_any_other_problem():

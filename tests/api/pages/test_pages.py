@@ -74,3 +74,14 @@ async def test_swagger_ui_asks_no_other_host_and_follows_the_dark(client):
     assert "prefers-color-scheme: dark" in page
     assert 'classList.toggle("dark-mode"' in page
     assert "html.dark-mode" in styles
+
+
+async def test_redoc_follows_the_dark_and_its_text_stands_out_there(client):
+    page = (await client.get("/api/v1/redoc")).text
+    theme = page[page.index("darkTheme = {") : page.index("const show")]
+    texts = set(re.findall(r"(?:main|primary|secondary|textColor|color): \"(#[0-9a-f]{6})\"", theme))
+    (paper,) = re.findall(r"prefers-color-scheme: dark\) \{ :root \{ --paper: (#[0-9a-f]{6})", page)
+
+    assert 'dark.addEventListener("change", show)' in page
+    assert len(texts) >= 5
+    assert {text for text in texts if _contrast(text, paper) < CONTRAST_MIN} == set()
