@@ -1,4 +1,4 @@
-"""Request bodies: strict JSON into structs, and every broken rule told at once."""
+"""Request bodies: strict JSON decoded into structs. A refusal lists every broken rule."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ Model = TypeVar("Model", bound="Body")
 JSON_MEDIA_TYPE = "application/json"
 
 DECODED = "decoded_body"
-"""Where in a request's scope its body stands once it was decoded, for whoever decodes it next."""
+"""The key of the decoded body in a request's scope, so that a body is decoded once."""
 
 BODY_BYTES_MAX = 65_536
-"""The largest body has a description of 10 000 characters, each of at most six bytes as JSON escapes it."""
+"""Enough for a description of 10,000 characters, each of at most six bytes in JSON."""
 
 IDENTITY = "identity"
 CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
-"""What JSON may be said to be written in: UTF-8, and the part of it that is ASCII."""
+"""The accepted charsets: UTF-8, and ASCII, which is a part of it."""
 
 NESTED_TOO_DEEPLY = "The body is nested too deeply."
 
 POINTER_CHARS_MAX = 100
-"""How much of an unknown field's name is repeated to who sent it."""
+"""Characters of an unknown field's name that are repeated in the answer."""
 
 UNPRINTABLE = (
     "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f"
     "\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff"
 )
-"""Control characters and those that reorder or hide text: a name made of them can pass for another name."""
+"""Control characters and characters that reorder or hide text; a name with them can look like another name."""
 
 LINE_PATTERN = f"^(?![\\s\\S]*[\\t\\n\\r{UNPRINTABLE}])[\\s\\S]*\\S"
 TEXT_PATTERN = f"^(?![\\s\\S]*[{UNPRINTABLE}])"
-"""In the common part of Python's and JavaScript's regular expressions, for the OpenAPI document; linear."""
+"""Patterns that mean the same in Python and JavaScript, for the OpenAPI document; they match in linear time."""
 
 
 class Broken(Struct, frozen=True):
@@ -62,19 +62,19 @@ class Broken(Struct, frozen=True):
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request body. A field nobody asked for is refused, not ignored."""
+    """A request body. Unknown fields are refused."""
 
     def broken_rules(self) -> Iterable[Broken]:
-        """Rules that a type cannot say; asked when all fields are of their types."""
+        """The rules that types cannot express; called after all fields have the right types."""
         return ()
 
 
 class JsonBody(AbstractDTO[Model]):
-    """Decodes the `data` of every route, strictly.
+    """Decodes the body of every route strictly.
 
     Raises:
         UnsupportedMediaType, MalformedBody.
-        Invalid: carries one entry for each broken rule; none repeats what was sent.
+        Invalid: carries one entry for each broken rule; none repeats a value of the request.
     """
 
     _decoders: ClassVar[dict[str, msgspec.json.Decoder[Any]]] = {}
@@ -83,7 +83,7 @@ class JsonBody(AbstractDTO[Model]):
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: object = None
     ) -> None:
-        """Prepare the decoder of a route's body."""
+        """Prepare the decoder for the body of a route."""
         del backend_cls
         cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
 
@@ -91,19 +91,19 @@ class JsonBody(AbstractDTO[Model]):
     def create_openapi_schema(
         cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
     ) -> Reference | Schema:
-        """The body's own schema."""
+        """The schema of the body."""
         del handler_id
         return schema_creator.for_field_definition(field_definition)
 
     @classmethod
     def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
-        """None: structs are decoded whole."""
+        """Yield nothing: structs are decoded as a whole."""
         del model_type
         yield from ()
 
     @classmethod
     def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-        """Never: structs are decoded whole."""
+        """Return False: structs are decoded as a whole."""
         del field_definition
         return False
 
@@ -114,20 +114,20 @@ class JsonBody(AbstractDTO[Model]):
 
     @classmethod
     def decode_early(cls, handler: BaseRouteHandler, scope: Scope, body: bytes) -> None:
-        """Decode a route's body before the framework asks for it.
+        """Decode the body of a route before the framework does.
 
         Raises:
             UnsupportedMediaType, MalformedBody, Invalid.
         """
         check_media_type(scope)
         if not body:
-            detail = "A body in JSON is needed."
+            detail = "Send a body in JSON."
             raise MalformedBody(detail)
         decoder: msgspec.json.Decoder[Body] = cls._decoders[handler.handler_id]
         scope[DECODED] = decode(body, decoder)  # type: ignore[literal-required]  # a key of ours
 
     def decode_bytes(self, value: bytes) -> Body:
-        """A route's body."""
+        """The decoded body."""
         scope, handler = self.asgi_connection.scope, self.asgi_connection.route_handler
         if DECODED not in scope:
             self.decode_early(handler, scope, value)
@@ -153,10 +153,10 @@ def check_media_type(scope: Scope) -> None:
         detail = "`Content-Type` is in the header twice. Send it once."
         raise MalformedBody(detail)
     if types and not _is_json(types[0].decode("latin-1") or JSON_MEDIA_TYPE):
-        detail = "Send the body as application/json, in UTF-8."
+        detail = "Send the body as `application/json`, in UTF-8."
         raise UnsupportedMediaType(detail)
     if any(coding.decode("latin-1").strip().lower() != IDENTITY for coding in codings):
-        detail = "Send the body as it is, without a content coding."
+        detail = "Send the body uncompressed, without `Content-Encoding`."
         raise UnsupportedMediaType(detail)
 
 
@@ -188,9 +188,9 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[Model]) -> Model:
 
 
 def _names_are_unique(body: bytes, model: type[Body]) -> bool:
-    """Whether no name can be in the body twice, as far as can be seen without reading it; False when in doubt.
+    """Whether the body certainly has no name twice; a quick check that returns False in doubt.
 
-    An object with known names, none of them escaped and no object inside it: each name is in it once at most.
+    It holds for an object without nested objects and escapes in which each known name occurs once at most.
     """
     if b"\\" in body or body.count(b"{") != 1:
         return False
@@ -203,7 +203,7 @@ def _quoted_names(model: type[Body]) -> tuple[bytes, ...]:
 
 
 def _check_names(body: bytes) -> None:
-    """Raise MalformedBody for a name that an object of the body has twice: readers differ in which one counts."""
+    """Raise MalformedBody if an object has a name twice; JSON parsers differ in which value they use."""
     try:
         json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
     except RecursionError:
@@ -213,18 +213,18 @@ def _check_names(body: bytes) -> None:
 def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(members)
     if len(found) != len(members):
-        detail = "A name is in an object twice."
+        detail = "An object has the same name twice. Send each name once."
         raise MalformedBody(detail)
     return found
 
 
 def nfc(text: str) -> str:
-    """The form in which names are kept: composed, without white space around it."""
+    """The stored form of a text: normalized to NFC, without white space around it."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def _refusal(body: bytes, model: type[Body], error: Exception) -> MalformedBody | Invalid:
-    """Why a body cannot be decoded; the decoder itself stops at the first fault."""
+    """The refusal of a body that cannot be decoded, with all of its faults; the decoder stops at the first."""
     try:
         raw = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -235,7 +235,7 @@ def _refusal(body: bytes, model: type[Body], error: Exception) -> MalformedBody 
     if not isinstance(raw, dict):
         return _invalid([Broken("", "Expected an object")])
     broken = [*_unknown_fields(raw, model), *_broken_fields(raw, model)]
-    # What only the decoder of the whole body refuses is told in its words.
+    # Only the decoder of the whole body found this fault, so its message is used.
     return _invalid(broken or [Broken("", str(error).split(" - at `", 1)[0])])
 
 
@@ -260,24 +260,24 @@ def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
 
 
 def _message(error: msgspec.ValidationError, expected: object) -> str:
-    """The decoder's message, without what was sent."""
+    """The decoder's message without the value of the request."""
     message = str(error).split(" - at `", 1)[0]
     if message.startswith("Invalid enum value"):
         return f"Expected one of {', '.join(_choices(expected))}"
     if "matching regex" in message:
-        return "holds characters that are not accepted here, or none that can be seen"
+        return "contains characters that are not accepted, or only white space"
     return message
 
 
 def _choices(expected: object) -> list[str]:
-    """The words that a type accepts."""
+    """The values that an enumeration accepts."""
     schema: dict[str, Any] = msgspec.json.schema(expected)
     definitions = [schema, *schema.get("$defs", {}).values()]
     return [str(word) for definition in definitions for word in definition.get("enum", [])]
 
 
 def pointer_to(name: str) -> str:
-    """The JSON pointer of a member or parameter that somebody named (RFC 6901), cut to a sane length."""
+    """The JSON pointer (RFC 6901) of a member or parameter named in the request, cut to POINTER_CHARS_MAX."""
     return "/" + name[:POINTER_CHARS_MAX].replace("~", "~0").replace("/", "~1")
 
 

@@ -46,7 +46,9 @@ class Downloads:
     def begin(self, scope: Any, account_id: UUID) -> Download:  # noqa: ANN401  (has keys of ours)
         """Begin a download; raises RateLimited, Unavailable when too many are under way."""
         if self._under_way[account_id] >= DOWNLOADS_PER_ACCOUNT_MAX:
-            detail = f"An account may download {DOWNLOADS_PER_ACCOUNT_MAX} files at once."
+            detail = (
+                f"An account may download {DOWNLOADS_PER_ACCOUNT_MAX} files at once. Wait until a download has ended."
+            )
             raise RateLimited(
                 detail,
                 retry_after_seconds=RETRY_AFTER_SECONDS,
@@ -55,7 +57,7 @@ class Downloads:
                 window_seconds=round(DOWNLOAD_S_MAX),
             )
         if self._under_way.total() >= DOWNLOADS_MAX:
-            detail = "Too many files are downloaded at this moment."
+            detail = "Too many files are being downloaded. Try again."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
         return Download(self._under_way, self._turn, account_id, scope)
 

@@ -1,6 +1,6 @@
-"""Problem details (RFC 9457): what a refused or failed request is answered with, and nothing more.
+"""Problem details (RFC 9457): the answers to refused and failed requests.
 
-The one place where the engine's refusals meet HTTP statuses.
+Only this module maps the engine's refusals to HTTP statuses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_BASE = "/api/v1/docs/problems#"
-"""A problem's `type` is its paragraph in the served documentation."""
+"""The `type` of a problem is the URL of its paragraph in the served documentation."""
 
 STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.Invalid: 422,
@@ -58,41 +58,41 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.InventoryUnavailable: 503,
     refusals.PersistenceLagging: 503,
 }
-"""The status of each refusal. A test compares it with the classes there are."""
+"""The status of each refusal. A test checks that no class is missing."""
 
 LOG_UNAVAILABLE_EVERY_S = 1.0
 
 RETRY_AFTER_S = 1
-"""When to come back after an unavailability that does not know better."""
+"""The default of `Retry-After` for an answer of 503."""
 
 CALLER_LEFT = "client disconnected prematurely"
-"""What the framework says, as a fault of ours, of a body that never arrived whole."""
+"""The framework's text for a body that did not arrive completely, which it raises as an internal error."""
 
 FRAMEWORK: dict[int, tuple[str, str]] = {
     400: ("bad_request", "The request cannot be understood"),
-    404: ("not_found", "No such page"),
-    405: ("method_not_allowed", "This path does not have this method"),
+    404: ("not_found", "Not found"),
+    405: ("method_not_allowed", "The method is not allowed for this path"),
     408: ("request_timeout", "The request did not arrive in time"),
     413: ("body_too_large", "The body is too large"),
-    414: ("uri_too_long", "The address is too long"),
+    414: ("uri_too_long", "The URL is too long"),
     415: ("unsupported_media_type", "The body must be JSON"),
-    417: ("expectation_failed", "The expectation is not known"),
+    417: ("expectation_failed", "The expectation is not supported"),
     431: ("headers_too_large", "The header fields are too large"),
-    500: ("internal_error", "Something went wrong here"),
-    501: ("not_implemented", "The transfer coding is not known"),
+    500: ("internal_error", "Internal error"),
+    501: ("not_implemented", "The transfer coding is not supported"),
 }
-"""Code and title of what is refused before the engine is asked."""
+"""Code and title of problems that occur before the engine is called."""
 
 
 class MalformedBody(refusals.Refusal):
-    """The body is not JSON, or not UTF-8."""
+    """The body is not JSON in UTF-8, or it has two media types."""
 
     code = "malformed_body"
-    title = "The body is not JSON"
+    title = "The body is not valid JSON"
 
 
 class UnsupportedMediaType(refusals.Refusal):
-    """The body says that it is something else than JSON in UTF-8, or in a content coding."""
+    """The media type of the body is not JSON in UTF-8, or the body has a content coding."""
 
     code = "unsupported_media_type"
     title = "The body must be JSON"
@@ -101,61 +101,68 @@ class UnsupportedMediaType(refusals.Refusal):
 STATUSES |= {MalformedBody: 400, UnsupportedMediaType: 415}
 
 PARAGRAPHS: dict[str, str] = {
-    "malformed_body": "The body is not JSON in UTF-8. Nothing of it was read.",
-    "invalid_request": "The body, a parameter or a header breaks a rule. `errors` lists every broken rule of the "
+    "malformed_body": "The body is not JSON in UTF-8, or the request has two `Content-Type` fields. Nothing was "
+    "changed.",
+    "invalid_request": "The body, a parameter or a header field breaks a rule. `errors` lists every broken rule of the "
     "body, each with the JSON pointer of its field.",
-    "idempotency_key_reused": "The `Idempotency-Key` made another booking before, or came with another body. Use a "
-    "new key for a new booking; a retry repeats key and body.",
-    "unauthenticated": "The request needs an access token in `Authorization: Bearer …`: one that is of the right "
-    "kind, has not expired, and whose session was not ended by logout, a ban, a new password or another role.",
-    "invalid_credentials": "There is no account that can be used with this e-mail address and this password.",
-    "forbidden": "The caller's role, or its not being the owner, does not allow this.",
-    "wrong_password": "`current_password` is not the account's password.",
-    "organizer_approval_required": "Nobody becomes an organizer here without approval. Sign up as an attendee and "
-    "ask an admin, who gives the account the role.",
-    "organizer_signup_closed": "This service takes no new organizers. Sign up as an attendee.",
-    "event_not_found": "There is no event with this id.",
-    "booking_not_found": "There is no booking with this id, or it is somebody else's.",
-    "user_not_found": "There is no user with this id.",
-    "sold_out": "There are fewer places than asked for; `remaining` says how many. Nothing was taken. Places come "
-    "back when bookings are cancelled.",
-    "per_user_limit": "The account would hold more than `limit` tickets of this event; it has `already_booked`.",
-    "not_on_sale": "The event takes no bookings now: `event_status` says why, `sales_open_at` when it opens.",
-    "event_started": "It is too late to cancel the booking: its owner can until the event has started and its sales "
-    "are closed, the event's organizer until the event is over.",
-    "event_cancelled": "The event is cancelled and takes no changes any more.",
-    "event_over": "The event took place: it cannot be cancelled any more, so that nobody's attendance is rewritten.",
-    "capacity_below_sold": "The capacity asked for is below the `sold` places. Nothing was changed.",
-    "email_taken": "Another account has this e-mail address, however it is spelled.",
-    "last_admin": "There must be an admin. Make another one first.",
-    "own_account": "Admins cannot ban the account they act with.",
-    "version_mismatch": "Somebody else changed the event since the `ETag` of `If-Match` was read. It is now at "
-    "`version`; read it again.",
-    "rate_limited": "More requests than the limit `limit` allows, `quota` in `window_seconds`. Wait "
-    "`retry_after_seconds`. Sold out is never answered with this.",
-    "unavailable": "A server behind this one cannot be reached, or the inventory is being rebuilt. Nothing was "
-    "taken; repeat the request, with its `Idempotency-Key`, after `retry_after_seconds`.",
-    "persistence_lagging": "More bookings are accepted than are being saved. Nothing was taken; repeat the request "
-    "after `retry_after_seconds`.",
-    "bad_request": "The request is not HTTP as this server understands it.",
-    "not_found": "There is nothing at this path, or an id in it is not a UUID.",
-    "method_not_allowed": "The path exists, but not with this method; `Allow` lists those it has.",
-    "request_timeout": "The request's header or body did not arrive in time.",
-    "body_too_large": "A body has at most 64 KiB.",
-    "uri_too_long": "Path and query are longer than any this service has.",
-    "unsupported_media_type": "Bodies are JSON in UTF-8, without a content coding: send `Content-Type: "
+    "idempotency_key_reused": "An earlier request with this `Idempotency-Key` made another booking or had another "
+    "body. "
+    "Use a new key for a new booking. A retry repeats both the key and the body.",
+    "unauthenticated": "The request needs an access token in `Authorization: Bearer …`. The token must not have "
+    "expired, and its session must not have ended by a logout, a ban, a new password or another role. Log in again.",
+    "invalid_credentials": "No active account has this e-mail address and this password.",
+    "forbidden": "The role of the account does not allow the request, or the resource belongs to another account.",
+    "wrong_password": "`current_password` is not the password of the account.",
+    "organizer_approval_required": "Accounts become organizers only with the approval of an admin. Sign up as an "
+    "attendee and ask an admin for the role.",
+    "organizer_signup_closed": "This service accepts no new organizers. Sign up as an attendee.",
+    "event_not_found": "No event has this id.",
+    "booking_not_found": "No booking has this id, or the booking belongs to another account.",
+    "user_not_found": "No user has this id.",
+    "sold_out": "Fewer tickets are left than requested; `remaining` is the number that is left. Nothing was booked. "
+    "Tickets become available again when bookings are cancelled.",
+    "per_user_limit": "The account would hold more than `limit` tickets of this event. It holds `already_booked`.",
+    "not_on_sale": "The event does not accept bookings now. `event_status` says why, and `sales_open_at` when sales "
+    "open.",
+    "event_started": "It is too late to cancel the booking. The owner can cancel it until the event has started and "
+    "its "
+    "sales are closed, the organizer of the event until the event is over.",
+    "event_cancelled": "A cancelled event cannot be changed.",
+    "event_over": "An event that is over cannot be cancelled, because its bookings record who attended.",
+    "capacity_below_sold": "The requested capacity is less than `sold`, the number of tickets sold. Nothing was "
+    "changed.",
+    "email_taken": "Another account has this e-mail address, possibly in another spelling.",
+    "last_admin": "The account is the only admin. Make another account an admin first.",
+    "own_account": "Admins cannot ban the account that they are logged in with.",
+    "version_mismatch": "The event was changed after the `ETag` in `If-Match` was read. It is now at `version`; read "
+    "it "
+    "again.",
+    "rate_limited": "The caller has sent more requests than the limit named `limit` allows: `quota` in "
+    "`window_seconds`. Wait for `retry_after_seconds`. A sold-out event never causes this answer.",
+    "unavailable": "A server that is needed cannot be reached, or the inventory is being rebuilt. Nothing was booked. "
+    "Repeat the request with the same `Idempotency-Key` after `retry_after_seconds`.",
+    "persistence_lagging": "More bookings are accepted than can be stored. Nothing was booked. Repeat the request "
+    "after "
+    "`retry_after_seconds`.",
+    "bad_request": "The request is not valid HTTP, or this server does not understand it.",
+    "not_found": "Nothing has this path, or an id in the path is not a UUID.",
+    "method_not_allowed": "The path does not support this method. `Allow` lists the methods that it supports.",
+    "request_timeout": "The header or the body of the request did not arrive in time.",
+    "body_too_large": "The body is larger than 64 KiB.",
+    "uri_too_long": "The path and the query together are too long.",
+    "unsupported_media_type": "The body must be JSON in UTF-8 without a content coding. Send `Content-Type: "
     "application/json` and no `Content-Encoding`.",
-    "headers_too_large": "The header has more than 100 fields or 32 KiB, or the extensions of chunks and the trailer "
-    "have more than 16 KiB.",
-    "expectation_failed": "`Expect` has something else than `100-continue`.",
-    "not_implemented": "`Transfer-Encoding` has something else than `chunked`. Send the body as it is.",
-    "internal_error": "A fault of this server, which was logged with the request's id.",
+    "headers_too_large": "The header has more than 100 fields or more than 32 KiB, or chunk extensions and trailer "
+    "together have more than 16 KiB.",
+    "expectation_failed": "`Expect` supports only `100-continue`.",
+    "not_implemented": "`Transfer-Encoding` supports only `chunked`. Send the body without another coding.",
+    "internal_error": "An error of the server. It was logged with the id of the request, which is `instance`.",
 }
-"""What the documentation says of each code."""
+"""The explanation of each code in the documentation."""
 
 
 class ProblemDetails(Struct, frozen=True):
-    """An RFC 9457 problem. The facts of a refusal are further members, named in the documentation of its `type`."""
+    """A problem of RFC 9457. The facts of a refusal are further members; the documentation of its `type` names them."""
 
     type: str
     title: str
@@ -166,18 +173,18 @@ class ProblemDetails(Struct, frozen=True):
 
 
 def status_of(refusal: type[refusals.Refusal]) -> int:
-    """The status of a refusal, or of the nearest class it is one of."""
+    """The status of a refusal, or of its nearest base class that has one."""
     return STATUSES.get(refusal) or next(STATUSES[cls] for cls in refusal.__mro__ if cls in STATUSES)
 
 
 def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Response[bytes]:
-    """Answer a refusal with its facts."""
+    """The answer to a refusal, with its facts."""
     status, body, headers = refused(refusal, request_id=request_id(request))
     return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def refused(refusal: refusals.Refusal, *, request_id: str) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and header fields that say a refusal."""
+    """Status, body and header fields of the answer to a refusal."""
     status = status_of(type(refusal))
     if status == 503:  # noqa: PLR2004
         _log_unavailable(refusal)
@@ -193,7 +200,7 @@ def refused(refusal: refusals.Refusal, *, request_id: str) -> tuple[int, bytes, 
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer what the framework refuses."""
+    """The answer to a request that the framework refuses."""
     status = status_of_exception(error)
     if status == 500:  # noqa: PLR2004
         return on_failure(request, error)
@@ -205,25 +212,25 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 
 def status_of_exception(error: HTTPException) -> int:
-    """The status that says what the framework refuses."""
+    """The status for an exception of the framework."""
     if error.detail == CALLER_LEFT:
         return 408
     return error.status_code if error.status_code in FRAMEWORK else _nearest(error.status_code)
 
 
 def on_invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
-    """Answer parameters that break a rule, in the words of our own 422; a body that is missing is no JSON."""
+    """The answer to parameters that break a rule; a missing body is answered as malformed."""
     faults = error.extra if isinstance(error.extra, list) else []
     if any(fault.get("source") == "body" for fault in faults):
-        detail = "A body in JSON is needed."
+        detail = "Send a body in JSON."
         return on_refusal(request, MalformedBody(detail))
     errors = [{"pointer": f"/{fault.get('key', '')}", "message": _without_value(fault["message"])} for fault in faults]
-    detail = "A parameter breaks a rule."
+    detail = "A parameter breaks a rule; `errors` says which."
     return on_refusal(request, refusals.Invalid(detail, errors=errors))
 
 
 def on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer a fault of ours without saying what it was, and log it."""
+    """Log an internal error and answer without its details."""
     log.error(
         "request_failed",
         request_id=request_id(request),
@@ -243,7 +250,7 @@ def problem(  # noqa: PLR0913  (the members of a problem)
     detail: str,
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    """A response that is a problem."""
+    """A response with a problem."""
     body = problem_body(status=status, code=code, title=title, detail=detail, instance=request_id(connection), facts={})
     return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
@@ -257,7 +264,7 @@ def problem_body(  # noqa: PLR0913  (the members of a problem)
 
 
 def request_id(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The id of this request, as the envelope chose it."""
+    """The id of this request, which the middleware chose."""
     return str(connection.scope.get("request_id", ""))
 
 
@@ -265,7 +272,7 @@ _logged_unavailable_s = -math.inf
 
 
 def _log_unavailable(refusal: refusals.Refusal) -> None:
-    """Count why it is, and log it once a second: while a server is away, thousands of requests find out."""
+    """Count the reason, and log it at most once a second: while a server is away, thousands of requests fail."""
     global _logged_unavailable_s  # noqa: PLW0603  (one clock for the process)
     cause = type(refusal.__cause__).__name__ if refusal.__cause__ else None
     unavailabilities.count(reason=refusal.detail, cause=cause or "")
@@ -276,7 +283,7 @@ def _log_unavailable(refusal: refusals.Refusal) -> None:
 
 
 def _headers(refusal: refusals.Refusal) -> dict[str, str]:
-    """The header fields that say the same as the refusal's facts."""
+    """The header fields that repeat facts of the refusal."""
     headers = {}
     if isinstance(refusal, UnsupportedMediaType):
         headers["Accept-Encoding"] = "identity"
@@ -298,5 +305,5 @@ def _nearest(status: int) -> int:
 
 
 def _without_value(message: str) -> str:
-    """The framework's message, unless it repeats what the caller sent."""
+    """The framework's message, or a general one if it could repeat a value of the request."""
     return message if message.startswith("Expected") else "is not valid"

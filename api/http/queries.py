@@ -43,7 +43,7 @@ def refused_parameters(scope: Scope, known: frozenset[str]) -> Invalid | None:
         for name, times in sorted(named.items())
         if name not in known or times > 1
     ]
-    detail = "The query has a parameter twice, or one that this route does not have."
+    detail = "A query parameter is unknown to this route or occurs twice; `errors` names it."
     return Invalid(detail, errors=errors) if errors else None
 
 

@@ -93,7 +93,7 @@ class Passwords:
 
     async def _run(self, work: Callable[[], Answer]) -> Answer:
         if self._waiting >= THREADS_MAX + WAITING_MAX:
-            detail = "Too many people are logging in at this moment."
+            detail = "Too many logins are under way. Try again."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
         self._waiting += 1
         try:

@@ -45,7 +45,7 @@ class SelfBan(Conflict):
     """An admin asked to ban the account it acts with."""
 
     code = "own_account"
-    title = "Not your own account"
+    title = "Admins cannot ban their own account"
 
 
 class LoggedIn(Struct, frozen=True):
@@ -99,7 +99,7 @@ class Membership:
             account = await self._accounts.find_by_email(email)
             matches = await self._passwords.verify(password, account.password_hash if account else None)
             if not account or not matches or account.status is not AccountStatus.ACTIVE or account.role not in only:
-                detail = "E-mail or password is wrong."
+                detail = "The e-mail address or the password is wrong."
                 raise InvalidCredentials(detail)
             outdated = self._passwords.outdated(account.password_hash)
             try:
@@ -281,7 +281,7 @@ class Membership:
             UserNotFound, LastAdmin, SelfBan, Unauthenticated.
         """
         if account_id == caller.account_id:
-            detail = "An admin cannot ban itself."
+            detail = "You cannot ban the account that you are logged in with. Another admin can."
             raise SelfBan(detail)
         account = await self._accounts.ban(account_id, caller=caller, now=utc_now())
         await self._admission.tokens_ended(account)
@@ -318,7 +318,7 @@ class Membership:
         """The caller's account, after its current password was verified; raises WrongPassword."""
         account = await self._accounts.find(token.account_id)
         if not await self._passwords.verify(current_password, account.password_hash):
-            detail = "The current password is wrong."
+            detail = "`current_password` is not the password of this account."
             raise WrongPassword(detail)
         return account
 
@@ -336,7 +336,7 @@ class Membership:
 
 
 def _changing() -> Unavailable:
-    detail = "The account is changing."
+    detail = "The account is being changed by other requests. Try again."
     return Unavailable(detail, retry_after_seconds=1)
 
 

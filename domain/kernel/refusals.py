@@ -20,7 +20,7 @@ class BrokenRule(TypedDict):
 
 
 class Refusal(Exception):
-    """A request that changed nothing. `code` is stable; `facts` are sent to the caller.
+    """The reason why a request was refused; nothing was changed. `code` never changes; `facts` are sent to the caller.
 
     `members` has the name and the type of every fact. No fact has the name of a member that every problem has (RFC
     9457). The OpenAPI document is generated from `members`.
@@ -36,6 +36,11 @@ class Refusal(Exception):
         self.facts = facts
 
 
+def tickets(number: int) -> str:
+    """A number of tickets in words: `1 ticket`, `4 tickets`."""
+    return "1 ticket" if number == 1 else f"{number} tickets"
+
+
 class Missing(Refusal):
     """The resource does not exist, or the caller may not know that it does."""
 
@@ -44,21 +49,21 @@ class EventNotFound(Missing):
     """No event has this id."""
 
     code = "event_not_found"
-    title = "No such event"
+    title = "Event not found"
 
 
 class BookingNotFound(Missing):
     """No booking of the caller's has this id."""
 
     code = "booking_not_found"
-    title = "No such booking"
+    title = "Booking not found"
 
 
 class UserNotFound(Missing):
     """No account has this id."""
 
     code = "user_not_found"
-    title = "No such user"
+    title = "User not found"
 
 
 class Conflict(Refusal):
@@ -66,7 +71,7 @@ class Conflict(Refusal):
 
 
 class SoldOut(Conflict):
-    """A counter has less left than was claimed; carries `remaining`."""
+    """Fewer tickets are left than requested; carries `remaining`."""
 
     code = "sold_out"
     title = "Sold out"
@@ -74,7 +79,7 @@ class SoldOut(Conflict):
 
 
 class PerUserLimit(Conflict):
-    """The account would hold more tickets than the event allows one account; `limit`, `already_booked`."""
+    """The account would hold more tickets than the event allows one account; carries `limit`, `already_booked`."""
 
     code = "per_user_limit"
     title = "Too many tickets for one account"
@@ -82,7 +87,7 @@ class PerUserLimit(Conflict):
 
 
 class NotOnSale(Conflict):
-    """The event is not on sale: not yet open, paused, closed or cancelled; `event_status`, `sales_open_at`."""
+    """The event is not on sale: not yet open, paused, closed or cancelled; carries `event_status`, `sales_open_at`."""
 
     code = "not_on_sale"
     title = "Not on sale"
@@ -117,22 +122,27 @@ class CapacityBelowSold(Conflict):
     """The requested capacity is less than the tickets taken; carries `sold`."""
 
     code = "capacity_below_sold"
-    title = "Capacity is below what is sold"
+    title = "The capacity is below the tickets sold"
     members: ClassVar[dict[str, Any]] = {"sold": int}
+
+    @classmethod
+    def of(cls, sold: int) -> CapacityBelowSold:
+        """The refusal with its number of tickets sold."""
+        return cls(f"The event has sold {tickets(sold)}. Choose a capacity of {sold} or more.", sold=sold)
 
 
 class EmailTaken(Conflict):
     """An account with this address exists."""
 
     code = "email_taken"
-    title = "E-mail address is taken"
+    title = "The e-mail address is taken"
 
 
 class LastAdmin(Conflict):
     """The change would leave no admin."""
 
     code = "last_admin"
-    title = "The last admin stays"
+    title = "The last admin cannot be removed"
 
 
 class Invalid(Refusal):
@@ -152,7 +162,7 @@ class IdempotencyKeyReused(Refusal):
     """The key was used for another booking; one key identifies one request."""
 
     code = "idempotency_key_reused"
-    title = "Idempotency key was used for another request"
+    title = "The idempotency key was used for another request"
 
 
 class Unauthenticated(Refusal):
@@ -166,7 +176,7 @@ class InvalidCredentials(Refusal):
     """Unknown e-mail, wrong password or banned account; every cause gives the same answer."""
 
     code = "invalid_credentials"
-    title = "E-mail or password is wrong"
+    title = "The e-mail address or the password is wrong"
 
 
 class Forbidden(Refusal):
@@ -180,14 +190,14 @@ class OrganizerApprovalRequired(Refusal):
     """Only an admin makes an account an organizer (`ORGANIZER_SIGNUP=approval`)."""
 
     code = "organizer_approval_required"
-    title = "An admin makes organizers"
+    title = "Organizers need the approval of an admin"
 
 
 class OrganizerSignupClosed(Refusal):
     """No account can make itself an organizer (`ORGANIZER_SIGNUP=closed`)."""
 
     code = "organizer_signup_closed"
-    title = "No new organizers"
+    title = "No new organizers are accepted"
 
 
 class WrongPassword(Refusal):
@@ -201,7 +211,7 @@ class VersionMismatch(Refusal):
     """The resource was changed since the caller read it; carries `version`."""
 
     code = "version_mismatch"
-    title = "Somebody else was faster"
+    title = "The event has changed"
     members: ClassVar[dict[str, Any]] = {"version": int}
 
 
@@ -229,4 +239,4 @@ class PersistenceLagging(Unavailable):
     """Bookings are accepted faster than workers persist them; carries `retry_after_seconds`."""
 
     code = "persistence_lagging"
-    title = "Persistence is lagging"
+    title = "Too many bookings wait to be stored"

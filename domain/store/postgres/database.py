@@ -123,7 +123,7 @@ class Database:
             raise
         except BROKEN as error:
             if _sqlstate(error).startswith(DATA_EXCEPTIONS):
-                detail = "A value is not one that can be kept or looked for."
+                detail = "A value cannot be stored or searched for."
                 raise Invalid(detail, errors=[]) from error
             detail = "The database cannot be reached."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error

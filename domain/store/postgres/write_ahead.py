@@ -59,7 +59,7 @@ class Intents:
             Unavailable: PostgreSQL cannot be reached, or too many changes wait for it.
         """
         if len(self._waiting) >= WAITING_MAX:
-            detail = "Too many bookings wait to be saved."
+            detail = "Too many bookings wait to be stored. Try again."
             raise Unavailable(detail, retry_after_seconds=1)
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((booking, epoch, kept))

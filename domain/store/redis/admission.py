@@ -266,13 +266,17 @@ def _admitted(answer: list[Any], rule: Rule | None, after: Answered | None = Non
             return Admitted(rule, answer[1], math.ceil(answer[2] / 1000), after)
         case b"limited":
             retry_s = max(1, math.ceil(answer[1] / 1000))
-            detail = f"Try again in {retry_s} s."
+            detail = f"{_limit_text(rule)}Try again in {retry_s} s."
             raise RateLimited(detail, retry_after_seconds=retry_s, **_told(rule))
         case b"mismatch":
-            detail = "This idempotency key came with another request before."
+            detail = "This idempotency key came with another request before. Use a new key for a new booking."
             raise IdempotencyKeyReused(detail)
         case _:
             raise _over()
+
+
+def _limit_text(rule: Rule | None) -> str:
+    return f"The limit `{rule.name}` is {rule.quota} requests in {rule.period_s} s. " if rule else ""
 
 
 def _told(rule: Rule | None) -> dict[str, Any]:

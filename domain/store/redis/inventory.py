@@ -17,6 +17,7 @@ from msgspec.msgpack import Decoder
 
 from domain.kernel.bookings import Booking, BookingStatus, NewBooking
 from domain.kernel.counters import POOL_MAIN
+from domain.kernel.event_status import EventStatus
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
@@ -28,6 +29,7 @@ from domain.kernel.refusals import (
     PerUserLimit,
     Refusal,
     SoldOut,
+    tickets,
 )
 from domain.kernel.times import from_ms, to_ms
 from domain.kernel.unpersisted import Unpersisted
@@ -346,8 +348,7 @@ class Inventory:
         )
         if answer[0] == b"short":
             sold = int(answer[2])
-            detail = f"{sold} places are taken; the capacity cannot be less."
-            raise CapacityBelowSold(detail, sold=sold)
+            raise CapacityBelowSold.of(sold)
         return int(answer[1])
 
     async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
@@ -398,7 +399,7 @@ class Inventory:
         keys = [epoch_key(partition_of_event(terms.event_id)), counters_key(terms.event_id)]
         answer = await self._scripts.call("reopen_counters", keys, [step, terms.token, left, *fields])
         if answer[0] == b"stale":
-            detail = "The event is being opened by somebody else."
+            detail = "The event is being opened by another request."
             raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     async def is_persisted(self, event_id: UUID) -> bool:
@@ -542,22 +543,32 @@ def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
     )
 
 
+_NOT_ON_SALE = {
+    EventStatus.SCHEDULED: "Sales of this event are not open yet; `sales_open_at` is when they open.",
+    EventStatus.PAUSED: "Sales of this event are paused.",
+    EventStatus.CLOSED: "Sales of this event are closed.",
+    EventStatus.CANCELLED: "The event is cancelled.",
+    # A script may answer just before the sales open or close.
+    EventStatus.ON_SALE: "Sales of this event are just opening or closing. Try again.",
+}
+
+
 def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
     """The exception for an answer of reserve_tickets.lua that took nothing."""
     match answer[0]:
         case b"stale":
             return TermsStale()
         case b"mismatch":
-            detail = "This idempotency key made another booking."
+            detail = "This idempotency key belongs to another booking. Use a new key for a new booking."
             return IdempotencyKeyReused(detail)
         case b"closed":
             status = terms.status(now_ms=answer[1], remaining=1)
-            return NotOnSale("Bookings are not taken now.", event_status=status, sales_open_at=terms.sales_open_at)
+            return NotOnSale(_NOT_ON_SALE[status], event_status=status, sales_open_at=terms.sales_open_at)
         case b"short":
             return _shortage(index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
         case b"lagging":
             return PersistenceLagging(
-                "More is booked than is being saved; try again.", retry_after_seconds=RETRY_AFTER_SECONDS
+                "Too many bookings wait to be stored. Try again in a moment.", retry_after_seconds=RETRY_AFTER_SECONDS
             )
         case _:
             return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
@@ -566,7 +577,8 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
 def _shortage(*, index: int, remaining: int, allowance: int) -> Refusal:
     if index == 0:
         already = allowance - remaining
-        detail = f"An account may book {allowance} tickets of this event and has {already}."
+        detail = f"An account may book {tickets(allowance)} of this event. Yours has {tickets(already)} already."
         return PerUserLimit(detail, limit=allowance, already_booked=already)
-    detail = "There are not enough places left." if remaining > 0 else "There are no places left."
-    return SoldOut(detail, remaining=max(0, remaining))
+    left = max(0, remaining)
+    detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
+    return SoldOut(detail, remaining=left)

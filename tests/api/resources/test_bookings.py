@@ -109,8 +109,10 @@ async def test_refusals_carry_their_facts(callers):
     missing = await buyer.book(NOBODYS_ID)
 
     assert (limit.status_code, limit.json()["code"]) == (409, "per_user_limit")
+    assert limit.json()["detail"] == "An account may book 4 tickets of this event. Yours has 3 tickets already."
     assert (limit.json()["limit"], limit.json()["already_booked"]) == (4, 3)
     assert (sold_out.status_code, sold_out.json()["code"], sold_out.json()["remaining"]) == (409, "sold_out", 2)
+    assert sold_out.json()["detail"] == "The event has only 2 tickets left. Book fewer."
     assert (too_early.status_code, too_early.json()["code"]) == (409, "not_on_sale")
     assert too_early.json()["sales_open_at"] == "2099-01-01T00:00:00Z"
     assert (missing.status_code, missing.json()["code"]) == (404, "event_not_found")

@@ -331,12 +331,12 @@ async def _keep_an_admin(connection: AsyncConnection, account: Account) -> None:
         )
     )
     if not (await connection.execute(others)).scalar_one():
-        detail = "This is the last admin; make another one first."
+        detail = "This account is the only admin. Make another account an admin first."
         raise LastAdmin(detail)
 
 
 def _email_taken() -> EmailTaken:
-    return EmailTaken("Another account has this e-mail address.")
+    return EmailTaken("Another account has this e-mail address. Log in with it, or use another address.")
 
 
 def _no_user() -> UserNotFound:

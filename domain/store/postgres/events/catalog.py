@@ -108,10 +108,10 @@ class Catalog:
         async with self._database.begin() as connection:
             event, suspended = await self._hold(connection, event_id, caller=caller)
             if event.cancelled_at is not None:
-                detail = "The event is cancelled and stays so."
+                detail = "A cancelled event cannot be changed or opened again."
                 raise EventCancelled(detail)
             if expected_version is not None and event.version != expected_version:
-                detail = f"The event is at version {event.version}."
+                detail = f"The event has changed; it is at version {event.version}. Read it again."
                 raise VersionMismatch(detail, version=event.version)
             changed = {
                 name: value
@@ -143,7 +143,7 @@ class Catalog:
             if event.cancelled_at is not None:
                 return event
             if event.over_at <= now or event.closed_at is not None:
-                detail = "The event is over."
+                detail = "The event is over and cannot be cancelled any more."
                 raise EventOver(detail)
             after = _next(event, cancelled_at=now, suspended=suspended)
             await _note(connection, now, caller, "event.cancelled", event_id)
@@ -234,9 +234,8 @@ class Catalog:
             async with self._database.connect() as connection:
                 taken = (await read_taken(connection, [event.id]))[event.id].pool
         if taken <= event.capacity:
-            return Unavailable("Cancelled places are still being written off.", retry_after_seconds=1)
-        detail = f"{taken} places are taken; the capacity cannot be less."
-        return CapacityBelowSold(detail, sold=taken)
+            return Unavailable("Cancelled tickets are still being returned. Try again.", retry_after_seconds=1)
+        return CapacityBelowSold.of(taken)
 
 
 def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:

@@ -139,7 +139,7 @@ async def reopen_counters(connection: AsyncConnection, inventory: Inventory, eve
     """
     persisted = await is_all_persisted(connection, event.id) and await inventory.is_persisted(event.id)
     if not persisted:
-        detail = "Bookings of the event are still being saved."
+        detail = "Bookings of the event are still being stored. Try again."
         raise Unavailable(detail, retry_after_seconds=1)
     held = (await read_holdings(connection, [event.id], counters_max=COUNTERS_PER_STEP)).get(event.id, Holdings())
     left = (await inventory.installed(event.id)).terms or ""
