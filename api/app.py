@@ -1,4 +1,4 @@
-"""The application: every controller behind one door, in one envelope."""
+"""The application: the outermost middleware, the fast path, and the framework with every controller."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import structlog
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException, ValidationException
 
-from api.access.authentication import Door
-from api.access.declarations import check_declared, rules_of
+from api.access.declarations import check_declared
 from api.access.guards import role_allows
-from api.context import STATE, open_process
-from api.fast_routes import Express
+from api.access.middleware import AccessMiddleware
+from api.context import STATE, open_process, rules_of
+from api.fast_path import FastPath
 from api.http import options
 from api.http.bodies import BODY_BYTES_MAX, JsonBody
 from api.http.cors import Cors
@@ -43,23 +43,24 @@ def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application. Its lifespan opens the stores; opening asks no server, so it starts without any.
 
     Raises:
-        Undeclared: a route does not say who may call it, and how often.
+        Undeclared: a route does not declare who may call it, and how often.
     """
-    app = Express(create_litestar(settings))
+    app = create_litestar(settings)
     return Envelope(
-        app,
+        FastPath(app),
         cors=Cors(settings.cors_origins, request_headers=["Authorization", "Content-Type", *HEADERS, "X-Request-Id"]),
         hosts=settings.allowed_hosts,
+        methods=options.methods_of_server(app),
         logs_requests=settings.request_log == "on",
     )
 
 
 def create_litestar(settings: Settings) -> Litestar:
-    """The application without its envelope and its express lane."""
+    """The application without its outermost middleware and its fast path."""
     app = Litestar(
         [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), LandingController],
         guards=[role_allows],
-        middleware=[Door],
+        middleware=[AccessMiddleware],
         exception_handlers={
             Refusal: on_refusal,
             ValidationException: on_invalid_parameters,

@@ -1,4 +1,4 @@
-"""What one API process holds while it serves."""
+"""What one API process holds while it serves: the stores, and what is built on them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from api.access.addresses import Proxies
-from api.access.declarations import rules_of
+from api.http.addresses import Proxies
 from api.http.downloads import Downloads
 from api.reads.events import Showing
 from domain.accounts.passwords import Passwords
@@ -30,11 +29,28 @@ if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
 
 STATE = "process"
-"""Where it stands in the application's state."""
+"""Its name in the application's state."""
+
+FAIL_CLOSED = (
+    "login",
+    "login_address",
+    "refresh",
+    "signup",
+    "booking_create",
+    "booking_cancel",
+    "event_create",
+    "event_delete",
+    "event_update",
+    "admin_write",
+)
+"""Limits of requests that write, or that guess a password: without Redis they are refused."""
+
+FAIL_OPEN = ("admin_read", "default")
+"""Limits of requests that read: without Redis they are not counted."""
 
 
 class Process(Struct, frozen=True):
-    """The stores, and what stands on them. `rules` are None while limits are off."""
+    """The stores, and what is built on them. `rules` is None while limits are off."""
 
     settings: Settings
     stores: Stores
@@ -54,13 +70,20 @@ class Process(Struct, frozen=True):
         return self.rules[name] if self.rules else None
 
 
+def rules_of(settings: Settings) -> dict[str, Rule]:
+    """The rules of the limits, by the names that routes declare."""
+    rules = [Rule.of(name, getattr(settings, f"limit_{name}"), fails_open=False) for name in FAIL_CLOSED]
+    rules += [Rule.of(name, getattr(settings, f"limit_{name}"), fails_open=True) for name in FAIL_OPEN]
+    return {rule.name: rule for rule in rules}
+
+
 @asynccontextmanager
 async def open_process(settings: Settings) -> AsyncIterator[Process]:
-    """Everything a process serves from, closed at the end of the block."""
+    """Open what a process needs, and close it at the end of the block."""
     passwords = Passwords()
     try:
         async with open_stores(settings) as stores:
-            # A host that starts with a clock that is behind must not refuse what others issue.
+            # A host whose clock is behind must not refuse tokens that other hosts issue.
             await stores.clocks.compare_once()
             tokens = _tokens(settings)
             yield Process(
@@ -74,11 +97,13 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                     accounts=stores.accounts,
                     sessions=stores.sessions,
                     admission=stores.admission,
-                    follow_ups=FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office),
+                    follow_ups=FollowUps(
+                        stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions
+                    ),
                     hashing=passwords,
                     tokens=tokens,
                 ),
-                showing=Showing(stores.box_office, stores.events),
+                showing=Showing(stores.event_actions, stores.events),
                 downloads=Downloads(),
                 rules=rules_of(settings) if settings.rate_limits == "on" else None,
                 proxies=Proxies.of(settings),
@@ -92,6 +117,10 @@ def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
     """The process that serves this request."""
     found: Process = connection.scope["litestar_app"].state[STATE]
     return found
+
+
+def _follow_ups(stores: Stores) -> FollowUps:
+    return FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
 
 
 def _tokens(settings: Settings) -> Tokens:

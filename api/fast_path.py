@@ -1,146 +1,206 @@
-"""The fast lane: routes that everybody calls at once are answered at the door, without the framework's machinery.
+"""The fast path: the routes that take the load of an on-sale, served before the framework's router.
 
-A framework's request, parameters, dependencies and response cost more than a booking does. A route in the lane
-declares a function of its own, `access(…, lane=Lane(…))`. Token, session, limit, role and body are checked as on
-every route; the route's handler is what the documentation is made of, and answers what the lane leaves to it.
+The framework's routing, parameter parsing and response cost more than a booking does. A route whose handler declares
+`request_class=FastRequest` is served here and nowhere else. It is in the framework's route table only for the OpenAPI
+document and for the methods of its path. The differences to other routes:
+
+- The handler takes a `FastRequest`. At most one parameter of its path, an id, and its body are parsed for it.
+- The handler makes the first call to the engine with `request.ask`. That call also admits the request, so admission
+  costs no round trip of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import re
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import msgspec
-from litestar.exceptions import InternalServerException
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from msgspec import Struct
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.response import Stream
+from litestar.response.streaming import ASGIStreamingResponse
+from litestar.routes import HTTPRoute
 
-from api.http.bodies import BODY_BYTES_MAX, JSON_MEDIA_TYPE, check_media_type
-from api.http.headers import Field, field
+from api.access.authentication import read_token
+from api.access.declarations import DEFAULT, Access, declared_access
+from api.access.guards import refusal_of_role
+from api.access.middleware import tell_limit
+from api.context import STATE, Process
+from api.http.bodies import JSON_MEDIA_TYPE, JsonBody, decode_body, read_body
+from api.http.headers import IDEMPOTENCY_KEY, idempotency_key
 from api.http.middleware import NO_STORE
-from api.http.problems import CALLER_LEFT, PROBLEM_MEDIA_TYPE, MalformedBody, refused
+from api.http.problems import problem, refusal_response, status_of_exception
+from api.http.queries import refused_parameters
+from domain.accounts.tokens import Token
 from domain.kernel.refusals import Refusal
-from domain.store.redis.scripts import Answered, Command
+from domain.store.redis.admission import Ask
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from litestar.types import Receive, Scope
+    from litestar import Litestar, Response
+    from litestar.handlers import HTTPRouteHandler
+    from litestar.types import HTTPScope, Receive, Scope, Send
 
-    from api.context import Process
-    from domain.accounts.tokens import Token
+    from api.http.middleware import Reply
 
-
-@dataclass(slots=True)
-class Call:
-    """A request of somebody who may make it.
-
-    `order` is what its body says and `key` its idempotency key, where the lane takes a body. `plan` is what the lane
-    keeps of what it said `ahead`, and `answered` what Redis answered to that, if it was asked.
-    """
-
-    process: Process
-    scope: Scope
-    caller: Token
-    order: Any = None
-    key: str | None = None
-    plan: Any = None
-    answered: Answered | None = None
-
-    def id_in_path(self, name: str) -> UUID:
-        """An id that stands in the path."""
-        return cast("UUID", self.scope["path_params"][name])
-
-
-class Answer(Struct, frozen=True, gc=False):
-    """What is answered: header fields with names in lower case, `cache-control` among them, and the content."""
-
-    status: int
-    fields: list[Field]
-    content: bytes = b""
-
-    @classmethod
-    def of(cls, status: int, shown: Struct, fields: list[Field]) -> Answer:
-        """An answer that shows something as JSON."""
-        return cls(status, fields + _described(content := _ENCODER.encode(shown), _JSON), content)
-
-    def replaced_by(self, status: int, media_type: bytes, content: bytes) -> Answer:
-        """An answer with other content, and what else this one says."""
-        kept = [each for each in self.fields if each[0] not in {b"content-type", b"content-length"}]
-        return Answer(status, kept + _described(content, media_type), content)
-
-
-class Lane(Struct, frozen=True, kw_only=True):
-    """How a route is answered at the door.
-
-    `answer` answers a call, and raises any Refusal; None leaves the request to the route's handler. `takes` decodes
-    the body, if there is to be one, and `keyed` says what an idempotency key stands for that came with it. `ahead`
-    says, without asking anybody, what Redis is to do as soon as the caller is admitted; None when it cannot be said.
-    """
-
-    answer: Callable[[Call], Awaitable[Answer | None]]
-    ahead: Callable[[Call], Command | None]
-    takes: Callable[[bytes], Any] | None = None
-    keyed: Callable[[Any], str] | None = None
-
+NO_PARAMETERS: frozenset[str] = frozenset()
+"""Fast routes take no query parameters."""
 
 _ENCODER = msgspec.json.Encoder()
-_JSON = JSON_MEDIA_TYPE.encode()
-_PROBLEM = PROBLEM_MEDIA_TYPE.encode()
+_CONTENT_TYPES = {None: JSON_MEDIA_TYPE.encode()}
+"""Encoded content types by media type; there are only a few."""
 
 
-def answered_at_the_door() -> Any:  # noqa: ANN401  (what a handler says it returns)
-    """The body of a handler that is there for the documentation alone."""
-    message = "a lane answers this route"
-    raise AssertionError(message)
+class FastRequest(Request[Token, str, Any]):
+    """A request of the fast path. A handler is served here if it declares this `request_class`.
 
-
-async def read_order(scope: Scope, receive: Receive, takes: Callable[[bytes], Any]) -> Any | Refusal:  # noqa: ANN401
-    """A request's body, or why it is none: that is told when the request has been counted.
-
-    Raises:
-        RequestEntityTooLarge, InternalServerException: see read_body.
+    It has what is set here and nothing else of the framework's class. `ask` is admitted by the first call to the engine
+    that is made with it.
     """
-    body = await read_body(scope, receive)
-    try:
-        check_media_type(scope)
-        if not body:
-            detail = "A body in JSON is needed."
-            raise MalformedBody(detail)
-        return takes(body)
-    except Refusal as refusal:
-        return refusal
+
+    __slots__ = ("ask", "caller", "idempotency_key", "process")
+
+    def __init__(
+        self, process: Process, scope: HTTPScope, caller: Token, ask: Ask, idempotency_key: str | None
+    ) -> None:
+        self.process = process
+        self.scope = scope
+        self.caller = caller
+        self.ask = ask
+        self.idempotency_key = idempotency_key
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """A request's body, to its end.
+class FastRoute:
+    """A route of the fast path: what its handler declares, and how its requests are found and read."""
 
-    Raises:
-        RequestEntityTooLarge: before the rest is waited for.
-        InternalServerException: the caller left.
-    """
-    announced = field(scope, b"content-length")
-    if announced and announced.isdecimal() and int(announced) > BODY_BYTES_MAX:
-        raise RequestEntityTooLarge
-    body = b""
-    while True:
-        message: Any = await receive()
-        if message["type"] == "http.disconnect":
-            raise InternalServerException(CALLER_LEFT)
-        body += cast("bytes", message["body"])
-        if len(body) > BODY_BYTES_MAX:
-            raise RequestEntityTooLarge
-        if not message["more_body"]:
-            return body
+    def __init__(self, route: HTTPRoute, handler: HTTPRouteHandler, access: Access) -> None:
+        self.template = route.path_format
+        self.access = access
+        self.handle: Callable[..., Awaitable[Response[Any]]] = handler.fn
+        self.decoder = JsonBody.decoder_of(handler)
+        self.reads_key = IDEMPOTENCY_KEY in access.reads
+        before, _, rest = route.path_format.partition("{")
+        self._parameter, _, after = rest.partition("}")
+        self._pattern = re.compile(f"{_spelled(before)}{'([^/]+)' if rest else ''}{_spelled(after)}/*")
+
+    def parameters(self, path: str) -> dict[str, Any] | None:
+        """The parameters in a path; None when the path is not one of this route.
+
+        Additional slashes and every spelling of a UUID are accepted, as by the framework's router.
+        """
+        found = self._pattern.fullmatch(path)
+        if found is None:
+            return None
+        if not self._parameter:
+            return {}
+        try:
+            return {self._parameter: UUID(found[1])}
+        except ValueError:
+            return None
+
+    async def read(
+        self, scope: Scope, receive: Receive, parameters: dict[str, Any]
+    ) -> tuple[Refusal | None, str | None]:
+        """Put the decoded body into `parameters`; returns what is wrong with the request, and its idempotency key.
+
+        Raises:
+            RequestEntityTooLarge, InternalServerException: see read_body.
+        """
+        key, fault = None, refused_parameters(scope, NO_PARAMETERS)
+        try:
+            key = idempotency_key(scope) if self.reads_key else None
+            if self.decoder is not None:
+                parameters["data"] = decode_body(scope, await read_body(scope, receive), self.decoder)
+        except Refusal as refusal:
+            return refusal, key
+        return fault, key
 
 
-def refusing(refusal: Refusal, *, request_id: str) -> Answer:
-    """The answer that says what a lane raised."""
-    status, content, headers = refused(refusal, request_id=request_id)
+class FastPath:
+    """ASGI: serves the routes of the fast path, and passes all other requests on."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._app = app
+        self._routes: dict[str, list[FastRoute]] = {}
+        for method, route in _fast_routes(app):
+            self._routes.setdefault(method, []).append(route)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  (gets keys of ours)
+        """Serve one request, or the lifespan."""
+        if scope["type"] == ScopeType.HTTP:
+            path = scope["path"]
+            for route in self._routes.get(scope["method"], ()):
+                parameters = route.parameters(path)
+                if parameters is not None:
+                    await self._serve(route, parameters, scope, receive)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _serve(self, route: FastRoute, parameters: dict[str, Any], scope: Any, receive: Receive) -> None:  # noqa: ANN401  (as above)
+        """Answer a request of a route.
+
+        The order of the checks: token, body, session and limit, role, and then whatever is wrong with the request.
+        """
+        scope["path_template"], scope["litestar_app"], scope["user"] = route.template, self._app, None
+        process, reply, ask = self._app.state[STATE], scope["reply"], None
+        try:
+            token = read_token(scope, process, route.access)
+            fault, key = await route.read(scope, receive, parameters)
+            ask = Ask(token.account_id, token, process.rule(DEFAULT if fault else route.access.limit))
+            if refusal := refusal_of_role(route.access, token) or fault:
+                await process.stores.admission.admit(ask)
+                raise refusal
+            response = await route.handle(request=FastRequest(process, scope, token, ask, key), **parameters)
+        except Refusal as refusal:
+            response = refusal_response(refusal, request_id=reply.request_id)
+        except HTTPException as error:
+            response = problem(status_of_exception(error), request_id=reply.request_id)
+        if ask is not None and ask.admitted is not None:
+            scope["user"] = token
+            tell_limit(reply, ask.admitted)
+        await _send(response, reply, scope, receive)
+
+
+async def _send(response: Response[Any], reply: Reply, scope: Scope, receive: Receive) -> None:
+    """Write a response; in one piece, unless it is a stream."""
+    if isinstance(response, Stream):
+        streaming = ASGIStreamingResponse(
+            iterator=cast("AsyncIterator[bytes]", response.iterator),
+            headers=response.headers,
+            media_type=response.media_type,
+        )
+        await streaming(scope, receive, reply.send)
+        return
+    headers, content = response.headers, response.content
     fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    return Answer(status, [*fields, NO_STORE, *_described(content, _PROBLEM)], content)
+    if "cache-control" not in headers:
+        fields.append(NO_STORE)
+    body = b""
+    if content is not None:
+        body = content if isinstance(content, bytes) else _ENCODER.encode(content)
+        fields += ((b"content-type", _content_type(response.media_type)), (b"content-length", b"%d" % len(body)))
+    await reply.whole(response.status_code or 200, fields, body)
 
 
-def _described(content: bytes, media_type: bytes) -> list[Field]:
-    return [(b"content-type", media_type), (b"content-length", b"%d" % len(content))]
+def _content_type(media_type: Any) -> bytes:  # noqa: ANN401  (the framework's types)
+    known = _CONTENT_TYPES.get(media_type)
+    if known is None:
+        known = _CONTENT_TYPES[media_type] = str(media_type).encode()
+    return known
+
+
+def _spelled(path: str) -> str:
+    """A pattern for a part of a path, in which each slash may be repeated."""
+    return re.escape(path).replace("/", "/+")
+
+
+def _fast_routes(app: Litestar) -> Iterator[tuple[str, FastRoute]]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                declared = declared_access(handler)
+                if declared and handler.request_class is FastRequest:
+                    yield from ((method, FastRoute(route, handler, declared)) for method in handler.http_methods)

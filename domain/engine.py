@@ -11,6 +11,8 @@ from arq import ArqRedis
 from msgspec import Struct
 
 from domain.actions.bookings import BoxOffice
+from domain.actions.events import EventActions
+from domain.actions.terms import TermsCache
 from domain.platform.failpoints import arm
 from domain.store.books import Books
 from domain.store.clocks import Clocks
@@ -27,7 +29,7 @@ from domain.store.postgres.write_ahead import Intents
 from domain.store.redis.admission import Admission
 from domain.store.redis.inventory import Inventory
 from domain.store.redis.pipeline import Pipeline
-from domain.store.redis.refusal_counts import Turnstile
+from domain.store.redis.refusal_counts import RefusalCounts
 from domain.store.redis.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Retention(Struct, frozen=True):
 
 
 class Stores(Struct, frozen=True):
-    """The stores of one process, and the booking actions that use them."""
+    """The stores of one process, and the actions on bookings and events that use them."""
 
     engine: Database
     pipeline: Pipeline
@@ -73,11 +75,12 @@ class Stores(Struct, frozen=True):
     inventory: Inventory
     ledger: Ledger
     epochs: Epochs
-    turnstile: Turnstile
+    refusal_counts: RefusalCounts
     intents: Intents
     books: Books
     clocks: Clocks
     box_office: BoxOffice
+    event_actions: EventActions
     durability: str
     redis_sync: str
     retention: Retention
@@ -97,11 +100,14 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     intents = Intents(database)
     keeps_intents = settings.durability == "postgres"
     ledger = Ledger(database, keeps_intents=keeps_intents)
-    turnstile = Turnstile(pipeline)
+    refusal_counts = RefusalCounts(pipeline)
     scripts = Scripts(pipeline, epochs := Epochs(database))
-    inventory = Inventory(scripts, unpersisted_max=settings.unpersisted_max)
+    sessions = Sessions(database)
+    admission = Admission(scripts, pipeline, sessions)
+    inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
     catalog = Catalog(database, inventory, scripts)
     events = EventReads(database)
+    terms = TermsCache(events, catalog)
     try:
         yield Stores(
             engine=database,
@@ -109,26 +115,29 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             scripts=scripts,
             queue=queue,
             accounts=Accounts(database),
-            sessions=(sessions := Sessions(database)),
-            admission=Admission(scripts, pipeline, sessions),
+            sessions=sessions,
+            admission=admission,
             events=events,
             catalog=catalog,
             past_events=PastEvents(database, inventory, scripts),
             inventory=inventory,
             ledger=ledger,
             epochs=epochs,
-            turnstile=turnstile,
+            refusal_counts=refusal_counts,
             intents=intents,
             books=Books(database, scripts),
             clocks=Clocks(inventory, database),
             box_office=BoxOffice(
-                events=events,
-                catalog=catalog,
+                terms=terms,
+                admission=admission,
                 inventory=inventory,
                 ledger=ledger,
                 doorbell=doorbell,
                 intents=intents if keeps_intents else None,
-                turnstile=turnstile,
+                refusal_counts=refusal_counts,
+            ),
+            event_actions=EventActions(
+                events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
             ),
             durability=settings.durability,
             redis_sync=settings.redis_sync,
@@ -136,7 +145,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
     finally:
         await doorbell.close()
-        await turnstile.close()
+        await refusal_counts.close()
         await pipeline.close()
         await database.close()
 

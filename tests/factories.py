@@ -11,11 +11,13 @@ from msgspec import structs
 from sqlalchemy import insert, text
 
 from domain.accounts.accounts import Caller, Role
+from domain.kernel.bookings import TicketOrder
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Invalid
 from domain.sales.events import EventChanges, NewEvent
 from domain.store.postgres.tables import events, pools
+from domain.store.redis.admission import Ask
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -91,17 +93,17 @@ def new_event(**fields: Any) -> NewEvent:
 async def make_event(stores: Stores, **fields: Any) -> Event:
     """`new_event`, on sale."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
-    return await stores.box_office.create_event(new_event(**fields), caller=ORGANIZED)
+    return await stores.event_actions.create(new_event(**fields), caller=ORGANIZED)
 
 
 async def begin(stores: Stores, event_id: UUID) -> None:
     """Let an event begin: its start is moved to a moment from now, further off on a slower machine, and waited for."""
-    event, ahead = await stores.box_office.event(event_id), BEGIN_AHEAD
+    event, ahead = await stores.event_actions.find(event_id), BEGIN_AHEAD
     caller = as_organizer(event.organizer_id)
     while True:
         changes = EventChanges(starts_at=datetime.now(UTC) + ahead)
         try:
-            event = await stores.box_office.change_event(event_id, changes, caller=caller, expected_version=None)
+            event = await stores.event_actions.change(event_id, changes, caller=caller, expected_version=None)
             break
         except Invalid:
             # It was in the past when it was judged.
@@ -165,10 +167,7 @@ async def book(
 ) -> Booking:
     """A booking as its buyer is told of it: accepted, not yet persisted."""
     reservation = await stores.box_office.reserve(
-        event_id=event.id,
-        user_id=user_id or await make_account(stores),
-        quantity=quantity,
-        idempotency_key=key,
+        Ask.trusted(user_id or await make_account(stores)), TicketOrder(event.id, quantity, key)
     )
     return reservation.booking
 

@@ -1,4 +1,4 @@
-"""What a known caller may do: by role on every route, by ownership where a thing has an owner."""
+"""What a caller may do: by role on every route, by ownership where a resource has an owner."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 async def role_allows(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route; raises Forbidden for a role it does not declare."""
+    """The guard of every route; raises Forbidden for a role that the route does not declare."""
     declared = declared_access(handler)
-    if declared:
-        check_role(declared, connection.scope["user"])
+    if declared and (refusal := refusal_of_role(declared, connection.scope["user"])):
+        raise refusal
 
 
-def check_role(declared: Access, caller: Token | None) -> None:
-    """Raise Forbidden for whoever has no role that a route declares."""
-    if declared.roles and (caller is None or caller.role not in declared.roles):
-        detail = f"This needs the role {' or '.join(sorted(declared.roles))}."
-        raise Forbidden(detail)
+def refusal_of_role(declared: Access, caller: Token | None) -> Forbidden | None:
+    """The refusal of a caller without a role that the route declares; None for any other caller."""
+    if not declared.roles or (caller is not None and caller.role in declared.roles):
+        return None
+    return Forbidden(f"This needs the role {' or '.join(sorted(declared.roles))}.")
 
 
 def check_may_become(wanted: Role, settings: Settings, *, being: Role = Role.ATTENDEE) -> None:
-    """Raise OrganizerApprovalRequired or OrganizerSignupClosed for who may not become an organizer by itself."""
+    """Raise OrganizerApprovalRequired or OrganizerSignupClosed if the caller may not become an organizer by itself."""
     if wanted is not Role.ORGANIZER or being is not Role.ATTENDEE or settings.organizer_signup == "open":
         return
     if settings.organizer_signup == "approval":
@@ -43,7 +43,7 @@ def check_may_become(wanted: Role, settings: Settings, *, being: Role = Role.ATT
 
 
 def check_owns_event(caller: Token, event: Event) -> None:
-    """Raise Forbidden for whoever is neither the event's organizer nor an admin."""
+    """Raise Forbidden unless the caller is the event's organizer or an admin."""
     if caller.account_id != event.organizer_id and caller.role is not Role.ADMIN:
         detail = "This is another organizer's event."
         raise Forbidden(detail)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import unicodedata
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import msgspec
 from litestar.dto import AbstractDTO
+from litestar.exceptions import InternalServerException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec import Struct
 
-from api.http.problems import MalformedBody, UnsupportedMediaType
+from api.http.headers import field as header_field
+from api.http.problems import CALLER_LEFT, MalformedBody, UnsupportedMediaType
 from domain.kernel.refusals import Invalid
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from litestar.dto.data_structures import DTOFieldDefinition
     from litestar.handlers import BaseRouteHandler
     from litestar.openapi.spec import Reference, Schema
-    from litestar.types import Scope
+    from litestar.types import Receive, Scope
     from litestar.typing import FieldDefinition
 
 Model = TypeVar("Model", bound="Body")
@@ -113,18 +116,19 @@ class JsonBody(AbstractDTO[Model]):
         return handler.handler_id in cls._decoders
 
     @classmethod
+    def decoder_of(cls, handler: BaseRouteHandler) -> msgspec.json.Decoder[Body] | None:
+        """The decoder of a route's body, None if the route has no body."""
+        return cls._decoders.get(handler.handler_id)
+
+    @classmethod
     def decode_early(cls, handler: BaseRouteHandler, scope: Scope, body: bytes) -> None:
         """Decode the body of a route before the framework does.
 
         Raises:
             UnsupportedMediaType, MalformedBody, Invalid.
         """
-        check_media_type(scope)
-        if not body:
-            detail = "Send a body in JSON."
-            raise MalformedBody(detail)
         decoder: msgspec.json.Decoder[Body] = cls._decoders[handler.handler_id]
-        scope[DECODED] = decode(body, decoder)  # type: ignore[literal-required]  # a key of ours
+        scope[DECODED] = decode_body(scope, body, decoder)  # type: ignore[literal-required]  # a key of ours
 
     def decode_bytes(self, value: bytes) -> Body:
         """The decoded body."""
@@ -133,6 +137,41 @@ class JsonBody(AbstractDTO[Model]):
             self.decode_early(handler, scope, value)
         decoded: Body = scope.pop(DECODED)  # type: ignore[misc]  # a key of ours
         return decoded
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """A request's body, to its end.
+
+    Raises:
+        RequestEntityTooLarge: as soon as that is known, before the rest arrives.
+        InternalServerException: the caller left.
+    """
+    announced = header_field(scope, b"content-length")
+    if announced and announced.isdecimal() and int(announced) > BODY_BYTES_MAX:
+        raise RequestEntityTooLarge
+    body = b""
+    while True:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise InternalServerException(CALLER_LEFT)
+        body += cast("bytes", message["body"])
+        if len(body) > BODY_BYTES_MAX:
+            raise RequestEntityTooLarge
+        if not message["more_body"]:
+            return body
+
+
+def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[Model]) -> Model:
+    """Decode the body of a request.
+
+    Raises:
+        UnsupportedMediaType, MalformedBody, Invalid.
+    """
+    check_media_type(scope)
+    if not body:
+        detail = "Send a body in JSON."
+        raise MalformedBody(detail)
+    return decode(body, decoder)
 
 
 def check_media_type(scope: Scope) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from litestar.types import Scope
 
-    from api.http.headers import Field
     from domain.kernel.bookings import Booking
 
 WAIT_S_MAX = 30
@@ -29,9 +28,6 @@ NO_VERSION = 0
 RETRY_AFTER_S = 1
 """When to look at a pending booking again; most are confirmed within 50 ms."""
 
-_KEPT: Field = (b"cache-control", b"private, no-cache")
-_ASK_AGAIN: Field = (b"retry-after", b"%d" % RETRY_AFTER_S)
-
 
 def wait_s(scope: Scope) -> int:
     """For how many seconds the caller would wait (RFC 7240); 0 for no or an odd preference."""
@@ -42,19 +38,17 @@ def wait_s(scope: Scope) -> int:
     return 0
 
 
-def booking_fields(booking: Booking, *, waited_s: int = 0) -> list[Field]:
-    """The version of a booking, when to ask again while it is pending, and that a preference to wait was followed."""
-    fields = [(b"etag", booking_etag(booking).encode()), _KEPT]
+def booking_headers(booking: Booking, *, waited_s: int = 0) -> dict[str, str]:
+    """The header fields of an answer that shows a booking.
+
+    They tell its version, when to ask again while it is pending, and whether a preference to wait was followed.
+    """
+    headers = {"etag": booking_etag(booking), "cache-control": "private, no-cache"}
     if not booking.final:
-        fields.append(_ASK_AGAIN)
+        headers["retry-after"] = str(RETRY_AFTER_S)
     if waited_s:
-        fields.append((b"preference-applied", b"wait=%d" % waited_s))
-    return fields
-
-
-def booking_headers(booking: Booking) -> dict[str, str]:
-    """The same for an answer of the framework's."""
-    return {name.decode(): value.decode() for name, value in booking_fields(booking)}
+        headers["preference-applied"] = f"wait={waited_s}"
+    return headers
 
 
 def booking_etag(booking: Booking) -> str:

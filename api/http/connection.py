@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.http.downloads import ABORT
 from api.http.middleware import CSP, NO_STORE, SECURITY_HEADERS, WRITE_WHOLE
 from api.http.options import WHOLE_SERVER
-from api.http.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
+from api.http.problems import PROBLEM_MEDIA_TYPE, problem_content
 from api.http.write_batch import outbox_of
 
 if TYPE_CHECKING:
@@ -437,9 +437,8 @@ def _fault_of_codings(codings: list[bytes], *, old: bool) -> int | None:
 
 
 def _problem(status: int) -> bytes:
-    code, title = FRAMEWORK[status]
     request_id = uuid4().hex
-    body = problem_body(status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=request_id, facts={})
+    body = problem_content(status, request_id=request_id)
     fields = {
         "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),

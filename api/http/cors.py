@@ -50,8 +50,6 @@ class Cors:
         return self._fields.get(asked.get(ORIGIN), [_VARY])
 
     def preflight(self, scope: dict[str, Any]) -> list[Field]:
-        """More header fields for the answer to a preflight of a named origin; empty for every other request."""
-        if not self._fields or scope["method"] != "OPTIONS":
-            return []
+        """More header fields for the answer to a preflight of a named origin; empty for every other OPTIONS."""
         asked = dict(scope["headers"])
         return self._preflight if METHOD_ASKED_FOR in asked and asked.get(ORIGIN) in self._fields else []

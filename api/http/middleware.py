@@ -12,7 +12,8 @@ import structlog
 from litestar.enums import ScopeType
 
 from api.http.metrics import NO_ROUTE, requests
-from api.http.problems import FRAMEWORK, PARAGRAPHS, PROBLEM_MEDIA_TYPE, problem_body
+from api.http.options import WHOLE_SERVER
+from api.http.problems import PROBLEM_MEDIA_TYPE, problem_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,11 +65,13 @@ class Envelope:
         app: ASGIApp,
         *,
         cors: Cors,
+        methods: bytes,
         hosts: tuple[str, ...] = (),
         logs_requests: bool = False,
     ) -> None:
         self.app = app
         self._cors = cors
+        self._methods = methods
         self._logs_requests = logs_requests
         self._hosts = frozenset(host.lower().encode() for host in hosts)
 
@@ -86,8 +89,8 @@ class Envelope:
             await reply.refuse(400)
             return
         reply.fields += self._cors.fields(scope)
-        if permissions := self._cors.preflight(scope):
-            await reply.whole(204, [*permissions, NO_STORE], b"")
+        if scope["method"] == "OPTIONS" and (told := self._options(scope)):
+            await reply.whole(204, [*told, NO_STORE], b"")
             return
         scope["reply"] = reply
         try:
@@ -98,6 +101,10 @@ class Envelope:
         finally:
             # They refer to each other, and would be left to the garbage collector.
             del scope["reply"]
+
+    def _options(self, scope: dict[str, Any]) -> list[Field]:
+        """The answer to a preflight and to `OPTIONS *`; empty for OPTIONS of a path."""
+        return [(b"allow", self._methods)] if WHOLE_SERVER in scope else self._cors.preflight(scope)
 
 
 class Reply:
@@ -161,13 +168,9 @@ class Reply:
         """Answer a problem of this status, if nothing was answered yet."""
         if self._started:
             return
-        code, title = FRAMEWORK[status]
-        body = problem_body(
-            status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=self.request_id, facts={}
-        )
-        headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+        body = problem_content(status, request_id=self.request_id)
+        fields = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), NO_STORE]
+        await self.whole(status, fields, body)
 
 
 def _account(scope: dict[str, Any]) -> str | None:

@@ -178,13 +178,12 @@ def status_of(refusal: type[refusals.Refusal]) -> int:
 
 
 def on_refusal(request: Request[Any, Any, Any], refusal: refusals.Refusal) -> Response[bytes]:
-    """The answer to a refusal, with its facts."""
-    status, body, headers = refused(refusal, request_id=request_id(request))
-    return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+    """Answer a refusal that a handler of the framework raised."""
+    return refusal_response(refusal, request_id=request_id(request))
 
 
-def refused(refusal: refusals.Refusal, *, request_id: str) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and header fields of the answer to a refusal."""
+def refusal_response(refusal: refusals.Refusal, *, request_id: str) -> Response[bytes]:
+    """The answer to a refused request, with the refusal's facts."""
     status = status_of(type(refusal))
     if status == 503:  # noqa: PLR2004
         _log_unavailable(refusal)
@@ -196,7 +195,7 @@ def refused(refusal: refusals.Refusal, *, request_id: str) -> tuple[int, bytes, 
         instance=request_id,
         facts=refusal.facts,
     )
-    return status, body, _headers(refusal)
+    return Response(body, status_code=status, headers=_headers(refusal), media_type=PROBLEM_MEDIA_TYPE)
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -204,11 +203,10 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     status = status_of_exception(error)
     if status == 500:  # noqa: PLR2004
         return on_failure(request, error)
-    code, title = FRAMEWORK[status]
     headers = error.headers or {}
     if status == 405:  # noqa: PLR2004
         headers = {"Allow": methods_of_path(request.app, request.scope["path"])}
-    return problem(request, status=status, code=code, title=title, detail=PARAGRAPHS[code], headers=headers)
+    return problem(status, request_id=request_id(request), headers=headers)
 
 
 def status_of_exception(error: HTTPException) -> int:
@@ -237,22 +235,19 @@ def on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[by
         path=request.scope.get("path_template", ""),
         exc_info=error,
     )
-    code, title = FRAMEWORK[500]
-    return problem(request, status=500, code=code, title=title, detail=PARAGRAPHS[code])
+    return problem(500, request_id=request_id(request))
 
 
-def problem(  # noqa: PLR0913  (the members of a problem)
-    connection: ASGIConnection[Any, Any, Any, Any],
-    *,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    headers: dict[str, str] | None = None,
-) -> Response[bytes]:
-    """A response with a problem."""
-    body = problem_body(status=status, code=code, title=title, detail=detail, instance=request_id(connection), facts={})
+def problem(status: int, *, request_id: str, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """The answer to a request that is refused before the engine is called, or that failed."""
+    body = problem_content(status, request_id=request_id)
     return Response(body, status_code=status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def problem_content(status: int, *, request_id: str) -> bytes:
+    """The body of such an answer."""
+    code, title = FRAMEWORK[status]
+    return problem_body(status=status, code=code, title=title, detail=PARAGRAPHS[code], instance=request_id, facts={})
 
 
 def problem_body(  # noqa: PLR0913  (the members of a problem)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from litestar import Response
 
 from api.http.bodies import JSON_MEDIA_TYPE
-from api.http.conditional import booking_etag, preferred
+from api.http.conditional import booking_etag, preferred, say_varies
 from api.http.connection import STOPPED
 from api.http.headers import field
+from api.http.problems import refusal_response
 from api.shapes import BookingShown
-from domain.kernel.refusals import RateLimited, Unavailable
+from domain.kernel.refusals import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from typing import Any
 
     from litestar.types import Scope
 
@@ -36,9 +37,6 @@ RETRY_S = 1
 """After how many seconds a reader comes back whose stream has ended."""
 
 LAST_EVENT_ID = "Last-Event-ID"
-
-FOLLOWED = "followed"
-"""Where in a request's scope the booking stands that is to be followed."""
 
 
 async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, known: Booking) -> Booking:
@@ -75,17 +73,26 @@ def is_known(scope: Scope, booking: Booking) -> bool:
     return field(scope, b"last-event-id") == _event_id(booking)
 
 
-def told_to_wait(scope: Scope, refusal: Refusal) -> bytes | None:
-    """A stream that says only when to come back, for a reader that does so at a bad moment; None for anybody else.
+def prefers_stream(scope: Scope) -> bool:
+    """Whether the caller asks for a stream instead of JSON."""
+    return preferred(scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) == STREAM_MEDIA_TYPE
+
+
+def stream_to_retry(scope: Scope, refusal: Refusal) -> Response[Any]:
+    """A stream that only says when to come back, for a reader that came back at a bad moment.
 
     An EventSource gives up for good when it is answered 429 or 503.
+
+    Raises:
+        Refusal: the refusal itself, if the caller is no such reader.
     """
-    if not isinstance(refusal, (RateLimited, Unavailable)) or field(scope, b"last-event-id") is None:
-        return None
-    if preferred(scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) != STREAM_MEDIA_TYPE:
-        return None
+    if field(scope, b"last-event-id") is None or not prefers_stream(scope):
+        raise refusal
+    say_varies(scope, b"Accept")
+    headers = refusal_response(refusal, request_id=scope["request_id"]).headers  # type: ignore[typeddict-item]
     seconds = refusal.facts.get("retry_after_seconds", RETRY_S)
-    return _retry(seconds if isinstance(seconds, int) else RETRY_S)
+    content = _retry(seconds if isinstance(seconds, int) else RETRY_S)
+    return Response(content, status_code=200, headers=headers, media_type=STREAM_MEDIA_TYPE)
 
 
 async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -> Booking | None:

@@ -19,7 +19,7 @@ from domain.platform.coalescing import Coalesced
 from domain.sales.events import Event
 
 if TYPE_CHECKING:
-    from domain.actions.bookings import BoxOffice
+    from domain.actions.events import EventActions
     from domain.store.postgres.events.reads import EventReads
 
 SCAN_BATCH_MAX = LIMIT_MAX + 1
@@ -63,8 +63,8 @@ class ListAsked(Struct, frozen=True, kw_only=True):
 class Showing:
     """What everybody looks at: one event, or a page of them."""
 
-    def __init__(self, box_office: BoxOffice, events: EventReads) -> None:
-        self._box_office = box_office
+    def __init__(self, event_actions: EventActions, events: EventReads) -> None:
+        self._event_actions = event_actions
         self._lists = events
         self._events = Coalesced(self._read_event, too_many=_too_many)
         self._pages = Coalesced(self._read_page, too_many=_too_many)
@@ -79,7 +79,7 @@ class Showing:
         return await self._pages.of(asked)
 
     async def _read_event(self, event_id: UUID) -> Shown:
-        (shown,) = await self._box_office.on_show([await self._box_office.event(event_id)])
+        (shown,) = await self._event_actions.on_show([await self._event_actions.find(event_id)])
         return shown
 
     async def _read_page(self, asked: ListAsked) -> bytes:
@@ -104,7 +104,7 @@ class Showing:
         # The last page, when the others were skipped, says itself how long the list is.
         ends_here = asked.after is None and not more and (events or not asked.skip)
         return EventShownPage(
-            items=[EventShown.of(*each) for each in await self._box_office.on_show(events)],
+            items=[EventShown.of(*each) for each in await self._event_actions.on_show(events)],
             next_cursor=write_cursor((events[-1].starts_at, events[-1].id)) if more else None,
             total=asked.skip + len(events) if ends_here else length.total,
         )
@@ -116,7 +116,7 @@ class Showing:
         after, more, size = asked.after, True, min(end + 1, SCAN_BATCH_MAX)
         for _ in range(SCAN_BATCHES_MAX):
             batch, more = cut(await self._batch(asked, after=after, limit=size + 1), size)
-            found += [shown for shown in await self._box_office.on_show(batch) if shown[2] is asked.status]
+            found += [shown for shown in await self._event_actions.on_show(batch) if shown[2] is asked.status]
             if len(found) > end or not more:
                 break
             after, size = (batch[-1].starts_at, batch[-1].id), SCAN_BATCH_MAX

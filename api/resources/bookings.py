@@ -1,12 +1,11 @@
-"""Taking places, following a booking, giving places back: `/bookings`."""
+"""Reserve tickets, follow bookings, cancel them: `/bookings`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
@@ -15,16 +14,25 @@ from msgspec import Meta
 from api.access.declarations import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.access.guards import check_owns_event
 from api.context import Process, process
-from api.fast_path import Answer, Call, Lane, answered_at_the_door
-from api.http.bodies import JSON_MEDIA_TYPE, Body, decode
-from api.http.conditional import booking_etag, booking_fields, booking_headers, matches, preferred, say_varies, wait_s
+from api.fast_path import FastRequest
+from api.http.bodies import JSON_MEDIA_TYPE, Body
+from api.http.conditional import booking_headers, matches, preferred, say_varies, wait_s
+from api.http.headers import IDEMPOTENCY_KEY
 from api.http.pagination import LIMIT_DEFAULT, Cursor, EmailSearch, Limit, cut, read_cursor, searched, write_cursor
-from api.reads.booking_stream import FOLLOWED, LAST_EVENT_ID, STREAM_MEDIA_TYPE, changes, is_known, waited_for
+from api.reads.booking_stream import (
+    LAST_EVENT_ID,
+    STREAM_MEDIA_TYPE,
+    changes,
+    is_known,
+    prefers_stream,
+    stream_to_retry,
+    waited_for,
+)
 from api.resources.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestStatus, csv_lines, guest_page
 from api.shapes import BookingShown, Page
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
-from domain.kernel.bookings import HOLDING, Booking, BookingStatus
+from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation, TicketOrder
 from domain.kernel.refusals import (
     BookingNotFound,
     EventNotFound,
@@ -34,13 +42,15 @@ from domain.kernel.refusals import (
     NotOnSale,
     PersistenceLagging,
     PerUserLimit,
+    RateLimited,
     SoldOut,
+    Unavailable,
 )
 from domain.sales.events import Deadline
 from domain.store.postgres.reports.guests import Guest, GuestsAsked
 
 if TYPE_CHECKING:
-    from domain.store.redis.scripts import Answered, Command
+    from litestar.types import Scope
 
 CANCELLED_BY_ADMIN = "cancelled_by_admin"
 CANCELLED_BY_ORGANIZER = "cancelled_by_organizer"
@@ -48,74 +58,10 @@ CANCELLED_BY_ORGANIZER = "cancelled_by_organizer"
 
 
 class BookingOrder(Body):
-    """Places to take."""
+    """The tickets to reserve."""
 
     event_id: UUID
     quantity: Annotated[int, Meta(ge=1, le=100)] = 1
-
-
-_ORDER = msgspec.json.Decoder(BookingOrder)
-
-
-def ordered(body: bytes) -> BookingOrder:
-    """What a body asks for; raises MalformedBody, Invalid."""
-    return decode(body, _ORDER)
-
-
-def what_a_key_stands_for(order: BookingOrder) -> str:
-    """What makes two requests the same, however they are spelled."""
-    return f"{order.event_id.hex}:{order.quantity}"
-
-
-def plan_places(call: Call) -> Command | None:
-    """The command that takes the places that are asked for."""
-    order: BookingOrder = call.order
-    plan = call.plan = call.process.stores.box_office.plan(
-        event_id=order.event_id, user_id=call.caller.account_id, quantity=order.quantity, idempotency_key=call.key
-    )
-    return plan.command
-
-
-async def take_places(call: Call) -> Answer:
-    """`POST /bookings`: what everybody calls in the minute of an on-sale."""
-    box_office = call.process.stores.box_office
-    reservation = await box_office.take(call.plan, call.answered)
-    booking, seconds = reservation.booking, wait_s(call.scope)
-    already_final = reservation.replayed and booking.final
-    if seconds:
-        waiting = box_office.wait_until_final(booking, seconds=seconds)
-        booking = await waited_for(call.scope, waiting, known=booking)
-    fields = booking_fields(booking, waited_s=seconds)
-    fields.append((b"location", b"/api/v1/bookings/%b/status" % str(booking.id).encode()))
-    if reservation.replayed:
-        fields.append((b"idempotent-replayed", b"true"))
-    confirmed = seconds > 0 and booking.status is BookingStatus.CONFIRMED
-    status = 200 if already_final else 201 if confirmed else 202
-    return Answer.of(status, BookingShown.of(booking), fields)
-
-
-def plan_look(call: Call) -> Command | None:
-    """The command that looks at the booking of the path."""
-    return call.process.stores.box_office.looking(call.id_in_path("booking_id"))
-
-
-async def tell_status(call: Call) -> Answer | None:
-    """`GET /bookings/{id}/status`: what everybody calls in the minute after it. Streams are for the handler."""
-    booking = await visible_booking(call.process, call.caller, call.id_in_path("booking_id"), call.answered)
-    say_varies(call.scope, b"Accept")
-    if preferred(call.scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) == STREAM_MEDIA_TYPE:
-        if booking.final and is_known(call.scope, booking):
-            return Answer(204, booking_fields(booking))
-        call.scope[FOLLOWED] = booking  # type: ignore[literal-required]
-        return None
-    seconds = wait_s(call.scope)
-    if seconds and not booking.final:
-        waiting = call.process.stores.box_office.wait_for_change(booking, seconds=seconds)
-        booking = await waited_for(call.scope, waiting, known=booking)
-    fields = booking_fields(booking, waited_s=seconds)
-    if matches(call.scope, booking_etag(booking)):
-        return Answer(304, fields)
-    return Answer.of(200, BookingShown.of(booking), fields)
 
 
 class BookingController(Controller):
@@ -127,11 +73,11 @@ class BookingController(Controller):
     @post(
         "/",
         status_code=202,
+        request_class=FastRequest,
         **access(
             ATTENDEES,
             limit="booking_create",
-            lane=Lane(answer=take_places, ahead=plan_places, takes=ordered, keyed=what_a_key_stands_for),
-            reads=("Idempotency-Key", "Prefer"),
+            reads=(IDEMPOTENCY_KEY, "Prefer"),
             sends={
                 200: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
                 201: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
@@ -140,14 +86,21 @@ class BookingController(Controller):
             refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
         ),
     )
-    async def create(self, data: JSONBody[BookingOrder]) -> Response[BookingShown]:  # noqa: ARG002  (documented)
+    async def create(self, request: FastRequest, data: JSONBody[BookingOrder]) -> Response[BookingShown]:
         """Take places. They are taken when this answers; the booking is confirmed once it is in PostgreSQL.
 
         Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With
         `Prefer: wait=N` the answer is 201 and `confirmed` if that happens within N seconds. A repeated request is
         answered 200 when its booking is final by then: confirmed, cancelled or rejected.
         """
-        return cast("Response[BookingShown]", answered_at_the_door())
+        box_office = request.process.stores.box_office
+        order = TicketOrder(data.event_id, data.quantity, request.idempotency_key)
+        reservation = await box_office.reserve(request.ask, order)
+        booking, seconds = reservation.booking, wait_s(request.scope)
+        if seconds:
+            waiting = box_office.wait_until_final(booking, seconds=seconds)
+            booking = await waited_for(request.scope, waiting, known=booking)
+        return _reserved(reservation, booking, waited_s=seconds)
 
     @get("/my-bookings", **access(ATTENDEES))
     async def mine(
@@ -165,9 +118,9 @@ class BookingController(Controller):
 
     @get(
         "/{booking_id:uuid}/status",
+        request_class=FastRequest,
         **access(
             EVERYBODY,
-            lane=Lane(answer=tell_status, ahead=plan_look),
             refuses=(BookingNotFound,),
             reads=("Prefer", "If-None-Match", LAST_EVENT_ID),
             sends={
@@ -177,11 +130,7 @@ class BookingController(Controller):
             },
         ),
     )
-    async def status(
-        self,
-        request: Request[Token, Any, Any],
-        booking_id: FromPath[UUID],  # noqa: ARG002  (documented)
-    ) -> Response[BookingShown] | Stream:
+    async def status(self, request: FastRequest, booking_id: FromPath[UUID]) -> Response[BookingShown] | Stream:
         """The booking as it stands, to its owner, the event's organizer and admins.
 
         `Prefer: wait=N` waits for a change; `Accept: text/event-stream` streams changes until it is final. A stream
@@ -191,12 +140,19 @@ class BookingController(Controller):
         refusal of the first request, which you repeat with a new `EventSource` after `Retry-After`; and 401, after
         which you need a new access token.
         """
-        booking = cast("Booking", request.scope[FOLLOWED])  # type: ignore[literal-required]
-        return Stream(
-            changes(request.scope, process(request).stores.box_office, booking),
-            media_type=STREAM_MEDIA_TYPE,
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        try:
+            booking = await request.process.stores.box_office.look(request.ask, booking_id)
+            await _check_visible(request.process, request.caller, booking)
+        except (RateLimited, Unavailable) as refusal:
+            return stream_to_retry(request.scope, refusal)
+        say_varies(request.scope, b"Accept")
+        if prefers_stream(request.scope):
+            return _followed(request, booking)
+        seconds = wait_s(request.scope)
+        if seconds and not booking.final:
+            waiting = request.process.stores.box_office.wait_for_change(booking, seconds=seconds)
+            booking = await waited_for(request.scope, waiting, known=booking)
+        return _shown(request.scope, booking, waited_s=seconds)
 
     @delete(
         "/{booking_id:uuid}",
@@ -209,7 +165,8 @@ class BookingController(Controller):
         Its owner can until the event has started and its sales are closed, the event's organizer and admins until
         it is over; `reason` says when it was not the owner.
         """
-        booking = await visible_booking(process(request), request.user, booking_id)
+        booking = await process(request).stores.box_office.booking(booking_id)
+        await _check_visible(process(request), request.user, booking)
         cancelled = await cancel_booking(request, booking)
         return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
 
@@ -232,7 +189,7 @@ class BookingController(Controller):
         Whole and as CSV with `Accept: text/csv`: no cell of it runs as a formula in a spreadsheet.
         """
         stores, guest_lists = process(request).stores, process(request).guest_lists
-        check_owns_event(request.user, await stores.box_office.event(event_id))
+        check_owns_event(request.user, await stores.event_actions.find(event_id))
         asked = GuestsAsked(event_id=event_id, limit=limit, cancelled_too=status is Guests.ALL, search=searched(q))
         wanted = preferred(request.scope, JSON_MEDIA_TYPE, CSV_MEDIA_TYPE)
         if wanted == CSV_MEDIA_TYPE:
@@ -270,19 +227,44 @@ async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) ->
     return cancelled
 
 
-async def visible_booking(at: Process, caller: Token, booking_id: UUID, answered: Answered | None = None) -> Booking:
-    """A booking that the caller may see, by what Redis answered if it was asked; raises BookingNotFound for another."""
-    booking = await at.stores.box_office.booking(booking_id, answered)
-    if booking.user_id != caller.account_id and caller.role is not Role.ADMIN:
-        await _check_organizes(at, caller, booking)
-    return booking
+def _reserved(reservation: Reservation, booking: Booking, *, waited_s: int) -> Response[BookingShown]:
+    """The answer to an order: 200 to a repeated one whose booking was final, 201 if it was confirmed in time."""
+    headers = booking_headers(booking, waited_s=waited_s)
+    headers["location"] = f"/api/v1/bookings/{booking.id}/status"
+    if reservation.replayed:
+        headers["idempotent-replayed"] = "true"
+    confirmed_in_time = waited_s > 0 and booking.status is BookingStatus.CONFIRMED
+    status = 200 if reservation.replayed and reservation.booking.final else 201 if confirmed_in_time else 202
+    return Response(BookingShown.of(booking), status_code=status, headers=headers)
 
 
-async def _check_organizes(at: Process, caller: Token, booking: Booking) -> None:
+def _shown(scope: Scope, booking: Booking, *, waited_s: int) -> Response[Any]:
+    """The booking, or 304 to a caller that has this version of it."""
+    headers = booking_headers(booking, waited_s=waited_s)
+    if matches(scope, headers["etag"]):
+        return Response(None, status_code=304, headers=headers)
+    return Response(BookingShown.of(booking), status_code=200, headers=headers)
+
+
+def _followed(request: FastRequest, booking: Booking) -> Response[Any]:
+    """The booking's changes as a stream; 204 to a reader that has seen the final state."""
+    if booking.final and is_known(request.scope, booking):
+        return Response(None, status_code=204, headers=booking_headers(booking))
+    return Stream(
+        changes(request.scope, request.process.stores.box_office, booking),
+        media_type=STREAM_MEDIA_TYPE,
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+async def _check_visible(at: Process, caller: Token, booking: Booking) -> None:
+    """Raise BookingNotFound unless the caller is the booking's owner, the event's organizer or an admin."""
+    if caller.account_id == booking.user_id or caller.role is Role.ADMIN:
+        return
     detail = "There is no booking with this id."
     if caller.role is not Role.ORGANIZER:
         raise BookingNotFound(detail)
-    event = await at.stores.box_office.event(booking.event_id)
+    event = await at.stores.event_actions.find(booking.event_id)
     try:
         check_owns_event(caller, event)
     except Forbidden:

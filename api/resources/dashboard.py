@@ -164,10 +164,10 @@ async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> Organize
     found = await at.dashboards.programme_of(account_id, now=now, limit=asked.limit + 1, after=after)
     events, more = cut(found, asked.limit)
     ids = [event.id for event in events]
-    sold, refused = await at.dashboards.sold(ids), await at.stores.turnstile.last_hour(ids)
+    sold, refused = await at.dashboards.sold(ids), await at.stores.refusal_counts.last_hour(ids)
     sales = [
         _sales_of(event, remaining, status, sold=sold.get(event.id, 0), refused=refused[event.id])
-        for event, remaining, status in await at.stores.box_office.on_show(events)
+        for event, remaining, status in await at.stores.event_actions.on_show(events)
     ]
     next_cursor = write_cursor((now, *_place(events[-1], now))) if more else None
     return OrganizerDashboard(sales, await _totals(at, account_id), next_cursor)
@@ -196,7 +196,7 @@ async def _totals(at: Process, account_id: UUID) -> SalesTotals:
     for start in range(0, len(current), EVENTS_PER_READ):
         some = current[start : start + EVENTS_PER_READ]
         ids = [sale.event_id for sale in some]
-        taken, refused = await gather(at.stores.inventory.taken(ids), at.stores.turnstile.last_hour(ids))
+        taken, refused = await gather(at.stores.inventory.taken(ids), at.stores.refusal_counts.last_hour(ids))
         for sale, tickets in zip(some, taken, strict=True):
             more = max(0, (tickets or 0) - sale.sold)
             held += more

@@ -160,7 +160,7 @@ class EventController(Controller):
     @post("/", status_code=201, **access(ORGANIZERS, limit="event_create", sends={201: ("ETag", "Location")}))
     async def create(self, request: Request[Token, Any, Any], data: JSONBody[EventDraft]) -> Response[EventShown]:
         """Put an event on sale."""
-        event = await process(request).stores.box_office.create_event(data.event(), caller=request.user.caller)
+        event = await process(request).stores.event_actions.create(data.event(), caller=request.user.caller)
         return _response(request, await process(request).showing.of(event.id), status_code=201)
 
     @patch(
@@ -177,11 +177,11 @@ class EventController(Controller):
         self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[EventPatch]
     ) -> Response[EventShown]:
         """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
-        box_office = process(request).stores.box_office
-        event = await box_office.event(event_id)
+        event_actions = process(request).stores.event_actions
+        event = await event_actions.find(event_id)
         check_owns_event(request.user, event)
         expected = expected_version(request.scope, event.version)
-        await box_office.change_event(event_id, data.changes(), caller=request.user.caller, expected_version=expected)
+        await event_actions.change(event_id, data.changes(), caller=request.user.caller, expected_version=expected)
         return _response(request, await process(request).showing.of(event_id))
 
     @delete(
@@ -191,9 +191,9 @@ class EventController(Controller):
     )
     async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
         """Cancel an event: sales stop at once, its bookings are cancelled in the background. Not once it is over."""
-        box_office = process(request).stores.box_office
-        check_owns_event(request.user, await box_office.event(event_id))
-        await box_office.cancel_event(event_id, caller=request.user.caller)
+        event_actions = process(request).stores.event_actions
+        check_owns_event(request.user, await event_actions.find(event_id))
+        await event_actions.cancel(event_id, caller=request.user.caller)
         return _response(request, await process(request).showing.of(event_id))
 
 

@@ -1,49 +1,32 @@
-"""The actions of callers on events and bookings, over the stores."""
+"""The actions of callers on bookings: reserve, look, wait, list, cancel."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from domain.kernel.bookings import Booking, BookingStatus, NewBooking, Reservation
-from domain.kernel.partitions import booking_id_for_key, partition_of_booking, partition_of_event, random_booking_id
-from domain.kernel.refusals import (
-    BookingNotFound,
-    IdempotencyKeyReused,
-    InventoryUnavailable,
-    NotOnSale,
-    PerUserLimit,
-    SoldOut,
-    Unavailable,
-)
-from domain.kernel.times import from_ms
-from domain.platform.coalescing import Coalesced
+from domain.kernel.bookings import Booking, BookingStatus, Reservation
+from domain.kernel.idempotency import is_same, key_reused, new_booking
+from domain.kernel.partitions import partition_of_booking, partition_of_event
+from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
 from domain.platform.failpoints import Failpoint, Protection, protected, reach
 from domain.sales.events import Deadline
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled, too_late
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from domain.accounts.accounts import Caller
-    from domain.kernel.event_status import EventStatus
-    from domain.sales.events import Event, EventChanges, NewEvent, Terms
+    from domain.actions.terms import TermsCache
+    from domain.kernel.bookings import NewBooking, TicketOrder
+    from domain.sales.events import Terms
     from domain.store.job_queue import Doorbell
-    from domain.store.postgres.events.catalog import Catalog
-    from domain.store.postgres.events.reads import EventReads
     from domain.store.postgres.ledger import Ledger
     from domain.store.postgres.write_ahead import Intents
-    from domain.store.redis.inventory import Inventory, Places, Released, Reserved
-    from domain.store.redis.refusal_counts import Turnstile
-    from domain.store.redis.scripts import Answered, Command
-
-TERMS_CACHED_MAX = 10_000
-"""Events whose terms a process caches. The script verifies the terms, so an evicted entry costs one read."""
+    from domain.store.redis.admission import Admission, Ask
+    from domain.store.redis.inventory import Inventory, Released, Reserved
+    from domain.store.redis.refusal_counts import RefusalCounts
 
 ATTEMPTS_MAX = 4
 """How often one request is tried again because the terms changed or the record retired meanwhile."""
@@ -59,103 +42,77 @@ CLEAR_BATCH_MAX = 200
 """Bookings of a cancelled event that are cancelled in one batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A requested booking and, when the event's terms are cached, the command that takes its tickets.
-
-    `looked_up` says that PostgreSQL need not be asked whether it has the booking already.
-    """
-
-    new: NewBooking
-    looked_up: bool
-    terms: Terms | None
-    command: Command | None
-
-
 class BoxOffice:
-    """Sells, shows and takes back tickets. One per process."""
+    """Reserves tickets, shows bookings and cancels them. One per process."""
 
     def __init__(  # noqa: PLR0913  (one per store)
         self,
         *,
-        events: EventReads,
-        catalog: Catalog,
+        terms: TermsCache,
+        admission: Admission,
         inventory: Inventory,
         ledger: Ledger,
         doorbell: Doorbell,
         intents: Intents | None,
-        turnstile: Turnstile,
+        refusal_counts: RefusalCounts,
     ) -> None:
-        self._events = events
-        self._catalog = catalog
+        self._terms = terms
+        self._admission = admission
         self._inventory = inventory
         self._ledger = ledger
         self._doorbell = doorbell
         self._intents = intents
-        self._turnstile = turnstile
-        self._terms: OrderedDict[UUID, Terms] = OrderedDict()
-        self._loads = Coalesced(self._read_terms, too_many=_too_many)
+        self._refusal_counts = refusal_counts
 
-    async def reserve(
-        self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None
-    ) -> Reservation:
-        """Take the tickets of a booking, and promise to persist it.
+    async def reserve(self, ask: Ask, order: TicketOrder) -> Reservation:
+        """Admit the caller, take the tickets of an order, and promise to persist the booking.
 
         Raises:
+            Unauthenticated, RateLimited: the caller is not admitted.
             EventNotFound, SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused: nothing was taken.
-            InventoryUnavailable, PersistenceLagging: try again.
+            Unavailable, InventoryUnavailable, PersistenceLagging: try again.
         """
-        plan = self.plan(event_id=event_id, user_id=user_id, quantity=quantity, idempotency_key=idempotency_key)
-        return await self.take(plan)
-
-    def plan(self, *, event_id: UUID, user_id: UUID, quantity: int, idempotency_key: str | None) -> Plan:
-        """Prepare a `reserve` without calling a server."""
-        if idempotency_key is None or not protected(Protection.STABLE_ID):
-            booking_id, looked_up = random_booking_id(event_id), True
-        else:
-            booking_id = booking_id_for_key(account_id=user_id, idempotency_key=idempotency_key, event_id=event_id)
-            looked_up = False
-        new = NewBooking(booking_id, event_id, user_id, quantity)
-        terms = self._terms.get(event_id)
-        command = self._inventory.reserving(new, terms, looked_up=looked_up) if terms else None
-        return Plan(new, looked_up, terms, command)
-
-    async def take(self, plan: Plan, answered: Answered | None = None) -> Reservation:
-        """Carry out a plan; raises as `reserve` does. `answered` is Redis' answer if its command was already run."""
         try:
-            return await self._book(plan, answered)
+            return await self._book(ask, order)
         except (SoldOut, PerUserLimit, NotOnSale) as refusal:
-            self._turnstile.count(plan.new.event_id, refusal.code)
+            self._refusal_counts.count(order.event_id, refusal.code)
             raise
 
-    async def _book(self, plan: Plan, answered: Answered | None) -> Reservation:
-        new = plan.new
+    async def _book(self, ask: Ask, order: TicketOrder) -> Reservation:
+        stable_id = protected(Protection.STABLE_ID)
+        new = new_booking(order, account_id=ask.account_id, stable_id=stable_id)
+        has_new_id = new.idempotency_key is None or not stable_id
         try:
-            reserved = await self._reserve(plan, answered)
+            reserved = await self._take(ask, new, looked_up=has_new_id)
         except LookupNeeded as needed:
             earlier = await self._ledger.find_by_key(new.id)
             if earlier is not None:
                 return _replay(earlier, new)
-            reserved = await self._reserve(replace(plan, looked_up=True), looked_up_in=needed.epoch)
+            reserved = await self._take(ask, new, looked_up=True, looked_up_in=needed.epoch)
         reach(Failpoint.RESERVED)
         await self._acknowledge(reserved)
         return Reservation(reserved.booking, reserved.replayed)
 
-    async def booking(self, booking_id: UUID, answered: Answered | None = None) -> Booking:
-        """The current state of a booking: from its record, or from PostgreSQL once the record has retired.
+    async def look(self, ask: Ask, booking_id: UUID) -> Booking:
+        """Admit the caller, and read the current state of a booking.
 
-        `answered` is Redis' answer if the command of `looking` was already run.
+        Raises:
+            Unauthenticated, RateLimited: the caller is not admitted.
+            BookingNotFound: no booking has this id.
+            Unavailable, InventoryUnavailable: it may be in Redis, which cannot be asked now.
+        """
+        booking, _ = await self._find(booking_id, ask)
+        return booking
+
+    async def booking(self, booking_id: UUID) -> Booking:
+        """The current state of a booking: from its record, or from PostgreSQL once the record has retired.
 
         Raises:
             BookingNotFound: no booking has this id.
             InventoryUnavailable: it may be in Redis, which cannot be asked now.
         """
-        booking, _ = await self._find(booking_id, answered)
+        booking, _ = await self._find(booking_id)
         return booking
-
-    def looking(self, booking_id: UUID) -> Command | None:
-        """The command that reads a booking from Redis, None for an id that no booking can have."""
-        return None if partition_of_booking(booking_id) is None else self._inventory.looking(booking_id)
 
     async def wait_until_final(self, booking: Booking, *, seconds: float) -> Booking:
         """Wait until the booking is final; returns its current state when the time is over."""
@@ -174,7 +131,7 @@ class BoxOffice:
             EventStarted: it is too late.
             InventoryUnavailable: try again.
         """
-        terms = await self._cached_terms(booking.event_id)
+        terms = await self._terms.find(booking.event_id)
         return await self._release(booking.id, terms, deadline=deadline, reason=reason)
 
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
@@ -185,7 +142,7 @@ class BoxOffice:
         Returns:
             The last booking's id, None at the end of the round, and the tickets still taken: 0 when done.
         """
-        terms = await self._loads.of(event_id)
+        terms = await self._terms.load(event_id)
         if terms.closed:
             return None, 0
         read_in, read_ms = self._inventory.epoch, await self._inventory.now_ms()
@@ -231,115 +188,43 @@ class BoxOffice:
         found = {booking.id: booking for booking in [*stored, *fresh] if after is None or booking.id > after}
         return sorted(found.values(), key=lambda booking: booking.id)[:limit]
 
-    async def create_event(self, new: NewEvent, *, caller: Caller) -> Event:
-        """Create an event of the caller and put it on sale; raises Invalid, InventoryUnavailable.
-
-        `caller`, here and below, is the account that acts. Raises Unauthenticated if its token was ended meanwhile.
-        """
-        event = await self._catalog.create(new, caller=caller, now=await self._now())
-        self._remember(event.terms)
-        return event
-
-    async def event(self, event_id: UUID) -> Event:
-        """The event as PostgreSQL has it; raises EventNotFound."""
-        return await self._events.find(event_id)
-
-    async def change_event(
-        self, event_id: UUID, changes: EventChanges, *, caller: Caller, expected_version: int | None
-    ) -> Event:
-        """Change an event. Changes of its sale take effect at once.
-
-        Raises:
-            EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch, Invalid, InventoryUnavailable.
-        """
-        event = await self._catalog.change(
-            event_id, changes, caller=caller, expected_version=expected_version, now=await self._now(event_id)
-        )
-        self._remember(event.terms)
-        return event
-
-    async def cancel_event(self, event_id: UUID, *, caller: Caller) -> Event:
-        """Stop sales at once and have every booking cancelled in the background.
-
-        A repeated call returns the same event.
-
-        Raises:
-            EventNotFound, EventOver, InventoryUnavailable.
-        """
-        event = await self._catalog.cancel(event_id, caller=caller, now=await self._now(event_id))
-        self._remember(event.terms)
-        self._doorbell.ring_to_clear(event_id)
-        return event
-
-    async def events_behind_organizer(self, organizer_id: UUID, *, after: UUID | None, limit: int) -> list[UUID]:
-        """The organizer's events whose suspension does not match the organizer's right to sell, in order of id."""
-        return await self._events.behind_organizer(organizer_id, after=after, limit=limit)
-
-    async def follow_organizer(self, event_id: UUID) -> None:
-        """Suspend an event if its organizer may not sell, otherwise end its suspension.
-
-        Raises:
-            EventNotFound, InventoryUnavailable.
-        """
-        self._remember((await self._catalog.follow_organizer(event_id)).terms)
-
-    async def go_on_clearing(self, *, limit: int) -> UUID | None:
-        """Queue the clearing of cancelled events whose job was lost or is not done.
-
-        Returns one event whose job the queue did not accept, None if it accepted all.
-        """
-        for event_id in await self._events.uncleared(limit=limit):
-            if not await self._doorbell.rang_to_clear(event_id):
-                return event_id
-        return None
-
-    async def on_show(self, events: Sequence[Event]) -> list[tuple[Event, int, EventStatus]]:
-        """Each event with its remaining tickets and its status, as the inventory has them now.
-
-        Raises:
-            InventoryUnavailable: an event has no inventory because it is being rebuilt.
-        """
-        known = {event.id: event for event in events}
-        asked = [event.id for event in events if event.closed_at is None]
-        places = dict(zip(asked, await self._inventory.places(asked) if asked else [], strict=True))
-        if gone := [event_id for event_id in asked if places[event_id].taken is None]:
-            # These events were closed after they were read, or the inventory is being rebuilt.
-            known |= await self._events.find_all(gone)
-        closed = [event.id for event in known.values() if event.closed_at is not None]
-        stored = await self._ledger.pools_taken(closed) if closed else {}
-        return [_on_show(known[event.id], places.get(event.id), stored.get(event.id)) for event in events]
-
-    async def _reserve(
-        self, plan: Plan, answered: Answered | None = None, *, looked_up_in: int | None = None
-    ) -> Reserved:
-        new, terms = plan.new, plan.terms or await self._cached_terms(plan.new.event_id)
+    async def _take(self, ask: Ask, new: NewBooking, *, looked_up: bool, looked_up_in: int | None = None) -> Reserved:
+        terms = await self._terms_for(ask, new)
         for _ in range(ATTEMPTS_MAX):
             try:
-                if answered:
-                    return self._inventory.reserved(new, terms, answered)
-                return await self._inventory.reserve(new, terms, looked_up=plan.looked_up, looked_up_in=looked_up_in)
+                return await self._inventory.reserve(
+                    new, terms, looked_up=looked_up, looked_up_in=looked_up_in, ask=ask
+                )
             except TermsStale:
-                terms, answered = await self._follow(terms), None
+                terms = await self._terms.follow(terms)
             except Uninstalled:
-                terms, answered = await self._read_terms(new.event_id), None
+                terms = await self._terms.read(new.event_id)
                 if not terms.closed:
                     raise
             if terms.closed:
-                terms = await self._unless_closed(plan)
+                terms = await self._unless_closed(new, looked_up=looked_up)
         detail = "The event's terms are changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
-    async def _unless_closed(self, plan: Plan) -> Terms:
+    async def _terms_for(self, ask: Ask, new: NewBooking) -> Terms:
+        """The event's terms. PostgreSQL is read only for a request that is admitted."""
+        terms = self._terms.cached(new.event_id)
+        if terms is None:
+            await self._admission.admit(ask, new)
+            terms = await self._terms.load(new.event_id)
+        return terms
+
+    async def _unless_closed(self, new: NewBooking, *, looked_up: bool) -> Terms:
         """The current terms of an event that was closed before, if it is open again.
 
         Raises:
             LookupNeeded: the event is closed, and PostgreSQL may know the booking.
             NotOnSale: it is closed.
         """
-        terms = await self._read_terms(plan.new.event_id)
+        terms = await self._terms.read(new.event_id)
         if not terms.closed:
             return terms
-        if not plan.looked_up:
+        if not looked_up:
             raise LookupNeeded(self._inventory.epoch)
         status = terms.status(now_ms=terms.closes_ms, remaining=1)
         detail = "Bookings are not taken now."
@@ -374,8 +259,8 @@ class BoxOffice:
             except RecordUnknown:
                 continue
             except TermsStale:
-                terms = await self._follow(terms)
-                if terms.closed and (await self._read_terms(booking.event_id)).closed:
+                terms = await self._terms.follow(terms)
+                if terms.closed and (await self._terms.read(booking.event_id)).closed:
                     raise too_late(deadline) from None
                 continue
             reach(Failpoint.CANCEL_RELEASED)
@@ -384,14 +269,14 @@ class BoxOffice:
         detail = "The booking is changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
-    async def _find(self, booking_id: UUID, answered: Answered | None = None) -> tuple[Booking, RecordUnknown | None]:
-        """The booking, and Redis' answer if it had no record of the booking."""
+    async def _find(self, booking_id: UUID, ask: Ask | None = None) -> tuple[Booking, RecordUnknown | None]:
+        """The booking, and Redis' answer if it had no record of the booking. The caller of `ask` is admitted first."""
         if partition_of_booking(booking_id) is None:
+            if ask is not None:
+                await self._admission.admit(ask)
             raise _no_booking()
         try:
-            if answered:
-                return self._inventory.looked(booking_id, answered), None
-            return await self._inventory.look(booking_id), None
+            return await self._inventory.look(booking_id, ask=ask), None
         except RecordUnknown as unknown:
             booking = await self._ledger.find(booking_id)
             if booking is None:
@@ -424,61 +309,10 @@ class BoxOffice:
             latest = await self.booking(booking.id)
         return latest
 
-    async def _cached_terms(self, event_id: UUID) -> Terms:
-        return self._terms.get(event_id) or await self._loads.of(event_id)
-
-    async def _read_terms(self, event_id: UUID) -> Terms:
-        terms = (await self._events.find(event_id)).terms
-        self._remember(terms)
-        return terms
-
-    async def _follow(self, stale: Terms) -> Terms:
-        """Newer terms than `stale`.
-
-        If PostgreSQL has the same terms, Redis is outdated: the terms are renewed in both.
-        """
-        terms = await self._loads.of(stale.event_id)
-        if terms.token == stale.token:
-            terms = (await self._catalog.renew_terms(stale.event_id, instead_of=stale.token)).terms
-            self._remember(terms)
-        return terms
-
-    def _remember(self, terms: Terms) -> None:
-        self._terms[terms.event_id] = terms
-        self._terms.move_to_end(terms.event_id)
-        if len(self._terms) > TERMS_CACHED_MAX:
-            self._terms.popitem(last=False)
-
-    async def _now(self, event_id: UUID | None = None) -> datetime:
-        """The time of an event: Redis' clock, but it never goes back when that clock is set back.
-
-        Without an event, Redis' clock.
-        """
-        if event_id is None:
-            return from_ms(await self._inventory.now_ms())
-        (places,) = await self._inventory.places([event_id])
-        return from_ms(places.now_ms)
-
-
-def _on_show(event: Event, places: Places | None, stored: int | None) -> tuple[Event, int, EventStatus]:
-    """An event for `on_show`. A closed event is counted by `stored` from PostgreSQL, others by their counters."""
-    taken = stored if event.closed_at is not None or places is None else places.taken
-    if taken is None and event.cancelled_at is None:
-        detail = "The inventory is being rebuilt."
-        raise InventoryUnavailable(detail, retry_after_seconds=1)
-    remaining = max(0, event.capacity - (taken or 0))
-    return event, remaining, event.terms.status(now_ms=places.now_ms if places else 0, remaining=remaining)
-
-
-def _too_many() -> Unavailable:
-    detail = "Too many events are being looked up."
-    return Unavailable(detail, retry_after_seconds=1)
-
 
 def _replay(earlier: Booking, new: NewBooking) -> Reservation:
-    if (earlier.event_id, earlier.quantity) != (new.event_id, new.quantity):
-        detail = "This idempotency key made another booking."
-        raise IdempotencyKeyReused(detail)
+    if not is_same(earlier, new):
+        raise key_reused()
     return Reservation(earlier, replayed=True)
 
 

@@ -27,7 +27,7 @@ async def clear_cancelled_events_once(stores: Stores, *, limit: int = EVENTS_MAX
 
     One event is cleared in this process if the queue accepts no jobs.
     """
-    unqueued = await stores.box_office.go_on_clearing(limit=limit)
+    unqueued = await stores.event_actions.go_on_clearing(limit=limit)
     if unqueued is None:
         return 0
     await clear_event(stores, unqueued)

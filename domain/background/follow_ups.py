@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from domain.accounts.accounts import Account
     from domain.actions.bookings import BoxOffice
+    from domain.actions.events import EventActions
     from domain.kernel.bookings import Booking
     from domain.store.postgres.accounts.accounts import Accounts, FollowUp
     from domain.store.postgres.accounts.sessions import Sessions
@@ -55,11 +56,19 @@ SESSIONS_MAX = 1_000
 class FollowUps:
     """Safe to run at any time and repeatedly, and to be killed at any point."""
 
-    def __init__(self, accounts: Accounts, sessions: Sessions, admission: Admission, box_office: BoxOffice) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        sessions: Sessions,
+        admission: Admission,
+        box_office: BoxOffice,
+        event_actions: EventActions,
+    ) -> None:
         self._accounts = accounts
         self._sessions = sessions
         self._admission = admission
         self._box_office = box_office
+        self._event_actions = event_actions
 
     async def begin(self, account: Account) -> None:
         """Do at once as much as possible of an account's follow-up; a worker does the rest."""
@@ -80,7 +89,7 @@ class FollowUps:
         """
         last, complete = None, True
         for _ in range(PAGES_MAX):
-            page = await self._box_office.events_behind_organizer(organizer_id, after=last, limit=PAGE_SIZE)
+            page = await self._event_actions.behind_organizer(organizer_id, after=last, limit=PAGE_SIZE)
             if not page:
                 return complete
             done = await together(self._follow_organizer, page, at_once_max=AT_ONCE_MAX)
@@ -122,7 +131,7 @@ class FollowUps:
 
     async def _follow_organizer(self, event_id: UUID) -> bool:
         try:
-            await self._box_office.follow_organizer(event_id)
+            await self._event_actions.follow_organizer(event_id)
         except EventNotFound:
             return True
         except CapacityBelowSold as refusal:

@@ -48,6 +48,14 @@ class Claim(Struct, frozen=True, array_like=True, gc=False):
     size: int
 
 
+class TicketOrder(Struct, frozen=True, gc=False):
+    """What a caller orders: `quantity` tickets of an event. A repeated order with the same key is the same order."""
+
+    event_id: UUID
+    quantity: int
+    idempotency_key: str | None = None
+
+
 class NewBooking(Struct, frozen=True, gc=False):
     """A requested booking. Its claims are computed from the terms of the event at the time of the request."""
 
@@ -55,6 +63,7 @@ class NewBooking(Struct, frozen=True, gc=False):
     event_id: UUID
     user_id: UUID
     quantity: int
+    idempotency_key: str | None = None
 
 
 class Booking(Struct, frozen=True, gc=False):

@@ -22,8 +22,10 @@ from msgspec import Struct
 from domain.accounts.accounts import Role
 from domain.background.rebuilding import in_order
 from domain.engine import open_stores
+from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Unavailable
+from domain.store.redis.admission import Ask
 from ops.chaos.faults import BLOCKS
 from ops.chaos.schedule import WORKER_NAMES, FaultKind
 from ops.chaos.stack.stack import Stack
@@ -177,7 +179,7 @@ class _Office:
         buyers = cycle(self._buyers)
         await asyncio.gather(
             *(
-                reserve(event_id=event.id, user_id=buyer.id, quantity=1, idempotency_key=None)
+                reserve(Ask.trusted(buyer.id), TicketOrder(event.id, 1))
                 for event, buyer in zip(events, buyers, strict=False)
             )
         )

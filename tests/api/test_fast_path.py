@@ -1,4 +1,4 @@
-"""The fast lane over a real socket: one write for an answer, and nothing in it is different for that."""
+"""The fast path over a real socket: one write for an answer, and nothing in it is different for that."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ async def _request_id(reader):
     return fields[b"x-request-id"]
 
 
-async def test_a_page_of_a_named_origin_may_read_what_the_lane_answers(clean, unlimited):  # noqa: ARG001
+async def test_a_page_of_a_named_origin_may_read_what_the_fast_path_answers(clean, unlimited):  # noqa: ARG001
     async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
         answer = await client.post("/api/v1/bookings", json={}, headers={"Origin": SHOP})
 

@@ -155,7 +155,7 @@ async def test_a_sale_seen_closed_stays_closed_after_a_step_back(stores, set_red
 
     with pytest.raises(NotOnSale):
         await book(stores, event)
-    ((_, _, status),) = await stores.box_office.on_show([event])
+    ((_, _, status),) = await stores.event_actions.on_show([event])
     assert status == "closed"
 
 

@@ -16,7 +16,7 @@ from domain.accounts.tokens import Token, TokenKind
 from domain.background.closing import close_past_events_once
 from domain.background.rebuilding import in_order, rebuild
 from domain.background.reconciling import reconcile
-from domain.kernel.bookings import HOLDING
+from domain.kernel.bookings import HOLDING, TicketOrder
 from domain.kernel.refusals import IdempotencyKeyReused
 from domain.platform.settings import Limit
 from domain.sales.events import EventChanges
@@ -301,7 +301,7 @@ async def close_and_open_again(stores, event):
     await persist_all(stores)
     await pass_by(stores, event)
     assert (await close_past_events_once(stores)).closed == 1
-    await stores.box_office.change_event(
+    await stores.event_actions.change(
         event.id, EventChanges(starts_at=tomorrow()), caller=ORGANIZED, expected_version=None
     )
 
@@ -322,11 +322,10 @@ async def ask_for_admission(stores, account_id):
         issued_s=int(now.timestamp()),
         expires_s=int(now.timestamp()) + 60,
     )
-    await stores.admission.admit(token, Ask(rule))
+    await stores.admission.admit(Ask.by(token, rule))
     event = await make_event(stores)
-    plan = stores.box_office.plan(event_id=event.id, user_id=account_id, quantity=1, idempotency_key="order-7")
-    await stores.admission.admit(token, Ask(rule, key="order-7", body="one"), then=plan.command)
-    await stores.admission.admit(token, Ask(rule), then=stores.box_office.looking(plan.new.id))
+    reserved = await stores.box_office.reserve(Ask.by(token, rule), TicketOrder(event.id, 1, "order-7"))
+    await stores.box_office.look(Ask.by(token, rule), reserved.booking.id)
     with pytest.raises(IdempotencyKeyReused):
-        await stores.admission.admit(token, Ask(rule, key="order-7", body="other"))
+        await stores.box_office.reserve(Ask.by(token, rule), TicketOrder(event.id, 2, "order-7"))
     await stores.admission.admit_address("192.0.2.7", rule)

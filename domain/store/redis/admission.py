@@ -13,24 +13,26 @@ from __future__ import annotations
 import hashlib
 import math
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from msgspec import Struct
 
 from domain.accounts.accounts import Standing
-from domain.kernel.refusals import IdempotencyKeyReused, InventoryUnavailable, RateLimited, Unauthenticated, Unavailable
+from domain.accounts.tokens import Token
+from domain.kernel.idempotency import fingerprint, key_reused
+from domain.kernel.refusals import InventoryUnavailable, RateLimited, Unauthenticated, Unavailable
 from domain.store.postgres.accounts.session_reads import Standings
-from domain.store.redis.scripts import Answered, Command
+from domain.store.redis.scripts import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from domain.accounts.accounts import Account, Session
-    from domain.accounts.tokens import Token
+    from domain.kernel.bookings import NewBooking
     from domain.platform.settings import Limit
     from domain.store.postgres.accounts.sessions import Sessions
     from domain.store.redis.pipeline import Pipeline
-    from domain.store.redis.scripts import Scripts
+    from domain.store.redis.scripts import Answered, Scripts
 
 ACCOUNT_LIFETIME_MS = 1_800_000
 """How long Redis keeps an account; after that PostgreSQL is asked again."""
@@ -84,32 +86,39 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Admitted(Struct, frozen=True, gc=False):
-    """A request that may go on, with what remains of its limit and when the limit is fully available again.
-
-    `after` is the answer of the command that was to follow, if it was run.
-    """
+    """A request that may go on, with what remains of its limit and when the limit is fully available again."""
 
     rule: Rule | None
     remaining: int = 0
     reset_s: int = 0
-    after: Answered | None = None
 
 
 UNCOUNTED = Admitted(None)
 """A request without a limit, or one that could not be counted."""
 
 
-class Ask(Struct, frozen=True, gc=False):
-    """The admission that a request needs.
+class Ask(Struct, gc=False):
+    """One request of an account, and the limit that counts it. It is admitted by the first call that it asks for.
 
-    `subject` is what the rule counts by besides the account. `key` is the caller's idempotency key, and `body`
-    identifies the request that came with it.
+    `subject` is what the rule counts by besides the account. `admitted` is set once the request is admitted, so no
+    later call checks or counts it again. Without a token the caller is this software itself, which is not checked.
     """
 
-    rule: Rule | None
+    account_id: UUID
+    token: Token | None
+    rule: Rule | None = None
     subject: str = ""
-    key: str | None = None
-    body: str = ""
+    admitted: Admitted | None = None
+
+    @classmethod
+    def by(cls, token: Token, rule: Rule | None = None, *, subject: str = "") -> Ask:
+        """A request with a token, which is to be admitted."""
+        return cls(token.account_id, token, rule, subject)
+
+    @classmethod
+    def trusted(cls, account_id: UUID) -> Ask:
+        """A request for an account by this software itself."""
+        return cls(account_id, None, admitted=UNCOUNTED)
 
 
 class Admission:
@@ -120,32 +129,35 @@ class Admission:
         self._pipeline = pipeline
         self._standings = Standings(sessions)
 
-    async def admit(self, token: Token, ask: Ask, *, then: Command | None = None) -> Admitted:
-        """Admit one request with a token (admit_request.lua), and run `then` in the same call if it is admitted.
+    async def admit(self, ask: Ask, new: NewBooking | None = None, *, then: Command | None = None) -> Answered | None:
+        """Admit one request (admit_request.lua), and set its `admitted`. A request that was admitted is left alone.
+
+        The idempotency key of the booking that it asks for is bound to that booking. `then` is run in the same call.
+
+        Returns:
+            The answer of `then`; None if it was not run.
 
         Raises:
             Unauthenticated: the session is over, or all tokens of the account were ended.
             RateLimited: carries `retry_after_seconds` and the limit.
-            IdempotencyKeyReused: the key came with another body before.
+            IdempotencyKeyReused: the key came with another request before.
             Unavailable: neither Redis nor PostgreSQL can answer; or Redis cannot, and the limit fails closed.
         """
-        tag, rule = _tag(token.account_id), ask.rule
-        keys = [f"{tag}:account", f"{tag}:limit:{rule.name if rule else ''}{ask.subject}"]
-        if ask.key is not None:
-            keys.append(f"{tag}:key:{_digest(ask.key)}")
-        interval_us, period_us = (rule.interval_us, rule.period_us) if rule else (0, 0)
-        args = [token.session_id.hex, token.epoch, interval_us, period_us, ask.body, KEY_LIFETIME_MS]
-        after = None
+        token = ask.token
+        if token is None or ask.admitted is not None:
+            return None
+        command, after = _admission_of(ask, token, new), None
         for _ in range(ASKED_MAX):
             try:
                 if then is None:
-                    answer = await self._scripts.call("admit_request", keys, args)
+                    answer = await self._scripts.call(command.name, command.keys, command.args)
                 else:
-                    answer, after = await self._scripts.call_joined(Command("admit_request", keys, args), then)
+                    answer, after = await self._scripts.call_joined(command, then)
             except Unavailable:
                 break
             if answer[0] != b"unknown":
-                return _admitted(answer, rule, after)
+                ask.admitted = _admitted(answer, ask.rule)
+                return after
             epoch = self._scripts.epoch
             standing = await self._standing(token)
             try:
@@ -154,7 +166,8 @@ class Admission:
                 continue
             except Unavailable:
                 break
-        return await self._admit_by_postgres(token, rule)
+        ask.admitted = await self._admit_by_postgres(token, ask.rule)
+        return None
 
     async def admit_address(self, address: str, rule: Rule, *, subject: str = "") -> Admitted:
         """Admit one anonymous request (admit_anonymous_request.lua). It is counted by address and `subject`.
@@ -250,6 +263,19 @@ class Admission:
         await self._scripts.call("store_account", [f"{_tag(account_id)}:account"], args, epoch=epoch)
 
 
+def _admission_of(ask: Ask, token: Token, new: NewBooking | None) -> Command:
+    """The command that admits a request."""
+    tag, rule = _tag(token.account_id), ask.rule
+    keys = [f"{tag}:account", f"{tag}:limit:{rule.name if rule else ''}{ask.subject}"]
+    request = ""
+    if new is not None and new.idempotency_key is not None:
+        keys.append(f"{tag}:key:{_digest(new.idempotency_key)}")
+        request = fingerprint(new)
+    interval_us, period_us = (rule.interval_us, rule.period_us) if rule else (0, 0)
+    args = [token.session_id.hex, token.epoch, interval_us, period_us, request, KEY_LIFETIME_MS]
+    return Command("admit_request", keys, args)
+
+
 def _tag(account_id: UUID) -> str:
     return f"{{a:{account_id.hex}}}"
 
@@ -259,18 +285,17 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest() if text else ""
 
 
-def _admitted(answer: list[Any], rule: Rule | None, after: Answered | None = None) -> Admitted:
+def _admitted(answer: list[Any], rule: Rule | None) -> Admitted:
     """The result or the exception for a script's answer."""
     match answer[0]:
         case b"admitted":
-            return Admitted(rule, answer[1], math.ceil(answer[2] / 1000), after)
+            return Admitted(rule, answer[1], math.ceil(answer[2] / 1000))
         case b"limited":
             retry_s = max(1, math.ceil(answer[1] / 1000))
             detail = f"{_limit_text(rule)}Try again in {retry_s} s."
             raise RateLimited(detail, retry_after_seconds=retry_s, **_told(rule))
         case b"mismatch":
-            detail = "This idempotency key came with another request before. Use a new key for a new booking."
-            raise IdempotencyKeyReused(detail)
+            raise key_reused()
         case _:
             raise _over()
 

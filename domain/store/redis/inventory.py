@@ -18,11 +18,11 @@ from msgspec.msgpack import Decoder
 from domain.kernel.bookings import Booking, BookingStatus, NewBooking
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
+from domain.kernel.idempotency import key_reused
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
     EventStarted,
-    IdempotencyKeyReused,
     InventoryUnavailable,
     NotOnSale,
     PersistenceLagging,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.kernel.unpersisted import Settlement
+    from domain.store.redis.admission import Admission, Ask
     from domain.store.redis.scripts import Scripts
 
 LAG_MS_MAX = 5_000
@@ -177,8 +178,9 @@ class Places(Struct, frozen=True):
 class Inventory:
     """One typed method per script; the header of each script states its promise."""
 
-    def __init__(self, scripts: Scripts, *, unpersisted_max: int) -> None:
+    def __init__(self, scripts: Scripts, admission: Admission, *, unpersisted_max: int) -> None:
         self._scripts = scripts
+        self._admission = admission
         self._pipeline = scripts.pipeline
         self._unpersisted_max = unpersisted_max
 
@@ -188,9 +190,11 @@ class Inventory:
         return self._scripts.epoch
 
     async def reserve(
-        self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None
+        self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None, ask: Ask | None = None
     ) -> Reserved:
         """Take every claim of a booking or none, and promise to persist it (reserve_tickets.lua).
+
+        A request that is not admitted yet is admitted in the same call; without `ask` nobody is asked to be.
 
         `looked_up` says that no booking with this id exists outside Redis: PostgreSQL was asked in the epoch
         `looked_up_in` and had none, or the id is new. The answer is not valid in a later epoch, because a rebuild
@@ -199,16 +203,15 @@ class Inventory:
         Raises:
             TermsStale, LookupNeeded: see there.
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
+            Unauthenticated, RateLimited, Unavailable: the request is not admitted.
         """
-        command, epoch = self.reserving(new, terms, looked_up=looked_up), self._scripts.epoch
-        words = await self._scripts.call(command.name, command.keys, command.args, epoch=looked_up_in)
-        return self.reserved(new, terms, Answered(words, epoch))
+        command = self._reservation_of(new, terms, looked_up=looked_up)
+        answered = await self._run(command, ask=ask, new=new, epoch=looked_up_in)
+        return _reserved(new, terms, answered)
 
-    def reserving(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Command:
-        """The command of `reserve`."""
+    def _reservation_of(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Command:
         booking_id, event_id, user_id = to_builtins((new.id, new.event_id, new.user_id))
         keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
-        claims = terms.claims(user_id=new.user_id, quantity=new.quantity)
         opens_ms, closes_ms = terms.window_ms
         args: list[Any] = [
             terms.token,
@@ -223,21 +226,20 @@ class Inventory:
             LAG_MS_MAX,
             DOORBELL_MS,
         ]
-        for claim in claims:
+        for claim in terms.claims(user_id=new.user_id, quantity=new.quantity):
             args += (claim.counter, claim.quantity, claim.size)
         return Command("reserve_tickets", keys, args)
 
-    @staticmethod
-    def reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
-        """The result of the command of `reserving`; raises as `reserve` does."""
-        answer, epoch = answered.words, answered.epoch
-        if answer[0] == b"reserved":
-            return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
-        if answer[0] == b"known":
-            return Reserved(read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
-        if answer[0] == b"lookup":
-            raise LookupNeeded(epoch)
-        raise _reserve_refusal(answer, terms)
+    async def _run(
+        self, command: Command, *, ask: Ask | None, new: NewBooking | None = None, epoch: int | None = None
+    ) -> Answered:
+        """Run a command; if the request is not admitted yet, in one call with its admission."""
+        if ask is not None and ask.admitted is None:
+            answered = await self._admission.admit(ask, new, then=command)
+            if answered is not None:
+                return answered
+        asked_in = self._scripts.epoch
+        return Answered(await self._scripts.call(command.name, command.keys, command.args, epoch=epoch), asked_in)
 
     async def release(
         self,
@@ -286,19 +288,17 @@ class Inventory:
             case _:
                 raise too_late(deadline[1] if deadline else Deadline.OVER)
 
-    async def look(self, booking_id: UUID) -> Booking:
-        """Read a booking from its record (read_booking.lua); raises RecordUnknown, InventoryUnavailable."""
-        command, epoch = self.looking(booking_id), self._scripts.epoch
-        return self.looked(booking_id, Answered(await self._scripts.call("read_booking", command.keys, []), epoch))
+    async def look(self, booking_id: UUID, *, ask: Ask | None = None) -> Booking:
+        """Read a booking from its record (read_booking.lua).
 
-    @staticmethod
-    def looking(booking_id: UUID) -> Command:
-        """The command of `look`."""
-        return Command("read_booking", [epoch_key(partition_named_by(booking_id)), record_key(booking_id)], [])
+        A request that is not admitted yet is admitted in the same call; without `ask` nobody is asked to be.
 
-    @staticmethod
-    def looked(booking_id: UUID, answered: Answered) -> Booking:
-        """The result of the command of `looking`; raises RecordUnknown."""
+        Raises:
+            RecordUnknown, InventoryUnavailable.
+            Unauthenticated, RateLimited, Unavailable: the request is not admitted.
+        """
+        keys = [epoch_key(partition_named_by(booking_id)), record_key(booking_id)]
+        answered = await self._run(Command("read_booking", keys, []), ask=ask)
         if answered.words[0] == b"unknown":
             raise RecordUnknown(answered.words[1], answered.epoch)
         return read_values(booking_id, answered.words[1][1:])
@@ -531,6 +531,18 @@ def too_late(deadline: Deadline) -> EventStarted:
     return EventStarted(_TOO_LATE[deadline])
 
 
+def _reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
+    """The result or the exception for an answer of reserve_tickets.lua."""
+    answer, epoch = answered.words, answered.epoch
+    if answer[0] == b"reserved":
+        return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
+    if answer[0] == b"known":
+        return Reserved(read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
+    if answer[0] == b"lookup":
+        raise LookupNeeded(epoch)
+    raise _reserve_refusal(answer, terms)
+
+
 def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
     return Booking(
         id=new.id,
@@ -559,8 +571,7 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
         case b"stale":
             return TermsStale()
         case b"mismatch":
-            detail = "This idempotency key belongs to another booking. Use a new key for a new booking."
-            return IdempotencyKeyReused(detail)
+            return key_reused()
         case b"closed":
             status = terms.status(now_ms=answer[1], remaining=1)
             return NotOnSale(_NOT_ON_SALE[status], event_status=status, sales_open_at=terms.sales_open_at)

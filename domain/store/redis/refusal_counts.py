@@ -29,7 +29,7 @@ EVENTS_MAX = 10_000
 """Events whose refusals a process counts within a second; refusals of further events are not counted."""
 
 
-class Turnstile:
+class RefusalCounts:
     """Counts refusals in memory, and writes them to Redis once a second."""
 
     def __init__(self, pipeline: Pipeline) -> None:

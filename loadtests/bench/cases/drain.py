@@ -13,8 +13,10 @@ from msgspec import Struct
 
 from domain.background.persisting import BATCH_MAX
 from domain.engine import open_stores
+from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import PersistenceLagging
+from domain.store.redis.admission import Ask
 from loadtests.bench.load.generator import Unexpected
 
 if TYPE_CHECKING:
@@ -131,9 +133,7 @@ async def _book_on(stores: Stores, event_id: UUID, waiting: Iterator[Minted], un
     made = 0
     while time.monotonic() < until_s and (buyer := next(waiting, None)):
         try:
-            await stores.box_office.reserve(
-                event_id=event_id, user_id=buyer.id, quantity=1, idempotency_key=f"backlog-{event_id}"
-            )
+            await stores.box_office.reserve(Ask.trusted(buyer.id), TicketOrder(event_id, 1, f"backlog-{event_id}"))
         except PersistenceLagging:
             break
         made += 1

@@ -10,7 +10,9 @@ from sqlalchemy import text
 
 from domain.background.follow_ups import FollowUps
 from domain.background.passes import run
+from domain.kernel.bookings import TicketOrder
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.store.redis.admission import Ask
 from tests.api.callers import PASSWORD, event_draft
 from tests.waiting import eventually, persist_all
 from worker.passes import passes_of
@@ -22,7 +24,7 @@ ME = "/api/v1/me"
 
 
 def follow_ups_of(stores):
-    return FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    return FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
 
 
 async def status_of(client, event):
@@ -181,9 +183,7 @@ async def test_a_booking_that_was_under_way_when_its_account_was_closed_is_cance
     await caller.call("DELETE", ME, json={"current_password": PASSWORD})
     await follow_ups.run_due_once(limit=10)
 
-    await stores.box_office.reserve(
-        event_id=UUID(event["id"]), user_id=UUID(caller.id), quantity=4, idempotency_key=None
-    )
+    await stores.box_office.reserve(Ask.trusted(UUID(caller.id)), TicketOrder(UUID(event["id"]), 4))
     await persist_all(stores)
     assert await follow_ups.run_due_once(limit=10) == 0
     await change(stores, "UPDATE accounts SET follow_up_at = now() WHERE id = :id", id=caller.id)
@@ -220,7 +220,7 @@ async def test_an_account_that_fails_unexpectedly_keeps_no_other_back(callers, c
     event = await fine.make_event()
     for organizer in (broken, fine):
         await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
     behind = stores.box_office.events_behind_organizer
 
     async def fails(organizer_id, **page):

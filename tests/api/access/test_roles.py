@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from litestar import Litestar, get, post
+from litestar import Litestar, get
 
-from api.access.declarations import Undeclared, access, check_declared, rules_of
+from api.access.declarations import Undeclared, access, check_declared
 from api.app import create_litestar
-from api.fast_path import Call, Lane
+from api.context import rules_of
 
 NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
 
@@ -136,15 +136,3 @@ def test_a_limit_that_there_is_not_does_not_start(settings):
 
     with pytest.raises(Undeclared):
         check_declared(Litestar([mistyped], logging_config=None), rules_of(settings))
-
-
-def test_keys_that_stand_for_a_body_nobody_reads_do_not_start(settings):
-    async def nothing(_: Call) -> None:
-        """Leaves everything to the handler."""
-
-    @post("/", **access(frozenset(), lane=Lane(answer=nothing, ahead=lambda _: None, keyed=str)))
-    async def confused() -> None:
-        """Two requests with one key would be the same, whatever they ask for."""
-
-    with pytest.raises(Undeclared, match="lane"):
-        check_declared(Litestar([confused], logging_config=None), rules_of(settings))

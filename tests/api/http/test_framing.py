@@ -217,7 +217,7 @@ async def test_two_fields_of_transfer_codings_are_one_list(port):
 
 @pytest.mark.parametrize("path", ["/api/v1/auth/signup", "/api/v1/bookings"])
 async def test_a_content_coding_is_refused(wire, callers, path):
-    """The way of the framework and the fast lane alike; the answer says which coding is accepted."""
+    """On the framework's routes and on the fast path; the answer says which coding is accepted."""
     buyer = await callers.attendee()
     by = ("Authorization", f"Bearer {buyer.access_token}")
     body = gzip.compress(_signup("gzip@example.org"))

@@ -89,7 +89,7 @@ async def walks(callers, stores):
     # Many in one millisecond: only the id tells which comes first.
     await _change(stores, "UPDATE accounts SET created_at = now() WHERE id = ANY(:ids)", people + organizers)
     events = [
-        await stores.box_office.create_event(
+        await stores.event_actions.create(
             new_event(starts_at=datetime(2090, 1, 1 + number // 50, tzinfo=UTC), capacity=ROWS + 1),
             caller=as_organizer(UUID(organizer.id)),
         )

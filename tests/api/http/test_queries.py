@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from litestar.routes import HTTPRoute
 
-from api.access.declarations import declared_access
 from api.app import create_litestar
+from api.fast_path import FastRequest
 from api.http.queries import parameters_of
 from tests.api.access.test_roles import MAY, NOBODYS_ID
 from tests.api.callers import PASSWORD, event_draft
@@ -93,14 +93,14 @@ async def test_pages_health_and_metrics_ignore_what_they_do_not_know(client, pat
     assert (await client.get(path, params={"nobody": "asked"})).status_code == 200
 
 
-def test_routes_of_lanes_take_no_parameters(settings):
-    """The door refuses every parameter of theirs before anything is reserved."""
+def test_routes_of_the_fast_path_take_no_parameters(settings):
+    """The fast path refuses every parameter before anything is reserved."""
     taking = [
         handler
         for route in create_litestar(settings).routes
         if isinstance(route, HTTPRoute)
         for handler in route.route_handlers
-        if (declared := declared_access(handler)) and declared.lane and parameters_of(handler)
+        if handler.request_class is FastRequest and parameters_of(handler)
     ]
 
     assert taking == []

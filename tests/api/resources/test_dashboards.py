@@ -14,7 +14,7 @@ ROWS = 101
 
 
 async def made(stores, organizer, **fields):
-    return await stores.box_office.create_event(new_event(**fields), caller=as_organizer(UUID(organizer.id)))
+    return await stores.event_actions.create(new_event(**fields), caller=as_organizer(UUID(organizer.id)))
 
 
 async def test_the_booking_to_come_is_seen_behind_a_hundred_that_were_cancelled(callers, stores):

@@ -179,7 +179,7 @@ async def test_who_asks_for_the_same_status_at_the_same_time_shares_a_reading(ca
     organizer = await callers.organizer()
     await organizer.make_event()
     scanned.clear()
-    showing = Showing(stores.box_office, stores.events)
+    showing = Showing(stores.event_actions, stores.events)
     asked = ListAsked(
         limit=20, skip=0, after=None, upcoming_only=True, search=None, organizer_id=None, status=EventStatus.ON_SALE
     )

@@ -88,7 +88,7 @@ async def engine(stores, settings):
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     passwords._nobodys_hash = passwords._hasher.hash("nobody's")
     tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: 1800, TokenKind.REFRESH: 604_800})
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office)
+    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
     membership = Membership(
         accounts=stores.accounts,
         sessions=stores.sessions,
@@ -137,10 +137,10 @@ def account_row(account):
 
 async def put_on_sale(first, subject, *, paused):
     caller = first.read(subject.there).caller
-    subject.selling = await first.stores.box_office.create_event(new_event(), caller=caller)
+    subject.selling = await first.stores.event_actions.create(new_event(), caller=caller)
     if paused:
-        made = await first.stores.box_office.create_event(new_event(), caller=caller)
-        subject.paused = await first.stores.box_office.change_event(
+        made = await first.stores.event_actions.create(new_event(), caller=caller)
+        subject.paused = await first.stores.event_actions.change(
             made.id, EventChanges(paused=True), caller=caller, expected_version=None
         )
     return subject

@@ -80,17 +80,17 @@ async def refresh(at, _token, subject):
 
 
 async def create_event(at, token, _subject):
-    await at.stores.box_office.create_event(new_event(), caller=token.caller)
+    await at.stores.event_actions.create(new_event(), caller=token.caller)
 
 
 async def sell_again(at, token, subject):
-    await at.stores.box_office.change_event(
+    await at.stores.event_actions.change(
         subject.paused.id, EventChanges(paused=False), caller=token.caller, expected_version=None
     )
 
 
 async def cancel_event(at, token, subject):
-    await at.stores.box_office.cancel_event(subject.selling.id, caller=token.caller)
+    await at.stores.event_actions.cancel(subject.selling.id, caller=token.caller)
 
 
 async def ban_somebody(at, token, subject):
@@ -251,7 +251,7 @@ async def accepted(ended, account):
     for handed_out in [subject.here, subject.there, *subject.handed_out]:
         token = at.read(handed_out)
         try:
-            await at.stores.admission.admit(token, Ask(None))
+            await at.stores.admission.admit(Ask.by(token))
         except Refusal:
             continue
         as_it_is = token.epoch == account.token_epoch and token.role is account.role
@@ -266,7 +266,7 @@ async def on_sale(stores, organizer_ids):
     async with stores.engine.connect() as connection:
         statement = select(events.c.id).where(events.c.organizer_id.in_(organizer_ids))
         ids = list((await connection.execute(statement)).scalars())
-    shown = await stores.box_office.on_show(list((await stores.events.find_all(ids)).values()))
+    shown = await stores.event_actions.on_show(list((await stores.events.find_all(ids)).values()))
     return {event.organizer_id for event, _, status in shown if status is EventStatus.ON_SALE}
 
 
@@ -303,4 +303,4 @@ async def test_a_session_that_ended_before_it_was_handed_out_does_not_live_in_a_
     token = at.read(await at.membership.log_in(email=account.email, password=PASSWORD))
 
     with pytest.raises(Unauthenticated):
-        await stores.admission.admit(token, Ask(None))
+        await stores.admission.admit(Ask.by(token))

@@ -214,7 +214,7 @@ async def test_a_cancelled_event_stops_selling_at_once_and_cancels_every_booking
     await retire(stores, persisted[0])
     pending = [await book(other_stores, event, user_id=buyer) for buyer in buyers[230:]]
 
-    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    await stores.event_actions.cancel(event.id, caller=ORGANIZED)
     with pytest.raises(NotOnSale):
         await book(other_stores, event)
     await cleared(stores)
@@ -229,9 +229,9 @@ async def test_a_cancelled_event_stops_selling_at_once_and_cancels_every_booking
 
 async def test_cancelling_an_event_again_is_the_same_event(stores):
     event = await make_event(stores)
-    first = await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    first = await stores.event_actions.cancel(event.id, caller=ORGANIZED)
 
-    again = await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    again = await stores.event_actions.cancel(event.id, caller=ORGANIZED)
 
     assert again == first
     assert first.cancelled_at is not None
@@ -241,7 +241,7 @@ async def test_a_cancelled_event_is_cleared_after_a_wipe_in_the_middle(stores):
     event = await make_event(stores)
     bookings = [await book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, 20)]
     await persist_all(stores)
-    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    await stores.event_actions.cancel(event.id, caller=ORGANIZED)
     await asyncio.gather(*(stores.box_office.cancel(booking) for booking in bookings[:7]))
     await stores.pipeline.redis.flushall()
     await rebuild(stores)
@@ -255,7 +255,7 @@ async def test_a_cancelled_event_is_cleared_after_a_wipe_in_the_middle(stores):
 async def test_an_open_sale_is_not_cleared(stores):
     event = await make_event(stores)
     booking = await book(stores, event)
-    await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
+    await stores.event_actions.change(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
 
     assert await stores.events.uncleared(limit=10) == []
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.PENDING

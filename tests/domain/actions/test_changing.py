@@ -56,7 +56,7 @@ async def test_capacity_is_not_lowered_below_what_is_pending(stores):
         await change(stores, event, capacity=6)
 
     assert refused.value.facts == {"sold": 7}
-    assert (await stores.box_office.event(event.id)).capacity == 10
+    assert (await stores.event_actions.find(event.id)).capacity == 10
     assert await pool(stores, event) == (10, 0)
     assert (await book(stores, event, quantity=3)).quantity == 3
 
@@ -108,7 +108,7 @@ async def test_capacity_lowered_in_a_rush_never_leaves_more_sold_than_places(sto
     await asyncio.gather(*sales, *cuts, return_exceptions=True)
     await persist_all(stores)
 
-    capacity = (await stores.box_office.event(event.id)).capacity
+    capacity = (await stores.event_actions.find(event.id)).capacity
     assert await taken(stores, event) <= capacity
     assert await pool(stores, event) == (capacity, await taken(stores, event))
 
@@ -150,7 +150,7 @@ async def test_a_change_by_somebody_who_saw_an_older_version_is_refused(stores):
     changed = await change(stores, event, title="Kraftwerk, moved")
 
     with pytest.raises(VersionMismatch) as refused:
-        await stores.box_office.change_event(
+        await stores.event_actions.change(
             event.id, EventChanges(title="Kraftwerk, again"), caller=ORGANIZED, expected_version=event.version
         )
 
@@ -175,7 +175,7 @@ async def test_changes_at_once_are_all_made(stores, other_stores):
         change(other_stores, event, max_per_user=5),
     )
 
-    changed = await stores.box_office.event(event.id)
+    changed = await stores.event_actions.find(event.id)
     assert (changed.title, changed.location, changed.capacity, changed.max_per_user) == (
         "Autobahn",
         "Düsseldorf",
@@ -188,14 +188,14 @@ async def test_changes_at_once_are_all_made(stores, other_stores):
 
 async def test_an_event_nobody_made_cannot_be_changed(stores):
     with pytest.raises(EventNotFound):
-        await stores.box_office.change_event(
+        await stores.event_actions.change(
             await make_account(stores), EventChanges(title="Nothing"), caller=ORGANIZED, expected_version=None
         )
 
 
 async def test_a_cancelled_event_cannot_be_changed(stores):
     event = await make_event(stores)
-    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    await stores.event_actions.cancel(event.id, caller=ORGANIZED)
 
     with pytest.raises(Refusal):
         await change(stores, event, capacity=500)
@@ -214,16 +214,14 @@ async def test_times_that_contradict_each_other_make_no_event(stores, pointer, f
     await make_event(stores)
 
     with pytest.raises(Invalid) as refused:
-        await stores.box_office.create_event(new_event(**fields), caller=ORGANIZED)
+        await stores.event_actions.create(new_event(**fields), caller=ORGANIZED)
 
     assert [error["pointer"] for error in refused.value.facts["errors"]] == [pointer]
     assert (await stores.events.page(limit=2)).total == 1
 
 
 async def change(stores, event, **fields):
-    return await stores.box_office.change_event(
-        event.id, EventChanges(**fields), caller=ORGANIZED, expected_version=None
-    )
+    return await stores.event_actions.change(event.id, EventChanges(**fields), caller=ORGANIZED, expected_version=None)
 
 
 async def test_bookings_are_persisted_while_their_event_is_being_changed(stores, other_stores):

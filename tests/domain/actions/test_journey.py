@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from domain.kernel.bookings import BookingStatus
+from domain.kernel.bookings import BookingStatus, TicketOrder
 from domain.kernel.counters import user_counter
 from domain.kernel.event_status import EventStatus
 from domain.kernel.partitions import random_booking_id
 from domain.kernel.refusals import BookingNotFound, EventNotFound
+from domain.store.redis.admission import Ask
 from tests.books import counters, pool, record, retire, row, unpersisted
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually, persist_all
@@ -190,7 +191,7 @@ async def test_an_id_that_cannot_be_a_booking_is_not_found(stores):
 async def test_places_of_an_event_nobody_made_are_not_found(stores):
     with pytest.raises(EventNotFound):
         await stores.box_office.reserve(
-            event_id=await make_account(stores), user_id=await make_account(stores), quantity=1, idempotency_key=None
+            Ask.trusted(await make_account(stores)), TicketOrder(await make_account(stores), 1)
         )
 
 
@@ -198,9 +199,9 @@ async def test_what_is_on_show_follows_every_booking_at_once(stores):
     event = await make_event(stores, capacity=2)
     booking = await book(stores, event, quantity=2)
 
-    ((_, sold_out, status),) = await stores.box_office.on_show([event])
+    ((_, sold_out, status),) = await stores.event_actions.on_show([event])
     await stores.box_office.cancel(booking)
-    ((_, free, status_after),) = await stores.box_office.on_show([event])
+    ((_, free, status_after),) = await stores.event_actions.on_show([event])
 
     assert (sold_out, status) == (0, EventStatus.SOLD_OUT)
     assert (free, status_after) == (2, EventStatus.ON_SALE)

@@ -34,11 +34,9 @@ async def has_counters(stores, event):
 
 
 async def change(stores, event, **changes):
-    return await stores.box_office.change_event(
-        event.id, EventChanges(**changes), caller=ORGANIZED, expected_version=None
-    )
+    return await stores.event_actions.change(event.id, EventChanges(**changes), caller=ORGANIZED, expected_version=None)
 
 
 async def status_of(stores, event):
-    ((_, remaining, status),) = await stores.box_office.on_show([await stores.box_office.event(event.id)])
+    ((_, remaining, status),) = await stores.event_actions.on_show([await stores.event_actions.find(event.id)])
     return remaining, status

@@ -13,7 +13,7 @@ from domain.background.clearing import clear_event
 from domain.background.closing import FIRST, close_past_events_once
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
-from domain.kernel.bookings import BookingStatus
+from domain.kernel.bookings import BookingStatus, TicketOrder
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import (
@@ -23,6 +23,7 @@ from domain.kernel.refusals import (
     InventoryUnavailable,
     NotOnSale,
 )
+from domain.store.redis.admission import Ask
 from domain.store.redis.keys import counters_key
 from tests.books import retire
 from tests.domain.background.past_events import change, closed_event, has_counters, sold_event, status_of
@@ -101,14 +102,12 @@ async def test_postgres_answers_for_a_closed_event(stores, other_stores):
         with pytest.raises(NotOnSale) as refusal:
             await book(at, event)
         assert refusal.value.facts["event_status"] == EventStatus.CLOSED
-        replayed = await at.box_office.reserve(
-            event_id=event.id, user_id=booking.user_id, quantity=3, idempotency_key="order"
-        )
+        replayed = await at.box_office.reserve(Ask.trusted(booking.user_id), TicketOrder(event.id, 3, "order"))
         assert (replayed.booking.id, replayed.replayed) == (booking.id, True)
         with pytest.raises(EventStarted):
             await at.box_office.cancel(await at.box_office.booking(booking.id))
         with pytest.raises(EventOver):
-            await at.box_office.cancel_event(event.id, caller=ORGANIZED)
+            await at.event_actions.cancel(event.id, caller=ORGANIZED)
     assert not await has_counters(stores, event)
 
 
@@ -178,7 +177,7 @@ async def test_postgres_refuses_terms_of_a_closed_event_that_nobody_opened(store
 
 async def test_a_cancelled_event_is_closed_when_its_bookings_are_cancelled(stores):
     event, _ = await sold_event(stores)
-    await stores.box_office.cancel_event(event.id, caller=ORGANIZED)
+    await stores.event_actions.cancel(event.id, caller=ORGANIZED)
     await pass_by(stores, event)
 
     before = await close_past_events_once(stores)
@@ -190,7 +189,7 @@ async def test_a_cancelled_event_is_closed_when_its_bookings_are_cancelled(store
     assert (before.closed, after.closed) == (0, 1)
     assert await status_of(stores, event) == (10, EventStatus.CANCELLED)
     assert await clear_event(stores, event.id)
-    assert (await stores.box_office.cancel_event(event.id, caller=ORGANIZED)).cancelled_at is not None
+    assert (await stores.event_actions.cancel(event.id, caller=ORGANIZED)).cancelled_at is not None
     assert not await has_counters(stores, event)
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from domain.background.persisting import persist_once, write
 from domain.background.rebuilding import rebuild
-from domain.kernel.bookings import BookingStatus, NewBooking
+from domain.kernel.bookings import BookingStatus, NewBooking, TicketOrder
 from domain.kernel.partitions import partition_of_event, random_booking_id
+from domain.store.redis.admission import Ask
 from tests.books import counters, pool, row, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event, make_neighbours, make_strangers
 from tests.waiting import persist_all
@@ -160,7 +161,7 @@ async def test_a_rejected_booking_is_answered_after_it_retired_and_to_a_retry(st
     await stores.pipeline.redis.flushall()
     await rebuild(stores)
 
-    retried = await stores.box_office.reserve(event_id=event.id, user_id=buyer, quantity=2, idempotency_key="order-7")
+    retried = await stores.box_office.reserve(Ask.trusted(buyer), TicketOrder(event.id, 2, "order-7"))
 
     assert (retried.replayed, retried.booking.status) == (True, BookingStatus.REJECTED)
     assert await taken(stores, event) == 0

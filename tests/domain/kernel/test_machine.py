@@ -26,6 +26,7 @@ from sqlalchemy import text
 from domain.background.persisting import persist_once, reject, settlements, write
 from domain.background.rebuilding import rebuild
 from domain.engine import open_stores
+from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import PARTITIONS, booking_id_for_key, partition_of_booking
 from domain.kernel.refusals import (
     BookingNotFound,
@@ -39,6 +40,7 @@ from domain.kernel.refusals import (
 from domain.platform.failpoints import Protection
 from domain.sales.events import EventChanges
 from domain.store.postgres.epochs import EpochOver
+from domain.store.redis.admission import Ask
 from tests.books import counters_of, records_of, unpersisted
 from tests.domain.kernel.model import Asked, Copy, EventModel, Model
 from tests.factories import ORGANIZED, place_accounts, place_event
@@ -197,7 +199,7 @@ class Machine(RuleBasedStateMachine):
         changes = EventChanges(capacity=capacity)
 
         answer = self.answer(
-            self.doors[door].box_office.change_event(event_id, changes, caller=ORGANIZED, expected_version=None)
+            self.doors[door].event_actions.change(event_id, changes, caller=ORGANIZED, expected_version=None)
         )
 
         expected = self.model.resize(event_id, capacity)
@@ -286,9 +288,7 @@ class Machine(RuleBasedStateMachine):
 
         expected = self.model.reserve(Asked(booking_id, event_id, user_id, key, quantity))
 
-        answer = self.answer(
-            stores.box_office.reserve(event_id=event_id, user_id=user_id, quantity=quantity, idempotency_key=key)
-        )
+        answer = self.answer(stores.box_office.reserve(Ask.trusted(user_id), TicketOrder(event_id, quantity, key)))
         if isinstance(answer, str):
             assert answer == expected
             return

@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from domain.background.rebuilding import rebuild
-from domain.kernel.bookings import BookingStatus
+from domain.kernel.bookings import BookingStatus, TicketOrder
 from domain.kernel.refusals import IdempotencyKeyReused, SoldOut
+from domain.store.redis.admission import Ask
 from tests.books import retire, row, rows, taken
 from tests.factories import book, make_account, make_event, make_neighbours, make_strangers
 from tests.waiting import persist_all
@@ -190,4 +191,4 @@ async def test_a_script_that_ran_twice_took_the_places_once(stores):
 
 
 async def reserve(stores, event, buyer, *, key, quantity=1):
-    return await stores.box_office.reserve(event_id=event.id, user_id=buyer, quantity=quantity, idempotency_key=key)
+    return await stores.box_office.reserve(Ask.trusted(buyer), TicketOrder(event.id, quantity, key))

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.engine import open_stores
+from domain.kernel.bookings import TicketOrder
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import NotOnSale, PersistenceLagging, PerUserLimit, Refusal, SoldOut
 from domain.sales.events import EventChanges
+from domain.store.redis.admission import Ask
 from tests.books import counters, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -21,7 +23,7 @@ async def ask_at_once(stores, other_stores, event, buyers, *, quantity=1):
     answers = await asyncio.gather(
         *(
             (stores, other_stores)[number % 2].box_office.reserve(
-                event_id=event.id, user_id=buyer, quantity=quantity, idempotency_key=f"key-{number}"
+                Ask.trusted(buyer), TicketOrder(event.id, quantity, f"key-{number}")
             )
             for number, buyer in enumerate(buyers)
         ),
@@ -140,10 +142,10 @@ async def test_a_paused_sale_stops_and_goes_on(stores, other_stores):
     event = await make_event(stores)
     await book(other_stores, event)
 
-    await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
+    await stores.event_actions.change(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
     with pytest.raises(NotOnSale) as refused:
         await book(other_stores, event)
-    await stores.box_office.change_event(event.id, EventChanges(paused=False), caller=ORGANIZED, expected_version=None)
+    await stores.event_actions.change(event.id, EventChanges(paused=False), caller=ORGANIZED, expected_version=None)
 
     assert refused.value.facts["event_status"] is EventStatus.PAUSED
     assert await book(other_stores, event)
@@ -182,7 +184,7 @@ async def test_work_unpersisted_for_too_long_refuses_bookings(stores):
 async def test_a_refusal_takes_nothing_and_leaves_no_trace(stores):
     event = await make_event(stores, capacity=1)
     buyer = await make_account(stores)
-    await stores.box_office.change_event(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
+    await stores.event_actions.change(event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None)
     keys = {key async for key in stores.pipeline.redis.scan_iter()}
 
     with pytest.raises(Refusal):

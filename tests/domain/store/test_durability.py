@@ -9,10 +9,11 @@ from sqlalchemy import text
 
 from domain.background.rebuilding import rebuild
 from domain.engine import open_stores
-from domain.kernel.bookings import BookingStatus, NewBooking
+from domain.kernel.bookings import BookingStatus, NewBooking, TicketOrder
 from domain.kernel.partitions import random_booking_id
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
 from domain.platform.failpoints import Protection
+from domain.store.redis.admission import Ask
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import persist_all
@@ -106,7 +107,7 @@ async def test_a_retry_after_redis_was_lost_answers_the_booking_made_before(dura
     booking = await book(durable, event, user_id=buyer, quantity=2, key="order-7")
     await lose_redis(durable)
 
-    again = await durable.box_office.reserve(event_id=event.id, user_id=buyer, quantity=2, idempotency_key="order-7")
+    again = await durable.box_office.reserve(Ask.trusted(buyer), TicketOrder(event.id, 2, "order-7"))
 
     assert (again.replayed, again.booking.id) == (True, booking.id)
     assert await taken(durable, event) == 2

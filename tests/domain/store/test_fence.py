@@ -133,11 +133,11 @@ async def test_an_event_is_not_changed_by_a_process_of_an_older_epoch(stores, ot
     await rebuild(stores)
 
     with pytest.raises(InventoryUnavailable):
-        await other_stores.box_office.change_event(
+        await other_stores.event_actions.change(
             event.id, EventChanges(capacity=20), caller=ORGANIZED, expected_version=None
         )
 
-    assert (await stores.box_office.event(event.id)).capacity == 10
+    assert (await stores.event_actions.find(event.id)).capacity == 10
     with pytest.raises(SoldOut):
         await book(stores, event, quantity=11)
 
@@ -319,6 +319,6 @@ async def test_no_reading_of_an_earlier_epoch_revives_a_session(stores):
             return read
 
     with pytest.raises(Unauthenticated):
-        await Admission(stores.scripts, stores.pipeline, Overtaken()).admit(token, Ask(None))
+        await Admission(stores.scripts, stores.pipeline, Overtaken()).admit(Ask.by(token))
     with pytest.raises(Unauthenticated):
-        await stores.admission.admit(token, Ask(None))
+        await stores.admission.admit(Ask.by(token))

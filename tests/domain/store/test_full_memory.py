@@ -130,7 +130,7 @@ async def test_a_sale_is_stopped_with_a_full_memory(stores, fill):
     event = await make_event(stores)
     await fill()
 
-    paused = await stores.box_office.change_event(
+    paused = await stores.event_actions.change(
         event.id, EventChanges(paused=True), caller=ORGANIZED, expected_version=None
     )
 
@@ -139,22 +139,24 @@ async def test_a_sale_is_stopped_with_a_full_memory(stores, fill):
 
 async def test_a_ban_is_heard_of_with_a_full_memory(stores, fill):
     token = await open_session(stores)
-    await stores.admission.admit(token, Ask(RULE))
+    await stores.admission.admit(Ask.by(token, RULE))
     await fill()
-    await stores.admission.admit(token, Ask(RULE))
+    await stores.admission.admit(Ask.by(token, RULE))
 
     account = await stores.accounts.find(token.account_id)
     await stores.admission.tokens_ended(structs.replace(account, token_epoch=account.token_epoch + 1))
 
     with pytest.raises(Unauthenticated):
-        await stores.admission.admit(token, Ask(RULE))
+        await stores.admission.admit(Ask.by(token, RULE))
 
 
 async def test_who_was_never_heard_of_is_admitted_with_a_full_memory(stores, fill):
     token = await open_session(stores)
     await fill()
 
-    assert (await stores.admission.admit(token, Ask(RULE))).remaining == RULE.quota - 1
+    ask = Ask.by(token, RULE)
+    await stores.admission.admit(ask)
+    assert ask.admitted.remaining == RULE.quota - 1
     assert (await stores.admission.admit_address("192.0.2.7", RULE)).remaining == RULE.quota - 1
 
 
@@ -167,7 +169,7 @@ async def test_workers_go_on_with_a_full_memory(stores, processes, fill):
 
     await eventually(lambda: rows(stores, event), is_so=lambda found: found == {"confirmed": 1})
     await stores.box_office.cancel(bookings[0])
-    await stores.box_office.cancel_event(other.id, caller=ORGANIZED)
+    await stores.event_actions.cancel(other.id, caller=ORGANIZED)
 
     await eventually(lambda: rows(stores, event), is_so=lambda found: found == {"cancelled": 1})
     await eventually(lambda: rows(stores, other), is_so=lambda found: found == {"cancelled": 1})

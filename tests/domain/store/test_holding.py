@@ -32,6 +32,6 @@ async def test_a_dead_token_is_refused_before_an_event_that_is_missing(stores):
     dead = structs.replace(ORGANIZED, token_epoch=ORGANIZED.token_epoch + 1)
 
     with pytest.raises(Unauthenticated):
-        await stores.box_office.cancel_event(uuid4(), caller=dead)
+        await stores.event_actions.cancel(uuid4(), caller=dead)
     with pytest.raises(EventNotFound):
-        await stores.box_office.cancel_event(uuid4(), caller=ORGANIZED)
+        await stores.event_actions.cancel(uuid4(), caller=ORGANIZED)

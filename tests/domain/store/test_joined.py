@@ -12,9 +12,20 @@ from redis.exceptions import ResponseError
 
 from domain.accounts.accounts import Session
 from domain.accounts.tokens import Token, TokenKind
-from domain.kernel.refusals import IdempotencyKeyReused, RateLimited, Unauthenticated, Unavailable
+from domain.kernel.bookings import TicketOrder
+from domain.kernel.partitions import partition_of_event
+from domain.kernel.refusals import (
+    BookingNotFound,
+    EventNotFound,
+    IdempotencyKeyReused,
+    InventoryUnavailable,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 from domain.platform.settings import Limit
 from domain.store.redis.admission import Ask, Rule
+from domain.store.redis.keys import epoch_key
 from domain.store.redis.pipeline import Pipeline
 from domain.store.redis.scripts import Command
 from ops.embedded.binaries import valkey_server
@@ -53,8 +64,12 @@ async def event(stores):
     return await make_event(stores, capacity=5)
 
 
-def _plan(stores, event, token, *, key="order-1"):
-    return stores.box_office.plan(event_id=event.id, user_id=token.account_id, quantity=1, idempotency_key=key)
+def _ask(token, rule=OFTEN):
+    return Ask.by(token, rule)
+
+
+def _order(event, *, key="order-1", quantity=1):
+    return TicketOrder(event.id, quantity, key)
 
 
 async def _taken(stores, event):
@@ -66,82 +81,106 @@ async def _calls(stores):
 
 
 async def test_an_admitted_booking_is_one_call(stores, event, token):
-    plan = _plan(stores, event, token)
-    before = await _calls(stores)
+    ask, before = _ask(token), await _calls(stores)
 
-    admitted = await stores.admission.admit(token, Ask(OFTEN), then=plan.command)
-    reservation = await stores.box_office.take(plan, admitted.after)
+    reservation = await stores.box_office.reserve(ask, _order(event))
 
     assert await _calls(stores) - before == 1
-    assert (reservation.booking.id, reservation.replayed) == (plan.new.id, False)
+    assert (ask.admitted.rule, ask.admitted.remaining, reservation.replayed) == (OFTEN, OFTEN.quota - 1, False)
     assert await _taken(stores, event) == 1
 
 
 async def test_an_admitted_look_is_one_call(stores, event, token):
-    booking = (await stores.box_office.take(_plan(stores, event, token))).booking
-    before = await _calls(stores)
+    booking = (await stores.box_office.reserve(Ask.trusted(token.account_id), _order(event))).booking
+    ask, before = _ask(token), await _calls(stores)
 
-    admitted = await stores.admission.admit(token, Ask(OFTEN), then=stores.box_office.looking(booking.id))
+    assert await stores.box_office.look(ask, booking.id) == booking
 
-    assert await stores.box_office.booking(booking.id, admitted.after) == booking
     assert await _calls(stores) - before == 1
+    assert (ask.admitted.rule, ask.admitted.remaining) == (OFTEN, OFTEN.quota - 1)
 
 
 async def test_who_is_not_admitted_takes_nothing(stores, event, token):
-    await stores.admission.admit(token, Ask(ONCE))
+    await stores.admission.admit(_ask(token, ONCE))
     with pytest.raises(RateLimited):
-        await stores.admission.admit(token, Ask(ONCE), then=_plan(stores, event, token).command)
+        await stores.box_office.reserve(_ask(token, ONCE), _order(event))
 
-    await stores.admission.admit(token, Ask(OFTEN, key="order-2", body="one"))
+    with pytest.raises(EventNotFound):
+        await stores.box_office.reserve(_ask(token), TicketOrder(uuid4(), 1, "order-2"))
     with pytest.raises(IdempotencyKeyReused):
-        await stores.admission.admit(
-            token, Ask(OFTEN, key="order-2", body="other"), then=_plan(stores, event, token).command
-        )
+        await stores.box_office.reserve(_ask(token), _order(event, key="order-2"))
 
     await stores.admission.sessions_ended(token.account_id, [token.session_id])
     with pytest.raises(Unauthenticated):
-        await stores.admission.admit(token, Ask(OFTEN), then=_plan(stores, event, token).command)
+        await stores.box_office.reserve(_ask(token), _order(event))
 
     assert await _taken(stores, event) == 0
 
 
+async def test_a_request_that_asks_twice_is_counted_once(stores, event, token):
+    ask = _ask(token, ONCE)
+    booking = (await stores.box_office.reserve(ask, _order(event))).booking
+
+    assert await stores.box_office.look(ask, booking.id) == booking
+
+
+async def test_nothing_is_read_from_postgres_for_who_is_not_admitted(stores, token, monkeypatch):
+    async def read(event_id):
+        pytest.fail(f"{event_id} was read")
+
+    monkeypatch.setattr(stores.events, "find", read)
+    await stores.admission.admit(_ask(token, ONCE))
+
+    with pytest.raises(RateLimited):
+        await stores.box_office.reserve(_ask(token, ONCE), TicketOrder(uuid4(), 1))
+
+
+async def test_a_look_at_an_id_that_no_booking_has_is_counted(stores, token):
+    ask = _ask(token)
+    with pytest.raises(BookingNotFound):
+        await stores.box_office.look(ask, uuid4())
+
+    assert ask.admitted.remaining == OFTEN.quota - 1
+
+
 async def test_a_session_that_redis_does_not_know_is_looked_up_and_books_once(stores, event, token):
     await stores.pipeline.redis.delete(f"{{a:{token.account_id.hex}}}:account")
-    plan = _plan(stores, event, token)
 
-    admitted = await stores.admission.admit(token, Ask(OFTEN), then=plan.command)
+    reservation = await stores.box_office.reserve(_ask(token), _order(event))
 
-    assert (await stores.box_office.take(plan, admitted.after)).replayed is False
+    assert reservation.replayed is False
     assert await _taken(stores, event) == 1
 
 
-async def test_a_plan_by_terms_that_changed_is_made_again(stores, event, token):
-    plan = _plan(stores, event, token)
+async def test_an_order_by_terms_that_changed_is_carried_out_by_the_new_ones(stores, event, token):
     await stores.catalog.renew_terms(event.id)
+    ask = _ask(token)
 
-    admitted = await stores.admission.admit(token, Ask(OFTEN), then=plan.command)
+    await stores.box_office.reserve(ask, _order(event))
 
-    assert admitted.after.words == [b"stale"]
-    assert (await stores.box_office.take(plan, admitted.after)).booking.id == plan.new.id
+    assert ask.admitted.remaining == OFTEN.quota - 1
     assert await _taken(stores, event) == 1
 
 
-async def test_an_event_that_is_not_known_yet_is_asked_for_afterwards(stores, event, token):
-    stores.box_office._terms.clear()
-    plan = _plan(stores, event, token)
+async def test_an_order_for_an_event_whose_terms_are_not_cached_is_counted_once(stores, event, token):
+    stores.box_office._terms._terms.clear()
+    ask = _ask(token)
 
-    assert plan.command is None
-    assert (await stores.box_office.take(plan)).booking.id == plan.new.id
+    reservation = await stores.box_office.reserve(ask, _order(event))
+
+    assert (reservation.replayed, ask.admitted.remaining) == (False, OFTEN.quota - 1)
 
 
 async def test_what_is_fenced_behind_an_admission_is_asked_again_by_itself(stores, event, token):
-    plan = _plan(stores, event, token)
-    await stores.pipeline.redis.set(plan.command.keys[0], stores.scripts.epoch + 1)
+    key = epoch_key(partition_of_event(event.id))
+    await stores.pipeline.redis.set(key, stores.scripts.epoch + 1)
+    ask = _ask(token)
 
-    admitted = await stores.admission.admit(token, Ask(OFTEN), then=plan.command)
+    with pytest.raises(InventoryUnavailable):
+        await stores.box_office.reserve(ask, _order(event))
 
-    assert (admitted.rule, admitted.after) == (OFTEN, None)
-    await stores.pipeline.redis.set(plan.command.keys[0], stores.scripts.epoch)
+    assert ask.admitted.rule == OFTEN
+    await stores.pipeline.redis.set(key, stores.scripts.epoch)
 
 
 @pytest.fixture
@@ -187,10 +226,3 @@ async def test_on_a_cluster_both_are_called_by_themselves(node):
     assert [(words[0], after) for words, after in answers] == [(b"unknown", None)] * 3
     # Not asked for both again: each refusal would cost a call.
     assert (await node.redis.info("errorstats"))["errorstat_CROSSSLOT"]["count"] == 1
-
-
-def test_the_command_of_a_plan_is_that_of_a_reservation(stores, event, token):
-    command = _plan(stores, event, token).command
-
-    assert isinstance(command, Command)
-    assert command.name == "reserve_tickets"

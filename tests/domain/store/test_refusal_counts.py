@@ -22,7 +22,7 @@ async def test_refusals_of_the_last_hour_are_counted_by_reason(stores):
         await book(stores, event, user_id=user_id)
 
     counted = await eventually(
-        lambda: stores.turnstile.last_hour([event.id, quiet.id]), is_so=lambda counts: bool(counts[event.id])
+        lambda: stores.refusal_counts.last_hour([event.id, quiet.id]), is_so=lambda counts: bool(counts[event.id])
     )
     assert counted == {event.id: {"sold_out": 3, "per_user_limit": 1}, quiet.id: {}}
 
@@ -33,6 +33,6 @@ async def test_what_is_left_to_tell_is_told_at_the_end(stores, other_stores):
     with pytest.raises(SoldOut):
         await book(other_stores, event)
 
-    await other_stores.turnstile.close()
+    await other_stores.refusal_counts.close()
 
-    assert await stores.turnstile.last_hour([event.id]) == {event.id: {"sold_out": 1}}
+    assert await stores.refusal_counts.last_hour([event.id]) == {event.id: {"sold_out": 1}}
