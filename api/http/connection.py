@@ -393,26 +393,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def write_whole(cycle: RequestResponseCycle, outbox: Outbox, status: int, fields: Iterable[Field], body: bytes) -> bool:
+def write_whole(  # noqa: PLR0913, PLR0917  (bound to a request in one place, called in one place)
+    cycle: RequestResponseCycle, outbox: Outbox, status: int, fields: Iterable[Field], lines: bytes, body: bytes
+) -> bool:
     """Answer a request that is not a HEAD with one write; False, and nothing done, when that cannot be now.
 
-    `fields` have the content's length, if it has content, and names in lower case.
+    `fields` have the content's length, if it has content, and names in lower case. `lines` are constant fields as they
+    are written.
 
     Raises:
         ValueError: a line break stands in a field.
     """
     if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
         return False
-    lines = [b"%b: %b\r\n" % field for field in (*cycle.default_headers, *fields)]
+    written = [b"%b: %b\r\n" % field for field in (*cycle.default_headers, *fields)]
     if not cycle.keep_alive:
-        lines.append(b"connection: close\r\n")
-    head = b"".join(lines)
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        written.append(b"connection: close\r\n")
+    head = b"".join(written)
+    if head.count(b"\n") != len(written) or head.count(b"\r") != len(written):
         message = "a line break in a field of the header"
         raise ValueError(message)
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    outbox.put(cycle.transport, b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+    outbox.put(cycle.transport, b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, lines, body))
     cycle.message_event.set()
     if not cycle.keep_alive:
         outbox.send()

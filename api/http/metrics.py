@@ -42,33 +42,41 @@ NO_ROUTE = "none"
 """The route of a request that no handler has, and the method of one that no route has."""
 
 
+class _Counted:
+    """The answers of one method and route: how many of each status, how many in each bucket, and their total time."""
+
+    __slots__ = ("buckets", "statuses", "sum_s")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.buckets = [0] * (len(BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+
 class Requests(Collector):
     """Counts answers by route, in plain numbers: one answer costs a microsecond, sums are made when asked for."""
 
     def __init__(self) -> None:
-        self._statuses: Counter[tuple[str, str, int]] = Counter()
-        self._buckets: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * (len(BUCKETS_S) + 1))
-        self._sums_s: Counter[tuple[str, str]] = Counter()
+        self._counted: defaultdict[tuple[str, str], _Counted] = defaultdict(_Counted)
 
     def count(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer and the time until it began."""
-        method = method if method in METHODS else NO_ROUTE
-        self._statuses[method, route, status] += 1
-        self._buckets[method, route][bisect_left(BUCKETS_S, seconds)] += 1
-        self._sums_s[method, route] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
+        counted = self._counted[method if method in METHODS else NO_ROUTE, route]
+        counted.statuses[status] = counted.statuses.get(status, 0) + 1
+        counted.buckets[bisect_left(BUCKETS_S, seconds)] += 1
+        counted.sum_s += seconds
 
     def collect(self) -> Iterable[Metric]:
         """What was counted."""
         requests = CounterMetricFamily("onsale_requests", "Requests answered.", labels=("method", "route", "status"))
-        for (method, route, status), number in self._statuses.items():
-            requests.add_metric((method, route, str(status)), number)
         seconds = HistogramMetricFamily(
             "onsale_request_seconds", "Time to the start of the answer.", labels=("method", "route")
         )
         bounds = [*map(str, BUCKETS_S), "+Inf"]
-        for (method, route), numbers in self._buckets.items():
-            buckets = list(zip(bounds, accumulate(numbers), strict=True))
-            seconds.add_metric((method, route), buckets, self._sums_s[method, route])
+        for labels, counted in self._counted.items():
+            for status, number in counted.statuses.items():
+                requests.add_metric((*labels, str(status)), number)
+            seconds.add_metric(labels, list(zip(bounds, accumulate(counted.buckets), strict=True)), counted.sum_s)
         return [requests, seconds]
 
 

@@ -48,6 +48,9 @@ CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"
 NO_STORE = (b"cache-control", b"no-store")
 """The default: what an API answers is about one caller at one moment."""
 
+_LINES = b"".join(b"%b: %b\r\n" % field for field in (*SECURITY_HEADERS, CSP))
+"""Security fields as they are written, put together once."""
+
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 WRITE_WHOLE = "write_whole"
@@ -120,7 +123,7 @@ class Reply:
         self._started = False
         request_id = _request_id(scope)
         self.request_id = scope["request_id"] = request_id.decode()
-        self.fields: list[Field] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        self.fields: list[Field] = [(b"x-request-id", request_id)]
         if scope.get("scheme") == "https":
             self.fields.append(HSTS)
 
@@ -129,7 +132,7 @@ class Reply:
         if message["type"] == "http.response.start":
             self._started = True
             self._count(message["status"])
-            headers = [*message["headers"], *self.fields]
+            headers = [*message["headers"], *self.fields, *SECURITY_HEADERS]
             names = {name for name, _ in headers}
             headers += [default for default in (NO_STORE, CSP) if default[0] not in names]
             message["headers"] = headers
@@ -141,9 +144,10 @@ class Reply:
         """Send an answer that is no page and says itself how long it may be kept, in one write where that can be."""
         self._started = True
         self._count(status)
-        headers = [*fields, *self.fields, CSP]
-        if self._write and not self._bodiless and self._write(status, headers, content):
+        headers = [*fields, *self.fields]
+        if self._write and not self._bodiless and self._write(status, headers, _LINES, content):
             return
+        headers += [*SECURITY_HEADERS, CSP]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         body = b"" if self._bodiless else content
         await self._send({"type": "http.response.body", "body": body, "more_body": False})

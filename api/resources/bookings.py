@@ -14,7 +14,7 @@ from msgspec import Meta
 from api.access.declarations import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.access.guards import check_owns_event
 from api.context import Process, process
-from api.fast_path import FastRequest
+from api.fast_path import FastRequest, FastResponse
 from api.http.bodies import JSON_MEDIA_TYPE, Body
 from api.http.conditional import booking_headers, matches, preferred, say_varies, wait_s
 from api.http.headers import IDEMPOTENCY_KEY
@@ -235,21 +235,21 @@ def _reserved(reservation: Reservation, booking: Booking, *, waited_s: int) -> R
         headers["idempotent-replayed"] = "true"
     confirmed_in_time = waited_s > 0 and booking.status is BookingStatus.CONFIRMED
     status = 200 if reservation.replayed and reservation.booking.final else 201 if confirmed_in_time else 202
-    return Response(BookingShown.of(booking), status_code=status, headers=headers)
+    return FastResponse(BookingShown.of(booking), status_code=status, headers=headers)
 
 
 def _shown(scope: Scope, booking: Booking, *, waited_s: int) -> Response[Any]:
     """The booking, or 304 to a caller that has this version of it."""
     headers = booking_headers(booking, waited_s=waited_s)
     if matches(scope, headers["etag"]):
-        return Response(None, status_code=304, headers=headers)
-    return Response(BookingShown.of(booking), status_code=200, headers=headers)
+        return FastResponse(None, status_code=304, headers=headers)
+    return FastResponse(BookingShown.of(booking), status_code=200, headers=headers)
 
 
 def _followed(request: FastRequest, booking: Booking) -> Response[Any]:
     """The booking's changes as a stream; 204 to a reader that has seen the final state."""
     if booking.final and is_known(request.scope, booking):
-        return Response(None, status_code=204, headers=booking_headers(booking))
+        return FastResponse(None, status_code=204, headers=booking_headers(booking))
     return Stream(
         changes(request.scope, request.process.stores.box_office, booking),
         media_type=STREAM_MEDIA_TYPE,

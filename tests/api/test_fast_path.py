@@ -227,10 +227,10 @@ def _cycle(**differing):
 
 @pytest.mark.parametrize("differing", [{"write_paused": True}, {"disconnected": True}, {"response_started": True}])
 def test_an_answer_that_cannot_be_written_now_is_left_alone(differing):
-    assert write_whole(_cycle(**differing), Outbox(), 200, [], b"") is False
+    assert write_whole(_cycle(**differing), Outbox(), 200, [], b"", b"") is False
 
 
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb"])
 def test_no_field_of_an_answer_can_become_two(value):
     with pytest.raises(ValueError, match="line break"):
-        write_whole(_cycle(), Outbox(), 200, [(b"etag", value)], b"")
+        write_whole(_cycle(), Outbox(), 200, [(b"etag", value)], b"", b"")

@@ -297,7 +297,8 @@ class Inventory:
             RecordUnknown, InventoryUnavailable.
             Unauthenticated, RateLimited, Unavailable: the request is not admitted.
         """
-        keys = [epoch_key(partition_named_by(booking_id)), record_key(booking_id)]
+        partition = partition_named_by(booking_id)
+        keys = [epoch_key(partition), record_prefix(partition) + to_builtins(booking_id)]
         answered = await self._run(Command("read_booking", keys, []), ask=ask)
         if answered.words[0] == b"unknown":
             raise RecordUnknown(answered.words[1], answered.epoch)

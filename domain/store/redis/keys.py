@@ -25,7 +25,7 @@ def counters_key(event_id: UUID) -> str:
 
 def record_key(booking_id: UUID) -> str:
     """The record of a booking; it has a lifetime only once PostgreSQL has its newest version."""
-    return f"{{p{partition_named_by(booking_id)}}}:booking:{booking_id}"
+    return f"{record_prefix(partition_named_by(booking_id))}{booking_id}"
 
 
 def unpersisted_key(partition: int) -> str:
