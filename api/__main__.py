@@ -11,24 +11,24 @@ from contextlib import suppress
 import uvicorn
 
 from api.app import create_app
-from api.http.connection import BoundedProtocol
-from api.http.server import GracefulServer
+from api.server.connection import BoundedProtocol
+from api.server.graceful_shutdown import GracefulServer
 from domain.platform.logs import configure_logs
 from domain.platform.settings import SettingsRefused, load_settings
 from domain.store.readiness import refuse_forgetful_inventory
 
 BACKLOG = 2048
-"""Connections that wait while every process is busy: a rush arrives within a second."""
+"""Connections that may wait while every process is busy: a rush arrives within a second."""
 
 KEEP_ALIVE_S = 75
-"""Longer than the 60 s of common proxies, so that they, not we, close what is idle."""
+"""Longer than the 60 s of common proxies, so that the proxy closes an idle connection first."""
 
 DRAIN_S = 10
-"""How long requests under way may take at the end. Long polls and streams are told, and take no time."""
+"""How long requests under way may take at the end. Long polls and streams are ended at once."""
 
 
 def main() -> None:
-    """Serve on the socket that was handed down, or on HOST and PORT, until told to end (api.http.server)."""
+    """Serve on the inherited socket, or on HOST and PORT, until told to end (`api/server/graceful_shutdown.py`)."""
     settings = load_settings()
     configure_logs(settings)
     asyncio.run(refuse_forgetful_inventory(settings))
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _inherited() -> list[socket.socket] | None:
-    """The listening socket whose descriptor LISTEN_FD names, None when there is none."""
+    """The listening socket whose descriptor LISTEN_FD names, None without that variable."""
     number = os.environ.get("LISTEN_FD")
     return [socket.socket(fileno=int(number))] if number else None
 

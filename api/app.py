@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The ASGI application. Its lifespan opens the stores; opening asks no server, so it starts without any.
+    """The ASGI application. Its lifespan opens the stores. That contacts no server, so it also starts without servers.
 
     Raises:
         Undeclared: a route does not declare who may call it, and how often.
@@ -89,7 +89,7 @@ def _serving(settings: Settings) -> Callable[[Litestar], Any]:
             try:
                 await process.stores.scripts.refresh()
             except Unavailable:
-                # The epoch is learned with the first request that PostgreSQL answers.
+                # The epoch is read at the first request, once PostgreSQL answers.
                 log.warning("started_without_database")
             app.state[STATE] = process
             spare_what_stays()

@@ -99,7 +99,8 @@ class FastRoute:
         self.reads_key = IDEMPOTENCY_KEY in access.reads
         before, _, rest = route.path_format.partition("{")
         self._parameter, _, after = rest.partition("}")
-        self._pattern = re.compile(f"{_spelled(before)}{'([^/]+)' if rest else ''}{_spelled(after)}/*")
+        pattern = f"{_spelled(before)}{'([^/]+)' if rest else ''}{_spelled(after)}/*"
+        self._pattern = re.compile(pattern)
 
     def parameters(self, path: str) -> dict[str, Any] | None:
         """The parameters in a path; None when the path is not one of this route.

@@ -14,7 +14,7 @@ from api.resources.me import MeController
 from api.resources.service import ServiceController
 
 PREFIX = "/api/v1"
-"""The version of the contract. Health and metrics stand outside it."""
+"""The version of the contract. Health and metrics are outside of it."""
 
 
 def api_routes() -> tuple[Router, type[ServiceController]]:

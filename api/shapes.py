@@ -1,4 +1,4 @@
-"""What goes over the wire: the shapes of answers. Ids are UUIDs, times RFC 3339 in UTC."""
+"""The structs of answers. Ids are UUIDs, times are RFC 3339 in UTC."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Item = TypeVar("Item")
 
 
 class Page(Struct, Generic[Item], frozen=True, kw_only=True):
-    """Some of a list; `next_cursor` leads to what follows, None at the end."""
+    """A page of a list. `next_cursor` leads to the next page; it is None at the end."""
 
     items: list[Item]
     next_cursor: str | None
 
 
 class CountedPage(Struct, Generic[Item], frozen=True, kw_only=True):
-    """Some of a list whose length is known."""
+    """A page of a list whose length is known."""
 
     items: list[Item]
     next_cursor: str | None
@@ -35,7 +35,7 @@ class CountedPage(Struct, Generic[Item], frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True):
-    """An account, to its owner and to admins."""
+    """An account, as its owner and admins see it."""
 
     id: UUID
     email: str
@@ -44,12 +44,12 @@ class Profile(Struct, frozen=True):
 
     @classmethod
     def of(cls, account: Account) -> Profile:
-        """What an account shows of itself."""
+        """The public fields of an account."""
         return cls(account.id, account.email, account.role, account.created_at)
 
 
 class UserBrief(Struct, frozen=True):
-    """Who logged in."""
+    """The account that logged in."""
 
     id: UUID
     email: str
@@ -67,7 +67,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, logged_in: LoggedIn) -> Session:
-        """The session that a login or a refresh made."""
+        """The session made by a login or a refresh."""
         account = logged_in.account
         return cls(
             access_token=logged_in.access_token,
@@ -91,7 +91,7 @@ class NewRole(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, logged_in: LoggedIn) -> NewRole:
-        """The account of a session that another role made."""
+        """The account and tokens of a session that was made for another role."""
         account = logged_in.account
         return cls(
             id=account.id,
@@ -112,9 +112,9 @@ class AccountState(Struct, frozen=True):
 
 
 class EventShown(Struct, frozen=True, kw_only=True):
-    """An event with its sale as it stands: `remaining` places of `capacity`, `booked` of them taken.
+    """An event with its sale as it stands: `remaining` tickets of `capacity`, of which `booked` are taken.
 
-    `suspended`: its organizer is none any more, or is banned; such an event is `paused` until that has changed.
+    `suspended`: its organizer has lost the role or is banned. Such an event is `paused` until that changes.
     """
 
     id: UUID
@@ -137,7 +137,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, event: Event, remaining: int, status: EventStatus) -> EventShown:
-        """An event as the box office shows it."""
+        """An event with its remaining tickets and its status."""
         return cls(
             id=event.id,
             organizer_id=event.organizer_id,
@@ -160,9 +160,9 @@ class EventShown(Struct, frozen=True, kw_only=True):
 
 
 class EventShownPage(Struct, frozen=True, kw_only=True):
-    """Some events of a list; `next_cursor` leads to what follows, None at the end.
+    """A page of events. `next_cursor` leads to the next page; it is None at the end.
 
-    `total`, how many events the list has, is left out where they are not counted.
+    `total` is the number of events of the list. It is left out of lists that are not counted.
     """
 
     items: list[EventShown]
@@ -200,7 +200,7 @@ class EventPlain(Struct, frozen=True, kw_only=True):
 
 
 class BookingShown(Struct, frozen=True, gc=False):
-    """A booking; `pending` until it is in PostgreSQL. `reason` says why it was rejected or cancelled for its owner."""
+    """A booking, `pending` until it is in PostgreSQL. `reason` says why it was rejected, or cancelled for its owner."""
 
     id: UUID
     event_id: UUID
@@ -214,7 +214,7 @@ class BookingShown(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, booking: Booking) -> BookingShown:
-        """A booking, without what only the engine needs."""
+        """A booking without the fields that only the engine needs."""
         return cls(
             booking.id,
             booking.event_id,

@@ -31,6 +31,7 @@ from domain.store.redis.inventory import Inventory
 from domain.store.redis.pipeline import Pipeline
 from domain.store.redis.refusal_counts import RefusalCounts
 from domain.store.redis.scripts import Scripts
+from domain.store.redis.unpersisted_sets import UnpersistedSets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,6 +74,7 @@ class Stores(Struct, frozen=True):
     catalog: Catalog
     past_events: PastEvents
     inventory: Inventory
+    unpersisted: UnpersistedSets
     ledger: Ledger
     epochs: Epochs
     refusal_counts: RefusalCounts
@@ -97,57 +99,69 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     pipeline = Pipeline(_url(settings.redis_url))
     queue = open_queue(_url(settings.queue_url))
     doorbell = Doorbell(queue, on_lost=lambda: log.warning("doorbell_lost"))
-    intents = Intents(database)
-    keeps_intents = settings.durability == "postgres"
-    ledger = Ledger(database, keeps_intents=keeps_intents)
     refusal_counts = RefusalCounts(pipeline)
-    scripts = Scripts(pipeline, epochs := Epochs(database))
-    sessions = Sessions(database)
-    admission = Admission(scripts, pipeline, sessions)
-    inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
-    catalog = Catalog(database, inventory, scripts)
-    events = EventReads(database)
-    terms = TermsCache(events, catalog)
     try:
-        yield Stores(
-            engine=database,
-            pipeline=pipeline,
-            scripts=scripts,
-            queue=queue,
-            accounts=Accounts(database),
-            sessions=sessions,
-            admission=admission,
-            events=events,
-            catalog=catalog,
-            past_events=PastEvents(database, inventory, scripts),
-            inventory=inventory,
-            ledger=ledger,
-            epochs=epochs,
-            refusal_counts=refusal_counts,
-            intents=intents,
-            books=Books(database, scripts),
-            clocks=Clocks(inventory, database),
-            box_office=BoxOffice(
-                terms=terms,
-                admission=admission,
-                inventory=inventory,
-                ledger=ledger,
-                doorbell=doorbell,
-                intents=intents if keeps_intents else None,
-                refusal_counts=refusal_counts,
-            ),
-            event_actions=EventActions(
-                events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
-            ),
-            durability=settings.durability,
-            redis_sync=settings.redis_sync,
-            retention=Retention.of(settings),
-        )
+        yield _stores(settings, database, pipeline, queue, doorbell, refusal_counts)
     finally:
         await doorbell.close()
         await refusal_counts.close()
         await pipeline.close()
         await database.close()
+
+
+def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
+    settings: Settings,
+    database: Database,
+    pipeline: Pipeline,
+    queue: ArqRedis,
+    doorbell: Doorbell,
+    refusal_counts: RefusalCounts,
+) -> Stores:
+    intents, events, epochs, sessions = Intents(database), EventReads(database), Epochs(database), Sessions(database)
+    keeps_intents = settings.durability == "postgres"
+    ledger = Ledger(database, keeps_intents=keeps_intents)
+    scripts = Scripts(pipeline, epochs)
+    admission = Admission(scripts, pipeline, sessions)
+    inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
+    unpersisted = UnpersistedSets(scripts)
+    catalog = Catalog(database, inventory, unpersisted, scripts)
+    terms = TermsCache(events, catalog)
+    return Stores(
+        engine=database,
+        pipeline=pipeline,
+        scripts=scripts,
+        queue=queue,
+        accounts=Accounts(database),
+        sessions=sessions,
+        admission=admission,
+        events=events,
+        catalog=catalog,
+        past_events=PastEvents(database, inventory, unpersisted, scripts),
+        inventory=inventory,
+        unpersisted=unpersisted,
+        ledger=ledger,
+        epochs=epochs,
+        refusal_counts=refusal_counts,
+        intents=intents,
+        books=Books(database, scripts),
+        clocks=Clocks(inventory, database),
+        box_office=BoxOffice(
+            terms=terms,
+            admission=admission,
+            inventory=inventory,
+            unpersisted=unpersisted,
+            ledger=ledger,
+            doorbell=doorbell,
+            intents=intents if keeps_intents else None,
+            refusal_counts=refusal_counts,
+        ),
+        event_actions=EventActions(
+            events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
+        ),
+        durability=settings.durability,
+        redis_sync=settings.redis_sync,
+        retention=Retention.of(settings),
+    )
 
 
 def _url(url: SecretStr | None) -> str:

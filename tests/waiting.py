@@ -63,7 +63,7 @@ async def persist_all(stores: Stores) -> int:
 async def keep_persisting(stores: Stores) -> None:
     """Persist whatever comes, until cancelled."""
     while True:
-        for partition, pulse in enumerate(await stores.inventory.pulses()):
+        for partition, pulse in enumerate(await stores.unpersisted.pulses()):
             if pulse.unpersisted_count:
                 await persist_once(stores, partition)
         await asyncio.sleep(LOOK_EVERY_SECONDS)

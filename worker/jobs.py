@@ -87,7 +87,7 @@ async def persist_partition(ctx: dict[str, Any], partition: int) -> int:
     redis: ArqRedis = ctx["redis"]
     try:
         written = await persist(stores, partition)
-        if written and (await stores.inventory.pulse(partition)).unpersisted_count:
+        if written and (await stores.unpersisted.pulse(partition)).unpersisted_count:
             await redis.enqueue_job(PERSIST_JOB, partition)
     except (Unavailable, EpochOver) as error:
         log.warning("persist_put_off", partition=partition, cause=str(error))

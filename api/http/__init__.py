@@ -1,1 +1,1 @@
-"""The protocol: connections, headers, bodies, problem details, pages of lists, conditional requests."""
+"""The protocol above the server: header fields, bodies, problem details, pages of lists, conditional requests."""

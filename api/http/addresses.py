@@ -1,4 +1,4 @@
-"""Who is at the other end: the address that limits count by."""
+"""The address of a caller, by which anonymous requests are counted."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
     from domain.platform.settings import Settings
 
 IPV6_PREFIX = 64
-"""One customer of a provider has at least this many addresses (RFC 6177), so they count as one."""
+"""A customer of a provider has at least a network of this size (RFC 6177), so it counts as one address."""
 
 HOPS_MAX = 20
-"""Entries of `X-Forwarded-For` that are looked at; a longer list was made up."""
+"""Entries of `X-Forwarded-For` that are read. A longer list was made up."""
 
 UNKNOWN = "unknown"
-"""A client without an address, as over a Unix socket."""
+"""A client without an address, e.g. on a Unix socket."""
 
 
 class Proxies:
-    """The proxies whose word on who called them is taken."""
+    """The proxies whose `X-Forwarded-For` is trusted."""
 
     def __init__(self, networks: list[IPv4Network | IPv6Network]) -> None:
         self._networks = networks
 
     @classmethod
     def of(cls, settings: Settings) -> Proxies:
-        """The proxies a deployment trusts: none, unless it says so."""
+        """The proxies that the settings name; none by default."""
         return cls(list(settings.trusted_proxies))
 
     def client_of(self, scope: Scope) -> str:
-        """The caller's address, or the network it stands for.
+        """The caller's address, or the network that counts as one.
 
-        `X-Forwarded-For` is believed from a trusted proxy only, and of it the right-most hop that is not
-        one itself: whatever stands to the left of that, the caller may have written.
+        `X-Forwarded-For` is read only if it comes from a trusted proxy. Its right-most hop that is not a trusted proxy
+        counts, because the caller may have written anything to the left of that.
         """
         client = scope.get("client")
         address = _parsed(client[0]) if client else None

@@ -1,4 +1,4 @@
-"""What callers prefer: how long they would wait, in which form they want an answer, which version they have."""
+"""Preferences and conditions of requests: how long to wait, which media type, which version the caller has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from domain.kernel.bookings import Booking
 
 WAIT_S_MAX = 30
-"""Proxies give up on a silent answer after a minute; half of it is safe."""
+"""Common proxies give up after a minute without data; half of that is safe."""
 
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,4})\"?", re.ASCII | re.IGNORECASE)
 _VERSION = re.compile(r'"v(\d{1,9})[.\w]*"', re.ASCII)
@@ -23,15 +23,18 @@ _TAG = re.compile(r'(W/)?("[^"]*")')
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 NO_VERSION = 0
-"""Stands for a version that no event has."""
+"""A version that no event has."""
 
 RETRY_AFTER_S = 1
-"""When to look at a pending booking again; most are confirmed within 50 ms."""
+"""When to poll a pending booking again. Most are confirmed within 50 ms."""
 
 
 def wait_s(scope: Scope) -> int:
-    """For how many seconds the caller would wait (RFC 7240); 0 for no or an odd preference."""
-    for part in (field(scope, b"prefer") or "").split(","):
+    """How many seconds the caller is willing to wait (RFC 7240); 0 without a valid preference."""
+    preferences = field(scope, b"prefer")
+    if preferences is None:
+        return 0
+    for part in preferences.split(","):
         match = _WAIT.fullmatch(part.split(";", 1)[0].strip())
         if match:
             return min(int(match[1]), WAIT_S_MAX)
@@ -52,26 +55,29 @@ def booking_headers(booking: Booking, *, waited_s: int = 0) -> dict[str, str]:
 
 
 def booking_etag(booking: Booking) -> str:
-    """Changes whenever the booking does."""
+    """The entity tag of a booking, which changes with it."""
     return f'"v{booking.version}.{booking.status}"'
 
 
 def event_etag(version: int, *parts: object) -> str:
-    """An event's version, and what else is shown of it."""
+    """The entity tag of an event: its version, and `parts` that are shown with it."""
     return f'"v{version}.{".".join(map(str, parts))}"'
 
 
 def matches(scope: Scope, etag: str) -> bool:
-    """Whether the caller has this version already (`If-None-Match`): a weak tag of it will do."""
-    wanted = ",".join(fields(scope, b"if-none-match"))
-    return bool(wanted) and (wanted.strip() == "*" or etag in (tag for _, tag in _TAG.findall(wanted)))
+    """Whether the caller has this version already (`If-None-Match`). Weak tags match, too."""
+    tags = fields(scope, b"if-none-match")
+    if not tags:
+        return False
+    wanted = ",".join(tags)
+    return wanted.strip() == "*" or etag in (tag for _, tag in _TAG.findall(wanted))
 
 
 def expected_version(scope: Scope, current: int) -> int | None:
-    """The version that the caller means to change (`If-Match`), None when any will do.
+    """The version that the caller expects (`If-Match`), None without a condition.
 
-    The current one, if the caller lists it, else one that no event has. Only the version of an event counts: what was
-    sold since it was read is no change of it. A weak tag is none of ours, and matches nothing (RFC 9110, 13.1.1).
+    It is the current version if the caller lists it, otherwise NO_VERSION. Sales do not change the version of an event.
+    A weak tag matches nothing (RFC 9110, 13.1.1).
     """
     lines = fields(scope, b"if-match")
     wanted = ",".join(lines)
@@ -82,14 +88,15 @@ def expected_version(scope: Scope, current: int) -> int | None:
 
 
 def preferred(scope: Scope, *offers: str) -> str:
-    """The media type that the caller prefers of those on offer (RFC 9110, 12.5.1).
+    """The media type of `offers` that the caller prefers (RFC 9110, 12.5.1).
 
-    Of equal weights, the one that is named more exactly counts, then the one that is named first. The first on offer
-    is for callers without a preference, and for those that accept none of them.
+    Among equal weights, the more specific range counts, then the one that is listed first. The first offer is used for
+    callers without a preference, and for callers that accept none of the offers.
     """
-    accept = ",".join(fields(scope, b"accept")).lower()
-    if accept in {"", "*/*", offers[0]}:
+    accepted = fields(scope, b"accept")
+    if not accepted or accepted == ["*/*"] or accepted == [offers[0]]:
         return offers[0]
+    accept = ",".join(accepted).lower()
     ranges = list(_weighted(accept))
     ranked = [(_rank(offer, ranges), offer) for offer in offers]
     best = max(rank for rank, _ in ranked)
@@ -100,7 +107,7 @@ NOT_ACCEPTED = (0.0, 0, 0)
 
 
 def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int, int]:
-    """Weight, exactness and place of the most exact range for an offer; NOT_ACCEPTED without one of any weight."""
+    """Weight, specificity and position of the most specific range for an offer; NOT_ACCEPTED without a weight."""
     exactness = {"*/*": 1, f"{offer.partition('/')[0]}/*": 2, offer: 3}
     fitting = [(exactness[name], -place, weight) for place, (name, weight) in enumerate(ranges) if name in exactness]
     if not fitting:
@@ -116,7 +123,7 @@ def accepts_gzip(scope: Scope) -> bool:
 
 
 def _weighted(value: str) -> Iterator[tuple[str, float]]:
-    """The members of a list with their weights, without those whose weight is none."""
+    """The members of a list with their weights, without members whose weight is invalid."""
     for member in value.split(","):
         name, *parameters = (part.strip() for part in member.split(";"))
         weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
@@ -125,5 +132,5 @@ def _weighted(value: str) -> Iterator[tuple[str, float]]:
 
 
 def say_varies(scope: Any, name: bytes) -> None:  # noqa: ANN401  (has keys of ours)
-    """Tell caches that the answer depends on a header field of the request."""
+    """Add a `Vary` field: caches are told that the answer depends on a header field of the request."""
     scope["reply"].fields.append((b"vary", name))

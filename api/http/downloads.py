@@ -1,9 +1,9 @@
 """Downloads of files that are made while they are sent: a bounded number at once, each within a deadline.
 
-Making a file is work for the process: parts are made one after the other, and after each part the process makes none
-for as long as that one took. A slow reader costs little by itself: between two reads of PostgreSQL no connection is
-held, and nothing is made ahead of what it takes (api.http.connection ends a connection that takes nothing). Hundreds of
-them fill the buffers of as many connections at once, and everybody else waits for that.
+Making a file is work for the process. So parts are made one after the other, and after each part the process makes none
+for as long as that part took. One slow reader costs little: between two reads it holds no connection to PostgreSQL, and
+nothing is made ahead of what it takes. A reader that takes nothing is cut off (`api/server/connection.py`). Hundreds of
+slow readers would fill the buffers of as many connections at once, and every other request would wait for that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from api.http.server_scope import ABORT
 from domain.kernel.refusals import RateLimited, Unavailable
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ REST_S_MAX = 0.1
 """How long, at most, no part of any file is made after one: a slow PostgreSQL rests nobody but itself."""
 
 RETRY_AFTER_SECONDS = 10
-
-ABORT = "abort"
-"""Where in a request's scope a server of ours leaves the function that cuts the connection (api.http.connection)."""
 
 
 class Downloads:

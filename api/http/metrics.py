@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from domain.engine import Stores
     from domain.platform.clocks import ClockComparison
-    from domain.store.redis.inventory import Pulse
     from domain.store.redis.rebuild_progress import Progress
+    from domain.store.redis.unpersisted_sets import Pulse
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -199,7 +199,7 @@ unavailabilities = Unavailabilities()
 async def exposition(stores: Stores) -> bytes:
     """This process' numbers and the inventory's, in Prometheus' text format."""
     try:
-        pulses = await stores.inventory.pulses()
+        pulses = await stores.unpersisted.pulses()
     except Unavailable:
         pulses = None
     try:

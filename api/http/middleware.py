@@ -1,4 +1,4 @@
-"""The envelope of every answer, the framework's own included: request id, security fields, HEAD."""
+"""The outermost middleware, for every answer: request id, security fields, CORS, HEAD, metrics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import structlog
 from litestar.enums import ScopeType
 
 from api.http.metrics import NO_ROUTE, requests
-from api.http.options import WHOLE_SERVER
 from api.http.problems import PROBLEM_MEDIA_TYPE, problem_content
+from api.http.server_scope import WHOLE_SERVER, WRITE_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 HEALTH_PREFIX = "/health/"
-"""Whoever watches a process asks it by its address, whatever names the API is published under."""
+"""Monitoring addresses a process by its IP address, so these paths are served under any host name."""
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
-"""What of a caller's id may stand in our logs and answers."""
+"""Ids of callers that may be used in our logs and answers."""
 
 _THIS_PROCESS = os.urandom(12).hex().encode()
 _numbers = itertools.count()
-"""An id of ours is the process and a number: as unlike any other as a random one, without asking for randomness."""
+"""Our ids consist of a random part for each process and a number: unique, without randomness for each request."""
 
 _PORT = re.compile(rb":\d+$")
 
@@ -43,25 +43,19 @@ SECURITY_HEADERS = [
     (b"x-frame-options", b"DENY"),
 ]
 CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-"""For answers that are no pages: nothing in them may run."""
+"""For answers that are not pages: nothing in them may run."""
 
 NO_STORE = (b"cache-control", b"no-store")
-"""The default: what an API answers is about one caller at one moment."""
+"""The default: most answers are about one caller at one moment."""
 
 _LINES = b"".join(b"%b: %b\r\n" % field for field in (*SECURITY_HEADERS, CSP))
 """Security fields as they are written, put together once."""
 
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
-WRITE_WHOLE = "write_whole"
-"""Where in a request's scope a server of ours leaves what answers it with one write (api.http.connection)."""
-
 
 class Envelope:
-    """Wraps the whole application.
-
-    Leaves the request's id at `scope["request_id"]` and the answer on its way out at `scope["reply"]`.
-    """
+    """ASGI middleware: leaves the request id at `scope["request_id"]`, the answer at `scope["reply"]`."""
 
     def __init__(
         self,
@@ -85,7 +79,7 @@ class Envelope:
             return
         bodiless = scope["method"] == "HEAD"
         if bodiless:
-            # A copy: the server counts the body's bytes by the method that it was asked with.
+            # A copy: the server counts the body's bytes by the original method.
             scope = {**scope, "method": "GET"}
         reply = Reply(scope, send, bodiless=bodiless, logged=self._logs_requests)
         if self._hosts and _host(scope) not in self._hosts and not scope["path"].startswith(HEALTH_PREFIX):
@@ -102,7 +96,7 @@ class Envelope:
             log.exception("request_failed", request_id=scope["request_id"])
             await reply.refuse(500)
         finally:
-            # They refer to each other, and would be left to the garbage collector.
+            # They refer to each other. Without this, the garbage collector would have to find them.
             del scope["reply"]
 
     def _options(self, scope: dict[str, Any]) -> list[Field]:
@@ -111,7 +105,7 @@ class Envelope:
 
 
 class Reply:
-    """One answer on its way out, to the request `request_id`. Whoever answers may add to its header `fields`."""
+    """The answer to one request. Code that answers may add to its header `fields`."""
 
     def __init__(self, scope: dict[str, Any], send: Send, *, bodiless: bool, logged: bool) -> None:
         self._scope = scope
@@ -128,7 +122,7 @@ class Reply:
             self.fields.append(HSTS)
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the envelope's header fields."""
+        """Pass a message on, with the header fields of every answer."""
         if message["type"] == "http.response.start":
             self._started = True
             self._count(message["status"])
@@ -141,7 +135,7 @@ class Reply:
         await self._send(message)
 
     async def whole(self, status: int, fields: list[Field], content: bytes) -> None:
-        """Send an answer that is no page and says itself how long it may be kept, in one write where that can be."""
+        """Send an answer that is not a page and has its own `Cache-Control`; in one write, if the server can."""
         self._started = True
         self._count(status)
         headers = [*fields, *self.fields]
@@ -157,7 +151,7 @@ class Reply:
         seconds = time.perf_counter() - self._began_s
         requests.count(method=method, route=route, status=status, seconds=seconds)
         if self._logged:
-            # The route, not the path: what callers make up in paths and queries is nobody's to keep.
+            # The route, not the path: paths and queries may contain personal data.
             log.info(
                 "request",
                 request_id=self.request_id,
@@ -169,7 +163,7 @@ class Reply:
             )
 
     async def refuse(self, status: int) -> None:
-        """Answer a problem of this status, if nothing was answered yet."""
+        """Answer with a problem of this status, unless an answer has begun."""
         if self._started:
             return
         body = problem_content(status, request_id=self.request_id)
@@ -178,13 +172,13 @@ class Reply:
 
 
 def _account(scope: dict[str, Any]) -> str | None:
-    """Whose token it was, None without one."""
+    """The account of the token, None without one."""
     token = scope.get("user")
     return str(token.account_id) if token else None
 
 
 def _host(scope: dict[str, Any]) -> bytes | None:
-    """The name that was asked for, without its port."""
+    """The requested host without its port."""
     host = next((value for name, value in scope["headers"] if name == b"host"), None)
     return host and _PORT.sub(b"", host.lower())
 

@@ -1,7 +1,7 @@
 """Answers to OPTIONS: the methods of a path.
 
-The framework answers it once for each group of handlers and knows only those; a path is one path, whatever
-its parameters are called.
+The framework would answer for each group of handlers separately. Here a path is one path, whatever the names of its
+parameters are.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from litestar.types import Scope, Send
 
 STATE = "methods"
-"""Where the table stands in the application's state."""
-
-WHOLE_SERVER = "whole_server"
-"""Where it stands in a request's scope that it asks for the whole server, `OPTIONS *` (api.http.connection)."""
+"""The name of the table in the application's state."""
 
 _PARAMETER = re.compile(r"{[^}]*}")
 
@@ -31,7 +28,7 @@ def shape(path: str) -> str:
 
 
 def methods_by_shape(app: Litestar) -> dict[str, bytes]:
-    """What `Allow` says of each path; whoever answers GET answers HEAD."""
+    """The value of `Allow` for each path. A path with GET has HEAD as well."""
     found: dict[str, set[str]] = {}
     for route in app.routes:
         if isinstance(route, HTTPRoute):
@@ -43,20 +40,20 @@ def methods_by_shape(app: Litestar) -> dict[str, bytes]:
 
 
 def methods_of_server(app: Litestar) -> bytes:
-    """What `Allow` says of all paths together."""
+    """The value of `Allow` for all paths together."""
     allowed = {method for methods in app.state[STATE].values() for method in methods.decode().split(", ")}
     return ", ".join(sorted(allowed)).encode()
 
 
 def methods_of_path(app: Litestar, path: str) -> str:
-    """What `Allow` says of the path of a request; raises HTTPException for a path that there is not."""
+    """The value of `Allow` for the path of a request; raises HTTPException for an unknown path."""
     *_, template = app.asgi_router.handle_routing(path=normalize_path(path), method="OPTIONS")
     allowed: bytes = app.state[STATE][shape(template)]
     return allowed.decode()
 
 
 async def answer_options(scope: Scope, send: Send) -> None:
-    """Answer 204 with the methods of the path that was asked for."""
+    """Answer 204 with the methods of the requested path."""
     allowed = scope["litestar_app"].state[STATE][shape(scope["path_template"])]
     await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allowed)]})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -10,9 +10,9 @@ from litestar import Response
 
 from api.http.bodies import JSON_MEDIA_TYPE
 from api.http.conditional import booking_etag, preferred, say_varies
-from api.http.connection import STOPPED
 from api.http.headers import field
 from api.http.problems import refusal_response
+from api.http.server_scope import STOPPED
 from api.shapes import BookingShown
 from domain.kernel.refusals import Unavailable
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 STREAM_MEDIA_TYPE = "text/event-stream"
 
 HEARTBEAT_S = 10.0
-"""Silence after which a comment is sent, so that nobody between us and the reader gives up."""
+"""Seconds of silence after which a comment is sent, so that no proxy gives up."""
 
 HEARTBEATS_MAX = 30
-"""A stream ends after five minutes. A reader that is an EventSource comes back by itself, with `Last-Event-ID`."""
+"""A stream ends after five minutes. An EventSource then reconnects by itself, with `Last-Event-ID`."""
 
 RETRY_S = 1
-"""After how many seconds a reader comes back whose stream has ended."""
+"""Seconds after which a reader reconnects when its stream has ended."""
 
 LAST_EVENT_ID = "Last-Event-ID"
 
 
 async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, known: Booking) -> Booking:
-    """What the wait for a change of a booking answers; `known` when the request should not wait any longer.
+    """The result of a wait for a change of a booking; `known` if the request should not wait any longer.
 
-    Also `known` when a server is away meanwhile: the booking was made, or shown, whatever becomes of the wait.
+    Also `known` if a server cannot be reached during the wait: the booking exists, whatever happens to the wait.
     """
     try:
         return await _unless_stopped(scope, waiting) or known
@@ -51,7 +51,7 @@ async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, kno
 
 
 async def changes(scope: Scope, box_office: BoxOffice, booking: Booking) -> AsyncIterator[bytes]:
-    """The booking as it stands, unless the reader knows that already, and at each change until it is final."""
+    """Events with the booking: its current state, unless the reader knows it, then each change until it is final."""
     yield _retry(RETRY_S)
     if not is_known(scope, booking):
         yield _event(booking)
@@ -69,7 +69,7 @@ async def changes(scope: Scope, box_office: BoxOffice, booking: Booking) -> Asyn
 
 
 def is_known(scope: Scope, booking: Booking) -> bool:
-    """Whether a reader that comes back has seen the booking in this state."""
+    """Whether a reader that reconnects has seen the booking in this state."""
     return field(scope, b"last-event-id") == _event_id(booking)
 
 
@@ -96,7 +96,7 @@ def stream_to_retry(scope: Scope, refusal: Refusal) -> Response[Any]:
 
 
 async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -> Booking | None:
-    """What the wait answers, None when the request should not wait any longer; raises Unavailable."""
+    """The result of a wait, None if the request should not wait any longer; raises Unavailable."""
     stopped: Callable[[], asyncio.Future[None]] | None = scope.get(STOPPED)  # type: ignore[assignment]
     wait = asyncio.ensure_future(waiting)
     try:
@@ -108,7 +108,7 @@ async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -
 
 
 def _event_id(booking: Booking) -> str:
-    """Differs for each state of a booking."""
+    """An id that differs for each state of a booking."""
     return booking_etag(booking).strip('"')
 
 

@@ -1,4 +1,4 @@
-"""Events as they are at this moment, each reading shared by everybody who asks for it at the same time."""
+"""Current events. Concurrent requests for the same event or page share one read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ them did. The last page knows better, and a list that is all on one page is neve
 RETRY_AFTER_SECONDS = 1
 
 Shown = tuple[Event, int, EventStatus]
-"""An event, the places that remain, and where its sale stands."""
+"""An event, its remaining tickets, and the state of its sale."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -61,7 +61,7 @@ class ListAsked(Struct, frozen=True, kw_only=True):
 
 
 class Showing:
-    """What everybody looks at: one event, or a page of them."""
+    """The reads that everybody makes: one event, or a page of events."""
 
     def __init__(self, event_actions: EventActions, events: EventReads) -> None:
         self._event_actions = event_actions
@@ -71,7 +71,7 @@ class Showing:
         self._lengths: dict[bool, _Length] = {}
 
     async def of(self, event_id: UUID) -> Shown:
-        """An event, the places that remain and its status; raises EventNotFound, Unavailable."""
+        """An event, its remaining tickets and its status; raises EventNotFound, Unavailable."""
         return await self._events.of(event_id)
 
     async def page(self, asked: ListAsked) -> bytes:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 CANCELLED_BY_ADMIN = "cancelled_by_admin"
 CANCELLED_BY_ORGANIZER = "cancelled_by_organizer"
-"""The `reason` of a booking that somebody else than its owner cancelled."""
+"""The `reason` of a booking that was cancelled by somebody else than its owner."""
 
 
 class BookingOrder(Body):
@@ -87,11 +87,11 @@ class BookingController(Controller):
         ),
     )
     async def create(self, request: FastRequest, data: JSONBody[BookingOrder]) -> Response[BookingShown]:
-        """Take places. They are taken when this answers; the booking is confirmed once it is in PostgreSQL.
+        """Reserve tickets. They are reserved when this answers; the booking is confirmed once it is in PostgreSQL.
 
-        Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With
-        `Prefer: wait=N` the answer is 201 and `confirmed` if that happens within N seconds. A repeated request is
-        answered 200 when its booking is final by then: confirmed, cancelled or rejected.
+        Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With `Prefer: wait=N`,
+        the answer is 201 and `confirmed` if that happens within N seconds. A repeated request is answered 200 if its
+        booking is final by then: confirmed, cancelled or rejected.
         """
         box_office = request.process.stores.box_office
         order = TicketOrder(data.event_id, data.quantity, request.idempotency_key)
@@ -131,14 +131,14 @@ class BookingController(Controller):
         ),
     )
     async def status(self, request: FastRequest, booking_id: FromPath[UUID]) -> Response[BookingShown] | Stream:
-        """The booking as it stands, to its owner, the event's organizer and admins.
+        """The current state of a booking, for its owner, the event's organizer and admins.
 
-        `Prefer: wait=N` waits for a change; `Accept: text/event-stream` streams changes until it is final. A stream
-        also ends after five minutes and when a server goes away; an `EventSource` then comes back by itself, with
-        `Last-Event-ID`. It is answered 204 when it has seen the final state, and with an empty stream whose `retry`
-        says when to come back where anybody else would be answered 429 or 503. Two answers end it for good: a
-        refusal of the first request, which you repeat with a new `EventSource` after `Retry-After`; and 401, after
-        which you need a new access token.
+        `Prefer: wait=N` waits for a change. `Accept: text/event-stream` streams changes until the booking is final. A
+        stream also ends after five minutes, and when a server cannot be reached. An `EventSource` then reconnects by
+        itself, with `Last-Event-ID`. It is answered 204 if it has seen the final state. Instead of 429 or 503 it is
+        answered with an empty stream whose `retry` says when to reconnect. Two answers end it for good: a refusal of
+        the first request, which you repeat with a new `EventSource` after `Retry-After`; and 401, after which you need
+        a new access token.
         """
         try:
             booking = await request.process.stores.box_office.look(request.ask, booking_id)
@@ -160,10 +160,10 @@ class BookingController(Controller):
         **access(EVERYBODY, limit="booking_cancel", refuses=(BookingNotFound, EventStarted), sends={200: ("ETag",)}),
     )
     async def cancel(self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]) -> Response[BookingShown]:
-        """Give the places back, exactly once; again, the same answer.
+        """Cancel a booking, which returns its tickets once. A repeated request gets the same answer.
 
-        Its owner can until the event has started and its sales are closed, the event's organizer and admins until
-        it is over; `reason` says when it was not the owner.
+        The owner can cancel it until the event has started and its sales are closed, the event's organizer and admins
+        until the event is over. `reason` is set if somebody else than the owner cancelled it.
         """
         booking = await process(request).stores.box_office.booking(booking_id)
         await _check_visible(process(request), request.user, booking)
@@ -184,9 +184,9 @@ class BookingController(Controller):
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[Guest] | Stream:
-        """The guest list of an event, oldest booking first, to its organizer and admins.
+        """The guest list of an event, oldest booking first, for its organizer and admins.
 
-        Whole and as CSV with `Accept: text/csv`: no cell of it runs as a formula in a spreadsheet.
+        With `Accept: text/csv` it is the whole list as a file. No cell of it runs as a formula in a spreadsheet.
         """
         stores, guest_lists = process(request).stores, process(request).guest_lists
         check_owns_event(request.user, await stores.event_actions.find(event_id))

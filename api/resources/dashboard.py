@@ -47,7 +47,7 @@ class AttendeeDashboard(Struct, frozen=True):
 
 
 class EventSales(Struct, frozen=True):
-    """How an event sells: `sold` places are confirmed, `held` ones pending.
+    """How an event sells: `sold` tickets are confirmed, `held` ones pending.
 
     `refused` are the requests of the last hour that got none, by the problem's code.
     """
@@ -93,7 +93,7 @@ class QueueState(Struct, frozen=True):
 class AdminDashboard(Struct, frozen=True):
     """How much there is of everything.
 
-    `drift` is by how many places the books were found wrong in the last minute and could not be mended.
+    `drift` is the number of tickets by which the books were found wrong in the last minute and could not be mended.
     """
 
     users: dict[str, int]
@@ -130,7 +130,7 @@ class DashboardController(Controller):
 async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeDashboard:
     now, after = utc_now(), read_cursor(asked.cursor, tuple[datetime, datetime, UUID])
     # Redis first: what is persisted in between is then seen twice, never missed.
-    fresh = {booking.id: booking for booking in await at.stores.inventory.unpersisted_of(account_id)}
+    fresh = {booking.id: booking for booking in await at.stores.unpersisted.of_account(account_id)}
     holding = [booking for booking in fresh.values() if booking.status in HOLDING]
     stored = await at.dashboards.upcoming_of(
         account_id, UpcomingAsked(now=now, limit=asked.limit + 1, after=after, without=list(fresh))
@@ -214,7 +214,7 @@ async def _totals(at: Process, account_id: UUID) -> SalesTotals:
 async def _of_admin(at: Process, account_id: UUID, asked: Asked) -> AdminDashboard:
     del account_id, asked
     totals = await at.admin_reports.totals()
-    pulses = await at.stores.inventory.pulses()
+    pulses = await at.stores.unpersisted.pulses()
     return AdminDashboard(
         users=totals.users,
         events=totals.events,

@@ -154,7 +154,7 @@ class EventController(Controller):
         ),
     )
     async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
-        """An event with the places that remain at this moment."""
+        """An event with its remaining tickets at this moment."""
         return _response(request, await process(request).showing.of(event_id))
 
     @post("/", status_code=201, **access(ORGANIZERS, limit="event_create", sends={201: ("ETag", "Location")}))

@@ -9,8 +9,8 @@ from msgspec import structs
 
 from api.access.declarations import ANYONE, UNLIMITED, access
 from api.context import process
-from api.http.connection import STOPPING
 from api.http.metrics import MEDIA_TYPE, exposition
+from api.http.server_scope import STOPPING
 from domain.store.readiness import Readiness, check
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from domain.store.redis.admission import Admission, Ask
     from domain.store.redis.inventory import Inventory, Released, Reserved
     from domain.store.redis.refusal_counts import RefusalCounts
+    from domain.store.redis.unpersisted_sets import UnpersistedSets
 
 ATTEMPTS_MAX = 4
 """How often one request is tried again because the terms changed or the record retired meanwhile."""
@@ -51,6 +52,7 @@ class BoxOffice:
         terms: TermsCache,
         admission: Admission,
         inventory: Inventory,
+        unpersisted: UnpersistedSets,
         ledger: Ledger,
         doorbell: Doorbell,
         intents: Intents | None,
@@ -59,6 +61,7 @@ class BoxOffice:
         self._terms = terms
         self._admission = admission
         self._inventory = inventory
+        self._unpersisted = unpersisted
         self._ledger = ledger
         self._doorbell = doorbell
         self._intents = intents
@@ -169,7 +172,7 @@ class BoxOffice:
 
         Redis is read before PostgreSQL: a booking that is persisted in between is seen twice, never missed.
         """
-        fresh = await self._inventory.unpersisted_of(user_id)
+        fresh = await self._unpersisted.of_account(user_id)
         stored = await self._ledger.of_user(user_id, limit=limit, before=before)
         found = {booking.id: booking for booking in stored}
         for booking in fresh:
@@ -183,13 +186,17 @@ class BoxOffice:
 
         Redis is read before PostgreSQL: a booking that is persisted in between is seen twice, never missed.
         """
-        fresh = await self._inventory.unpersisted_of(user_id)
+        fresh = await self._unpersisted.of_account(user_id)
         stored = await self._ledger.held_by(user_id, after=after, limit=limit)
         found = {booking.id: booking for booking in [*stored, *fresh] if after is None or booking.id > after}
         return sorted(found.values(), key=lambda booking: booking.id)[:limit]
 
     async def _take(self, ask: Ask, new: NewBooking, *, looked_up: bool, looked_up_in: int | None = None) -> Reserved:
-        terms = await self._terms_for(ask, new)
+        terms = self._terms.cached(new.event_id)
+        if terms is None:
+            # PostgreSQL is read only for a request that is admitted.
+            await self._admission.admit(ask, new)
+            terms = await self._terms.load(new.event_id)
         for _ in range(ATTEMPTS_MAX):
             try:
                 return await self._inventory.reserve(
@@ -205,14 +212,6 @@ class BoxOffice:
                 terms = await self._unless_closed(new, looked_up=looked_up)
         detail = "The event's terms are changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
-
-    async def _terms_for(self, ask: Ask, new: NewBooking) -> Terms:
-        """The event's terms. PostgreSQL is read only for a request that is admitted."""
-        terms = self._terms.cached(new.event_id)
-        if terms is None:
-            await self._admission.admit(ask, new)
-            terms = await self._terms.load(new.event_id)
-        return terms
 
     async def _unless_closed(self, new: NewBooking, *, looked_up: bool) -> Terms:
         """The current terms of an event that was closed before, if it is open again.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from domain.store.postgres.events.catalog import Catalog
     from domain.store.postgres.events.reads import EventReads
     from domain.store.postgres.ledger import Ledger
-    from domain.store.redis.inventory import Inventory, Places
+    from domain.store.redis.inventory import Inventory, TakenTickets
 
 
 class EventActions:
@@ -113,13 +113,13 @@ class EventActions:
         """
         known = {event.id: event for event in events}
         asked = [event.id for event in events if event.closed_at is None]
-        places = dict(zip(asked, await self._inventory.places(asked) if asked else [], strict=True))
-        if gone := [event_id for event_id in asked if places[event_id].taken is None]:
+        taken = dict(zip(asked, await self._inventory.taken_tickets(asked) if asked else [], strict=True))
+        if gone := [event_id for event_id in asked if taken[event_id].taken is None]:
             # These events were closed after they were read, or the inventory is being rebuilt.
             known |= await self._events.find_all(gone)
         closed = [event.id for event in known.values() if event.closed_at is not None]
         stored = await self._ledger.pools_taken(closed) if closed else {}
-        return [_on_show(known[event.id], places.get(event.id), stored.get(event.id)) for event in events]
+        return [_on_show(known[event.id], taken.get(event.id), stored.get(event.id)) for event in events]
 
     async def _now(self, event_id: UUID | None = None) -> datetime:
         """The time of an event: Redis' clock, but it never goes back when that clock is set back.
@@ -128,15 +128,15 @@ class EventActions:
         """
         if event_id is None:
             return from_ms(await self._inventory.now_ms())
-        (places,) = await self._inventory.places([event_id])
-        return from_ms(places.now_ms)
+        (taken,) = await self._inventory.taken_tickets([event_id])
+        return from_ms(taken.now_ms)
 
 
-def _on_show(event: Event, places: Places | None, stored: int | None) -> tuple[Event, int, EventStatus]:
+def _on_show(event: Event, counted: TakenTickets | None, stored: int | None) -> tuple[Event, int, EventStatus]:
     """An event for `on_show`. A closed event is counted by `stored` from PostgreSQL, others by their counters."""
-    taken = stored if event.closed_at is not None or places is None else places.taken
+    taken = stored if event.closed_at is not None or counted is None else counted.taken
     if taken is None and event.cancelled_at is None:
         detail = "The inventory is being rebuilt."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
     remaining = max(0, event.capacity - (taken or 0))
-    return event, remaining, event.terms.status(now_ms=places.now_ms if places else 0, remaining=remaining)
+    return event, remaining, event.terms.status(now_ms=counted.now_ms if counted else 0, remaining=remaining)

@@ -109,7 +109,7 @@ async def _pending(stores: Stores) -> dict[UUID, Pending]:
     """The unpersisted changes per event: tickets reserved, and tickets to be returned."""
     pending: dict[UUID, Pending] = {}
     for partition in range(PARTITIONS):
-        bookings = await stores.inventory.unpersisted_bookings(partition, limit=UNPERSISTED_READ_MAX)
+        bookings = await stores.unpersisted.bookings(partition, limit=UNPERSISTED_READ_MAX)
         stored = await stores.ledger.find_all([booking.id for booking in bookings])
         for booking in bookings:
             _count(pending.setdefault(booking.event_id, Pending()), booking, stored.get(booking.id))

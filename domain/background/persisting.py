@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from domain.engine import Stores
     from domain.kernel.unpersisted import Unpersisted
-    from domain.store.redis.inventory import Turn
+    from domain.store.redis.unpersisted_sets import Turn
 
 log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ async def sweep_once(stores: Stores) -> int:
     written = 0
     if not protected(Protection.SWEEP):
         return written
-    for partition, pulse in enumerate(await stores.inventory.pulses()):
+    for partition, pulse in enumerate(await stores.unpersisted.pulses()):
         # A negative age means that the clock was set back, and that earlier wake-ups may have been lost.
         if not 0 <= pulse.oldest_age_ms <= OVERDUE_MS:
             written += await persist(stores, partition)
@@ -109,17 +109,17 @@ async def persist(stores: Stores, partition: int) -> int:
     """
     holder, end_s = uuid4().hex, time.monotonic() + PERSIST_S_MAX
     written, moved, left = 0, 1, 1
-    while moved and left and await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+    while moved and left and await stores.unpersisted.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
         async with _renewed(stores, partition, holder=holder) as renewing:
             moved = await _persist_until_empty(
                 stores, partition, goes_on=lambda: not renewing.done() and time.monotonic() < end_s
             )
         written += moved
-        await stores.inventory.leave_lease(partition, holder=holder)
+        await stores.unpersisted.leave_lease(partition, holder=holder)
         if time.monotonic() >= end_s:
             break
         # A worker that was woken just before the lease was given up found the partition taken, and did nothing.
-        left = (await stores.inventory.pulse(partition)).unpersisted_count
+        left = (await stores.unpersisted.pulse(partition)).unpersisted_count
     return written
 
 
@@ -141,7 +141,7 @@ async def _renew(stores: Stores, partition: int, *, holder: str) -> None:
     with suppress(Unavailable):
         while True:
             await asyncio.sleep(LEASE_MS / 3000)
-            if not await stores.inventory.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
+            if not await stores.unpersisted.take_lease(partition, holder=holder, lease_ms=LEASE_MS):
                 return
 
 
@@ -167,7 +167,7 @@ async def _persist_backlog(stores: Stores, partition: int, *, goes_on: Callable[
     that is read twice is written once.
     """
     moved, settlements = 0, list[Settlement]()
-    page = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+    page = await stores.unpersisted.read(partition, limit=BATCH_MAX)
     while len(page) == BATCH_MAX and goes_on():
         outcome, ahead = await _both(
             _write_page(stores, page), _settle(stores, partition, settlements, skip=len(page), limit=BATCH_MAX)
@@ -190,7 +190,7 @@ async def _both(writing: Awaitable[WrittenBatch], turning: Awaitable[Turn]) -> t
 
 async def persist_once(stores: Stores, partition: int) -> Persisted:
     """Persist the oldest batch of a partition."""
-    outcome = await _write_page(stores, await stores.inventory.unpersisted(partition, limit=BATCH_MAX))
+    outcome = await _write_page(stores, await stores.unpersisted.read(partition, limit=BATCH_MAX))
     left = (await _settle(stores, partition, outcome.settlements)).left
     return Persisted(outcome.written, outcome.rejected, left)
 
@@ -209,7 +209,7 @@ async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> WrittenBat
 
 
 async def _settle(stores: Stores, partition: int, done: Sequence[Settlement], *, skip: int = 0, limit: int = 0) -> Turn:
-    turn = await stores.inventory.turn(partition, done, skip=skip, limit=limit)
+    turn = await stores.unpersisted.turn(partition, done, skip=skip, limit=limit)
     reach(Failpoint.AFTER_SETTLE)
     return turn
 

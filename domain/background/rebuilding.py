@@ -173,11 +173,11 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
     """Persist the bookings of earlier epochs that Redis still has; those that PostgreSQL refuses become rejected."""
     drained = 0
     for _ in range(DRAIN_ROUNDS_MAX):
-        entries = await stores.inventory.unpersisted(partition, limit=BATCH_MAX)
+        entries = await stores.unpersisted.read(partition, limit=BATCH_MAX)
         if not entries:
             return drained
         written = await _write_all(stores, [entry for entry in entries if entry.recorded], epoch)
-        await stores.inventory.settle(partition, settlements(entries, written))
+        await stores.unpersisted.settle(partition, settlements(entries, written))
         drained += len(written)
     return drained
 

@@ -184,7 +184,7 @@ async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading
 async def _unpersisted(stores: Stores, partitions: set[int]) -> list[Booking]:
     bookings: list[Booking] = []
     for partition in sorted(partitions):
-        bookings += await stores.inventory.unpersisted_bookings(partition, limit=UNPERSISTED_MAX)
+        bookings += await stores.unpersisted.bookings(partition, limit=UNPERSISTED_MAX)
     return bookings
 
 

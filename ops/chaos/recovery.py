@@ -190,7 +190,7 @@ class _Office:
 
     async def _unpersisted_count(self) -> int:
         """Ask Redis alone: reading PostgreSQL takes longer than what is measured."""
-        return sum(pulse.unpersisted_count for pulse in await self.stores.inventory.pulses())
+        return sum(pulse.unpersisted_count for pulse in await self.stores.unpersisted.pulses())
 
     async def _until_sold(self) -> None:
         """Ask for a ticket again and again, as a buyer does who is told to retry."""

@@ -12,9 +12,9 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from api.http import connection
-from api.http.connection import BoundedProtocol, write_whole
-from api.http.write_batch import Outbox, outbox_of
+from api.server import connection
+from api.server.connection import BoundedProtocol
+from api.server.write_batch import WriteBatch, write_batch_of, write_whole
 from tests.api.conftest import serving
 
 HOST = "127.0.0.1"
@@ -136,7 +136,7 @@ class Wire:
 
 
 async def test_answers_of_one_turn_leave_together_at_its_end_in_their_order():
-    notes, outbox = [], outbox_of(asyncio.get_running_loop())
+    notes, outbox = [], write_batch_of(asyncio.get_running_loop())
     one, other = Wire(notes, "one "), Wire(notes, "other ")
     outbox.put(one, b"1")
     outbox.put(other, b"2")
@@ -166,7 +166,7 @@ def test_who_has_left_takes_no_answer_of_others_along():
             (reader, staying), here = await asyncio.open_connection(*address), await made.get()
             gone.abort()
             await asyncio.sleep(0)
-            outbox = outbox_of(asyncio.get_running_loop())
+            outbox = write_batch_of(asyncio.get_running_loop())
             outbox.put(gone, b"1")
             outbox.put(here, b"2")
             try:
@@ -194,7 +194,7 @@ async def test_an_answer_on_its_way_goes_before_the_end_of_its_connection(ending
     async with await loop.create_server(lambda: Noted(config, ServerState(), {}), HOST, 0) as server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         connection = await served.get()
-        outbox_of(loop).put(connection.transport, b"an answer")
+        write_batch_of(loop).put(connection.transport, b"an answer")
         ending(connection)
         received = await reader.read()
         writer.close()
@@ -227,10 +227,10 @@ def _cycle(**differing):
 
 @pytest.mark.parametrize("differing", [{"write_paused": True}, {"disconnected": True}, {"response_started": True}])
 def test_an_answer_that_cannot_be_written_now_is_left_alone(differing):
-    assert write_whole(_cycle(**differing), Outbox(), 200, [], b"", b"") is False
+    assert write_whole(_cycle(**differing), WriteBatch(), 200, [], b"", b"") is False
 
 
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb"])
 def test_no_field_of_an_answer_can_become_two(value):
     with pytest.raises(ValueError, match="line break"):
-        write_whole(_cycle(), Outbox(), 200, [(b"etag", value)], b"", b"")
+        write_whole(_cycle(), WriteBatch(), 200, [(b"etag", value)], b"", b"")

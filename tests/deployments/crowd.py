@@ -155,7 +155,7 @@ async def nothing_waits(stores: Stores) -> bool:
     try:
         if await stores.scripts.look() is not InventoryState.IN_ORDER:
             return False
-        pulses = await stores.inventory.pulses()
+        pulses = await stores.unpersisted.pulses()
     except Unavailable:
         return False
     return not any(pulse.unpersisted_count for pulse in pulses)

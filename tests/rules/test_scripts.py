@@ -284,8 +284,8 @@ async def call_every_script(stores):
     await persist_all(stores)
     await retire(stores, booking)
     await stores.box_office.cancel(booking)
-    await stores.inventory.pulse(0)
-    await stores.inventory.take_lease(0, holder="somebody", lease_ms=300)
+    await stores.unpersisted.pulse(0)
+    await stores.unpersisted.take_lease(0, holder="somebody", lease_ms=300)
     await stores.pipeline.redis.hincrby(counters_key(event.id), "pool:main", 5)
     partition = booking.id.bytes[15]
     await stores.pipeline.redis.zrem(unpersisted_key(partition), str(booking.id))

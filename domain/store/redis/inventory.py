@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from msgspec import Struct, to_builtins
-from msgspec.msgpack import Decoder
 
 from domain.kernel.bookings import Booking, BookingStatus, NewBooking
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.idempotency import key_reused
-from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
     EventStarted,
@@ -32,31 +31,24 @@ from domain.kernel.refusals import (
     tickets,
 )
 from domain.kernel.times import from_ms, to_ms
-from domain.kernel.unpersisted import Unpersisted
 from domain.platform.clocks import Moment
 from domain.sales.events import Deadline, Terms
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
-    doorbell_key,
     epoch_key,
-    lease_key,
-    mine_key,
-    mine_prefix,
     partition_named_by,
     record_key,
     record_prefix,
-    unpersisted_key,
 )
 from domain.store.redis.pipeline import RETRY_AFTER_SECONDS
-from domain.store.redis.records import read_fields, read_record, read_values
+from domain.store.redis.records import RETIRE_MS, read_record, read_records, read_values
 from domain.store.redis.script_clock import no_earlier
 from domain.store.redis.scripts import Answered, Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.kernel.unpersisted import Settlement
     from domain.store.redis.admission import Admission, Ask
     from domain.store.redis.scripts import Scripts
 
@@ -66,9 +58,6 @@ LAG_MS_MAX = 5_000
 DOORBELL_MS = 1_000
 """How long a wake-up flag stays set. A worker that empties the set clears it sooner."""
 
-RETIRE_MS = 120_000
-"""How long a settled record is kept for polls; after that only PostgreSQL has the booking."""
-
 RESTORE_AGE_MS_MAX = 10_000
 """The maximum age of a PostgreSQL row from which a record is restored.
 
@@ -76,13 +65,7 @@ Far below RETIRE_MS: if the booking changed after the row was read, its record i
 """
 
 
-WAITING_MAX = 2_000
-"""Unpersisted bookings of a partition that are searched for those of one event. A search takes up to 0.1 s."""
-
 KEYS_PER_SCAN = 1_000
-
-_PAGE = Decoder(list[Unpersisted], strict=False)
-"""Redis returns numbers as text; the decoder converts them."""
 
 _TOO_LATE = {
     Deadline.BEGIN: "A booking can be cancelled until the event begins.",
@@ -146,13 +129,6 @@ class Released(Struct, frozen=True):
     ring: bool
 
 
-class Turn(Struct, frozen=True):
-    """A partition's unpersisted set after a batch was removed from it: its size, and some of its oldest entries."""
-
-    left: int
-    page: list[Unpersisted]
-
-
 class Installed(Struct, frozen=True):
     """An event in Redis: the terms in force, the tickets taken (each None if absent), and the event's time."""
 
@@ -161,14 +137,7 @@ class Installed(Struct, frozen=True):
     now_ms: int
 
 
-class Pulse(Struct, frozen=True):
-    """The unpersisted changes of a partition. A negative age means that Redis' clock was set back."""
-
-    unpersisted_count: int
-    oldest_age_ms: int
-
-
-class Places(Struct, frozen=True):
+class TakenTickets(Struct, frozen=True):
     """The tickets taken of an event, None without an inventory, and the time that decides about its sale."""
 
     taken: int | None
@@ -333,6 +302,10 @@ class Inventory:
         args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, *(part for pair in fields.items() for part in pair)]
         await self._scripts.call("restore_booking", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
 
+    async def record(self, booking_id: UUID) -> Booking | None:
+        """A booking's record, of any epoch; None without one."""
+        return next(iter(await read_records(self._pipeline, [booking_id])), None)
+
     async def install(self, terms: Terms) -> int:
         """Put an event's terms in force (install_terms.lua); returns Redis' clock in milliseconds.
 
@@ -354,9 +327,9 @@ class Inventory:
 
     async def taken(self, event_ids: Sequence[UUID]) -> list[int | None]:
         """The tickets taken per event, pending ones included; None without an inventory."""
-        return [place.taken for place in await self.places(event_ids)]
+        return [found.taken for found in await self.taken_tickets(event_ids)]
 
-    async def places(self, event_ids: Sequence[UUID]) -> list[Places]:
+    async def taken_tickets(self, event_ids: Sequence[UUID]) -> list[TakenTickets]:
         """The tickets taken of each event, and its time.
 
         The time is Redis' clock, but never before the latest time that the event has recorded.
@@ -365,7 +338,7 @@ class Inventory:
         asked = (self._pipeline.call("HMGET", counters_key(event_id), POOL_MAIN, "clock") for event_id in event_ids)
         now_ms, *answers = await asyncio.gather(self.now_ms(), *asked)
         return [
-            Places(None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0)))
+            TakenTickets(None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0)))
             for taken, clock in answers
         ]
 
@@ -403,14 +376,6 @@ class Inventory:
             detail = "The event is being opened by another request."
             raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
-    async def is_persisted(self, event_id: UUID) -> bool:
-        """Whether no booking of the event is unpersisted.
-
-        Also False when its partition has more than WAITING_MAX unpersisted bookings.
-        """
-        waiting = await self.unpersisted_bookings(partition_of_event(event_id), limit=WAITING_MAX + 1)
-        return len(waiting) <= WAITING_MAX and all(booking.event_id != event_id for booking in waiting)
-
     async def with_counters(self, cursor: int) -> tuple[int, list[UUID]]:
         """Some of the events that have counters, and the next cursor; 0 at the end."""
         next_cursor, names = await self._pipeline.call(
@@ -419,7 +384,7 @@ class Inventory:
         return int(next_cursor), [UUID(name.decode().rpartition(":")[2]) for name in names]
 
     async def now_ms(self) -> int:
-        """Redis' clock in milliseconds since 1970. It may be set back; an event's time is not, see `places`."""
+        """Redis' clock in milliseconds since 1970. It may be set back; an event's time is not, see `taken_tickets`."""
         seconds, microseconds = await self._pipeline.call("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
@@ -428,103 +393,6 @@ class Inventory:
         sent_s = time.monotonic()
         at_ms = await self.now_ms()
         return Moment(at_ms, sent_s, time.monotonic())
-
-    async def unpersisted(self, partition: int, *, limit: int) -> list[Unpersisted]:
-        """A batch: the oldest unpersisted bookings of a partition with their records."""
-        return (await self.turn(partition, [], limit=limit)).page
-
-    async def unpersisted_bookings(self, partition: int, *, limit: int) -> list[Booking]:
-        """The oldest unpersisted bookings of a partition, of any epoch; used to compare counters with bookings."""
-        ids = await self._pipeline.call("ZRANGE", unpersisted_key(partition), 0, limit - 1)
-        return await self._read([UUID(booking_id.decode()) for booking_id in ids])
-
-    async def record(self, booking_id: UUID) -> Booking | None:
-        """A booking's record, of any epoch; None without one."""
-        return next(iter(await self._read([booking_id])), None)
-
-    async def unpersisted_of(self, user_id: UUID) -> list[Booking]:
-        """An account's bookings that are not yet in PostgreSQL, from their records."""
-        found: set[UUID] = set()
-        pipe = self._pipeline.redis.pipeline(transaction=False)
-        for partition in range(PARTITIONS):
-            pipe.smembers(mine_key(partition, user_id))
-        for members in await self._pipeline.execute(pipe):
-            found.update(UUID(member.decode()) for member in members)
-        return await self._read(sorted(found))
-
-    async def settle(self, partition: int, settlements: Sequence[Settlement]) -> int:
-        """Remove persisted bookings from the unpersisted set; returns how many are left in it."""
-        return (await self.turn(partition, settlements, limit=0)).left
-
-    async def turn(self, partition: int, settlements: Sequence[Settlement], *, skip: int = 0, limit: int) -> Turn:
-        """Settle one batch and read another in one round trip (settle_bookings.lua).
-
-        The `skip` oldest entries are not read, because they are being written. An entry that moves meanwhile may be
-        read twice or be left for a later call; neither does harm.
-
-        Raises:
-            InventoryUnavailable: nothing was settled; the batch is persisted again in the next epoch.
-        """
-        keys = [epoch_key(partition), unpersisted_key(partition), doorbell_key(partition)]
-        records, mine = record_prefix(partition), mine_prefix(partition)
-        args: list[Any] = [RETIRE_MS, records, skip, limit]
-        for item in settlements:
-            read, written = item.read, item.written
-            keys += (records + read.id, mine + (read.user_id or read.id))
-            args += (
-                read.id,
-                read.version if read.recorded else "",
-                written.status,
-                written.version,
-                written.confirmed_ms or "",
-            )
-        answer = await self._scripts.call("settle_bookings", keys, args)
-        return Turn(int(answer[1]), _PAGE.decode(answer[2]))
-
-    async def pulse(self, partition: int) -> Pulse:
-        """The unpersisted changes of a partition (check_partition.lua).
-
-        Raises:
-            InventoryUnavailable: the partition does not sell.
-        """
-        answer = await self._scripts.call("check_partition", [epoch_key(partition), unpersisted_key(partition)], [])
-        return Pulse(int(answer[1]), int(answer[2]))
-
-    async def pulses(self) -> list[Pulse]:
-        """The unpersisted changes of each partition; raises InventoryUnavailable when one of them does not sell."""
-        asked = (self.pulse(partition) for partition in range(PARTITIONS))
-        # Every call ends before the first failure is raised, so that none goes on in the background.
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, Pulse)]
-
-    async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
-        """Whether `holder` gets the lease to persist this partition (take_lease.lua).
-
-        The lease only saves work: two holders at once do no harm.
-        """
-        answer = await self._scripts.call(
-            "take_lease", [epoch_key(partition), lease_key(partition)], [holder, lease_ms]
-        )
-        return bool(answer[0] == b"taken")
-
-    async def leave_lease(self, partition: int, *, holder: str) -> None:
-        """Give up the lease, so that the next worker can take it at once."""
-        value = await self._pipeline.call("GET", lease_key(partition)) or b""
-        if value.rpartition(b" ")[0] == holder.encode():
-            await self._pipeline.call("DEL", lease_key(partition))
-
-    async def _read(self, booking_ids: Sequence[UUID]) -> list[Booking]:
-        """The bookings of `booking_ids` that have a record."""
-        pipe = self._pipeline.redis.pipeline(transaction=False)
-        for booking_id in booking_ids:
-            pipe.execute_command("HGETALL", record_key(booking_id))
-        records = await self._pipeline.execute(pipe) if booking_ids else []
-        return [
-            read_fields(booking_id, record) for booking_id, record in zip(booking_ids, records, strict=True) if record
-        ]
 
 
 def too_late(deadline: Deadline) -> EventStarted:

@@ -1,4 +1,4 @@
-"""Decoding of booking records."""
+"""Records of bookings in Redis: how they are read, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from msgspec import convert
 
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.times import from_ms
+from domain.store.redis.keys import record_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from domain.store.redis.pipeline import Pipeline
+
+RETIRE_MS = 120_000
+"""How long a settled record is kept for polls; after that only PostgreSQL has the booking."""
 
 RECORD_FIELDS = (
     b"event",
@@ -27,6 +33,15 @@ RECORD_FIELDS = (
 """The fields of a record, in the order in which read_booking.lua answers them after the epoch."""
 
 _STATUSES = {status.encode(): status for status in BookingStatus}
+
+
+async def read_records(pipeline: Pipeline, booking_ids: Sequence[UUID]) -> list[Booking]:
+    """The bookings of `booking_ids` that have a record, of any epoch."""
+    pipe = pipeline.redis.pipeline(transaction=False)
+    for booking_id in booking_ids:
+        pipe.execute_command("HGETALL", record_key(booking_id))
+    records = await pipeline.execute(pipe) if booking_ids else []
+    return [read_fields(booking_id, record) for booking_id, record in zip(booking_ids, records, strict=True) if record]
 
 
 def read_record(booking_id: UUID, flat: list[bytes]) -> Booking:

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.http.connection import PATIENCE_S, BoundedProtocol, Phase
+from api.server.connection import PATIENCE_S, BoundedProtocol, Phase
 from tests.waiting import eventually
 
 HOST = "127.0.0.1"

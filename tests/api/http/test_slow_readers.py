@@ -13,9 +13,11 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from api.http import connection, downloads
-from api.http.connection import BoundedProtocol
-from api.http.downloads import ABORT, Downloads
+from api.http import downloads
+from api.http.downloads import Downloads
+from api.http.server_scope import ABORT
+from api.server import connection
+from api.server.connection import BoundedProtocol
 from domain.kernel.refusals import RateLimited, Unavailable
 from tests.api.http.wires import HOST, request
 from tests.waiting import eventually

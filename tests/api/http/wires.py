@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.http.connection import BoundedProtocol
+from api.server.connection import BoundedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -39,7 +39,7 @@ async def test_a_booking_that_is_persisted_while_a_dashboard_is_made_counts_as_i
     kept = [await book(stores, event, user_id=UUID(buyer.id)) for _ in range(2)]
     await persist_all(stores)
     await stores.box_office.cancel(kept[0])
-    shown = await stores.inventory.unpersisted_of(UUID(buyer.id))
+    shown = await stores.unpersisted.of_account(UUID(buyer.id))
     await persist_all(stores)
 
     counts = await Dashboards(stores.engine).booking_statuses(UUID(buyer.id), without=[booking.id for booking in shown])

@@ -84,11 +84,11 @@ async def test_a_cancel_between_read_and_settle_is_not_settled_away(stores):
     event = await make_event(stores)
     booking = await book(stores, event)
     partition = partition_of_event(event.id)
-    read = await stores.inventory.unpersisted(partition, limit=10)
+    read = await stores.unpersisted.read(partition, limit=10)
     written, _ = await write(stores, read, epoch=stores.scripts.epoch)
     await stores.box_office.cancel(booking)
 
-    left = await stores.inventory.settle(partition, settlements(read, written))
+    left = await stores.unpersisted.settle(partition, settlements(read, written))
 
     assert left == 1
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
@@ -104,11 +104,11 @@ async def test_settling_without_comparing_versions_would_lose_that_cancel(settin
         event = await make_event(careless)
         booking = await book(careless, event)
         partition = partition_of_event(event.id)
-        read = await careless.inventory.unpersisted(partition, limit=10)
+        read = await careless.unpersisted.read(partition, limit=10)
         written, _ = await write(careless, read, epoch=careless.scripts.epoch)
         await careless.box_office.cancel(booking)
 
-        left = await careless.inventory.settle(partition, settlements(read, written))
+        left = await careless.unpersisted.settle(partition, settlements(read, written))
 
         assert left == 0
         assert (await careless.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
@@ -118,12 +118,12 @@ async def test_a_booking_read_before_and_written_after_its_cancellation_stays_ca
     event = await make_event(stores)
     booking = await book(stores, event)
     partition = partition_of_event(event.id)
-    read_early = await stores.inventory.unpersisted(partition, limit=10)
+    read_early = await stores.unpersisted.read(partition, limit=10)
     await stores.box_office.cancel(booking)
     await persist_all(stores)
 
     written, _ = await write(stores, read_early, epoch=stores.scripts.epoch)
-    await stores.inventory.settle(partition, settlements(read_early, written))
+    await stores.unpersisted.settle(partition, settlements(read_early, written))
 
     assert (await row(stores, booking))["status"] == "cancelled"
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED

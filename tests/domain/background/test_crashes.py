@@ -228,7 +228,7 @@ async def test_a_partition_that_somebody_persists_is_left_to_them(stores, other_
     event = await make_event(stores)
     await book(stores, event)
     partition = partition_of_event(event.id)
-    await stores.inventory.take_lease(partition, holder="somebody", lease_ms=60_000)
+    await stores.unpersisted.take_lease(partition, holder="somebody", lease_ms=60_000)
 
     written = await persist(other_stores, partition)
 
@@ -240,7 +240,7 @@ async def test_the_lease_of_a_worker_that_died_is_over_after_a_second(stores, ot
     event = await make_event(stores)
     await book(stores, event)
     partition = partition_of_event(event.id)
-    await stores.inventory.take_lease(partition, holder="somebody who died", lease_ms=200)
+    await stores.unpersisted.take_lease(partition, holder="somebody who died", lease_ms=200)
 
     written = await eventually(lambda: persist(other_stores, partition), seconds=2)
 
@@ -354,6 +354,6 @@ async def test_other_workers_persist_beside_a_rebuild(stores, other_stores):
     await other_stores.scripts.refresh()
     partition = partition_of_event(event.id)
 
-    assert await other_stores.inventory.take_lease(partition, holder="another", lease_ms=300)
-    assert [each.id for each in await other_stores.inventory.unpersisted(partition, limit=10)] == [str(booking.id)]
+    assert await other_stores.unpersisted.take_lease(partition, holder="another", lease_ms=300)
+    assert [each.id for each in await other_stores.unpersisted.read(partition, limit=10)] == [str(booking.id)]
     await rebuild(stores)

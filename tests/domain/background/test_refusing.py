@@ -65,7 +65,7 @@ async def test_a_booking_cancelled_before_its_refusal_stays_cancelled(stores):
     booking = await book(stores, event, quantity=4)
     await shrink(stores, event, size=3)
     partition = partition_of_event(event.id)
-    read = await stores.inventory.unpersisted(partition, limit=10)
+    read = await stores.unpersisted.read(partition, limit=10)
     _, refused = await write(stores, read, epoch=stores.scripts.epoch)
     await stores.box_office.cancel(booking)
 

@@ -72,14 +72,14 @@ async def test_a_worker_that_will_come_again_is_not_rung_for(stores):
     await book(stores, event)
     partition = partition_of_event(event.id)
     bell = f"{{p{partition}}}:doorbell"
-    read = await stores.inventory.unpersisted(partition, limit=10)
+    read = await stores.unpersisted.read(partition, limit=10)
     written, _ = await persisting.write(stores, read, epoch=stores.scripts.epoch)
 
-    left = await stores.inventory.settle(partition, persisting.settlements(read, written))
+    left = await stores.unpersisted.settle(partition, persisting.settlements(read, written))
 
     assert left == 0
     assert await stores.pipeline.redis.exists(bell)
-    assert await stores.inventory.unpersisted(partition, limit=10) == []
+    assert await stores.unpersisted.read(partition, limit=10) == []
     assert not await stores.pipeline.redis.exists(bell)
 
 

@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
             case "write":
                 self.write(batch)
             case "settle":
-                self.run(self.stores.inventory.settle(batch.partition, settlements(batch.entries, batch.written)))
+                self.run(self.stores.unpersisted.settle(batch.partition, settlements(batch.entries, batch.written)))
                 self.model.settle(batch.model)
             case "reject":
                 for entry, reason in batch.refused:
@@ -331,13 +331,13 @@ class Machine(RuleBasedStateMachine):
     def waiting(self, partition: int, order: int) -> list[Unpersisted]:
         """The unpersisted bookings of a partition, put into an order that clocks might have put them into."""
         self.reorder(partition, order)
-        entries: list[Unpersisted] = self.run(self.stores.inventory.unpersisted(partition, limit=1_000))
+        entries: list[Unpersisted] = self.run(self.stores.unpersisted.read(partition, limit=1_000))
         return entries
 
     def surviving(self, partition: int, order: int) -> list[UUID]:
         """What a rebuild finds of a partition, whatever the epoch."""
         self.reorder(partition, order)
-        found = self.run(self.stores.inventory.unpersisted_bookings(partition, limit=1_000))
+        found = self.run(self.stores.unpersisted.bookings(partition, limit=1_000))
         return [booking.id for booking in found]
 
     def reorder(self, partition: int, order: int) -> None:

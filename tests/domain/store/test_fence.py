@@ -88,7 +88,7 @@ async def test_what_was_read_in_an_older_epoch_is_not_written(stores, other_stor
     event = await make_event(stores)
     booking = await book(stores, event)
     partition = partition_of_event(event.id)
-    read = await other_stores.inventory.unpersisted(partition, limit=10)
+    read = await other_stores.unpersisted.read(partition, limit=10)
     epoch = other_stores.scripts.epoch
     await stores.pipeline.redis.flushall()
     await rebuild(stores)
@@ -104,13 +104,13 @@ async def test_what_was_written_in_an_older_epoch_settles_nothing(stores, other_
     event = await make_event(stores)
     await book(stores, event)
     partition = partition_of_event(event.id)
-    read = await other_stores.inventory.unpersisted(partition, limit=10)
+    read = await other_stores.unpersisted.read(partition, limit=10)
     written, _ = await write(other_stores, read, epoch=other_stores.scripts.epoch)
     await rebuild(stores)
     later = await book(stores, event, quantity=2)
 
     with pytest.raises(InventoryUnavailable):
-        await other_stores.inventory.settle(partition, settlements(read, written))
+        await other_stores.unpersisted.settle(partition, settlements(read, written))
 
     assert await unpersisted(stores) == {later.id}
     assert await taken(stores, event) == 3

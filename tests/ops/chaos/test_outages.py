@@ -142,11 +142,11 @@ async def test_a_batch_that_takes_longer_than_the_lease_keeps_it(stores: Stores,
         persisting = asyncio.create_task(persist(stores, partition))
         await asyncio.sleep(3 * LEASE_MS / 1000)
 
-        assert not await stores.inventory.take_lease(partition, holder="another", lease_ms=LEASE_MS)
+        assert not await stores.unpersisted.take_lease(partition, holder="another", lease_ms=LEASE_MS)
 
     await holder.close()
     assert await persisting == 1
-    assert await stores.inventory.take_lease(partition, holder="another", lease_ms=LEASE_MS)
+    assert await stores.unpersisted.take_lease(partition, holder="another", lease_ms=LEASE_MS)
 
 
 def test_a_worker_that_died_delays_a_booking_by_less_than_a_second() -> None:

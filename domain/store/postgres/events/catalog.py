@@ -46,14 +46,18 @@ if TYPE_CHECKING:
     from domain.store.postgres.database import Database
     from domain.store.redis.inventory import Inventory
     from domain.store.redis.scripts import Scripts
+    from domain.store.redis.unpersisted_sets import UnpersistedSets
 
 
 class Catalog:
     """Events, and the only code that changes their terms. Actions of admins are written to the audit log."""
 
-    def __init__(self, database: Database, inventory: Inventory, scripts: Scripts) -> None:
+    def __init__(
+        self, database: Database, inventory: Inventory, unpersisted: UnpersistedSets, scripts: Scripts
+    ) -> None:
         self._database = database
         self._inventory = inventory
+        self._unpersisted = unpersisted
         self._scripts = scripts
 
     async def create(self, new: NewEvent, *, caller: Caller, now: datetime) -> Event:
@@ -125,7 +129,7 @@ class Catalog:
             if after.closed_at is not None and after.over_at > now:
                 after = structs.replace(after, closed_at=None, terms_token=terms_token())
                 await self._write_row(connection, after, **event_row(after), opened_at=func.now())
-                await reopen_counters(connection, self._inventory, after)
+                await reopen_counters(connection, self._inventory, self._unpersisted, after)
             else:
                 await self._write(connection, after)
             return after

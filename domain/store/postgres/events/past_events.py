@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from domain.store.postgres.database import Database
     from domain.store.redis.inventory import Inventory
     from domain.store.redis.scripts import Scripts
+    from domain.store.redis.unpersisted_sets import UnpersistedSets
 
 _PAST = and_(
     events.c.closed_at.is_(None),
@@ -52,9 +53,12 @@ COUNTERS_PER_STEP = 1_000
 class PastEvents:
     """Closes events that are over. Every method raises Unavailable when PostgreSQL cannot be asked."""
 
-    def __init__(self, database: Database, inventory: Inventory, scripts: Scripts) -> None:
+    def __init__(
+        self, database: Database, inventory: Inventory, unpersisted: UnpersistedSets, scripts: Scripts
+    ) -> None:
         self._database = database
         self._inventory = inventory
+        self._unpersisted = unpersisted
         self._scripts = scripts
 
     async def past(self, *, kept: timedelta, after: UUID | None, limit: int) -> list[UUID]:
@@ -108,7 +112,7 @@ class PastEvents:
             and installed.now_ms > to_ms(event.over_at + kept)
             and installed.taken == stored.pool == stored.booked
             and await is_all_persisted(connection, event.id)
-            and await self._inventory.is_persisted(event.id)
+            and await self._unpersisted.is_event_persisted(event.id)
         )
 
 
@@ -129,7 +133,9 @@ def creation_lock(event_id: UUID) -> int:
     return int.from_bytes(event_id.bytes[:8], signed=True)
 
 
-async def reopen_counters(connection: AsyncConnection, inventory: Inventory, event: Event) -> None:
+async def reopen_counters(
+    connection: AsyncConnection, inventory: Inventory, unpersisted: UnpersistedSets, event: Event
+) -> None:
     """Make the counters of an event that opens again from PostgreSQL, then put its terms in force.
 
     Until the terms are in force, Redis accepts no booking of the event, and PostgreSQL has all of its bookings.
@@ -137,7 +143,7 @@ async def reopen_counters(connection: AsyncConnection, inventory: Inventory, eve
     Raises:
         Unavailable: bookings of the event are not persisted yet.
     """
-    persisted = await is_all_persisted(connection, event.id) and await inventory.is_persisted(event.id)
+    persisted = await is_all_persisted(connection, event.id) and await unpersisted.is_event_persisted(event.id)
     if not persisted:
         detail = "Bookings of the event are still being stored. Try again."
         raise Unavailable(detail, retry_after_seconds=1)

@@ -1,14 +1,13 @@
-"""HTTP on a connection, with what uvicorn leaves out.
+"""HTTP on a connection: uvicorn's protocol, and what it lacks.
 
-Limits: the size of the header and of what surrounds a body, the time for header and body. Trailer fields are dropped,
-offers to upgrade are ignored, and a caller that stops sending is still answered. And a way to answer in one piece:
-uvicorn writes head and body apart, each with a system call of its own, after it has searched every field for what may
-not stand in it. Such answers leave at the end of a turn of the loop (api.http.write_batch).
+- Limits: the size of the header and of the framing of a body, and the time for header and body.
+- Trailer fields are dropped, and offers to upgrade are ignored.
+- A caller that stops sending is still answered.
+- An answer can be written in one piece (`api/server/write_batch.py`).
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from enum import StrEnum
 from functools import partial
@@ -19,51 +18,40 @@ from uuid import uuid4
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from api.http.downloads import ABORT
-from api.http.middleware import CSP, NO_STORE, SECURITY_HEADERS, WRITE_WHOLE
-from api.http.options import WHOLE_SERVER
+from api.http.middleware import CSP, NO_STORE, SECURITY_HEADERS
 from api.http.problems import PROBLEM_MEDIA_TYPE, problem_content
-from api.http.write_batch import outbox_of
+from api.http.server_scope import ABORT, STOPPED, STOPPING, WHOLE_SERVER, WRITE_WHOLE
+from api.server.framing import HEADER_BYTES_MAX, SERVER, fault_of_header
+from api.server.write_batch import write_batch_of, write_whole
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
 
-    from api.http.headers import Field
-    from api.http.write_batch import Outbox
-
-STOPPED = "stopped"
-"""Where in a request's scope a server of ours leaves a function that gives a future: done once the request should not
-wait for a change any longer, because its caller stopped sending or the server ends (api.http.connection)."""
-
-HEADER_BYTES_MAX = 32_768
-HEADER_FIELDS_MAX = 100
-URL_BYTES_MAX = 8_192
 
 FRAMING_BYTES_MAX = HEADER_BYTES_MAX + 16_384
-"""What a request with a body in chunks may have besides the body: header, chunk extensions and trailer."""
+"""The size of everything but the body in a request with a body in chunks: header, chunk extensions, trailer."""
 
 FRAMING_BYTES_PER_CHUNK = 12
-"""A chunk's size and two line ends, which do not count: a body may come in chunks of one byte."""
+"""A chunk's size and two line ends. They are not counted, because a body may come in chunks of one byte."""
 
 HEADER_S = 5.0
 """From the connection, or the first byte of a request, to the end of its header."""
 
 BODY_S = 10.0
-"""From the end of the header to the end of the body: 64 KiB at the slowest mobile network."""
-
+"""From the end of the header to the end of the body: 64 KiB over the slowest mobile network."""
 
 WRITE_S = 10.0
-"""How long a caller may take nothing of an answer that waits for it: 48 KiB at the slowest mobile network."""
+"""How long a caller may read nothing of an answer that waits for it: 48 KiB over the slowest mobile network."""
 
 LINGER_S = 1.0
 LINGER_BYTES_MAX = 262_144
-"""How much of what a refused caller still sends is thrown away, and for how long: closed at once, the connection
-would be reset, and the caller might never read why (RFC 9112, 9.6)."""
+"""For how long, and how much of it, data from a refused caller is read and dropped.
 
+If the connection were closed at once, it would be reset, and the caller might never read the reason (RFC 9112, 9.6).
+"""
 
 DROP = struct.pack("ii", 1, 0)
-"""The value of SO_LINGER with which closing a socket drops what is not sent."""
+"""The value of SO_LINGER with which closing a socket drops unsent data."""
 
 
 class Phase(StrEnum):
@@ -79,27 +67,12 @@ class Phase(StrEnum):
 PATIENCE_S = {Phase.NEW: HEADER_S, Phase.HEADER: HEADER_S, Phase.BODY: BODY_S}
 
 
-CHUNKED = b"chunked"
-
-CONTINUE = b"100-continue"
-"""The only expectation that there is (RFC 9110, 10.1.1)."""
-
-STOPPING = "stopping"
-"""Where in the state that a server gives its requests it stands that it has been told to end (api.http.server)."""
-
-SERVER = b"*"
-"""What OPTIONS names to ask for the whole server (RFC 9110, 9.3.7)."""
-
-HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(?::\d{0,5})?|\[[0-9A-Fa-f:.]+\](?::\d{0,5})?")
-"""A name or address, and a port (RFC 3986, 3.2.2)."""
-
-
 class HeaderRefused(Exception):
-    """The header is over a limit, or asks for something that this server does not do; ends the parser."""
+    """The header is refused. Raised in a callback, it ends the parser."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Timers run only while a part of a request is missing, so a whole request costs none."""
+    """One connection. Timers run only while a part of a request is missing."""
 
     _phase = Phase.NEW
     _received_bytes = 0
@@ -116,35 +89,35 @@ class BoundedProtocol(HttpToolsProtocol):
     _stops = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         super().connection_made(transport)
-        self._outbox = outbox_of(self.loop)
+        self._write_batch = write_batch_of(self.loop)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop all timers, and end the long polls of this connection."""
         self._stop_waiting()
         self._stop_write_timer()
         self.stop_long_polls()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The caller takes less than is sent: give it a deadline to take some."""
+        """The caller reads more slowly than data is sent: start its deadline."""
         super().pause_writing()
         self._write_timer = self._write_timer or self.loop.call_later(WRITE_S, self.cut)
 
     def cut(self) -> None:
-        """End the connection, and drop what its caller has not taken. The system would go on sending that."""
+        """End the connection, and drop what its caller has not read. Otherwise the system would go on sending it."""
         self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, DROP)
         self.transport.abort()
 
     def resume_writing(self) -> None:
-        """The caller has taken enough for more to be sent."""
+        """The caller has read enough for more to be sent."""
         self._stop_write_timer()
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and wait for what is still missing."""
+        """Feed the parser, and start the timer for what is still missing."""
         phase = self._phase
         if phase is Phase.REFUSED:
             self._throw_away(data)
@@ -163,7 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer a whole request: its caller sends nothing more, and may still read."""
+        """The caller sends nothing more, but may still read: keep the connection until a whole request is answered."""
         cycle: RequestResponseCycle | None = self.cycle
         if self._phase is not Phase.COMPLETE or cycle is None or cycle.response_complete:
             return False
@@ -178,16 +151,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the header. The parser hands over those of a trailer too: they are dropped."""
+        """Take a field of the header. The parser also reports the fields of a trailer, which are dropped."""
         if self._phase is Phase.HEADER:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Check the header before anything is done with it."""
+        """Check the header before it is used."""
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._offers_upgrade = True
             return
-        status = self._fault_of_header()
+        status = fault_of_header(
+            self.headers,
+            self.url,
+            method=self.parser.get_method(),
+            version=self.parser.get_http_version(),
+            received_bytes=self._message_bytes + self._received_bytes,
+        )
         if status is not None:
             self._refused_with = status
             raise HeaderRefused
@@ -202,24 +181,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._chunks += 1
 
     def on_body(self, body: bytes) -> None:
-        """Count a body's bytes, and keep them for its reader."""
+        """Count a body's bytes, and keep them for the application."""
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
+        """A request is complete."""
         if self._offers_upgrade:
             return
         self._phase = Phase.COMPLETE
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or over a limit, with a problem."""
+        """Answer data that is not HTTP, or over a limit, with a problem."""
         del msg
         self._refuse(self._refused_with)
 
     def stopped(self) -> asyncio.Future[None]:
-        """Done once no request of this connection should wait for a change any longer."""
+        """A future that is done once no request of this connection should wait for a change any longer."""
         if self._stopped is None:
             self._stopped = self.loop.create_future()
             if self._stops:
@@ -227,7 +206,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._stopped
 
     def stop_long_polls(self) -> None:
-        """Let requests that wait for a change be answered now: the caller stopped sending, or the server ends."""
+        """Have requests that wait for a change answered now: the caller stopped sending, or the server ends."""
         self._stops = True
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
@@ -238,17 +217,17 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._phase
 
     def close_after_answer(self) -> None:
-        """Have the answer to the latest request say that the connection closes."""
+        """Announce in the answer to the latest request that the connection closes."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """End when nothing is under way, as the server ends; answers that are on their way go first.
+        """Close the connection if no request is under way. Answers of this turn are written first.
 
-        A request that is arriving is under way: its own deadline ends it.
+        A request that is still arriving is under way; its own deadline ends it.
         """
-        self._outbox.send()
+        self._write_batch.send()
         if self._phase not in {Phase.HEADER, Phase.BODY}:
             super().shutdown()
 
@@ -264,9 +243,9 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Read the request again as if it offered no upgrade, and then what follows its header.
+        """Parse the request again without its offer to upgrade, and then the rest of the data.
 
-        The parser ends at such a header and takes the body for another protocol, so a new one continues.
+        The parser ends at such a header and takes the body for another protocol, so a new parser continues.
         """
         while self._offers_upgrade:
             self._offers_upgrade = False
@@ -281,40 +260,10 @@ class BoundedProtocol(HttpToolsProtocol):
             except HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
 
-    def _fault_of_header(self) -> int | None:
-        """The status for a header that is too large, or asks for something that this server does not do."""
-        if len(self.headers) > HEADER_FIELDS_MAX or self._header_is_too_large():
-            return 431
-        if len(self.url) > URL_BYTES_MAX:
-            return 414
-        hosts, codings, expected = [], [], []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"transfer-encoding":
-                codings += _members(value)
-            elif name == b"expect":
-                expected += _members(value)
-        old = self.parser.get_http_version() == "1.0"
-        # RFC 9112, 3.2: which of two names is asked for, two servers may read differently.
-        if (hosts or not old) and (len(hosts) != 1 or not HOST.fullmatch(hosts[0])):
-            return 400
-        if self.url == SERVER and self.parser.get_method() != b"OPTIONS":
-            return 400
-        if expected and not old and set(expected) != {CONTINUE}:
-            return 417
-        return _fault_of_codings(codings, old=old) if codings else None
-
-    def _header_is_too_large(self) -> bool:
-        """Counted field by field only where what was received is more than a header may have."""
-        if self._message_bytes + self._received_bytes <= HEADER_BYTES_MAX:
-            return False
-        return sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES_MAX
-
     def _count(self, phase: Phase) -> None:
-        """Count what was just received of the message; `phase` is where the connection was before.
+        """Count the received bytes of the message; `phase` is the phase before them.
 
-        In data of several messages the beginning of the last is not known: that part is not counted.
+        In data of several messages, the beginning of the last one is not known, so that part is not counted.
         """
         if not self._begun:
             self._message_bytes += self._received_bytes
@@ -322,7 +271,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._message_bytes = self._received_bytes
 
     def _is_too_large(self) -> bool:
-        """Whether the header so far, or everything around the body so far, is over its limit."""
+        """Whether the header so far, or the framing of the body so far, is over its limit."""
         if self._phase is Phase.HEADER:
             return self._message_bytes > HEADER_BYTES_MAX
         if not self._chunks:
@@ -331,8 +280,8 @@ class BoundedProtocol(HttpToolsProtocol):
         return framing_bytes > FRAMING_BYTES_MAX
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  (uvicorn's)
-        """Let the application answer in one piece, if it wants to."""
-        cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle, self._outbox)  # type: ignore[literal-required]
+        """Add to the scope what this server offers, and start the application."""
+        cycle.scope[WRITE_WHOLE] = partial(write_whole, cycle, self._write_batch)  # type: ignore[literal-required]
         cycle.scope[STOPPED] = self.stopped  # type: ignore[literal-required]
         cycle.scope[ABORT] = self.cut  # type: ignore[literal-required]
         if STOPPING in self.app_state and cycle is self.cycle:
@@ -355,20 +304,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._write_timer = None
 
     def _run_out(self) -> None:
-        """The caller took too long. One that sent nothing at all is not answered."""
+        """The caller took too long. A caller that sent nothing at all is not answered."""
         if self._phase is Phase.NEW:
             self.transport.close()
         else:
             self._refuse(408)
 
     def _refuse(self, status: int) -> None:
-        """Answer, unless an answer has begun, and close."""
+        """Answer with a problem, unless an answer has begun, and close the connection."""
         self._stop_waiting()
-        self._outbox.send()
+        self._write_batch.send()
         if self.transport.is_closing():
             return
         cycle: RequestResponseCycle | None = self.cycle
-        # Before its header is complete, the request at fault has no cycle yet: this is the one before.
+        # Until its header is complete, the request at fault has no cycle of its own: this is the one before it.
         answers_before = self._phase is Phase.HEADER and cycle is not None and cycle.response_complete
         if cycle is None or answers_before or not cycle.response_started:
             self.transport.write(_problem(status))
@@ -378,10 +327,10 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.message_event.set()
 
     def _linger(self) -> None:
-        """Say that nothing more comes, and listen a little longer to what nobody reads."""
+        """Close the connection for writing, and read and drop data for a moment."""
         self._phase = Phase.REFUSED
         if self.pipeline or not self.transport.can_write_eof():
-            # An answer to an earlier request may be under way: it ends here.
+            # The answer to an earlier request may be under way. It ends here.
             self.transport.close()
             return
         self.transport.write_eof()
@@ -391,52 +340,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._thrown_away_bytes += len(data)
         if self._thrown_away_bytes > LINGER_BYTES_MAX:
             self.transport.close()
-
-
-def write_whole(  # noqa: PLR0913, PLR0917  (bound to a request in one place, called in one place)
-    cycle: RequestResponseCycle, outbox: Outbox, status: int, fields: Iterable[Field], lines: bytes, body: bytes
-) -> bool:
-    """Answer a request that is not a HEAD with one write; False, and nothing done, when that cannot be now.
-
-    `fields` have the content's length, if it has content, and names in lower case. `lines` are constant fields as they
-    are written.
-
-    Raises:
-        ValueError: a line break stands in a field.
-    """
-    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
-        return False
-    written = [b"%b: %b\r\n" % field for field in (*cycle.default_headers, *fields)]
-    if not cycle.keep_alive:
-        written.append(b"connection: close\r\n")
-    head = b"".join(written)
-    if head.count(b"\n") != len(written) or head.count(b"\r") != len(written):
-        message = "a line break in a field of the header"
-        raise ValueError(message)
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    outbox.put(cycle.transport, b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, lines, body))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        outbox.send()
-        cycle.transport.close()
-    cycle.on_response()
-    return True
-
-
-def _members(value: bytes) -> list[bytes]:
-    """The members of a list in a field, in lower case."""
-    return [member.strip() for member in value.lower().split(b",") if member.strip()]
-
-
-def _fault_of_codings(codings: list[bytes], *, old: bool) -> int | None:
-    """The status for transfer codings other than `chunked`, None for that one.
-
-    400 where nobody can know where the body ends (RFC 9112, 6.1 and 6.3).
-    """
-    if old or codings[-1].partition(b";")[0].strip() != CHUNKED or codings.count(CHUNKED) > 1:
-        return 400
-    return None if codings == [CHUNKED] else 501
 
 
 def _problem(status: int) -> bytes:

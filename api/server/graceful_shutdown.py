@@ -1,11 +1,11 @@
-"""The end of an API process: told to end, it goes on serving for a moment, so that nobody's request is lost.
+"""The end of an API process. After it was told to end, it serves for a moment longer, so that no request is lost.
 
-1. `/health/ready` is 503 with the status `stopping`, so that load balancers send nobody any more. Requests are still
-   accepted, and every answer closes its connection. This lasts SHUTDOWN_DELAY_SECONDS.
-2. No connection is accepted any more. Long polls are answered with what is known, streams end.
+1. `/health/ready` answers 503 with the status `stopping`, so that load balancers send no more requests. Requests are
+   still accepted, and every answer closes its connection. This lasts SHUTDOWN_DELAY_SECONDS.
+2. No connection is accepted any more. Long polls are answered with the last known state, and streams end.
 3. Requests under way are answered; connections without one are closed.
 
-SIGTERM begins with the first step; SIGINT, which ends a whole stack, and a second SIGTERM skip it.
+SIGTERM begins with the first step. SIGINT, which ends a whole stack, and a second SIGTERM skip it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
-from api.http.connection import STOPPING, BoundedProtocol, Phase
+from api.http.server_scope import STOPPING
+from api.server.connection import BoundedProtocol, Phase
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +31,7 @@ SETTLE_S = 1.0
 
 
 class GracefulServer(uvicorn.Server):
-    """Serves until it is told to end, and then for `delay_s` more."""
+    """Serves until it is told to end, and then for `delay_s` longer."""
 
     def __init__(self, config: uvicorn.Config, *, delay_s: float) -> None:
         super().__init__(config)
@@ -61,7 +62,7 @@ class GracefulServer(uvicorn.Server):
         return cast("list[BoundedProtocol]", list(self.server_state.connections))
 
     async def _until(self, done: Callable[[], bool], *, seconds: float) -> None:
-        """Wait until it is so, or the time is over; answers have the right date meanwhile."""
+        """Wait for a condition, or until the time is over. Meanwhile the date in answers is kept up to date."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + seconds
         while not done() and loop.time() < deadline_s:
