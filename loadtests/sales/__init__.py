@@ -1,1 +1,1 @@
-"""On-sales by locust, with published figures, and what their buyers were told."""
+"""On-sales with published figures, replayed by locust."""

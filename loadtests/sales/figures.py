@@ -1,4 +1,4 @@
-"""The figures of a run, counted from the buyers' answers, and the table they are printed in."""
+"""The figures of a run, computed from the buyers' answers, and their table."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     from ops.evidence.answers import Answer
 
 CEILING_SHARE = 0.9
-"""Of one core: from here on the generator is what limits the load, as locust itself warns."""
+"""The share of one core above which the generator limits the load, as locust itself warns."""
 
 
 class Closing(Struct, frozen=True, kw_only=True):
-    """How a run went for the machine that made the load.
-
-    `cpu_shares` is the part of one core that the generator used in each second since the opening.
-    """
+    """What the generator measured of itself: `cpu_shares` is its share of one core in each second since the opening."""
 
     opened_s: float
     ended: str
@@ -38,7 +35,7 @@ def closing_path(answers: Path) -> Path:
 
 
 class Times(Struct, frozen=True, kw_only=True):
-    """How long something took, in milliseconds."""
+    """Percentiles of durations in milliseconds."""
 
     count: int
     p50_ms: float
@@ -47,7 +44,7 @@ class Times(Struct, frozen=True, kw_only=True):
 
 
 class Rate(Struct, frozen=True, kw_only=True):
-    """How often something was answered: on average over the seconds in which it was, and in the busiest."""
+    """Answers per second: the average over the seconds that had any, and the busiest second."""
 
     per_second: float
     per_second_peak: int
@@ -55,11 +52,11 @@ class Rate(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """What a run measured.
+    """The measurements of a run.
 
-    `held_seconds` is the time from the first request for tickets until as many were held as there are,
-    None if that never was; `accepted_per_second` is over it, or until the last acceptance. `seen` and
-    `confirmed` are the time from 202 to confirmed, as each buyer saw it and by the server's clocks.
+    `held_seconds` is the time from the first request for tickets until all tickets were held, None if they never were;
+    `accepted_per_second` is over that time, or until the last acceptance. `seen` and `confirmed` are the time from 202
+    to confirmed, as each buyer saw it and by the server's clocks.
     """
 
     rates: dict[str, Rate]
@@ -71,12 +68,12 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def generator_was_the_ceiling(self) -> bool:
-        """Whether the figures say more about the generator than about what it asked."""
+        """Whether the generator, not the server, limited the figures."""
         return self.generator_share_peak >= CEILING_SHARE
 
 
 def figures_of(answers: Sequence[Answer], closing: Closing, *, tickets: int) -> Figures:
-    """Count a run. `requests` are those since the opening; logins and first looks come before."""
+    """The figures of a run. `requests` are those since the opening; logins and first looks come before."""
     groups: dict[str, list[Answer]] = {"requests": [answer for answer in answers if answer.sent_s >= closing.opened_s]}
     for answer in sorted(answers, key=_row_of):
         groups.setdefault(_name_of(answer), []).append(answer)
@@ -92,7 +89,7 @@ def figures_of(answers: Sequence[Answer], closing: Closing, *, tickets: int) -> 
 
 
 def rate_of(answers: Sequence[Answer]) -> Rate:
-    """How often and how fast; `answers` are not none."""
+    """The rate and the durations of at least one answer."""
     seconds = Counter(int(answer.answered_s) for answer in answers)
     return Rate(
         per_second=len(answers) / len(seconds),
@@ -102,14 +99,14 @@ def rate_of(answers: Sequence[Answer]) -> Rate:
 
 
 def times_of(values_ms: Sequence[float]) -> Times:
-    """The percentiles of some times, which are not none: each a time that was measured, none between two."""
+    """The percentiles of at least one duration. Each is a measured value, not an interpolation."""
     ordered = sorted(values_ms)
     p50, p95, p99 = (ordered[ceil(len(ordered) * share) - 1] for share in (0.50, 0.95, 0.99))
     return Times(count=len(ordered), p50_ms=p50, p95_ms=p95, p99_ms=p99)
 
 
 def seconds_until_held(answers: Sequence[Answer], *, tickets: int) -> float | None:
-    """From the first request for tickets until all were held at once, None if they never were."""
+    """The time from the first request for tickets until all tickets were held, None if they never were."""
     accepted = first_acceptances(answers)
     changes = [(answer.answered_s, answer.quantity) for answer in accepted.values()]
     changes += [
@@ -126,7 +123,7 @@ def seconds_until_held(answers: Sequence[Answer], *, tickets: int) -> float | No
 
 
 def table(figures: Figures, profile: SaleProfile, *, run: str) -> str:
-    """The figures for people to read."""
+    """The figures as text."""
     head = f"{profile.title}: {profile.tickets} tickets, {profile.buyers} buyers, {run}"
     columns = "".join(f"{name:>9}" for name in ("count", "per s", "peak s", "p50 ms", "p95 ms", "p99 ms"))
     lines = [head, f"{'':26}{columns}"]

@@ -1,4 +1,4 @@
-"""The on-sale as locust runs it: everybody waits at the door, it opens, and they all want tickets."""
+"""The on-sale for locust: all buyers wait for the opening, and then ask for tickets."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
 
 SECONDS_MAX = 120
-"""How long a run may take after the opening; a rush that is served is over in 15 s."""
+"""The longest run after the opening; a rush that is served is over in 15 s."""
 
 SPAWN_PER_SECOND = 200
-"""Buyers who come to the door in one second; once 2,000 are there, they look at the event 400 times a second."""
+"""Buyers that are started per second. 2,000 waiting buyers look at the event 400 times a second."""
 
 SOLD_OUT_MEMORY_SECONDS = 1.5
-"""Before the patient ask for what came back: an API process may believe for 1 s that nothing is left."""
+"""The pause before patient buyers ask for returned tickets: an API process remembers `sold_out` for 1 s."""
 
 REFUSED_AGAIN_SECONDS = (0.5, 1.0, 2.0)
-"""When somebody who was refused tries again, each time give or take a half; then they leave."""
+"""The pauses before a refused buyer tries again, each times 0.5 to 1.5; then the buyer leaves."""
 
 ATTEMPTS_MAX = 4
-"""Requests with one key while no answer says whether tickets were taken."""
+"""Requests with one key until an answer says whether tickets were taken."""
 
 RETRY_SECONDS = 1.0
-"""Before a request is repeated that got no answer, or one without `Retry-After`."""
+"""The pause before a retry without `Retry-After`."""
 
 POLLS_MAX = 60
-"""Looks at one booking; nobody waits longer than some minutes."""
+"""Polls of one booking, which take some minutes."""
 
 LONG_POLL_SECONDS = 10
 """For how long a long poll lets the server hold its answer back."""
@@ -65,7 +65,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _is_open(_: ConnectionPool, sock: socket.socket | None) -> bool:
-    """Whether an idle connection can be used again: nothing has come from the other side, not its end either."""
+    """Whether an idle connection can be used again: the server has neither sent anything nor closed it."""
     if sock is None or sock.fileno() < 0:
         return False
     poll = get_original("select", "poll")()
@@ -73,19 +73,19 @@ def _is_open(_: ConnectionPool, sock: socket.socket | None) -> bool:
     return not poll.poll(0)
 
 
-# The pool's own way, select(), cannot look at files above number 1,023 and takes their connections for
-# closed: every buyer after the first thousand would connect anew for each request.
+# The pool uses select(), which fails for file numbers above 1,023. The pool then takes the connection for closed, so
+# every buyer after the first thousand would connect anew for each request.
 ConnectionPool._is_socket_alive = _is_open  # type: ignore[method-assign,assignment]  # noqa: SLF001
 
 
 def _never_again(method: str) -> bool:
-    """Whether the client may send a request again by itself: no."""
+    """Whether the client may repeat a request by itself: no."""
     del method
     return False
 
 
-# locust's client sends a GET or DELETE whose answer was lost up to twelve times (once more than its pool has
-# connections, twice with a pool of one) and counts one request; buyers repeat what they repeat themselves.
+# locust's client sends a GET or DELETE again if the answer was lost, up to twelve times (once more than its pool has
+# connections), and counts one request. Here buyers themselves repeat requests.
 geventhttpclient.client._may_retry_after_send_error = _never_again  # noqa: SLF001
 
 
@@ -103,7 +103,7 @@ class BuyerReply(msgspec.Struct, frozen=True):
 
 
 class Buyer(FastHttpUser):
-    """Somebody who wants one or two tickets, tries a few times, waits for the confirmation and leaves."""
+    """A buyer who wants one or two tickets, tries a few times, waits for the confirmation and leaves."""
 
     host = DEFAULT_URL
     network_timeout = ANSWER_SECONDS_MAX
@@ -111,8 +111,8 @@ class Buyer(FastHttpUser):
     sale: Sale
 
     def on_start(self) -> None:
-        """Come to the door, signed in."""
-        # Tokens travel in the header; to look for cookies twice in each request costs a twentieth of it.
+        """Sign in and look at the event."""
+        # Tokens are sent in a header. Looking for cookies twice would add a twentieth to the cost of each request.
         self.client.client.cookiejar = None
         self.visit = self.sale.enter()
         self.token = self.visit.account.token or self._login()
@@ -122,7 +122,7 @@ class Buyer(FastHttpUser):
 
     @task
     def attend(self) -> None:
-        """Wait for the opening, shop, and never come back."""
+        """Wait for the opening, shop, and leave."""
         while not self.sale.doors.wait(POLL_SECONDS_MAX):
             self._look()
         if self.visit.arrival_seconds is None:
@@ -138,7 +138,7 @@ class Buyer(FastHttpUser):
         raise StopUser
 
     def _look(self) -> None:
-        """Look at the event. So people who wait have a connection when the sale begins, as a browser has."""
+        """Look at the event, so that a waiting buyer has a connection when the sale begins, as a browser has."""
         self._ask(Kind.LOOK)
 
     def _shop(self) -> None:
@@ -157,7 +157,7 @@ class Buyer(FastHttpUser):
                 gevent.sleep(again_seconds * random.uniform(0.5, 1.5))
 
     def _take_returns(self) -> None:
-        """Take single tickets until none is left or the account has its share, if anybody missed one."""
+        """Take single tickets until none is left or the account's limit is reached, if any buyer was refused."""
         while self.sale.refused:
             reply = self._book(1)
             if not reply.accepted:
@@ -165,7 +165,7 @@ class Buyer(FastHttpUser):
             self._until_final(reply)
 
     def _have(self, accepted: BuyerReply) -> None:
-        """What people do with tickets: wait for them, want more, give them back."""
+        """Wait for the confirmation; a share of buyers then asks for more, or cancels."""
         final = self._until_final(accepted).answer
         if final.state != "confirmed":
             return
@@ -177,7 +177,7 @@ class Buyer(FastHttpUser):
             self._ask(Kind.CANCEL, booking=final.booking)
 
     def _book(self, quantity: int) -> BuyerReply:
-        """Ask for tickets with a new key, and with the same one as long as it is not known what came of it."""
+        """Ask for tickets with a new key, and repeat the request until its outcome is known."""
         key = uuid4().hex
         for _ in range(ATTEMPTS_MAX):
             reply = self._ask(Kind.BOOK, key=key, quantity=quantity)
@@ -189,7 +189,7 @@ class Buyer(FastHttpUser):
         return reply
 
     def _until_final(self, accepted: BuyerReply) -> BuyerReply:
-        """Poll a booking as its `Retry-After` says, ever more slowly."""
+        """Poll a booking as its `Retry-After` says, more slowly each time."""
         accepted_s, reply = time.time(), accepted
         kind = Kind.LONG_POLL if random.random() < self.sale.options.long_poll_share else Kind.POLL
         pause_seconds = 0.0 if kind is Kind.LONG_POLL else accepted.retry_after_seconds
@@ -250,30 +250,30 @@ class Buyer(FastHttpUser):
 
 
 class RushShape(LoadTestShape):
-    """Everybody to the door, then open it; over when all have left, or a maximum is reached."""
+    """Starts all buyers, then opens the sale; ends when all have left or a maximum is reached."""
 
     sale: Sale | None = None
 
     def reset_time(self) -> None:
-        """Forget the run before; locust calls this before each."""
+        """Forget the previous run; locust calls this before each run."""
         super().reset_time()  # type: ignore[no-untyped-call]
         self.sale = None
 
     def tick(self) -> tuple[int, float] | None:
-        """Say how many buyers there should be, or that the run is over. Asked by locust every second."""
+        """The number of buyers and how many to start per second, None at the end. Locust calls this every second."""
         if self.sale is None:
             self.sale = self._prepare()
         if self.sale is None or (self.sale.doors.is_set() and self.sale.over()):
             return None
         if self.sale.ready == self.sale.people and not self.sale.doors.is_set():
             self.runner.stats.reset_all()  # type: ignore[union-attr]
-            # Thousands of buyers are there for the whole rush: to go through them again and again held it up.
+            # Thousands of buyers stay for the whole rush; garbage collections that visit them all delayed it.
             spare_what_stays()
             self.sale.open()
         return self.sale.people, float(SPAWN_PER_SECOND)
 
     def _prepare(self) -> Sale | None:
-        """The run's buyers and event, or None when there cannot be any."""
+        """The sale, or None if it cannot be prepared."""
         environment = self.runner.environment  # type: ignore[union-attr]
         try:
             url = loopback_url(environment.host or DEFAULT_URL)
@@ -297,16 +297,21 @@ def _add_options(parser: LocustArgumentParser) -> None:
     group = parser.add_argument_group("Onsale")
     option = group.add_argument
     option("--on-sale", choices=list(PROFILES), default=SHMOOCON_2016.name, help="The on-sale to replay.")
-    option("--buyers", type=int, default=0, help="How many come; 0: as the profile says; 50 without --buyers-file.")
-    option("--seconds", type=int, default=SECONDS_MAX, help="The run is cut short after so many.")
-    option("--event", default="", help="The event to book; without it, one is put on sale.")
+    option(
+        "--buyers",
+        type=int,
+        default=0,
+        help="The number of buyers; 0: that of the profile, or 50 without --buyers-file.",
+    )
+    option("--seconds", type=int, default=SECONDS_MAX, help="The longest run, in seconds.")
+    option("--event", default="", help="The event to book; without it, a new one is put on sale.")
     option("--buyers-file", default="", help="Accounts with their tokens as JSON; without it, buyers sign up.")
-    option("--answers-file", default=_answers_file(), help="Where every answer is written to.")
-    option("--cancel-share", type=float, default=0.03, help="Of those with a confirmed booking, who cancel it.")
-    option("--replay-share", type=float, default=0.05, help="Of those accepted, who send the same key again.")
-    option("--greedy-share", type=float, default=0.05, help="Of those with a confirmed booking, who want more.")
-    option("--long-poll-share", type=float, default=0.2, help="Of those accepted, who let the server hold polls back.")
-    option("--seed", type=int, default=1, help="Of the arrivals.")
+    option("--answers-file", default=_answers_file(), help="The file for all answers.")
+    option("--cancel-share", type=float, default=0.03, help="Share of confirmed bookings that are cancelled.")
+    option("--replay-share", type=float, default=0.05, help="Share of accepted requests that are sent again.")
+    option("--greedy-share", type=float, default=0.05, help="Share of confirmed buyers who ask for more.")
+    option("--long-poll-share", type=float, default=0.2, help="Share of accepted buyers who use long polls.")
+    option("--seed", type=int, default=1, help="Seed of the arrivals.")
 
 
 def _answers_file() -> str:

@@ -1,4 +1,4 @@
-"""On-sales as their organisers published them, and the arrivals they are replayed with."""
+"""On-sales that their organisers published, and the arrivals of buyers in a replay."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ BUYERS_MAX = 20_000
 """Buyers of one run. Each has a connection of its own, and one address has 28,000 ports to connect from."""
 
 PATIENT_BUYERS = 10
-"""People beside a profile's own who wait for returned tickets until all others have left.
+"""Buyers beside those of a profile, who wait for returned tickets until all others have left.
 
-Two each is what 3 % of 650 tickets come to: of a run that sells out, no ticket stays unsold.
+Two tickets each are 3 % of 650, so that no returned ticket stays unsold.
 """
 
 TICKETS_PER_BUYER = {1: 14, 2: 210}
-"""Weights of how many tickets a buyer asks for.
+"""Weights of the quantities that buyers ask for.
 
-ShmooCon, December 2021: 14 addresses took one ticket, 210 took two, 36 took more, which a limit of two
-per person leaves out.
+ShmooCon, December 2021: 14 addresses took one ticket and 210 took two. 36 took more, which the limit of two excludes.
 """
 
 POLL_SECONDS_MAX = 5.0
-"""How long somebody who waits lets pass between two looks, measured by ShmooCon over its openings."""
+"""The pause of a waiting buyer between two looks, as ShmooCon measured it."""
 
 
 class SaleProfile(Struct, frozen=True, kw_only=True):
     """An on-sale to replay.
 
-    `arrivals` is how many buyers come in each second from the opening on, spread evenly over it.
-    `held_seconds` is what the organiser's own system took until every ticket was held.
+    `arrivals` is the number of buyers in each second from the opening on, spread evenly over the second.
+    `held_seconds` is the time in which the organiser's own system had every ticket held.
     """
 
     name: str
@@ -45,14 +44,14 @@ class SaleProfile(Struct, frozen=True, kw_only=True):
 
     @property
     def buyers(self) -> int:
-        """How many people come."""
+        """The number of buyers."""
         return sum(self.arrivals)
 
     def scaled(self, buyers: int) -> SaleProfile:
-        """The same curve of arrivals with another number of people, for the same tickets.
+        """The same curve of arrivals and the same tickets for another number of buyers.
 
         Raises:
-            ValueError: there cannot be so many buyers.
+            ValueError: the number is out of range.
         """
         if not 0 < buyers <= BUYERS_MAX:
             message = f"a run has 1 to {BUYERS_MAX} buyers"
@@ -65,7 +64,7 @@ class SaleProfile(Struct, frozen=True, kw_only=True):
         return structs.replace(self, arrivals=tuple(arrivals))
 
     def arrival_seconds(self, random: Random) -> list[float]:
-        """When each buyer comes, in seconds after the opening, in no order."""
+        """The arrival of each buyer in seconds after the opening, in random order."""
         moments = [second + random.random() for second, count in enumerate(self.arrivals) for _ in range(count)]
         random.shuffle(moments)
         return moments
@@ -81,8 +80,8 @@ SHMOOCON_2016 = SaleProfile(
 )
 """ShmooCon, December 2016: 650 tickets, all held after 2.39 s.
 
-How many people came is not published; 2,000 in the first second is about the 1,226 addresses a second of
-December 2017, the next opening of the same size, over the seconds it took.
+The number of buyers is not published. 2,000 in the first second is about what the 1,226 addresses a second of December
+2017, the next opening of the same size, come to over its duration.
 """
 
 SHMOOCON_2019 = SaleProfile(
@@ -95,7 +94,7 @@ SHMOOCON_2019 = SaleProfile(
 )
 """ShmooCon, November 2019: 500 tickets, all held after 5.08 s, 3,456 requests in the busiest second.
 
-Each request of that second is a buyer here, so that all of them ask for a ticket.
+Each request of that second is a buyer here, so that all of them ask for tickets.
 """
 
 EMF_2026 = SaleProfile(
@@ -107,9 +106,9 @@ EMF_2026 = SaleProfile(
 )
 """Electromagnetic Field, March 2026: reservations made in each second from 20:00:03 on.
 
-Every one of the 967 is a sale, so there are tickets enough for each to take two. Buyers come at these
-rates whether or not those before them were answered.
+Each of the 967 is a sale, so there are tickets enough for two each. Buyers come at these rates whether earlier ones
+were answered or not.
 """
 
 PROFILES = {profile.name: profile for profile in (SHMOOCON_2016, SHMOOCON_2019, EMF_2026)}
-"""The profiles by the names they are asked for."""
+"""The profiles by name."""

@@ -1,4 +1,4 @@
-"""One sale from beginning to end: its buyers and event, locust, and what is known when all have left."""
+"""One sale from beginning to end: buyers, event, locust, and the evidence afterwards."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ if TYPE_CHECKING:
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 
 LOCUST_SECONDS_MAX = 240
-"""What locust may take beside the sale itself: bringing 20,000 buyers to the door, and writing its report."""
+"""The longest time of locust beside the sale itself: starting 20,000 buyers, and writing its report."""
 
 FINAL_SECONDS_MAX = 10.0
 """How long accepted bookings may take to be persisted after the last request; the engine promises 5."""
 
 LOGINS = 20
-"""Buyers who are given no token and sign in themselves, so that the real login is part of every run."""
+"""Buyers without a token. They sign in themselves, so that the real login is part of every run."""
 
 
 class ReplayFailed(Exception):
-    """Locust ended before the sale did; `str()` ends with what it said."""
+    """Locust ended before the sale; `str()` ends with its output."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """What to replay and where.
+    """A sale to replay at `url`; `settings` have the addresses of its servers.
 
-    `settings` lead to the servers behind `url`. `folder` is for what is of no use afterwards, tokens among
-    it; `report` for locust's own page and tables, which begin with `name`. The sale is cut short after
-    `seconds`.
+    `folder` is for temporary files, tokens among them; `report` for locust's page and tables, whose names begin with
+    `name`. The sale is cut short after `seconds`.
     """
 
     url: str
@@ -59,17 +58,17 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class Replayed(Struct, frozen=True):
-    """What came of it."""
+    """The evidence of a sale, and what its generator measured of itself."""
 
     evidence: Evidence
     closing: Closing
 
 
 async def replay(run: Run) -> Replayed:
-    """Hold the sale with accounts and an event of its own, and gather the evidence.
+    """Hold the sale with its own accounts and event, and gather the evidence.
 
     Raises:
-        ReplayFailed: locust did not reach the end. Failed requests are not that: they are in the evidence.
+        ReplayFailed: locust did not reach the end. Failed requests do not raise it; they are in the evidence.
         SetupRefused: the event could not be made.
     """
     accounts = await mint(run.settings, role=Role.ATTENDEE, count=run.profile.buyers + PATIENT_BUYERS)
@@ -103,7 +102,7 @@ def _write_buyers(folder: Path, accounts: list[Minted]) -> Path:
 
 
 async def _locust(run: Run, *, event_id: UUID, buyers: Path, answers: Path) -> None:
-    """Run locust as a process of its own: it changes how sockets work in the one that imports it."""
+    """Run locust in its own process, because it changes sockets in the process that imports it."""
     run.report.mkdir(exist_ok=True)
     options = ["--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]
     options += ["-f", str(LOCUSTFILE), "--host", run.url]

@@ -1,4 +1,4 @@
-"""One run of a load: who comes when, who is still there, and what they were told."""
+"""The state of one sale in locust's process: its buyers, when they come, and their answers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 REQUESTS_MAX = 400_000
-"""Requests of one run: twenty for each of the most buyers there may be."""
+"""Requests of one run: twenty for each of the largest number of buyers."""
 
 SIGN_UP_BUYERS = 50
-"""Buyers of a run that is given none: each signs up and in, two argon2 hashes of some 30 ms."""
+"""Buyers of a run without a buyers file. Each signs up and in, which takes two argon2 hashes of some 30 ms."""
 
 
 class BuyerVisit(msgspec.Struct, frozen=True):
-    """One buyer's part: an account, and seconds between the opening and the first request.
+    """The account of one buyer, and the seconds from the opening until its first request.
 
-    `arrival_seconds` is None for the patient, who come when everybody else has left.
+    `arrival_seconds` is None for patient buyers, who come when all others have left.
     """
 
     account: Minted
@@ -38,10 +38,10 @@ class BuyerVisit(msgspec.Struct, frozen=True):
 
 
 class Sale:
-    """The doors, the people in front of them and the people inside.
+    """The buyers of one sale.
 
-    `doors` opens when all are there, `returns` when all but the patient have left. `refused` says whether
-    anybody was told that there are no tickets left.
+    `doors` is set when all buyers are ready, `returns` when all but the patient ones have left. `refused` is set when a
+    buyer is told that no tickets are left.
     """
 
     def __init__(self, options: Namespace, *, url: str) -> None:
@@ -64,25 +64,25 @@ class Sale:
         self._cpu_s = self._cpu_read_s = 0.0
 
     def enter(self) -> BuyerVisit:
-        """The next buyer comes to the door, the patient ones last."""
+        """The visit of the next buyer; patient buyers come last."""
         index = self._came
         self._came += 1
         return BuyerVisit(self._accounts[index], self._arrivals[index] if index < self.profile.buyers else None)
 
     def leave(self) -> None:
-        """A buyer goes home."""
+        """Count a buyer who has left."""
         self._left += 1
         if self._left == self.profile.buyers:
             self.returns.set()
 
     def open(self) -> None:
-        """Let everybody in."""
+        """Open the sale."""
         self._opened_s = time.time()
         self._cpu_s, self._cpu_read_s = time.process_time(), time.perf_counter()
         self.doors.set()
 
     def over(self) -> bool:
-        """Whether the run has ended, by itself or at a maximum. Asked every second, it also measures CPU."""
+        """Whether the run has ended, by itself or at a maximum. It is called every second, and also measures CPU."""
         cpu_s, read_s = time.process_time(), time.perf_counter()
         self._cpu_shares.append((cpu_s - self._cpu_s) / (read_s - self._cpu_read_s))
         self._cpu_s, self._cpu_read_s = cpu_s, read_s
@@ -97,7 +97,7 @@ class Sale:
         return True
 
     def close(self) -> None:
-        """Write what is left to write."""
+        """Write the rest of the answers, and the closing."""
         self.answers.close()
         closing = Closing(opened_s=self._opened_s, ended=self._ended, cpu_shares=self._cpu_shares)
         closing_path(Path(self.options.answers_file)).write_bytes(msgspec.json.encode(closing))

@@ -1,4 +1,4 @@
-"""What is set up over HTTP before a run: accounts that sign up themselves, and the event they come for."""
+"""What is made over HTTP before a run: accounts that sign up, and their event."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from loadtests.sales.profiles import SaleProfile
 
 ANSWER_SECONDS_MAX = 30.0
-"""How long an answer may take before it counts as none."""
+"""The longest wait for an answer."""
 
 EVENT_DAYS_AHEAD = 90
-"""The event starts long after the run: nothing of a run is refused for the date."""
+"""The event starts long after the run, so that no request is refused because of its date."""
 
 
 class SetupRefused(Exception):
-    """The API would not do what a run needs; `str()` says which request and its answer."""
+    """The API refused a request that a run needs; `str()` has the request and its answer."""
 
 
 def create_event(url: str, *, token: str, profile: SaleProfile) -> UUID:
     """Put a profile's event on sale at once; `token` is an organizer's.
 
     Raises:
-        SetupRefused: the API answered something else than 201.
+        SetupRefused: the API did not answer 201.
     """
     starts_at = datetime.now(tz=UTC) + timedelta(days=EVENT_DAYS_AHEAD)
     event = {
@@ -47,7 +47,7 @@ def sign_up(url: str, *, role: str) -> Minted:
     """Make a new account and sign it in.
 
     Raises:
-        SetupRefused: the API answered something else, 429 unless its limits are off.
+        SetupRefused: the API refused; with 429 if its limits are on.
     """
     email, password = f"load-{secrets.token_hex(8)}@example.org", secrets.token_urlsafe(16)
     made = _post(url, "/auth/signup", {"email": email, "password": password, "role": role})
@@ -57,7 +57,7 @@ def sign_up(url: str, *, role: str) -> Minted:
 
 def _post(url: str, path: str, body: dict[str, object], *, token: str = "") -> dict[str, str]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    # No proxy of the environment's, and no certificates to load, which takes longer than the request: none is trusted.
+    # Loading certificates takes longer than the request, so none is trusted; the environment's proxies are ignored.
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with httpx.Client(verify=nobody, trust_env=False, timeout=ANSWER_SECONDS_MAX) as client:
         answer = client.post(f"{url}/api/v1{path}", json=body, headers=headers)

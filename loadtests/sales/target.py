@@ -1,4 +1,4 @@
-"""What may be put under load: this machine, nobody else's."""
+"""The only machine that may be put under load: this one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class TargetRefused(Exception):
-    """A load was asked for on a machine that is not this one."""
+    """A load was requested for another machine."""
 
 
 def loopback_url(url: str) -> str:
     """`url` without a trailing slash, if it is an address of this machine.
 
-    A name other than `localhost` is refused whatever it resolves to: it may resolve to another machine
-    when the load starts.
+    Every name but `localhost` is refused, because it may resolve to another machine when the load starts.
 
     Raises:
-        TargetRefused: it is not.
+        TargetRefused: it is not an address of this machine.
     """
     host = urlsplit(url).hostname or ""
     if urlsplit(url).scheme in {"http", "https"} and (host == "localhost" or _is_loopback(host)):

@@ -1,4 +1,4 @@
-"""The buyers: they book, poll, cancel and ask again, over HTTP, and insist until they are answered."""
+"""The buyers of a trial: they book, poll, cancel and retry over HTTP until they are answered."""
 
 from __future__ import annotations
 
@@ -22,34 +22,33 @@ if TYPE_CHECKING:
     from ops.evidence.bulk import Minted
 
 PATIENCE_SECONDS = 3.0
-"""After so long without an answer a buyer asks again, with the same key."""
+"""After so long without an answer a buyer retries with the same key."""
 
 IMPATIENCE_SECONDS = (0.002, 0.05)
-"""After so long some hang up, about when the answer comes."""
+"""After so long some buyers hang up, at about the time of the answer."""
 
 RETRY_SECONDS = (0.02, 0.2)
-"""Between two attempts. Shorter than Retry-After says: the point is to be a nuisance."""
+"""The pause between two attempts. It is shorter than Retry-After says, so that buyers are a nuisance."""
 
 POLLS_MAX = 20
 WAIT_SECONDS = 1
-"""How long a poll lets the server wait for a change."""
+"""For how long a long poll lets the server hold its answer back."""
 
 REMEMBERED_MAX = 200
-"""Bookings of its own that a buyer comes back to."""
+"""Its own bookings that a buyer remembers."""
 
 GIVE_UP_SECONDS = 20.0
-"""How long buyers insist on the answers they lack when the faults are over."""
+"""For how long buyers retry after the faults."""
 
 CONNECTIONS_MAX = 200
 
 
 class Habits(Struct, frozen=True, kw_only=True):
-    """How often a buyer does what, out of 1 for each group, and the seconds between two doings.
+    """The habits of a buyer: the mean pause between two actions in seconds, and shares of 1.
 
-    Of doings: `cancel`, `replay` (an order of before is sent again) and `look` (a booking of before is
-    polled); the rest books. Of bookings: `regret` (cancelled as soon as accepted), `follow` (polled
-    until final). Of requests: `hang_up` (the answer is hardly waited for), `twice` (sent to both APIs
-    at once).
+    Of actions: `cancel`, `replay` (an earlier order is sent again), `look` (an earlier booking is polled); all other
+    actions are new bookings. Of bookings: `regret` (cancelled as soon as accepted), `follow` (polled until final). Of
+    requests: `hang_up` (the buyer does not wait for the answer), `twice` (sent twice at once).
     """
 
     think_s: float = 0.25
@@ -64,7 +63,7 @@ class Habits(Struct, frozen=True, kw_only=True):
 
 
 class TrialCrowd:
-    """Buyers who come to some events."""
+    """The buyers of some events."""
 
     def __init__(
         self, urls: Sequence[str], *, events: Sequence[Event], log: AnswerLog, habits: Habits, seed: str
@@ -82,20 +81,20 @@ class TrialCrowd:
         self.client = httpx.AsyncClient(limits=limits, trust_env=False)
 
     async def shop(self, accounts: Sequence[Minted]) -> None:
-        """Let everybody buy until `leave`, and return when each has the answers it insisted on."""
+        """Buy until `leave`; returns when each buyer has its answers."""
         async with self.client, asyncio.TaskGroup() as group:
             for number, account in enumerate(accounts):
                 buyer = TrialBuyer(self, account, random.Random(f"{self._seed} buyer {number}"))  # noqa: S311  (no secret)
                 group.create_task(buyer.shop())
 
     def leave(self) -> None:
-        """Nobody begins anything new."""
+        """Let buyers begin nothing new."""
         self.gone_s = time.monotonic() + GIVE_UP_SECONDS
         self.leaving.set()
 
 
 class TrialBuyer:
-    """Somebody with an account, a habit and a memory."""
+    """One buyer, who remembers its bookings."""
 
     def __init__(self, crowd: TrialCrowd, account: Minted, dice: random.Random) -> None:
         self._crowd = crowd
@@ -106,7 +105,7 @@ class TrialBuyer:
         self._orders = 0
 
     async def shop(self) -> None:
-        """Do one thing after the other until it is time to leave."""
+        """Act, pause, and repeat until it is time to leave."""
         while not self._crowd.leaving.is_set():
             await self._pause(self._dice.expovariate(1 / self._habits.think_s))
             await self._do_something()

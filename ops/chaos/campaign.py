@@ -1,4 +1,4 @@
-"""Many trials one after the other, each with a seed and a stack of its own, and their report."""
+"""Many trials, one after the other, each with its own seed and stack, and their report."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 KEPT_OF_A_BROKEN_TRIAL = ("*.log", "*.jsonl")
 
 LOSSY_SEEDS = 5
-"""With DURABILITY=redis each fifth seed loses Redis' memory too: what was only acknowledged may then be lost, and
-the other promises hold all the same."""
+"""With DURABILITY=redis, each fifth seed also loses Redis' memory.
+
+Bookings that were only acknowledged may then be lost; all other promises hold.
+"""
 
 
 def plans(*, seeds: range, seconds: float, durability: str) -> list[TrialPlan]:
-    """A plan for each seed. What a durability does not promise to survive happens to some seeds only."""
+    """A plan for each seed. Faults that a durability does not promise to survive happen in some seeds only."""
     return [
         TrialPlan(
             seed=seed,
@@ -53,7 +55,7 @@ def run_campaign(  # noqa: PLR0913  (what the command line asks for)
     recovery: bool,
     say: Callable[[str], None],
 ) -> bool:
-    """Run the trials of each durability, print what they add up to; whether every promise was kept."""
+    """Run the trials of each durability and print their report; returns whether every promise was kept."""
     hush()
     todo = [plan for durability in durabilities for plan in plans(seeds=seeds, seconds=seconds, durability=durability)]
     results = campaign(todo, folder, say)
@@ -66,12 +68,12 @@ def run_campaign(  # noqa: PLR0913  (what the command line asks for)
 
 
 def hush() -> None:
-    """Keep what the engine logs in this process to itself: the trials' findings are told in their own words."""
+    """Silence the engine's logs in this process: the findings of trials are printed in their own words."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def measure_recovery(say: Callable[[str], None]) -> list[Recovered]:
-    """Measure how soon there are sales again, on a stack of its own."""
+    """Measure the recovery on a stack of its own."""
     with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
         return asyncio.run(measure(Path(scratch), say))
 
@@ -85,8 +87,8 @@ def campaign(todo: Sequence[TrialPlan], folder: Path, say: Callable[[str], None]
         try:
             result = try_plan(plan, folder, say)
         except* ServerFailed as failures:
-            # A database server that does not come back is none of the promises; its log is kept beside the report.
-            say(f"seed {plan.seed} could not be held, and is held again: {failures.exceptions[0]}")
+            # That a database server comes back is not promised by the engine; its log is kept beside the report.
+            say(f"seed {plan.seed} could not be run, and is held again: {failures.exceptions[0]}")
             result = try_plan(plan, folder, say)
         results.append(result)
         say(report.line(result))
@@ -97,7 +99,7 @@ def campaign(todo: Sequence[TrialPlan], folder: Path, say: Callable[[str], None]
 
 
 def try_plan(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> Result:
-    """Run one trial in a folder that is gone afterwards; what tells why it broke is kept."""
+    """Run one trial in a temporary folder; logs and answers of a broken trial are kept."""
     with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
         try:
             result = asyncio.run(run_trial(plan, Path(scratch), say))
@@ -110,7 +112,7 @@ def try_plan(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> Resul
 
 
 def keep(scratch: Path, folder: Path) -> None:
-    """Copy what a trial said of itself."""
+    """Copy the logs and answers of a trial."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for pattern in KEPT_OF_A_BROKEN_TRIAL:
@@ -119,6 +121,6 @@ def keep(scratch: Path, folder: Path) -> None:
 
 
 def write_report(path: Path, results: Sequence[Result], measured: Sequence[Recovered] = ()) -> None:
-    """The results as JSON, after each trial: a run that is cut short has said what it knew."""
+    """Write the results as JSON. This is done after each trial, in case that the run is cut short."""
     facts = {**report.as_facts(results), "recovery": measured, "trials": results}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(facts)))

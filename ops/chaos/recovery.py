@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ops.evidence.bulk import Minted
 
 DURABILITY = "postgres"
-"""The one that survives an empty Redis."""
+"""The mode that survives an empty Redis."""
 
 REDIS_RETURNS = (FaultKind.REDIS_KILL, FaultKind.REDIS_STALE, FaultKind.REDIS_EMPTY)
 
@@ -49,26 +49,26 @@ PENDING = 5_000
 BUYERS = 100
 CAPACITY = 10_000
 BOOKED_AT_ONCE = 250
-"""Requests under way together while the pending bookings are made: they must be made before they are too old."""
+"""Requests at once while the pending bookings are made. They must be made before they are too old."""
 
 WARMED_AT_ONCE = 50
-"""The same while terms are read from PostgreSQL for the first time."""
+"""Requests at once while terms are read from PostgreSQL for the first time."""
 
 SALE_SECONDS_MAX = 3.0
-"""P11: from Redis back until a booking is accepted."""
+"""The promise: from the return of Redis until a booking is accepted."""
 
 PERSISTED_SECONDS_MAX = 1.0
-"""P10: from a booking until it is confirmed, while a worker that held work is dead or stands still."""
+"""The promise: from a booking until it is confirmed, while a worker that held work is dead or stopped."""
 
 WORKER_ROUNDS = 10
 LOOK_SECONDS = 0.01
 GIVE_UP_SECONDS = 60.0
 STALE_SECONDS = 5.0
-"""Copies of the disk are made every two seconds; by then one is from before the bookings."""
+"""Copies of the disk are made every two seconds, so one is then older than the bookings."""
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
-    """One measurement. `seconds` until what was waited for, of which `most` are allowed."""
+    """One measurement: `seconds`, of which `most` are allowed."""
 
     what: str
     seconds: float
@@ -76,12 +76,12 @@ class Recovered(Struct, frozen=True, kw_only=True):
 
     @property
     def kept(self) -> bool:
-        """Whether it was soon enough."""
+        """Whether it took no longer than allowed."""
         return self.seconds <= self.most
 
 
 async def measure(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
-    """All measurements, each said as it is made.
+    """Make all measurements, and print each.
 
     Raises:
         NotReady, ServerFailed: there was nothing to measure.
@@ -150,7 +150,7 @@ class _Office:
         """Kill or stop a worker in the middle of its work, again and again; the longest that a new booking waited."""
         one_of_each_partition = {partition_of_event(event.id): event for event in self._events}.values()
         await self._until_in_order()
-        # The bookings of the measurement before are not waited for in this one.
+        # Bookings of the measurement before do not count in this one.
         await self._until_persisted()
         longest_s = 0.0
         for _ in range(WORKER_ROUNDS):

@@ -1,4 +1,4 @@
-"""What goes wrong when: a seed and a mix make the same schedule, on every machine and every time."""
+"""The schedule of faults. A seed and a mix make the same schedule on every machine."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ WORKER_NAMES = ("worker.1", "worker.2")
 PROCESS_NAMES = (*API_NAMES, *WORKER_NAMES)
 
 SERVER_NAMES = ("redis", "queue", "postgres")
-"""What each process has a link of its own to; `queue` is another database of the same Valkey."""
+"""Each process has its own link to each of these; `queue` is another database of the same Valkey."""
 
 CLOCK_NAMES = ("redis", "postgres", *PROCESS_NAMES)
-"""Who has a clock of its own."""
+"""Servers and processes with their own clock."""
 
 LINK_NAMES = tuple(f"{process}:{server}" for process in PROCESS_NAMES for server in SERVER_NAMES)
 
 WARM_UP_SECONDS = 0.5
-"""Nothing goes wrong before the first bookings are made."""
+"""No fault happens before the first bookings."""
 
 
 class FaultKind(StrEnum):
@@ -107,11 +107,11 @@ Mix = dict[FaultKind, int]
 EVERYTHING: Mix = {kind: shape.times for kind, shape in SHAPES.items()}
 
 NO_LOSS: Mix = {kind: times for kind, times in EVERYTHING.items() if kind not in REDIS_LOSSES}
-"""Everything that DURABILITY=redis promises to survive."""
+"""The faults that DURABILITY=redis promises to survive."""
 
 
 class ScheduledFault(Struct, frozen=True):
-    """One thing that goes wrong, at a second of the run, to one target, for a while."""
+    """A fault: its second of the run, its target, and its duration."""
 
     at_s: float
     kind: FaultKind
@@ -122,8 +122,8 @@ class ScheduledFault(Struct, frozen=True):
 def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_second: float) -> list[ScheduledFault]:
     """The faults of a run of `seconds`, in order of time.
 
-    Kinds are drawn from a deck without putting them back, so that each has its turn; moments are a
-    Poisson process, so that faults overlap.
+    Kinds are drawn from a deck without putting them back, so that each is drawn. The moments are a Poisson process, so
+    that faults overlap.
     """
     dice = random.Random(seed)  # noqa: S311  (faults are no secret)
     deck = [kind for kind, times in mix.items() for _ in range(times)]
@@ -137,7 +137,7 @@ def schedule(seed: str, mix: Mapping[FaultKind, int], *, seconds: float, per_sec
 
 
 def redis_is_lost(faults: Sequence[ScheduledFault]) -> bool:
-    """Whether Redis forgets what it acknowledged in the course of these faults."""
+    """Whether Redis forgets acknowledged bookings during these faults."""
     return any(fault.kind in REDIS_LOSSES for fault in faults)
 
 

@@ -1,4 +1,4 @@
-"""One trial: a stack, a crowd, a storm of faults, and what was found when it was over."""
+"""One trial: a stack, its buyers, a storm of faults, and the verdict afterwards."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from ops.evidence.evidence import Evidence
 
 FINAL_SECONDS_MAX = 5.0
-"""P7: how long after the faults every accepted booking is final."""
+"""The promise: so long after the faults every accepted booking is final."""
 
 AWAITED_SECONDS_MAX = 30.0
-"""How long that is waited for before the trial gives up on it."""
+"""The longest wait for that."""
 
 LOOK_SECONDS = 0.05
 PROGRESS_SECONDS = 5.0
@@ -45,7 +45,7 @@ QUESTIONS_MAX = 300
 """Bookings that the API is asked about at the end of a trial."""
 
 CAPACITIES = (6, 25, 300, 300, *[50_000] * 6)
-"""Events that sell out at once, that sell out now and then, and that never do: those have the most bookings."""
+"""Of events that sell out at once, sometimes, and never. The last have the most bookings."""
 
 ALLOWANCES = (100, 4, 4, 100, *[100] * 6)
 """`max_per_user` of each."""
@@ -63,16 +63,18 @@ FAILPOINTS: dict[Failpoint, float] = {
     Failpoint.REBUILD_UNPUBLISHED: 0.25,
     Failpoint.SHUTTING_DOWN: 0.3,
 }
-"""The rarer a point is come by, the likelier it kills: about one kill in a second and a half, and each point in each
-run of twenty seeds."""
+"""The probability of a kill at each failpoint, higher at rarer points.
+
+It makes about one kill in a second and a half, and reaches every point within twenty seeds.
+"""
 
 
 class TrialPlan(Struct, frozen=True, kw_only=True):
-    """What a trial is of.
+    """The parameters of a trial.
 
-    `off` are protections taken away. `excuses` says that what DURABILITY=redis does not promise is not
-    held against it: what was acknowledged by a Redis that then lost its memory. `slow_links` and
-    `dead_links` are like that until the storm is over. `scripted` faults happen instead of drawn ones.
+    `off` are protections that are taken away. With `excuses`, DURABILITY=redis may lose what a Redis acknowledged that
+    then lost its memory. `slow_links` and `dead_links` are slow or dead until the storm is over. `scripted` faults
+    replace those of the seed.
     """
 
     seed: int
@@ -92,19 +94,19 @@ class TrialPlan(Struct, frozen=True, kw_only=True):
 
     @property
     def faults(self) -> list[ScheduledFault]:
-        """What goes wrong when."""
+        """The faults in order of time."""
         if self.scripted:
             return list(self.scripted)
         return schedule(f"faults {self.seed}", self.mix, seconds=self.seconds, per_second=self.faults_per_second)
 
     @property
     def redis_is_lost(self) -> bool:
-        """Whether acknowledged bookings may be lost and nobody promised otherwise."""
+        """Whether acknowledged bookings may be lost without breaking a promise."""
         return self.excuses and self.durability == "redis" and redis_is_lost(self.faults)
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What a trial found; `violations` by check, empty lists for promises kept."""
+    """The findings of a trial; `violations` by check, empty lists for kept promises."""
 
     seed: int
     durability: str
@@ -130,7 +132,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 async def run_trial(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> Result:
-    """Run it in `folder`, which is left as it is: with everybody's logs and the answers.
+    """Run a trial in `folder`; logs and answers are left there.
 
     Raises:
         NotReady, ServerFailed: there was nothing to try.
@@ -144,7 +146,7 @@ async def run_trial(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -
 
 
 class _Trial:
-    """The parts of a trial that its steps share."""
+    """The state that the steps of a trial share."""
 
     def __init__(self, plan: TrialPlan, stack: Stack, say: Callable[[str], None]) -> None:
         self._plan = plan
@@ -157,12 +159,12 @@ class _Trial:
         self._began_s = 0.0
 
     async def prepare(self) -> None:
-        """Accounts and events, before there are processes."""
+        """Write accounts and events, before the processes start."""
         settings = self._stack.settings()
         (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
         self._accounts = await mint(settings, role=Role.ATTENDEE, count=self._plan.buyers)
         self._events = [
-            event_on_sale(organizer_id=organizer.id, title=f"{capacity} places", capacity=capacity, max_per_user=most)
+            event_on_sale(organizer_id=organizer.id, title=f"{capacity} tickets", capacity=capacity, max_per_user=most)
             for capacity, most in zip(CAPACITIES, ALLOWANCES, strict=True)
         ]
         await write_events(settings, self._events)
@@ -173,7 +175,7 @@ class _Trial:
         self._stack.arm(self._plan.failpoints, off=self._plan.off)
 
     async def run(self) -> Result:
-        """The storm, the calm after it, and the verdict."""
+        """Let buyers buy during the faults, wait until everything is final, and check."""
         crowd = TrialCrowd(
             self._stack.urls,
             events=self._events,
@@ -264,12 +266,12 @@ class _Trial:
 
 @asynccontextmanager
 async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do something without end, as long as the block lasts; when it fails, the block's end says so."""
+    """Do endless work during the block; raises its error at the end of the block."""
     task = asyncio.create_task(work)
     try:
         yield
     finally:
-        # Clients of servers that are away have been seen to swallow a cancellation.
+        # Clients of servers that are away sometimes swallow a cancellation.
         while not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=LOOK_SECONDS)
@@ -278,12 +280,12 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def _sabotage(off: frozenset[Protection]) -> dict[str, object]:
-    """Settings under which scripts have the names that the processes gave them."""
+    """Settings that give scripts the same names as in the processes."""
     return {"chaos": "on", "protections_off": off} if off else {}
 
 
 def _to_sale(answers: Sequence[Answer], back_s: Sequence[float]) -> list[float]:
-    """For each time Redis was back, the seconds until somebody who asked since then was sold something."""
+    """For each return of Redis, the seconds until a request sent after it was accepted."""
     sold = [answer for answer in answers if answer.accepted]
     waits = [[answer.answered_s - at_s for answer in sold if answer.sent_s >= at_s] for at_s in back_s]
     return [round(min(wait), 3) for wait in waits if wait]

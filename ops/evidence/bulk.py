@@ -1,7 +1,7 @@
-"""Accounts and events made in bulk, for runs that need a crowd.
+"""Accounts and events in bulk, for runs with many buyers.
 
-Signing up and in takes two argon2 hashes, two minutes for 2,000 people; an event made over HTTP, a
-transaction of its own. Here each is a row of one statement.
+Signing up and in takes two argon2 hashes, which is two minutes for 2,000 accounts. An event over HTTP takes a
+transaction. Here each is a row of one statement.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 PASSWORD = "a password that everybody in a crowd shares"  # noqa: S105  (of throw-away accounts)
 
 EVENT_DAYS_AHEAD = 90
-"""An event starts long after the run: nothing of a run is refused for the date."""
+"""Events start long after the run, so that no request is refused because of the date."""
 
 
 class Minted(Struct, frozen=True, kw_only=True):
-    """Somebody who is signed in: `token` is an access token of a session that lives."""
+    """An account that is signed in: `token` is an access token of a living session."""
 
     id: UUID
     email: str
@@ -48,7 +48,7 @@ class Minted(Struct, frozen=True, kw_only=True):
 async def mint(settings: Settings, *, role: Role, count: int) -> list[Minted]:
     """Write `count` accounts, each with a living session and an access token of it.
 
-    The settings must name a database and a secret: those of the stack that the tokens are for.
+    The settings have the database and the secret of the stack that the tokens are for.
     """
     now = utc_now()
     password_hash = await _hash(PASSWORD)
@@ -71,7 +71,7 @@ async def mint(settings: Settings, *, role: Role, count: int) -> list[Minted]:
 
 
 def event_on_sale(*, organizer_id: UUID, title: str, capacity: int, max_per_user: int) -> Event:
-    """An event that is on sale from now on."""
+    """A new event on sale."""
     now = utc_now()
     return Event(
         id=uuid4(),
