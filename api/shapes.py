@@ -78,7 +78,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class NewRole(Struct, frozen=True, kw_only=True):
-    """The profile under its new role, and the tokens that replace the old ones."""
+    """The account with its new role, and the tokens that replace the old ones."""
 
     id: UUID
     email: str
@@ -105,7 +105,7 @@ class NewRole(Struct, frozen=True, kw_only=True):
 
 
 class AccountState(Struct, frozen=True):
-    """Whether an account may be used."""
+    """The status of an account."""
 
     id: UUID
     status: AccountStatus
@@ -171,7 +171,7 @@ class EventShownPage(Struct, frozen=True, kw_only=True):
 
 
 class EventPlain(Struct, frozen=True, kw_only=True):
-    """An event without its sale."""
+    """An event without the state of its sale."""
 
     id: UUID
     title: str

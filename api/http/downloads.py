@@ -1,4 +1,4 @@
-"""Downloads of files that are made while they are sent: a bounded number at once, each within a deadline.
+"""Downloads of files that are generated while they are sent: a limited number at once, each with a deadline.
 
 Making a file is work for the process. So parts are made one after the other, and after each part the process makes none
 for as long as that part took. One slow reader costs little: between two reads it holds no connection to PostgreSQL, and
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 DOWNLOADS_MAX = 16
-"""Downloads at once in a process."""
+"""Concurrent downloads of a process."""
 
 DOWNLOADS_PER_ACCOUNT_MAX = 2
-"""Downloads at once of an account in a process."""
+"""Concurrent downloads of an account in a process."""
 
 DOWNLOAD_S_MAX = 120.0
-"""How long a download may take: 100,000 guests are 12 MB, which a slow mobile network takes in that time."""
+"""The deadline of a download: 100,000 guests are 12 MB, which a slow mobile network transfers in this time."""
 
 REST_S_MAX = 0.1
-"""How long, at most, no part of any file is made after one: a slow PostgreSQL rests nobody but itself."""
+"""The longest pause after a part. A part that waited long for PostgreSQL did not use the process for that time."""
 
 RETRY_AFTER_SECONDS = 10
 
 
 class Downloads:
-    """The downloads that are under way in this process."""
+    """The downloads of this process."""
 
     def __init__(self) -> None:
         self._under_way: Counter[UUID] = Counter()
         self._turn = asyncio.Lock()
 
     def begin(self, scope: Any, account_id: UUID) -> Download:  # noqa: ANN401  (has keys of ours)
-        """Begin a download; raises RateLimited, Unavailable when too many are under way."""
+        """Begin a download; raises RateLimited or Unavailable if too many are under way."""
         if self._under_way[account_id] >= DOWNLOADS_PER_ACCOUNT_MAX:
             detail = (
                 f"An account may download {DOWNLOADS_PER_ACCOUNT_MAX} files at once. Wait until a download has ended."
@@ -61,7 +61,7 @@ class Downloads:
 
 
 class Download:
-    """One download, which counts until its end or its deadline."""
+    """One download. It is counted until its end or its deadline."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Download:
         under_way[account_id] += 1
 
     async def sent(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The parts of the file, until its end."""
+        """The parts of the file."""
         try:
             while part := await self._made(parts):
                 yield part
@@ -86,7 +86,7 @@ class Download:
             self.end()
 
     async def _made(self, parts: AsyncIterator[bytes]) -> bytes | None:
-        """The next part, None after the last. No two are made at once, and then bookings have the loop for as long."""
+        """The next part, None after the last. It is generated alone and followed by a pause, in which bookings run."""
         loop = asyncio.get_running_loop()
         async with self._turn:
             began = loop.time()
@@ -95,7 +95,7 @@ class Download:
         return part
 
     def end(self) -> None:
-        """Count no longer; again: nothing."""
+        """Stop counting this download. A repeated call changes nothing."""
         if self._deadline is None:
             return
         self._deadline.cancel()
@@ -105,7 +105,7 @@ class Download:
             del self._under_way[self._account_id]
 
     def _expire(self) -> None:
-        """Cut the connection, so that nobody takes the part that arrived for the whole."""
+        """Abort the connection, so that the reader does not take a part of the file for all of it."""
         self.end()
         if self._abort:
             self._abort()

@@ -1,6 +1,6 @@
-"""What a process counts of itself, for Prometheus. No label names a person, an event or a path that was made up.
+"""Metrics of a process for Prometheus. No label contains a person, an event or the path of a request.
 
-Each process has numbers of its own: scrape every process, not the address that they share.
+Each process has its own metrics: scrape every process, not their shared address.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""From a read in Redis to the longest wait that a caller may ask for."""
+"""From the time of a read in Redis to the longest wait that a caller can request."""
 
 METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "OPTIONS"})
 
 CLOCK_LABELS = {REDIS: "redis", POSTGRESQL: "postgresql", HOST: "host"}
 
 NO_ROUTE = "none"
-"""The route of a request that no handler has, and the method of one that no route has."""
+"""The label for an unknown route or method."""
 
 
 class _Counted:
@@ -54,7 +54,7 @@ class _Counted:
 
 
 class Requests(Collector):
-    """Counts answers by route, in plain numbers: one answer costs a microsecond, sums are made when asked for."""
+    """Counts answers by route. Counting takes a microsecond; the metrics are computed when they are scraped."""
 
     def __init__(self) -> None:
         self._counted: defaultdict[tuple[str, str], _Counted] = defaultdict(_Counted)
@@ -67,7 +67,7 @@ class Requests(Collector):
         counted.sum_s += seconds
 
     def collect(self) -> Iterable[Metric]:
-        """What was counted."""
+        """The counted answers."""
         requests = CounterMetricFamily("onsale_requests", "Requests answered.", labels=("method", "route", "status"))
         seconds = HistogramMetricFamily(
             "onsale_request_seconds", "Time to the start of the answer.", labels=("method", "route")
@@ -81,13 +81,13 @@ class Requests(Collector):
 
 
 class InventoryCollector(Collector):
-    """What the inventory says of itself at one moment; no pulses: it does not sell."""
+    """The state of the inventory. `pulses` are None while it does not sell."""
 
     def __init__(self, pulses: list[Pulse] | None) -> None:
         self._pulses = pulses
 
     def collect(self) -> Iterable[Metric]:
-        """Whether it sells, and what waits to be persisted."""
+        """Whether the inventory sells, and how many changes wait to be persisted."""
         up = GaugeMetricFamily("onsale_inventory_up", "1 while the inventory sells, 0 while it is rebuilt.")
         up.add_metric((), self._pulses is not None)
         waiting = GaugeMetricFamily(
@@ -103,13 +103,13 @@ class InventoryCollector(Collector):
 
 
 class Rebuild(Collector):
-    """How far the latest rebuild has come; None when there was none lately."""
+    """The progress of the latest rebuild; None if there was none lately."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
     def collect(self) -> Iterable[Metric]:
-        """Events whose counters are written, and how many there are."""
+        """The number of events whose counters are written, and of all events."""
         events = GaugeMetricFamily(
             "onsale_rebuild_events", "Events of the rebuild of the last minute: done, and all.", labels=("which",)
         )
@@ -120,14 +120,14 @@ class Rebuild(Collector):
 
 
 class Repairs(Collector):
-    """What reconciliation found; None when PostgreSQL could not be asked."""
+    """The differences that reconciliation found; None if PostgreSQL cannot be reached."""
 
     def __init__(self, found: dict[tuple[str, bool], int] | None) -> None:
         self._found = found
 
     def collect(self) -> Iterable[Metric]:
-        """Faults by kind, and whether they were mended."""
-        # No counter: what is past its retention is not counted any more.
+        """The differences by kind, and whether they were repaired."""
+        # A gauge, because repairs that are past their retention are not counted any more.
         drift = GaugeMetricFamily(
             "onsale_drift",
             "Differences between Redis and PostgreSQL that were found in the last REPAIRS_DAYS.",
@@ -139,14 +139,14 @@ class Repairs(Collector):
 
 
 class ClocksCollector(Collector):
-    """How far the servers' clocks are ahead of this host's, and how often each was set."""
+    """How far the servers' clocks are ahead of this host's clock, and how often each clock was set."""
 
     def __init__(self, compared: ClockComparison, steps: Mapping[tuple[str, str], int]) -> None:
         self._compared = compared
         self._steps = dict(steps)
 
     def collect(self) -> Iterable[Metric]:
-        """Seconds at least, since the way there takes time; steps between two looks of this process."""
+        """The least difference in seconds, since the round trip takes time; steps that this process noticed."""
         apart = GaugeMetricFamily(
             "onsale_clock_ahead_seconds", "How far a server's clock is ahead of this host's.", labels=("server",)
         )
@@ -160,7 +160,7 @@ class ClocksCollector(Collector):
 
 
 class Unavailabilities(Collector):
-    """Counts answers of 503 by their reason. Reasons are sentences of ours, causes are names of exceptions."""
+    """Counts answers of 503 by reason. Reasons are details of refusals, causes are names of exceptions."""
 
     def __init__(self) -> None:
         self._reasons: Counter[tuple[str, str]] = Counter()
@@ -170,7 +170,7 @@ class Unavailabilities(Collector):
         self._reasons[reason, cause] += 1
 
     def collect(self) -> Iterable[Metric]:
-        """What was counted."""
+        """The counted answers."""
         counted = CounterMetricFamily(
             "onsale_unavailable", "Requests answered with 503, by reason.", labels=("reason", "cause")
         )
@@ -180,24 +180,24 @@ class Unavailabilities(Collector):
 
 
 class ThisProcess(Collector):
-    """Which process this is."""
+    """The id of this process."""
 
     def collect(self) -> Iterable[Metric]:
-        """Its id, so that two processes behind one address can be told apart."""
+        """The id, which distinguishes processes behind one address."""
         info = GaugeMetricFamily("onsale_api_process", "1, for the process that was asked.", labels=("pid",))
         info.add_metric((str(os.getpid()),), 1)
         return [info]
 
 
 requests = Requests()
-"""This process' count."""
+"""The answers of this process."""
 
 unavailabilities = Unavailabilities()
-"""This process' count of 503, by reason."""
+"""The answers of 503 of this process, by reason."""
 
 
 async def exposition(stores: Stores) -> bytes:
-    """This process' numbers and the inventory's, in Prometheus' text format."""
+    """The metrics of this process and of the inventory, in the text format of Prometheus."""
     try:
         pulses = await stores.unpersisted.pulses()
     except Unavailable:

@@ -1,4 +1,4 @@
-"""Cursors: where the next page begins, in a form that callers need not understand."""
+"""Pages of lists: limits, and opaque cursors that mark where the next page begins."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from litestar.params import QueryParameter
 from api.http.bodies import nfc
 from domain.kernel.refusals import Invalid
 
-Place = TypeVar("Place")
+Position = TypeVar("Position")
 
 CURSOR_CHARS_MAX = 300
 
 POSITION_MAX = 2**63 - 1
-"""The largest number of a list's entry: a bigint of PostgreSQL."""
+"""The largest number in a cursor: a bigint of PostgreSQL."""
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
 SKIP_MAX = 10_000
-"""PostgreSQL reads what it skips; further on, cursors lead."""
+"""PostgreSQL reads the rows that it skips. For later pages there are cursors."""
 
-Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="Items of a page.")]
-Skip = Annotated[int, QueryParameter(ge=0, le=SKIP_MAX, description="Items before the page.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="Items on a page.")]
+Skip = Annotated[int, QueryParameter(ge=0, le=SKIP_MAX, description="Items to skip before the page.")]
 Cursor = Annotated[
-    str | None, QueryParameter(max_length=CURSOR_CHARS_MAX, description="`next_cursor` of the page before.")
+    str | None, QueryParameter(max_length=CURSOR_CHARS_MAX, description="The `next_cursor` of the previous page.")
 ]
 
 SEARCH_CHARS_MAX = 100
 EmailSearch = Annotated[
-    str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="In the e-mail address, blind to case.")
+    str | None, QueryParameter(max_length=SEARCH_CHARS_MAX, description="A part of the e-mail address, in any case.")
 ]
 
 
-def write_cursor(place: object) -> str:
-    """A cursor for a place in a list: a tuple of what the list is sorted by."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+def write_cursor(position: object) -> str:
+    """The cursor for a position in a list: the values by which the list is sorted."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
 
 
-def read_cursor(cursor: str | None, place: type[Place]) -> Place | None:
-    """The place a cursor stands for; raises Invalid for one that we did not write."""
+def read_cursor(cursor: str | None, position: type[Position]) -> Position | None:
+    """The position of a cursor; raises Invalid if `write_cursor` did not write it."""
     if cursor is None:
         return None
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        found = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=place)
-        _check_is_a_place(found)
+        found = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=position)
+        _check_is_a_position(found)
     except (binascii.Error, ValueError, OverflowError, RecursionError):
         pointer, message = "/cursor", "is not a cursor of this list"
         raise Invalid.at(pointer, message) from None
@@ -57,17 +57,17 @@ def read_cursor(cursor: str | None, place: type[Place]) -> Place | None:
 
 
 def cut(found: list[Any], limit: int) -> tuple[list[Any], bool]:
-    """A page of what was read, one more than it holds, and whether more follows."""
+    """The page of `limit` items, and whether more follow; `found` has one item more than the page, if there is one."""
     return found[:limit], len(found) > limit
 
 
 def searched(search: str | None) -> str | None:
-    """What to look for, composed and without the space around it; None when there is nothing in it."""
+    """The search text, normalized; None if it is empty."""
     return nfc(search).replace("\x00", "") or None if search else None
 
 
-def _check_is_a_place(found: object) -> None:
-    """Raise ValueError or OverflowError for numbers and times of the right type that PostgreSQL has not."""
+def _check_is_a_position(found: object) -> None:
+    """Raise ValueError or OverflowError for numbers and times that PostgreSQL cannot store."""
     for part in found if isinstance(found, tuple) else (found,):
         if isinstance(part, int) and not 0 <= part <= POSITION_MAX:
             raise OverflowError

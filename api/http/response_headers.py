@@ -1,9 +1,9 @@
-"""The header fields of answers: which there are, what they mean, which answers have them.
+"""The header fields of answers, with their descriptions.
 
-The OpenAPI document and the list of fields that CORS exposes are made from this table. A route names the fields
-that only some answers have in `access(…, sends=…)`. Fields of HTTP itself (Date, Content-Length, Connection,
-Transfer-Encoding), Content-Type, which the document says by the content, and the Access-Control fields, which
-depend on the setting CORS_ORIGINS, are not in it.
+The OpenAPI document and the list of fields that CORS exposes are made from this table. A route declares the fields
+that only some answers have in `access(…, sends=…)`. The table does not contain the fields of HTTP itself (Date,
+Content-Length, Connection, Transfer-Encoding), Content-Type, which the document has as the media type, and the
+Access-Control fields, which depend on the setting CORS_ORIGINS.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from msgspec import Struct
 class ResponseHeader(Struct, frozen=True, kw_only=True):
     """A header field of answers.
 
-    `required` says that every answer which declares the field has it, `exposed` that scripts of other origins may
-    read it (CORS).
+    `required`: every answer that declares the field has it. `exposed`: scripts of other origins may read it (CORS).
     """
 
     description: str
@@ -34,35 +33,41 @@ class ResponseHeader(Struct, frozen=True, kw_only=True):
 
 
 RESPONSE_HEADERS: dict[str, ResponseHeader] = {
-    "X-Request-Id": ResponseHeader(description="The id of the request: the caller's, if it is sane.", required=True),
+    "X-Request-Id": ResponseHeader(description="The id of the request; the caller's, if it is valid.", required=True),
     "Cache-Control": ResponseHeader(
-        description="Whether the answer may be kept (RFC 9111).", required=True, exposed=False
+        description="Whether the answer may be cached (RFC 9111).", required=True, exposed=False
     ),
     "Content-Security-Policy": ResponseHeader(
-        description="What a page may load and run.", required=True, exposed=False
+        description="The resources that a page may load.", required=True, exposed=False
     ),
     "Referrer-Policy": ResponseHeader(description="Always `no-referrer`.", required=True, exposed=False),
     "X-Content-Type-Options": ResponseHeader(description="Always `nosniff`.", required=True, exposed=False),
     "X-Frame-Options": ResponseHeader(description="Always `DENY`.", required=True, exposed=False),
-    "Strict-Transport-Security": ResponseHeader(description="Over TLS only (RFC 6797).", exposed=False),
+    "Strict-Transport-Security": ResponseHeader(description="Sent over TLS only (RFC 6797).", exposed=False),
     "RateLimit": ResponseHeader(
-        description='What is left of the limit: `"name";r=requests;t=seconds until it is full again`. '
-        "Not on requests that were refused before they were counted, and not while limits are off."
+        description='What is left of the limit: `"name";r=requests;t=seconds until it is fully available again`. '
+        "Not sent for requests that were refused before they were counted, and not while limits are off."
     ),
-    "RateLimit-Policy": ResponseHeader(description='The limit: `"name";q=requests;w=seconds`. As `RateLimit`.'),
-    "Accept-Encoding": ResponseHeader(description="With 415: the content codings of bodies.", exposed=False),
+    "RateLimit-Policy": ResponseHeader(description='The limit: `"name";q=requests;w=seconds`. Sent with `RateLimit`.'),
+    "Accept-Encoding": ResponseHeader(description="With 415: the content codings that bodies may have.", exposed=False),
     "Allow": ResponseHeader(description="With 405: the methods of the path.", exposed=False),
-    "Content-Disposition": ResponseHeader(description="Of a file: its name.", exposed=False),
-    "ETag": ResponseHeader(description="The version of what is shown, for `If-None-Match` and `If-Match`."),
-    "Idempotent-Replayed": ResponseHeader(description="`true`: the `Idempotency-Key` made this booking before."),
-    "Location": ResponseHeader(description="Where the thing that was made is found.", required=True),
-    "Preference-Applied": ResponseHeader(description="The preference of `Prefer` that was followed (RFC 7240)."),
-    "Retry-After": ResponseHeader(description="After how many seconds to ask again.", type="integer"),
-    "Vary": ResponseHeader(description="Header fields of the request that the answer depends on.", exposed=False),
+    "Content-Disposition": ResponseHeader(description="The name of a file.", exposed=False),
+    "ETag": ResponseHeader(description="The version of the resource, for `If-None-Match` and `If-Match`."),
+    "Idempotent-Replayed": ResponseHeader(
+        description="`true`: an earlier request with this `Idempotency-Key` made the booking."
+    ),
+    "Location": ResponseHeader(description="The URL of the created resource.", required=True),
+    "Preference-Applied": ResponseHeader(description="The preference of `Prefer` that was applied (RFC 7240)."),
+    "Retry-After": ResponseHeader(
+        description="The number of seconds after which to repeat the request.", type="integer"
+    ),
+    "Vary": ResponseHeader(description="The header fields of the request on which the answer depends.", exposed=False),
     "WWW-Authenticate": ResponseHeader(description="Always `Bearer`.", required=True, exposed=False),
-    "X-Accel-Buffering": ResponseHeader(description="Of a stream: `no`, so that proxies pass it on.", exposed=False),
+    "X-Accel-Buffering": ResponseHeader(
+        description="For streams: `no`, so that proxies do not buffer them.", exposed=False
+    ),
 }
-"""By the name of the field."""
+"""The header fields by name."""
 
 ALWAYS = (
     "X-Request-Id",
@@ -73,20 +78,20 @@ ALWAYS = (
     "X-Frame-Options",
     "Strict-Transport-Security",
 )
-"""The envelope's fields, on every answer; the last only over TLS."""
+"""The fields of every answer; the last one only over TLS."""
 
 LIMITS = ("RateLimit", "RateLimit-Policy")
-"""On every answer of a route that has a limit."""
+"""The fields of every answer of a route with a limit."""
 
 EXPOSED = sorted(name for name, header in RESPONSE_HEADERS.items() if header.exposed)
-"""What pages of other origins may read of an answer, besides what browsers always let them read."""
+"""The fields that scripts of other origins may read, in addition to those that browsers always expose."""
 
 
 def headers_of(*names: str) -> dict[str, Any]:
-    """The headers of a response in the document."""
+    """References to the headers of a response."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def header_components() -> dict[str, Any]:
-    """Every field, as the document's components."""
+    """Every header field as a component of the document."""
     return {name: header.schema() for name, header in RESPONSE_HEADERS.items()}

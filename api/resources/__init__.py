@@ -1,1 +1,1 @@
-"""The resources: one controller a file, the shapes of its requests and answers beside it."""
+"""The resources: one controller per file, with the shapes of its requests and answers."""

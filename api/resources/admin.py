@@ -1,4 +1,4 @@
-"""What admins see and do: `/admin`. Each action leaves an entry in the audit log."""
+"""Administration: `/admin`. Each action is written to the audit log."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ from domain.store.postgres.reports.administration import (
 )
 
 DETAILS_MAX = 20
-"""Bookings and events that a user's details show; their lists have all of them."""
+"""The newest bookings and events that a user's details contain."""
 
 Row = TypeVar("Row", AttendeeRow, OrganizerRow)
 
 
 class RoleChange(Body):
-    """Another role for somebody."""
+    """The new role of an account."""
 
     role: Role
 
 
 class UserDetails(Struct, frozen=True, kw_only=True):
-    """An account and what it has done lately."""
+    """An account with its counts and its newest bookings and events."""
 
     profile: Profile
     status: AccountStatus
@@ -63,7 +63,7 @@ class UserDetails(Struct, frozen=True, kw_only=True):
 
 
 class Reconciliation(Struct, frozen=True, kw_only=True):
-    """An event's books side by side: `capacity` = `remaining` + `pending` + `confirmed` + `drift`."""
+    """The counts of an event: `capacity` = `remaining` + `pending` + `confirmed` + `drift`."""
 
     event_id: UUID
     capacity: int
@@ -75,7 +75,7 @@ class Reconciliation(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, books: EventBooks) -> Reconciliation:
-        """The books as admins see them."""
+        """The counts of an event for admins."""
         return cls(
             event_id=books.event_id,
             capacity=books.size,
@@ -88,7 +88,7 @@ class Reconciliation(Struct, frozen=True, kw_only=True):
 
 
 class Repaired(Struct, frozen=True):
-    """A difference between the books, and whether it is repaired."""
+    """A difference between Redis and PostgreSQL, and whether it was repaired."""
 
     fault: str
     subject: str
@@ -99,14 +99,14 @@ class Repaired(Struct, frozen=True):
 
 
 class ReconciliationDone(Struct, frozen=True):
-    """What a repair found and did, and the books after it."""
+    """The differences that a repair found, and the counts after it."""
 
     repairs: list[Repaired]
     after: Reconciliation
 
 
 def _asked(q: str | None, limit: int, skip: int, cursor: str | None) -> AccountsAsked:
-    """A page of accounts, and one more, which tells whether others follow."""
+    """The request for a page of accounts and one more, which shows whether others follow."""
     after = read_cursor(cursor, tuple[datetime, UUID])
     return AccountsAsked(limit=limit + 1, skip=skip, after=after, search=searched(q))
 
@@ -128,7 +128,7 @@ class AdminController(Controller):
         "/auth/login", status_code=200, **access(ANYONE, limit_address="login_address", refuses=(InvalidCredentials,))
     )
     async def log_in(self, request: Request[Any, Any, Any], data: JSONBody[Credentials]) -> Session:
-        """Begin an admin's session; anybody else is answered as for a wrong password."""
+        """Log in as an admin. Other accounts get the same answer as for a wrong password."""
         await count_login(request, data.email)
         return Session.of(
             await process(request).membership.log_in(
@@ -145,7 +145,7 @@ class AdminController(Controller):
         skip: Skip = 0,
         cursor: Cursor = None,
     ) -> CountedPage[AttendeeRow]:
-        """Attendees, oldest account first, with their active bookings."""
+        """List attendees with their active bookings, oldest account first."""
         reports, asked = process(request).admin_reports, _asked(q, limit, skip, cursor)
         return _page(
             await reports.attendees(asked),
@@ -162,7 +162,7 @@ class AdminController(Controller):
         skip: Skip = 0,
         cursor: Cursor = None,
     ) -> CountedPage[OrganizerRow]:
-        """Organizers, oldest account first, with their events and sales."""
+        """List organizers with their events and sales, oldest account first."""
         reports, asked = process(request).admin_reports, _asked(q, limit, skip, cursor)
         return _page(
             await reports.organizers(asked),
@@ -172,7 +172,7 @@ class AdminController(Controller):
 
     @get("/users/details/{user_id:uuid}", **access(ADMINS, limit="admin_read", refuses=(UserNotFound,)))
     async def details(self, request: Request[Token, Any, Any], user_id: FromPath[UUID]) -> UserDetails:
-        """An account, what it has done in all, and its newest bookings and events."""
+        """Show an account with its counts and its newest bookings and events."""
         at = process(request)
         account = await at.stores.accounts.find(user_id)
         bookings = await at.stores.box_office.bookings_of(user_id, limit=DETAILS_MAX, before=None)
@@ -189,7 +189,7 @@ class AdminController(Controller):
     async def assign_role(
         self, request: Request[Token, Any, Any], user_id: FromPath[UUID], data: JSONBody[RoleChange]
     ) -> Profile:
-        """Give somebody another role; that account's tokens stop working at once."""
+        """Give an account another role. Its tokens stop working at once."""
         account = await process(request).membership.assign_role(user_id, data.role, caller=request.user.caller)
         return Profile.of(account)
 
@@ -199,7 +199,7 @@ class AdminController(Controller):
         **access(ADMINS, limit="admin_write", refuses=(UserNotFound, LastAdmin, SelfBan)),
     )
     async def ban(self, request: Request[Token, Any, Any], user_id: FromPath[UUID]) -> AccountState:
-        """Ban an account: its tokens are dead at once, its events suspended; its bookings stay."""
+        """Ban an account. Its tokens stop working at once and its events are suspended; its bookings stay."""
         account = await process(request).membership.ban(user_id, caller=request.user.caller)
         return AccountState(account.id, account.status)
 
@@ -209,7 +209,10 @@ class AdminController(Controller):
         **access(ADMINS, limit="admin_write", refuses=(UserNotFound,)),
     )
     async def unban(self, request: Request[Token, Any, Any], user_id: FromPath[UUID]) -> AccountState:
-        """Let a banned account log in again. What the ban suspended goes on; what its organizer paused stays so."""
+        """End a ban. The account can log in again, and its events are no longer suspended.
+
+        Events that the organizer had paused stay paused.
+        """
         account = await process(request).membership.unban(user_id, caller=request.user.caller)
         return AccountState(account.id, account.status)
 
@@ -217,14 +220,14 @@ class AdminController(Controller):
     async def audit_log(
         self, request: Request[Token, Any, Any], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
     ) -> Page[AuditEntry]:
-        """Who did what to whom, newest first."""
+        """List the entries of the audit log, newest first."""
         found = await process(request).admin_reports.audit_log(limit=limit + 1, before=read_cursor(cursor, int))
         entries, more = cut(found, limit)
         return Page(items=entries, next_cursor=write_cursor(entries[-1].id) if more else None)
 
     @get("/events/{event_id:uuid}/reconciliation", **access(ADMINS, limit="admin_read", refuses=(EventNotFound,)))
     async def reconciliation(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Reconciliation:
-        """An event's books as Redis and PostgreSQL have them. Under load, drift may be a booking in flight."""
+        """Compare the counts of an event in Redis and PostgreSQL. Under load, drift may be a booking in flight."""
         (books,) = await audit(process(request).stores, event_id)
         return Reconciliation.of(books)
 
@@ -234,7 +237,7 @@ class AdminController(Controller):
         **access(ADMINS, limit="admin_write", refuses=(EventNotFound,)),
     )
     async def repair(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> ReconciliationDone:
-        """Compare an event's books and repair what two readings agree on, now."""
+        """Repair the counts of an event now. Only differences that two readings agree on are repaired."""
         stores = process(request).stores
         await stores.events.find(event_id)
         outcomes = await reconcile(stores, event_id)

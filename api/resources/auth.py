@@ -1,4 +1,4 @@
-"""Signing up, logging in, staying and leaving: `/auth`."""
+"""Signup, login, refresh and logout: `/auth`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from domain.kernel.refusals import EmailTaken, InvalidCredentials, OrganizerAppr
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Email = Annotated[str, Meta(max_length=EMAIL_CHARACTERS_MAX, description="Compared without regard to case.")]
+Email = Annotated[str, Meta(max_length=EMAIL_CHARACTERS_MAX, description="Upper and lower case make no difference.")]
 NewPassword = Annotated[str, Meta(min_length=CHARACTERS_MIN, max_length=CHARACTERS_MAX)]
 KnownPassword = Annotated[str, Meta(max_length=CHARACTERS_MAX * 2)]
-"""Not judged, only compared; twice as long, because composing may shorten it."""
+"""A password to be compared. It may be twice as long as a new one, because normalization can shorten it."""
 
 
 class Signup(Body):
@@ -36,7 +36,7 @@ class Signup(Body):
     confirm_password: str | None = None
 
     def broken_rules(self) -> Iterable[Broken]:
-        """An address must be one, a password hard to guess."""
+        """The address must be valid and the password hard to guess."""
         email_fault = broken_email_rule(nfc(self.email))
         if email_fault:
             yield Broken("/email", email_fault)
@@ -48,14 +48,14 @@ class Signup(Body):
 
 
 class Credentials(Body):
-    """What an account is logged in with."""
+    """The e-mail address and the password of an account."""
 
     email: Email
     password: KnownPassword
 
 
 PROFILE_PATH = "/api/v1/me"
-"""Where an account finds itself, once it has logged in."""
+"""The path of the caller's own account."""
 
 _REFRESH = access(EVERYBODY, limit="refresh", limit_address="login_address", token=TokenKind.REFRESH, per_session=True)
 
@@ -77,7 +77,7 @@ class AuthController(Controller):
         ),
     )
     async def sign_up(self, request: Request[Any, Any, Any], data: JSONBody[Signup]) -> Response[Profile]:
-        """Make an account. Admins are made on the command line only, organizers as `ORGANIZER_SIGNUP` says."""
+        """Create an account. `ORGANIZER_SIGNUP` decides whether it can be an organizer's; it is never an admin's."""
         at, role = process(request), Role(data.role)
         check_may_become(role, at.settings)
         account = await at.membership.sign_up(email=nfc(data.email), password=data.password, role=role)
@@ -85,37 +85,41 @@ class AuthController(Controller):
 
     @post("/login", status_code=200, **access(ANYONE, limit_address="login_address", refuses=(InvalidCredentials,)))
     async def log_in(self, request: Request[Any, Any, Any], data: JSONBody[Credentials]) -> Session:
-        """Begin a session. Every cause of failure reads the same and takes as long."""
+        """Log in. All failures have the same answer and take the same time."""
         await count_login(request, data.email)
         return Session.of(await process(request).membership.log_in(email=data.email, password=data.password))
 
     @get("/refresh_token", **_REFRESH)
     async def refresh_by_get(self, request: Request[Token, str, Any]) -> Session:
-        """The same as with POST."""
+        """Exchange a refresh token, as with POST."""
         return Session.of(await process(request).membership.refresh(request.user, request.auth))
 
     @post("/refresh_token", status_code=200, **_REFRESH)
     async def refresh(self, request: Request[Token, str, Any]) -> Session:
-        """Exchange the refresh token, sent as the bearer, for two new tokens.
+        """Exchange a refresh token, sent as the bearer token, for two new tokens.
 
-        It works once. Sent again within `REFRESH_GRACE_SECONDS`, while the new one is unused, it gets the same two
-        tokens: for two tabs, or an answer that was lost. A later second use ends the whole session.
+        A refresh token works once. If it is sent again within `REFRESH_GRACE_SECONDS` and the new one is unused, the
+        answer has the same two tokens: two tabs may refresh at once, or an answer may be lost. A later second use ends
+        the session.
         """
         return Session.of(await process(request).membership.refresh(request.user, request.auth))
 
     @get("/logout", status_code=204, **access(EVERYBODY))
     async def log_out_by_get(self, request: Request[Token, Any, Any]) -> None:
-        """The same as with POST."""
+        """Log out, as with POST."""
         await process(request).membership.log_out(request.user)
 
     @post("/logout", status_code=204, **access(EVERYBODY))
     async def log_out(self, request: Request[Token, Any, Any]) -> None:
-        """End the session: its access and refresh tokens stop working at once, everywhere."""
+        """Log out. The session ends: its access and refresh tokens stop working at once."""
         await process(request).membership.log_out(request.user)
 
 
 async def count_login(request: Request[Any, Any, Any], email: str) -> None:
-    """Count a login by address and e-mail, so that nobody can lock somebody else out; raises RateLimited."""
+    """Count a login by network address and e-mail address; raises RateLimited.
+
+    Both are needed: a limit by e-mail address alone would let strangers lock an account out.
+    """
     at = process(request)
     rule = at.rule("login")
     if rule:

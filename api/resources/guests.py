@@ -1,4 +1,4 @@
-"""Guest lists, by page and as a file."""
+"""Guest lists as pages and as CSV files."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 CSV_MEDIA_TYPE = "text/csv"
 
 ROWS_PER_READ = 200
-"""Guests in memory at once, however long the list: some milliseconds of the process' time."""
+"""Guests that are read at once: some milliseconds of the process' time."""
 
 FORMULA_STARTS = (
     "=+-@\t\r\n"
     "\u207a\u207b\u207c\u208a\u208b\u208c\u2212\u2a75\u2a76\ufb29\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
 )
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), and what looks like it.
+"""Characters with which a formula begins in a spreadsheet (OWASP, CSV injection).
 
-These are the characters that Unicode's compatibility forms (NFKC) make one of `=+-@` of: spreadsheets of some
-countries take the full-width ones for the plain ones.
+They include those that Unicode's compatibility forms (NFKC) turn into one of `=+-@`, because some spreadsheets treat
+full-width characters like plain ones.
 """
 
 _CELL_BEGINS = rf"(?:^|(?<=[^\w.+'-]))(?=[{re.escape(FORMULA_STARTS)}])"
 _FORMULA = re.compile(_CELL_BEGINS)
-"""Where a formula may begin: in the beginning of a cell, and after whatever a spreadsheet might split it at.
+"""Where a formula may begin: at the beginning of a cell, and after any character at which a spreadsheet may split.
 
-A file that is split at another character than the comma loses the meaning of its quotes.
+If a spreadsheet splits at another character than the comma, quotes have no effect.
 """
 
 _COLUMNS = ("booking_id", "user_id", "email", "quantity", "status", "created_at")
@@ -51,43 +51,43 @@ _values = attrgetter(*_COLUMNS)
 
 
 class Guests(StrEnum):
-    """Which bookings a guest list has."""
+    """The bookings on a guest list."""
 
     HOLDING = "holding"
-    """Of those who hold tickets."""
+    """Bookings that hold tickets."""
     ALL = "all"
-    """Cancelled ones too."""
+    """Also cancelled bookings."""
 
 
 GuestStatus = Annotated[
-    Guests, QueryParameter(description="`holding`: those who hold tickets; `all`: also those who cancelled.")
+    Guests, QueryParameter(description="`holding`: bookings that hold tickets; `all`: also cancelled ones.")
 ]
 ByteOrderMark = Annotated[
-    bool, QueryParameter(description="Begin the file with a byte order mark, for spreadsheets that need one.")
+    bool, QueryParameter(description="Begin the file with a byte order mark, which some spreadsheets need.")
 ]
 
 
 async def guest_page(guest_lists: GuestLists, asked: GuestsAsked, *, cursor: str | None) -> Page[Guest]:
-    """Some guests of an event."""
+    """A page of the guests of an event."""
     after = read_cursor(cursor, tuple[datetime, UUID])
     found = await guest_lists.guests(structs.replace(asked, limit=asked.limit + 1, after=after))
     guests, more = cut(found, asked.limit)
-    return Page(items=guests, next_cursor=write_cursor(_place(guests[-1])) if more else None)
+    return Page(items=guests, next_cursor=write_cursor(_position(guests[-1])) if more else None)
 
 
 async def csv_lines(guest_lists: GuestLists, asked: GuestsAsked, *, bom: bool) -> AsyncIterator[bytes]:
-    """All guests that are asked for as CSV (RFC 4180), every cell quoted, none a formula to a spreadsheet."""
+    """All requested guests as CSV (RFC 4180). Every cell is quoted, and no cell is a formula in a spreadsheet."""
     yield (codecs.BOM_UTF8 if bom else b"") + _lines([_COLUMNS])
     asked = structs.replace(asked, limit=ROWS_PER_READ, after=None)
     guests = await guest_lists.guests(asked)
     while guests:
         yield _lines([_cell(value) for value in _values(guest)] for guest in guests)
-        asked = structs.replace(asked, after=_place(guests[-1]))
+        asked = structs.replace(asked, after=_position(guests[-1]))
         guests = await guest_lists.guests(asked)
 
 
-def _place(guest: Guest) -> tuple[datetime, UUID]:
-    """Where in the list a guest stands."""
+def _position(guest: Guest) -> tuple[datetime, UUID]:
+    """The position of a guest in the list."""
     return guest.created_at, guest.booking_id
 
 

@@ -1,4 +1,4 @@
-"""The account that calls: `/me`."""
+"""The caller's account: `/me`."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ if TYPE_CHECKING:
 
 
 class ProfilePatch(Body):
-    """Changes of the caller's account; what is left out stays as it is."""
+    """Changes of the caller's account. Fields that are left out stay as they are."""
 
     current_password: KnownPassword
     email: Email | UnsetType = UNSET
     password: NewPassword | UnsetType = UNSET
 
     def broken_rules(self) -> Iterable[Broken]:
-        """An address must be one."""
+        """The address must be valid."""
         fault = broken_email_rule(nfc(self.email)) if self.email is not UNSET else None
         if fault:
             yield Broken("/email", fault)
 
 
 class OwnRole(Body):
-    """Another role for oneself."""
+    """The new role of the caller."""
 
     role: Literal["attendee", "organizer"]
 
 
 class Farewell(Body):
-    """The password, so that nobody else closes the account."""
+    """The password, so that a stolen token cannot close the account."""
 
     current_password: KnownPassword
 
 
 class MeController(Controller):
-    """The caller. What asks for the password is counted as logins are: a stolen token is no faster way to guess."""
+    """The caller's account. Requests with a password have the limits of logins, against guesses with a stolen token."""
 
     path = "/me"
     tags = ("Caller",)
 
     @get("/", **access(EVERYBODY))
     async def show(self, request: Request[Token, Any, Any]) -> Profile:
-        """The caller's account."""
+        """Show the caller's account."""
         return Profile.of(await process(request).stores.accounts.find(request.user.account_id))
 
     @patch("/", **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, EmailTaken)))
     async def change(self, request: Request[Token, Any, Any], data: JSONBody[ProfilePatch]) -> Profile:
-        """Change address or password. A new password ends every other session of the account."""
+        """Change the e-mail address or the password. A new password ends every other session of the account."""
         account = await process(request).membership.change(
             request.user,
             current_password=data.current_password,
@@ -78,10 +78,10 @@ class MeController(Controller):
 
     @patch("/role", **access(EVERYBODY, refuses=(LastAdmin, OrganizerApprovalRequired, OrganizerSignupClosed)))
     async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> NewRole:
-        """Become an attendee or an organizer. Every earlier token stops working; the answer has new ones.
+        """Become an attendee or an organizer. All earlier tokens stop working; the answer has new ones.
 
-        The session goes on. To the role one has, it is a refresh of this session's tokens, and no more. Events of who
-        is no organizer any more are suspended, until it is one again.
+        The session goes on. If the account has the role already, only the tokens of the session are refreshed. The
+        events of an organizer who becomes an attendee are suspended until the account is an organizer again.
         """
         at, role = process(request), Role(data.role)
         check_may_become(role, at.settings, being=request.user.role)
@@ -93,8 +93,8 @@ class MeController(Controller):
         **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, LastAdmin)),
     )
     async def leave(self, request: Request[Token, Any, Any], data: JSONBody[Farewell]) -> None:
-        """Close the account: what names a person is erased, bookings of events that have not begun are cancelled.
+        """Close the account. Personal data are erased, and bookings of events that have not begun are cancelled.
 
-        Its events are suspended.
+        The events of the account are suspended.
         """
         await process(request).membership.leave(request.user, current_password=data.current_password)

@@ -1,4 +1,4 @@
-"""For whoever runs the service: is it alive, is it ready, how is it doing."""
+"""Routes for operators: health and metrics."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ class ServiceController(Controller):
 
     @get("/health/live", **access(ANYONE, limit=UNLIMITED))
     async def live(self) -> dict[str, str]:
-        """This process runs. It says nothing of the servers behind it."""
+        """Whether the process runs. It says nothing about the servers that it needs."""
         return {"status": "alive"}
 
     @get("/health/ready", **access(ANYONE, limit=UNLIMITED))
     async def ready(self, request: Request[Any, Any, Any]) -> Response[Readiness]:
-        """Whether bookings can be taken now, and if not, what is missing: 503. A process that ends is `stopping`."""
+        """Whether bookings can be taken now. If not, the answer is 503 and says what is missing.
+
+        The status of a process that ends is `stopping`.
+        """
         serving = process(request)
         readiness = await check(serving.stores, keys_current=serving.tokens.keys_current())
         if STOPPING in request.scope.get("state", ()):
@@ -35,5 +38,5 @@ class ServiceController(Controller):
 
     @get("/metrics", **access(ANYONE, limit=UNLIMITED))
     async def metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
-        """What this process and the inventory count, for Prometheus."""
+        """Metrics of this process and of the inventory for Prometheus."""
         return Response(await exposition(process(request).stores), headers={"Content-Type": MEDIA_TYPE})
