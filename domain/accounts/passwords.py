@@ -52,7 +52,7 @@ def broken_rule(password: str, *, email: str) -> str | None:
 
 
 def normalized(password: str) -> str:
-    """The form in which a password is the same from every keyboard."""
+    """A password in Unicode normalization form C, in which it is the same from every keyboard."""
     return unicodedata.normalize("NFC", password)
 
 

@@ -232,7 +232,7 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
 
 async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:
     """Write one event's counters. The terms come last: without them nothing of the event is sold."""
-    last: list[Any] = [POOL_MAIN, held.places, f"size:{POOL_MAIN}", event.capacity, "terms", event.terms_token]
+    last: list[Any] = [POOL_MAIN, held.tickets, f"size:{POOL_MAIN}", event.capacity, "terms", event.terms_token]
     chunks: list[list[Any]] = [*held.chunks[:-1], [*held.chunks[-1], *last]] if held.chunks else [last]
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
     for number, chunk in enumerate(chunks):

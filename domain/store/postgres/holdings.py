@@ -32,21 +32,21 @@ class Taken(Struct, frozen=True):
 class Holdings(Struct):
     """The tickets that an event's bookings hold.
 
-    `places` is their total. `chunks` have the accounts' counters as alternating names and values.
+    `tickets` is their total. `chunks` have the accounts' counters as alternating names and values.
     """
 
-    places: int = 0
+    tickets: int = 0
     chunks: list[list[str]] = []
 
 
 _HOLDINGS = text(
     """
-    SELECT event_id, sum(places)::int,
-           string_agg(CAST(:prefix AS text) || encode(uuid_send(user_id), 'hex') || ' ' || places, ' ')
+    SELECT event_id, sum(tickets)::int,
+           string_agg(CAST(:prefix AS text) || encode(uuid_send(user_id), 'hex') || ' ' || tickets, ' ')
     FROM (
-        SELECT event_id, user_id, places, (row_number() OVER (PARTITION BY event_id) - 1) / :counters_max AS chunk
+        SELECT event_id, user_id, tickets, (row_number() OVER (PARTITION BY event_id) - 1) / :counters_max AS chunk
         FROM (
-            SELECT event_id, user_id, coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0) AS places
+            SELECT event_id, user_id, coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0) AS tickets
             FROM bookings WHERE event_id = ANY(:event_ids) GROUP BY event_id, user_id
         ) AS held
     ) AS numbered
@@ -89,7 +89,7 @@ async def read_holdings(
     """
     found: dict[UUID, Holdings] = defaultdict(Holdings)
     values = {"event_ids": list(event_ids), "counters_max": counters_max}
-    for event_id, places, counters in await connection.execute(_HOLDINGS, values):
-        found[event_id].places += places
+    for event_id, tickets, counters in await connection.execute(_HOLDINGS, values):
+        found[event_id].tickets += tickets
         found[event_id].chunks.append(counters.split(" "))
     return found

@@ -98,12 +98,12 @@ _PERSIST = """
         SELECT written.event_id, sum(
             CASE WHEN written.status = 'confirmed' THEN written.quantity ELSE 0 END
             - CASE WHEN before.status = 'confirmed' THEN written.quantity ELSE 0 END
-        ) AS places
+        ) AS tickets
         FROM written LEFT JOIN before USING (id) GROUP BY written.event_id
     ), moved AS (
-        UPDATE pools SET taken = greatest(0, pools.taken + change.places)
+        UPDATE pools SET taken = greatest(0, pools.taken + change.tickets)
         FROM change
-        WHERE pools.event_id = change.event_id AND pools.counter = $10 AND change.places <> 0
+        WHERE pools.event_id = change.event_id AND pools.counter = $10 AND change.tickets <> 0
     )
     SELECT coalesce(array_agg(id::text), '{}') AS ids,
            coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments

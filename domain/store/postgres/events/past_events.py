@@ -154,7 +154,7 @@ async def reopen_counters(
         await inventory.reopen("fill", event.terms, fields=chunk)
         # PostgreSQL ends a transaction that is idle for IDLE_MS_MAX, as if its process were frozen.
         await connection.execute(select(1))
-    last = [POOL_MAIN, held.places, f"size:{POOL_MAIN}", event.capacity]
+    last = [POOL_MAIN, held.tickets, f"size:{POOL_MAIN}", event.capacity]
     await inventory.reopen("finish", event.terms, fields=last)
 
 
