@@ -22,7 +22,7 @@ MIGRATION_LOCK = 7_074_691
 
 
 TURN_POLL_S = 0.2
-"""How often a run looks whether the one before it has ended."""
+"""The interval at which a run checks whether another run has ended."""
 
 
 def run(connection: Connection) -> None:

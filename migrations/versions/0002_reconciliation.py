@@ -1,4 +1,4 @@
-"""What reconciliation found and repaired, who rebuilds, and intents that outlive Redis."""
+"""Repairs by reconciliation, the lease of a rebuild, and intents, which survive the loss of Redis."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Have the indexes of before."""
+    """Restore the former indexes."""
     op.execute("CREATE INDEX ix_accounts_role ON accounts (role, created_at, id)")
     op.execute("DROP INDEX ix_bookings_ended")
     op.execute("DROP INDEX ix_accounts_counted")

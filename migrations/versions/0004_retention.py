@@ -1,4 +1,4 @@
-"""An index by which sessions that are over are found without reading the others."""
+"""An index of ended and expired sessions, so that deleting them reads no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a session's refresh token was last exchanged, so that a lost answer can be given again."""
+"""The time of a session's latest refresh, so that a lost answer can be repeated."""
 
 from __future__ import annotations
 

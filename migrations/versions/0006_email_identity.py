@@ -55,7 +55,7 @@ def key_of(email: str) -> str:
 
 
 def upgrade() -> None:
-    """Change the keys that can be, until no more can: one that moves may make room for another."""
+    """Change all keys that can be changed. It takes several rounds, because a change may free the key of another."""
     connection = op.get_bind()
     connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
     # Nobody signs up in between; bookings, logins and everything that reads go on.
@@ -79,7 +79,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Have the keys of before, where no other account has them by now."""
+    """Restore the former keys, unless another account has them by now."""
     connection = op.get_bind()
     for row in connection.execute(CONCERNED).all():
         key = unicodedata.normalize("NFC", row.email).strip().casefold()

@@ -1,4 +1,4 @@
-"""What an account's change entails is remembered until it is done, and events are suspended with their organizer."""
+"""Follow-ups of changed accounts are recorded until they are done; events are suspended with their organizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '4s'"
-"""Rather fail and be run again than have every request wait behind the wait for a lock."""
+"""The migration fails after this time and can be repeated. While it waits for a lock, all requests wait behind it."""
 
 UPGRADE = (
     LOCK_TIMEOUT,
@@ -67,12 +67,12 @@ DOWNGRADE = (
 
 
 def upgrade() -> None:
-    """Add the columns, and what sets them."""
+    """Add the columns and their trigger."""
     for statement in UPGRADE:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Take them away."""
+    """Drop the columns and the trigger."""
     for statement in DOWNGRADE:
         op.execute(statement)

@@ -1,4 +1,4 @@
-"""Guest lists, oldest booking first, are read from an index, whatever their length."""
+"""An index for guest lists, oldest booking first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index while bookings are written: a build that blocked them would stop every sale."""
+    """Create the index concurrently: a build that blocks writes would stop every sale."""
     with op.get_context().autocommit_block():
         # A build that was cut short leaves an index that is never used.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_bookings_guests")

@@ -1,4 +1,4 @@
-"""Events that have begun and are not over are found in an index, however many took place before."""
+"""An index of events that have begun and are not over, so that past events are not read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEX = """
 
 
 def upgrade() -> None:
-    """Make the index while events are written."""
+    """Create the index concurrently with writes."""
     with op.get_context().autocommit_block():
         # A build that was cut short leaves an index that is never used.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_events_running")

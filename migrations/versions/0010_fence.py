@@ -1,4 +1,4 @@
-"""What the scripts of an epoch are bound to besides its number."""
+"""The deployment, the layout and the server to which the scripts of an epoch are bound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Add the columns; a version that does not know them goes on."""
+    """Add the columns. Versions that do not know them continue to work."""
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in STATEMENTS:
         op.execute(statement)

@@ -1,4 +1,4 @@
-"""Events of the past are closed: their counters leave Redis, and PostgreSQL alone answers for them."""
+"""The times at which past events are closed and opened; the counts of closed events are only in PostgreSQL."""
 
 from __future__ import annotations
 
