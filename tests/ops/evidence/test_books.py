@@ -1,0 +1,96 @@
+"""The independent checker reads real servers past the engine, and finds each difference that is planted there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.store.redis.keys import counters_key, record_key
+from ops.evidence.books import wait_until_final
+from tests.books import differences
+from tests.factories import book, make_event
+from tests.waiting import persist_all
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from domain.engine import Stores
+    from domain.kernel.bookings import Booking
+    from domain.platform.settings import Settings
+
+STATEMENTS = {
+    "the pool": "UPDATE pools SET taken = taken - 1",
+    "the size of the pool": "UPDATE pools SET size = size + 1",
+    "a row that is gone": "DELETE FROM bookings",
+    "the capacity": "UPDATE events SET capacity = 1",
+    "the quantity of a row": "UPDATE bookings SET quantity = 1",
+}
+
+
+async def count(stores: Stores, booking: Booking) -> None:
+    await stores.pipeline.redis.hincrby(counters_key(booking.event_id), POOL_MAIN, 1)
+
+
+async def count_of_account(stores: Stores, booking: Booking) -> None:
+    await stores.pipeline.redis.hincrby(counters_key(booking.event_id), user_counter(booking.user_id), -1)
+
+
+async def forget(stores: Stores, booking: Booking) -> None:
+    await stores.pipeline.redis.delete(counters_key(booking.event_id))
+
+
+async def change_version(stores: Stores, booking: Booking) -> None:
+    await stores.pipeline.redis.hincrby(record_key(booking.id), "version", 1)
+
+
+async def change_quantity(stores: Stores, booking: Booking) -> None:
+    await stores.pipeline.redis.hset(record_key(booking.id), "quantity", 1)
+
+
+@pytest.mark.parametrize("plant", [count, count_of_account, forget, change_version, change_quantity])
+async def test_a_difference_in_redis_is_found(
+    stores: Stores, plant: Callable[[Stores, Booking], Awaitable[None]]
+) -> None:
+    booking = await book(stores, await make_event(stores), quantity=2)
+    await persist_all(stores)
+    assert await differences(stores) == []
+
+    await plant(stores, booking)
+
+    assert await differences(stores)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+async def test_a_difference_in_postgresql_is_found(stores: Stores, statement: str) -> None:
+    await book(stores, await make_event(stores), quantity=2)
+    await persist_all(stores)
+    assert await differences(stores) == []
+
+    async with stores.engine.begin() as connection:
+        await connection.execute(text(statement))
+
+    assert await differences(stores)
+
+
+async def test_what_is_not_yet_persisted_is_no_difference(stores: Stores) -> None:
+    event = await make_event(stores)
+    await book(stores, event)
+    cancelled = await book(stores, event)
+    await persist_all(stores)
+    await book(stores, event)
+    await stores.box_office.cancel(cancelled)
+
+    assert await differences(stores) == []
+
+
+async def test_bookings_are_final_when_all_of_them_have_rows(stores: Stores, settings: Settings) -> None:
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    assert await wait_until_final(settings, [event.id], [booking.id], seconds_max=0.2) is None
+
+    await persist_all(stores)
+
+    assert await wait_until_final(settings, [event.id], [booking.id], seconds_max=30) is not None
