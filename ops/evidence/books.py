@@ -170,11 +170,11 @@ async def read_snapshot(
         events = await postgres.fetch(_EVENTS, ids)
         rows = [StoredBooking(**row) for row in await postgres.fetch(_ROWS, ids)]
         intents = await postgres.fetchval(_INTENTS_LEFT, ids)
-    records = await _read_records(redis, epoch=epoch)
+    records = await _read_records(redis, set(ids), epoch=epoch)
     return Snapshot(
         events=[EventCounts(**event, counters=await read_counters(redis, event["event_id"])) for event in events],
         rows={row.id: row for row in rows},
-        records={record.id: record for record in records if record.event_id in set(ids)},
+        records={record.id: record for record in records},
         unpersisted=await read_unpersisted(redis, ids),
         intents=intents,
     )
@@ -227,7 +227,8 @@ async def _read_left(settings: Settings, event_ids: Collection[UUID], accepted: 
     return len(unpersisted) + int(missing) + int(intents)
 
 
-async def _read_records(redis: Redis, *, epoch: int) -> list[StoredBooking]:
+async def _read_records(redis: Redis, event_ids: set[UUID], *, epoch: int) -> list[StoredBooking]:
+    """The records of the current epoch. Records of older epochs are ignored by the engine too."""
     names = [name async for name in redis.scan_iter("*:booking:*", count=RECORDS_PER_SCAN)]
     records = []
     for first in range(0, len(names), RECORDS_PER_SCAN):
@@ -239,7 +240,7 @@ async def _read_records(redis: Redis, *, epoch: int) -> list[StoredBooking]:
             fields = {field.decode(): value.decode() for field, value in answer.items()}
             if fields.get("epoch") == str(epoch):
                 records.append(_record(UUID(name.decode().rpartition(":")[2]), fields))
-    return records
+    return [record for record in records if record.event_id in event_ids]
 
 
 def _record(booking_id: UUID, fields: Mapping[str, str]) -> StoredBooking:
