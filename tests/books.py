@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from domain.engine import Stores
     from domain.kernel.bookings import Booking
     from domain.sales.events import Event
+    from ops.evidence.books import Snapshot
 
 
 async def counters(stores: Stores, event: Event) -> dict[str, int]:
@@ -93,10 +94,14 @@ async def retire(stores: Stores, booking: Booking) -> None:
 
 async def differences(stores: Stores) -> list[str]:
     """What the independent checker finds; empty when the books are balanced."""
+    return (await snapshot(stores)).differences()
+
+
+async def snapshot(stores: Stores) -> Snapshot:
+    """What Redis and PostgreSQL hold of all events."""
     async with stores.engine.connect() as connection:
         postgres = (await connection.get_raw_connection()).driver_connection
-        snapshot = await read_snapshot(stores.pipeline.redis, postgres)
-    return snapshot.differences()
+        return await read_snapshot(stores.pipeline.redis, postgres)
 
 
 async def counters_of(stores: Stores, event_id: UUID) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 from msgspec import Struct, structs
 
-from ops.evidence.answers import Answer, Kind
+from ops.evidence.answers import Answer, Kind, about
 from ops.evidence.http import answered, http_request, read_fields
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ class TrialBuyer:
         habits, draw = self._habits, self._dice.random()
         earlier = self._dice.choice(self._accepted) if self._accepted else None
         if earlier and draw < habits.cancel:
-            await self._perhaps_twice(_about(Kind.CANCEL, earlier))
+            await self._perhaps_twice(about(Kind.CANCEL, earlier))
         elif earlier and draw < habits.cancel + habits.replay:
-            await self._insist(_about(Kind.BOOK, earlier))
+            await self._insist(about(Kind.BOOK, earlier))
         elif earlier and draw < habits.cancel + habits.replay + habits.look:
-            await self._insist(_about(Kind.POLL, earlier))
+            await self._insist(about(Kind.POLL, earlier))
         else:
             await self._book()
 
@@ -137,13 +137,13 @@ class TrialBuyer:
             return
         self._accepted = [*self._accepted, accepted][-REMEMBERED_MAX:]
         if self._happens(self._habits.regret):
-            await self._perhaps_twice(_about(Kind.CANCEL, accepted))
+            await self._perhaps_twice(about(Kind.CANCEL, accepted))
         elif self._happens(self._habits.follow):
             await self._follow(accepted)
 
     async def _follow(self, accepted: Answer) -> None:
         for _ in range(POLLS_MAX):
-            answer = await self._insist(_about(Kind.LONG_POLL, accepted))
+            answer = await self._insist(about(Kind.LONG_POLL, accepted))
             if answer is None or answer.state != "pending" or self._crowd.leaving.is_set():
                 return
 
@@ -191,18 +191,6 @@ class TrialBuyer:
 
     def _happens(self, share: float) -> bool:
         return self._dice.random() < share
-
-
-def _about(kind: Kind, accepted: Answer) -> Answer:
-    """A request about a booking that was accepted; with `Kind.BOOK`, the same order once more."""
-    return Answer(
-        kind=kind,
-        buyer=accepted.buyer,
-        event=accepted.event,
-        key=accepted.key,
-        quantity=accepted.quantity,
-        booking=None if kind is Kind.BOOK else accepted.booking,
-    )
 
 
 def _ms_since(sent_s: float) -> float:

@@ -140,6 +140,18 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return booking_id_for_key(account_id=self.buyer, idempotency_key=self.key, event_id=self.event)
 
 
+def about(kind: Kind, accepted: Answer) -> Answer:
+    """A request about a booking that was accepted; with `Kind.BOOK`, the same order once more."""
+    return Answer(
+        kind=kind,
+        buyer=accepted.buyer,
+        event=accepted.event,
+        key=accepted.key,
+        quantity=accepted.quantity,
+        booking=None if kind is Kind.BOOK else accepted.booking,
+    )
+
+
 class AnswerLog:
     """Writes answers to a file. Answers in the buffer are lost if the process is killed."""
 
