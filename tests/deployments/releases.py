@@ -56,7 +56,10 @@ def previous_release(folder: Path) -> Path:
 def changed_build(folder: Path, changes: dict[str, tuple[str, str]]) -> Path:
     """This code with texts replaced: by file, what stands there and what is to."""
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package,
+            folder / package,
+        )
     for name, (before, after) in changes.items():
         path = folder / name
         text = path.read_text()

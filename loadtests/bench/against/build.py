@@ -72,7 +72,7 @@ def revision(name: str) -> Build:
         _git("worktree", "prune", what="git cannot tidy its worktrees")
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit, what=f"{name} cannot be checked out")
     done = subprocess.run(
-        [tree / "ops" / "install", "dev"],
+        [tree / "ops" / "install", "runtime"],
         cwd=tree,
         env=environment(clients=True),
         capture_output=True,

@@ -121,7 +121,10 @@ def fuzz(api: str, *, folder: Path, world: World, environment: dict[str, str], m
             death_signal=signal.SIGKILL,
         ),
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "FUZZED_API": api} | environment,
+        # Hypothesis keeps its tables of Unicode here: computing them takes seconds.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "FUZZED_API": api, "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis")}
+        | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
