@@ -37,12 +37,15 @@ async def eventually(
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while not is_so(answer := await look()):
-        if loop.time() > deadline:
+    while True:
+        looked_at = loop.time()
+        if is_so(answer := await look()):
+            return answer
+        # A look that began in time may have been answered late on a busy machine.
+        if looked_at > deadline:
             message = f"still {answer!r} after {seconds} s"
             raise AssertionError(message)
         await asyncio.sleep(LOOK_EVERY_SECONDS)
-    return answer
 
 
 async def persist_all(stores: Stores) -> int:

@@ -16,8 +16,8 @@ from api.server import connection
 from api.server.connection import BoundedProtocol
 from api.server.write_batch import WriteBatch, write_batch_of, write_whole
 from tests.api.conftest import serving
+from tests.api.http.wires import HOST, ended, hang_up
 
-HOST = "127.0.0.1"
 SHOP = "https://shop.example.org"
 
 OF_THE_SERVER = {"date", "x-request-id"}
@@ -50,6 +50,7 @@ async def _on_a_socket(client):
         httpx.AsyncClient(base_url=f"http://{HOST}:{server.sockets[0].getsockname()[1]}") as there,
     ):
         yield there
+    await ended(state)
 
 
 async def _sale(callers):
@@ -116,7 +117,7 @@ async def test_requests_sent_together_are_answered_in_their_order(client, caller
         reader, writer = await asyncio.open_connection(HOST, socket.base_url.port)
         writer.write(b"".join(f"{ask}X-Request-Id: {name}\r\n\r\n".encode() for name in ("first", "second", "third")))
         ids = [await _request_id(reader) for _ in range(3)]
-        writer.close()
+        await hang_up(writer)
 
     assert ids == [b"first", b"second", b"third"]
 
@@ -170,11 +171,11 @@ def test_who_has_left_takes_no_answer_of_others_along():
             outbox.put(gone, b"1")
             outbox.put(here, b"2")
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     return await reader.readexactly(1)
             finally:
-                leaving.close()
-                staying.close()
+                await hang_up(leaving)
+                await hang_up(staying)
 
     # The loop that serves raises where asyncio's own is silent.
     assert uvloop.run(leave_and_stay()) == b"2"
@@ -197,7 +198,7 @@ async def test_an_answer_on_its_way_goes_before_the_end_of_its_connection(ending
         write_batch_of(loop).put(connection.transport, b"an answer")
         ending(connection)
         received = await reader.read()
-        writer.close()
+        await hang_up(writer)
 
     assert received.startswith(b"an answer")
 

@@ -39,7 +39,7 @@ async def api(seen_worker, processes, tmp_path):  # noqa: ARG001
     """A client of an API process whose host's clock can be set."""
     clock = Clock(tmp_path / "clock")
     process = processes.api(RATE_LIMITS="off", **clock.variables)
-    async with httpx.AsyncClient(base_url=process.url) as client:
+    async with httpx.AsyncClient(base_url=process.url, timeout=30) as client:
         yield client, clock
 
 
@@ -91,7 +91,7 @@ async def test_a_host_that_starts_with_a_clock_that_is_behind_refuses_no_token_o
     clock.set(-STEP_S)
     process = processes.api(RATE_LIMITS="off", **clock.variables)
 
-    async with httpx.AsyncClient(base_url=process.url) as behind:
+    async with httpx.AsyncClient(base_url=process.url, timeout=30) as behind:
         answer = await buyer.through(behind).get("/api/v1/me")
 
     assert answer.status_code == 200

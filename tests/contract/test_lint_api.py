@@ -29,7 +29,7 @@ def path_without_node(tmp_path):
 
 def _run(path, *, root=ROOT):
     return subprocess.run(
-        [root / "ops/lint-api"], env={"PATH": str(path)}, capture_output=True, text=True, check=False, timeout=60
+        [root / "ops/lint-api"], env={"PATH": str(path)}, capture_output=True, text=True, check=False, timeout=110
     )
 
 

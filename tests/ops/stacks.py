@@ -121,7 +121,7 @@ def onsale(arguments: list[str], environment: dict[str, str], stdin: str = "") -
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

@@ -204,13 +204,13 @@ def test_no_regular_expression_blows_up(text):
     """S30: each pattern, searched and matched, with texts that make backtracking ones stand still."""
     patterns = [re.compile(pattern) for pattern in _patterns().values()]
 
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     for pattern in patterns:
         pattern.fullmatch(text + "\x00")
         pattern.match(text + "!")
 
     assert len(patterns) >= 10
-    assert time.perf_counter() - began_s < REGEX_S_MAX
+    assert time.process_time() - began_s < REGEX_S_MAX
 
 
 def test_no_regular_expression_repeats_a_repetition():

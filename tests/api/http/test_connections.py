@@ -6,17 +6,13 @@ import asyncio
 import json
 import signal
 import time
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from api.server.connection import PATIENCE_S, BoundedProtocol, Phase
+from api.server.connection import PATIENCE_S, Phase
+from tests.api.http.wires import HOST, bounded, hang_up
 from tests.waiting import eventually
-
-HOST = "127.0.0.1"
 
 NO_HEADERS = [
     (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 101 + b"\r\n", 431),
@@ -41,7 +37,7 @@ async def _exchange(url, sent, *, patience_s=20.0):
         writer.write(sent)
         received = await asyncio.wait_for(reader.read(), patience_s)
     finally:
-        writer.close()
+        await hang_up(writer)
     return received, time.monotonic() - began
 
 
@@ -65,7 +61,8 @@ async def test_callers_who_do_not_finish_are_sent_away(client, monkeypatch):
     for phase in (Phase.NEW, Phase.HEADER, Phase.BODY):
         monkeypatch.setitem(PATIENCE_S, phase, 0.3)
     bodiless_request = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
-    async with _bounded(client) as url:
+    async with bounded(client) as port:
+        url = f"http://{HOST}:{port}"
         silent, _ = await _exchange(url, b"")
         half, _ = await _exchange(url, b"GET / HTTP/1.1\r\nHost")
         bodiless, _ = await _exchange(url, bodiless_request)
@@ -75,18 +72,8 @@ async def test_callers_who_do_not_finish_are_sent_away(client, monkeypatch):
     assert _status(bodiless) == 408
 
 
-@asynccontextmanager
-async def _bounded(client):
-    """The client's application behind a socket of this process."""
-    config = uvicorn.Config(client._transport.app, ws="none", log_config=None)
-    config.load()
-    loop = asyncio.get_running_loop()
-    async with await loop.create_server(lambda: BoundedProtocol(config, ServerState(), {}), HOST, 0) as server:
-        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
-
-
 async def test_a_connection_serves_many_requests(api):
-    async with httpx.AsyncClient(base_url=api.url) as client:
+    async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
         answers = [await client.get("/health/live") for _ in range(50)]
 
     assert {answer.status_code for answer in answers} == {200}

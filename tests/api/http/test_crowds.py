@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 import httpx
 
-from tests.api.http.wires import HOST
+from tests.api.http.wires import HOST, hang_up
 
 CROWD = 500
 
@@ -54,7 +54,7 @@ async def _misbehave(port, kind):
     finally:
         if dripping:
             dripping.cancel()
-        writer.close()
+        await hang_up(writer)
     return time.monotonic() - began_s
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.callers import PASSWORD
 from tests.api.conftest import serving
-from tests.api.http.wires import HOST, Wire, bounded, exchange, request
+from tests.api.http.wires import HOST, Wire, bounded, exchange, hang_up, request
 from tests.waiting import eventually
 
 LONG_POLL_S = 30
@@ -112,7 +112,7 @@ async def test_an_endless_trailer_is_not_kept(port):
         assert not writer.is_closing()
 
     assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
-    writer.close()
+    await hang_up(writer)
 
 
 @pytest.mark.parametrize("parts", [(b"{}",), tuple(b"{" + b" " * 98 + b"}")])
@@ -284,7 +284,7 @@ async def _half_closed(port, sent):
     writer.write(sent)
     writer.write_eof()
     received = await asyncio.wait_for(reader.read(), 30)
-    writer.close()
+    await hang_up(writer)
     return received
 
 
@@ -308,7 +308,7 @@ async def test_a_long_poll_whose_caller_left_asks_redis_no_more(port, callers, m
     if method == "POST":
         await eventually(lambda: _bookings(buyer))
 
-    writer.transport.abort()
+    await hang_up(writer)
 
     await eventually(_served, is_so=lambda served: not served, seconds=LONG_POLL_S / 2)
 

@@ -19,7 +19,7 @@ from api.http.server_scope import ABORT
 from api.server import connection
 from api.server.connection import BoundedProtocol
 from domain.kernel.refusals import RateLimited, Unavailable
-from tests.api.http.wires import HOST, request
+from tests.api.http.wires import HOST, hang_up, request
 from tests.waiting import eventually
 
 CSV = {"Accept": "text/csv"}
@@ -52,7 +52,7 @@ async def test_a_reader_that_takes_nothing_is_left(monkeypatch):
 
         await eventually(lambda: _open(state), is_so=lambda connections: not connections)
 
-        writer.close()
+        await hang_up(writer)
         for task in state.tasks:
             task.cancel()
 

@@ -22,7 +22,7 @@ async def test_a_process_that_is_told_to_end_is_unready_and_goes_on_serving(clea
     api = processes.api(RATE_LIMITS="off", SHUTDOWN_DELAY_SECONDS=LONG)
     event = await (await callers.organizer()).make_event()
     buyer = await callers.attendee()
-    async with httpx.AsyncClient(base_url=api.url) as client:
+    async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
         assert "Connection" not in (await client.get("/health/live")).headers
 
         api.signal(signal.SIGTERM)
@@ -57,7 +57,7 @@ async def test_a_process_whose_stack_ends_does_not_wait(clean, processes):  # no
 
 
 async def _stopping(api):
-    async with httpx.AsyncClient(base_url=api.url) as client:
+    async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
         return (await client.get("/health/ready")).json()["status"] == "stopping"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from api.server.connection import BoundedProtocol
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,9 +103,24 @@ async def bounded(client: httpx.AsyncClient) -> AsyncIterator[int]:
     """The port of a socket of this process, behind which is the client's application."""
     config = uvicorn.Config(client._transport.app, ws="none", log_config=None, server_header=False)
     config.load()
-    loop = asyncio.get_running_loop()
-    async with await loop.create_server(lambda: BoundedProtocol(config, ServerState(), {}), HOST, 0) as server:
+    state, loop = ServerState(), asyncio.get_running_loop()
+    async with await loop.create_server(lambda: BoundedProtocol(config, state, {}), HOST, 0) as server:
         yield server.sockets[0].getsockname()[1]
+    await ended(state)
+
+
+async def ended(state: ServerState) -> None:
+    """Close what is left of a server's connections: the garbage collector would find them in another test."""
+    for connection in tuple(state.connections):
+        connection.transport.abort()
+    await eventually(lambda: asyncio.sleep(0, not state.connections))
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close a connection now, whatever it has still to send."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def exchange(port: int, sent: bytes, *, patience_s: float = ANSWER_S_MAX) -> bytes:
@@ -114,4 +130,4 @@ async def exchange(port: int, sent: bytes, *, patience_s: float = ANSWER_S_MAX) 
         writer.write(sent)
         return await asyncio.wait_for(reader.read(), patience_s)
     finally:
-        writer.close()
+        await hang_up(writer)

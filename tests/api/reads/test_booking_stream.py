@@ -10,7 +10,7 @@ import pytest
 
 from domain.platform.settings import Limit
 from tests.api.conftest import serving
-from tests.api.http.wires import HOST, bounded, request
+from tests.api.http.wires import HOST, bounded, hang_up, request
 from tests.waiting import persist_all
 
 STREAM = "text/event-stream"
@@ -60,7 +60,7 @@ async def reading(client, buyer, path, *, last_id=None):
         head = await stream.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
         yield Reader(stream)
-        writer.close()
+        await hang_up(writer)
 
 
 async def _follow(buyer, path, *, last_id=None, **headers):

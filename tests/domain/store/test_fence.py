@@ -67,7 +67,7 @@ async def test_a_reading_of_the_epoch_that_hangs_holds_nobody_else_back(stores, 
     hanging = asyncio.create_task(book_or_none(other_stores, event))
     await eventually(lambda: asyncio.sleep(0, not hangs))
 
-    assert await eventually(lambda: asyncio.wait_for(book_or_none(other_stores, event), 5))
+    assert await eventually(lambda: asyncio.wait_for(book_or_none(other_stores, event), 10))
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)
 

@@ -39,7 +39,7 @@ def test_neither_does_locust_alone(tmp_path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=110,
         check=False,
         env={"PATH": "", "TMPDIR": str(tmp_path)},
     )
