@@ -9,8 +9,9 @@ from api.access.declarations import declared_access
 from api.app import create_litestar
 from api.http.problems import PARAGRAPHS, STATUSES
 from api.pages.html import statuses_by_code
+from api.reference.answers import MORE_ANSWERS
 from api.reference.assets import FILES
-from api.reference.openapi import MORE_RESPONSES, openapi_document
+from api.reference.openapi import openapi_document
 from domain.kernel.refusals import Refusal
 from tests.contract.documented import resolved
 
@@ -86,7 +87,7 @@ def test_operations_are_named_after_what_they_do():
 
     assert {"bookings_create", "events_show", "auth_log_in"} <= names
     assert len(names) == len(_operations())
-    assert set(MORE_RESPONSES) <= names
+    assert set(MORE_ANSWERS) <= names
 
 
 def test_every_schema_that_is_named_is_there():
