@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 from urllib.error import URLError
 
 from redis import Redis
 
-from ops.supervision.launcher import launcher
+from ops.supervision.listener import free_port
+from ops.supervision.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from domain.platform.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -35,68 +29,32 @@ HEALTH_KEY_SUFFIX = ":health-check"
 """arq writes this key once its worker hears the queue."""
 
 
-class Process:
-    """One process of the system, with everything it said."""
+class Process(Program):
+    """One process of the system, started at once, with everything it said."""
+
+    ready_seconds_max = READY_SECONDS_MAX
 
     def __init__(self, program: list[str], environment: dict[str, str], root: Path = ROOT) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by discard)
-        self._popen = subprocess.Popen(
-            # It ends with the tests, however they end.
-            launcher([sys.executable, "-m", *program], death_signal=signal.SIGKILL),
-            cwd=root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        handle, log = tempfile.mkstemp(prefix="onsale-test-", suffix=".log")
+        os.close(handle)
+        super().__init__(program[0], [sys.executable, "-m", *program], environment, log=Path(log), folder=root)
+        self.start()
 
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def output(self) -> str:
-        """What it wrote until now."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, e.g. SIGSTOP."""
-        self._popen.send_signal(number)
-
-    def kill(self) -> None:
-        """End it as kill -9 does, with all of its children, and return when it is gone."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
-
-    def stop(self) -> int:
-        """Ask it to stop; answers its exit code."""
-        self._popen.terminate()
-        return self._popen.wait(READY_SECONDS_MAX)
-
-    def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Return when `ready` says so; raises AssertionError with its output when it ends or takes too long."""
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        while not ready():
-            ended = self._popen.poll()
-            if ended is not None or time.monotonic() > deadline:
-                message = f"not ready (exit code {ended}):\n{self.output}"
-                raise AssertionError(message)
-            time.sleep(LOOK_EVERY_SECONDS)
+    def wait(self, seconds: float = READY_SECONDS_MAX) -> int:
+        """Its exit code when it has ended."""
+        return super().wait(seconds)
 
     def discard(self) -> None:
         """Kill it and forget what it said."""
         self.kill()
-        self._log.close()
+        self.log.unlink(missing_ok=True)
 
 
 class Api(Process):
     """An API process; `url` is where it listens."""
 
     def __init__(self, environment: dict[str, str], root: Path = ROOT) -> None:
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         super().__init__(["api"], environment | {"HOST": "127.0.0.1", "PORT": str(port)}, root)
 
@@ -157,9 +115,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (URLError, OSError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

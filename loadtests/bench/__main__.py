@@ -31,9 +31,8 @@ from loadtests.bench.report.results import Results
 from loadtests.bench.report.tables import report
 from loadtests.sales.replay import ReplayFailed
 from loadtests.sales.setup import SetupRefused
-from loadtests.sales.stack import StackFailed
 from loadtests.sales.target import TargetRefused
-from ops.embedded.server import ServerFailed
+from ops.supervision.process import ProcessFailed
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -52,7 +51,7 @@ QUICK_RUSH_BUYERS = 300
 EXIT_NOT_MET, EXIT_FAILED = 1, 2
 
 FAILURES = (
-    *(Unexpected, SetupRefused, StackFailed, ReplayFailed, ServerFailed, TargetRefused),
+    *(Unexpected, SetupRefused, ProcessFailed, ReplayFailed, TargetRefused),
     *(httpx.HTTPError, RedisError, asyncpg.PostgresError, ValueError, OSError),
 )
 """Figures of a run in which one of these happened are worth nothing."""

@@ -1,4 +1,4 @@
-"""The machine a bench runs on: CPU time of processes with their children, and the cores they may use."""
+"""The machine a bench runs on, and the CPU time of processes with their children."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from msgspec import Struct
-
 PROC = Path("/proc")
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -17,33 +15,6 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 PPID, UTIME, CSTIME = 1, 11, 14
 """Fields of /proc/<pid>/stat after the name: the parent, then four sums of ticks, children that ended last."""
-
-CORES_TO_SHARE_MIN = 2
-
-
-class Cores(Struct, frozen=True):
-    """Where the program under load runs, and where all else does: databases, worker, generator, the bench.
-
-    One core is the program's own, so that what a case costs others does not slow it; it is one process and
-    could not use more. On a machine of one core all share it.
-    """
-
-    program: frozenset[int]
-    others: frozenset[int]
-
-    @classmethod
-    def of_this_machine(cls) -> Cores:
-        """The first core for the program, the others for the rest."""
-        first, *others = sorted(os.sched_getaffinity(0))
-        if len(others) + 1 < CORES_TO_SHARE_MIN:
-            return cls(frozenset({first}), frozenset({first}))
-        return cls(frozenset({first}), frozenset(others))
-
-    @classmethod
-    def shared(cls) -> Cores:
-        """Every core for everybody."""
-        cores = frozenset(os.sched_getaffinity(0))
-        return cls(cores, cores)
 
 
 def cpu_seconds(root: int) -> float:

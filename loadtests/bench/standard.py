@@ -10,7 +10,6 @@ from loadtests.bench.cases.cases import Bench
 from loadtests.bench.cases.confirming import measure_full, measure_half
 from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.cases.drain import measure_drain
-from loadtests.bench.machine import Cores
 from loadtests.bench.report.results import Measure
 from loadtests.bench.stack import Stack
 
@@ -31,7 +30,7 @@ def run(plan: BenchPlan, load: Generator, results: Results, *, folder: Path, say
         Unexpected: something was answered that should not have been; the figures are worth nothing.
     """
     say("starting PostgreSQL, Valkey, API and worker")
-    with Stack(folder, cores=Cores.shared()) as stack:
+    with Stack(folder) as stack:
         size = max(plan.backlog, plan.seconds * plan.buyers_per_second)
         say(f"making {size} buyers")
         bench = Bench(stack, SignedInBuyers(stack, size=size), load, seconds=plan.seconds)

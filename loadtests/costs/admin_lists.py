@@ -19,7 +19,7 @@ from api.http.pagination import write_cursor
 from domain.accounts.accounts import Role
 from domain.kernel.counters import POOL_MAIN
 from loadtests.sales.figures import times_of
-from loadtests.sales.stack import Stack
+from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
@@ -113,12 +113,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=REQUESTS_DEFAULT, help="of each kind")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onsale-lists-") as name:
-        folder = Path(name)
-        log = folder / "stack.log"
-        with Stack(folder, log=log, say=print) as stack:
-            people = asyncio.run(_furnish(stack.settings(), users=options.users))
-        # The inventory learns of events written by hand when it starts.
-        with Stack(folder, log=log, say=print) as stack:
+        stack = sale_stack(Path(name))
+        people = stack.furnish(lambda settings: asyncio.run(_furnish(settings, users=options.users)))
+        with stack:
             slow = _measure(stack.url, people, requests=options.requests)
     if slow:
         sys.exit(f"p95 over {P95_MS_MAX:.0f} ms: {', '.join(slow)}")

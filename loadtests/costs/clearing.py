@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import httpx
-import psutil
 
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import utc_now
 from domain.kernel.partitions import random_booking_id
-from loadtests.sales.stack import Stack
+from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.platform.settings import Settings
+    from ops.embedded.running import RunningStack
 
 BOOKINGS_DEFAULT = 50_000
 SECONDS_MAX = 900.0
@@ -41,13 +41,10 @@ def main() -> None:
     parser.add_argument("--bookings", type=int, default=BOOKINGS_DEFAULT)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onsale-clearing-") as name:
-        folder = Path(name)
-        log = folder / "stack.log"
-        with Stack(folder, log=log, say=print) as stack:
-            event_id, token = asyncio.run(_furnish(stack.settings(), bookings=options.bookings))
-        # The inventory learns of what was written by hand when it starts.
-        with Stack(folder, log=log, say=print) as stack:
-            left = _cancel(f"{stack.url}/api/v1/events/{event_id}", token, bookings=options.bookings)
+        stack = sale_stack(Path(name))
+        event_id, token = stack.furnish(lambda settings: asyncio.run(_furnish(settings, bookings=options.bookings)))
+        with stack:
+            left = _cancel(stack, event_id, token, bookings=options.bookings)
     if left:
         sys.exit(f"{left} places are still booked after {SECONDS_MAX:.0f} s")
 
@@ -72,8 +69,9 @@ async def _furnish(settings: Settings, *, bookings: int) -> tuple[UUID, str]:
     return event.id, organizer.token
 
 
-def _cancel(url: str, token: str, *, bookings: int) -> int:
+def _cancel(stack: RunningStack, event_id: UUID, token: str, *, bookings: int) -> int:
     """Cancel the event, kill the worker now and then, and say how far it is; answers what is left booked."""
+    url = f"{stack.url}/api/v1/events/{event_id}"
     kill_at = [round(share * bookings) for share in KILLED_AT]
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
         began_s = time.monotonic()
@@ -84,18 +82,12 @@ def _cancel(url: str, token: str, *, bookings: int) -> int:
             killed = bool(kill_at) and left < kill_at[0]
             if killed:
                 kill_at.pop(0)
-                _kill_worker()
+                for worker in stack.parts()["worker"]:
+                    worker.kill()
             print(
                 f"{time.monotonic() - began_s:6.1f} s {left:7} booked{'  worker killed' if killed else ''}", flush=True
             )
     return left
-
-
-def _kill_worker() -> None:
-    """Kill the worker of the stack that this process started, as `kill -9` does."""
-    for process in psutil.Process().children(recursive=True):
-        if process.cmdline()[-2:] == ["-m", "worker"]:
-            process.kill()
 
 
 if __name__ == "__main__":

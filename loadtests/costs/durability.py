@@ -23,7 +23,7 @@ from domain.accounts.accounts import Role
 from loadtests.bench.load.client import ask_for
 from loadtests.bench.load.prepared import order
 from loadtests.sales.figures import times_of
-from loadtests.sales.stack import Stack
+from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
@@ -139,12 +139,9 @@ def table(redis: DurabilityMode, postgres: DurabilityMode) -> str:
 def _open(mode: str, folder: Path, stacks: ExitStack) -> DurabilityMode:
     """A stack in one mode, with a crowd that is signed in and events that are on sale."""
     folder.mkdir()
-    log = folder / "stack.log"
-    with Stack(folder, log=log, say=print, durability=mode) as stack:
-        tokens, event_ids = asyncio.run(_furnish(stack.settings()))
-    # The inventory learns of events written by hand when it starts.
-    again = stacks.enter_context(Stack(folder, log=log, say=print, durability=mode))
-    return DurabilityMode(mode, again.url, tokens, event_ids)
+    stack = sale_stack(folder, DURABILITY=mode)
+    tokens, event_ids = stack.furnish(lambda settings: asyncio.run(_furnish(settings)))
+    return DurabilityMode(mode, stacks.enter_context(stack).url, tokens, event_ids)
 
 
 async def _furnish(settings: Settings) -> tuple[list[str], list[UUID]]:

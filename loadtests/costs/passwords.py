@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import psutil
 
 from domain.accounts.accounts import Role
 from loadtests.sales.figures import times_of
-from loadtests.sales.stack import Stack
+from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import mint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ops.embedded.running import RunningStack
     from ops.evidence.bulk import Minted
 
 LOGINS = 200
@@ -37,13 +37,11 @@ ANSWER_S_MAX = 60
 
 def main() -> None:
     """Run from the command line and print a table."""
-    with tempfile.TemporaryDirectory(prefix="onsale-passwords-") as name:
-        folder = Path(name)
-        with Stack(folder, log=folder / "stack.log", say=print) as stack:
-            asyncio.run(_measure(stack))
+    with tempfile.TemporaryDirectory(prefix="onsale-passwords-") as name, sale_stack(Path(name)) as stack:
+        asyncio.run(_measure(stack))
 
 
-async def _measure(stack: Stack) -> None:
+async def _measure(stack: RunningStack) -> None:
     settings = stack.settings()
     buyers = await mint(settings, role=Role.ATTENDEE, count=LOGINS)
     (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
@@ -61,7 +59,7 @@ async def _measure(stack: Stack) -> None:
                 loop.run_in_executor(crowds, _log_in_again_and_again, stack.url, crowd),
             )
             p99s = times_of(booked).p99_ms, times_of(waited).p99_ms
-            print(f"{what:<16}{p99s[0]:>16.1f}{p99s[1]:>14.1f}{_memory_mib():>12.0f}  {dict(statuses)}")
+            print(f"{what:<16}{p99s[0]:>16.1f}{p99s[1]:>14.1f}{_memory_mib(stack):>12.0f}  {dict(statuses)}")
 
 
 async def _put_on_sale(client: httpx.AsyncClient, organizer: Minted) -> str:
@@ -104,11 +102,9 @@ async def _waves(url: str, crowd: list[Minted]) -> Counter[int]:
     return statuses
 
 
-def _memory_mib() -> float:
-    """What the API processes below this one hold."""
-    children = psutil.Process().children(recursive=True)
-    held = [child.memory_info().rss for child in children if child.cmdline()[1:3] == ["-m", "api"]]
-    return float(sum(held)) / 2**20
+def _memory_mib(stack: RunningStack) -> float:
+    """Resident memory of the API processes."""
+    return float(sum(process.memory_info().rss for process in stack.parts()["api"])) / 2**20
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from loadtests.sales.figures import figures_of, table
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2016
 from loadtests.sales.replay import ReplayFailed, Run, replay
 from loadtests.sales.setup import SetupRefused
-from loadtests.sales.stack import Stack, StackFailed
+from loadtests.sales.stack import sale_stack
 from loadtests.sales.target import TargetRefused, loopback_url
 from ops.evidence.checks import check, verdict
+from ops.supervision.process import ProcessFailed
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -46,7 +47,7 @@ RUNS_MAX = 50
 EXIT_VIOLATED, EXIT_NOT_RUN = 1, 2
 
 NOT_RUN = (
-    *(TargetRefused, SettingsRefused, SetupRefused, StackFailed, ReplayFailed, ValueError),
+    *(TargetRefused, SettingsRefused, SetupRefused, ProcessFailed, ReplayFailed, ValueError),
     *(httpx.HTTPError, OSError, RedisError, asyncpg.PostgresError, Unavailable),
 )
 """The run could not be made, or its books could not be read: nothing is known of it."""
@@ -109,7 +110,7 @@ def _stack(url: str | None, folder: Path) -> Iterator[tuple[str, Settings]]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     REPORT.mkdir(exist_ok=True)
-    with Stack(folder, log=REPORT / "stack.log", say=_say) as stack:
+    with sale_stack(folder, log=REPORT / "stack.log", say=_say) as stack:
         yield stack.url, stack.settings()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from ops.embedded.folders import folders_of, make_folders
 from ops.supervision.launcher import launcher
+from ops.supervision.process import Process, ProcessFailed
 
 if TYPE_CHECKING:
     import signal
@@ -36,22 +36,16 @@ LOG_TAIL_LINES = 15
 """Lines of a server's log shown when it did not start."""
 
 
-class ServerFailed(Exception):
+class ServerFailed(ProcessFailed):
     """An embedded server did not start or ended; `str()` has the last lines of its log."""
 
 
-class EmbeddedServer(ABC):
-    """One server on one data folder.
-
-    Not safe to share between threads, and to be started from a thread that lives as long as the server
-    should: Linux ends the server together with the thread that started it.
-    """
+class EmbeddedServer(Process, ABC):
+    """One server on one data folder. Not safe to share between threads."""
 
     name: str
     death_signal: signal.Signals
     """Sent by the kernel when the starting process is gone: ends the server at once, its data safe."""
-    stop_signal: signal.Signals
-    """Ends the server in good order."""
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         """Describe the server whose data is in `data_dir`; nothing is started or written yet.
@@ -60,11 +54,11 @@ class EmbeddedServer(ABC):
             data_dir: the stack's folder; each server has a folder of its own in it.
             durable: False for throw-away data: a power cut may lose it, and it starts and writes faster.
         """
+        super().__init__(self.name)
         self.folders = folders_of(data_dir)
         self.durable = durable
         self.environment: dict[str, str] = {}
         """What else the server is told through its environment, whatever the caller's own says."""
-        self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
     def prepare(self) -> None:
@@ -100,14 +94,6 @@ class EmbeddedServer(ABC):
         """The file that the server and its children keep locked while one of them lives."""
         return self.folders.data / f"{self.name}.lock"
 
-    @property
-    def pid(self) -> int:
-        """The server's main process, for tests that stop or kill it from outside."""
-        if self._process is None:
-            message = f"{self.name} was never started"
-            raise ServerFailed(message)
-        return self._process.pid
-
     def start(self) -> None:
         """Start the server and return when it answers; does nothing if it runs.
 
@@ -116,7 +102,7 @@ class EmbeddedServer(ABC):
             BinaryMissing: there is no such server for this machine.
             FolderRefused: a folder is not the caller's alone.
         """
-        if self.poll() is None and self._process is not None:
+        if self.alive():
             return
         self.spawn()
         wait_until_ready(self)
@@ -134,31 +120,13 @@ class EmbeddedServer(ABC):
             stale=self.stale(),
         )
         self._set_log_aside()
+        environment = self.variables() | os.environ | self.environment
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folders.data,
-                env=self.variables() | os.environ | self.environment,
-                # Ctrl-C reaches every process of a terminal's group; the servers outlive the API and workers.
-                start_new_session=True,
-            )
+            self._launch(command, environment, output=log, folder=self.folders.data)
 
-    def poll(self) -> int | None:
-        """Return the exit code of the process started last, or None while it lives or before a start."""
-        return None if self._process is None else self._process.poll()
-
-    def stop(self) -> None:
-        """Stop the server in good order and return when it is gone; does nothing if it is not running."""
-        if self._process is None:
-            return
-        self._process.send_signal(self.stop_signal)
-        try:
-            self._process.wait(STOP_DEADLINE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+    def stop(self, seconds: float = STOP_DEADLINE_SECONDS) -> int:
+        """Stop the server in good order and return its exit code when it is gone."""
+        return super().stop(seconds)
 
     def kill(self) -> None:
         """Kill the server as `kill -9` does, and return when its children are gone too; they notice by themselves."""

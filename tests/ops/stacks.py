@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from ops.supervision.listener import free_port
 from tests.processes import LOOK_EVERY_SECONDS, READY_SECONDS_MAX, ROOT, Process
 
 if TYPE_CHECKING:
@@ -69,10 +69,6 @@ class Stack(Process):
     def worker_pids(self) -> list[int]:
         """The workers it has started so far, by what they said."""
         return [int(line.split(" working as ")[1].split()[0]) for line in self.said(" working as ")]
-
-    def wait(self) -> int:
-        """Return its exit code when it has ended."""
-        return self._popen.wait(READY_SECONDS_MAX)
 
     def processes(self) -> list[psutil.Process]:
         """The living processes that belong to this stack."""
@@ -134,10 +130,3 @@ def soon(is_so: Callable[[], bool], *, seconds: float = READY_SECONDS_MAX) -> bo
             return False
         time.sleep(LOOK_EVERY_SECONDS)
     return True
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ops.supervision.program import plain_environment
+
 ROOT = Path(__file__).parent.parent.parent.parent
 """The working tree."""
 
@@ -17,10 +19,8 @@ BUILDS = ROOT / "build" / "against"
 
 INSTALL_SECONDS_MAX = 900
 
-ENVIRONMENT_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-"""What a build is given of the caller's environment, with what package clients need of their own."""
-
 CLIENTS = ("PIP_", "UV_", "SSL_", "REQUESTS_")
+"""How names of settings of package clients begin."""
 
 
 class RevisionRefused(ValueError):
@@ -71,10 +71,11 @@ def revision(name: str) -> Build:
         BUILDS.mkdir(parents=True, exist_ok=True)
         _git("worktree", "prune", what="git cannot tidy its worktrees")
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit, what=f"{name} cannot be checked out")
+    clients = {variable: value for variable, value in os.environ.items() if variable.startswith(CLIENTS)}
     done = subprocess.run(
         [tree / "ops" / "install", "runtime"],
         cwd=tree,
-        env=environment(clients=True),
+        env=plain_environment() | clients,
         capture_output=True,
         text=True,
         check=False,
@@ -84,15 +85,6 @@ def revision(name: str) -> Build:
         message = f"the packages of {name} cannot be installed:\n{done.stdout}{done.stderr}"
         raise RevisionRefused(message)
     return Build(label=name, tree=tree)
-
-
-def environment(*, clients: bool = False) -> dict[str, str]:
-    """The caller's environment without its settings of this project; with `clients`, those of package clients too."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in ENVIRONMENT_KEPT or (clients and name.startswith(CLIENTS))
-    }
 
 
 def _git(*words: str, what: str) -> str:

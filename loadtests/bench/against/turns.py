@@ -20,7 +20,7 @@ from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.cases.drain import rate_of_drain
 from loadtests.bench.cases.memory import measure_memory
 from loadtests.bench.load.generator import Unexpected
-from loadtests.bench.machine import Cores, description
+from loadtests.bench.machine import description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def compare(
 
     Raises:
         Unexpected: something was answered that should not have been; the figures are worth nothing.
-        StackFailed: a build does not start.
+        ProcessFailed: a build does not start.
     """
     found = Comparison(
         started_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -70,7 +70,7 @@ def compare(
         for name, build in zip(SIDES, builds, strict=True):
             say(f"starting {build.label}")
             (folder / name).mkdir()
-            turns.add(name, exits.enter_context(Side(build, folder / name, cores=Cores.shared())))
+            turns.add(name, exits.enter_context(Side(build, folder / name)))
         gc.collect()
         gc.freeze()
         turns.take(turns.measurements())
@@ -161,11 +161,11 @@ class _Turns:
 def _drain(bench: OwnBench, *, backlog: int) -> float:
     """Fill a backlog over HTTP while the workers stand still, then bookings a second while they drain it."""
     stack = bench.stack
-    stack.still_workers()
+    stack.pause_workers()
     try:
         _fill(bench, backlog=backlog)
     finally:
-        stack.wake_workers()
+        stack.resume_workers()
     return rate_of_drain(stack)
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from loadtests.bench.cases.crowd import SignedInBuyers
-    from loadtests.bench.load.generator import Generator, LoadResult
+    from loadtests.bench.load.generator import LoadResult, Generator
     from loadtests.bench.load.prepared import Prepared
-    from loadtests.bench.stack import Measurable, Program, Served, Stack
+    from loadtests.bench.stack import Peer, Served, Stack
 
 LIST_EVENTS = 20
 """Events on sale before the first round: a full first page, however many rounds there are."""
@@ -79,13 +79,7 @@ class OwnBench:
     """The engine's own cases over one stack and one crowd, whichever build runs the stack."""
 
     def __init__(
-        self,
-        stack: Measurable,
-        crowd: SignedInBuyers,
-        generator: Generator,
-        *,
-        seconds: float,
-        listed: int = LIST_EVENTS,
+        self, stack: Stack, crowd: SignedInBuyers, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
     ) -> None:
         """Measure cases of so many seconds; `listed` events are put on sale to be looked at, on one page."""
         self.stack = stack
@@ -216,7 +210,7 @@ class OwnBench:
 
     def _prepare_pending(self) -> Prepared:
         event_id = self.crowd.event()
-        self.stack.still_workers()
+        self.stack.pause_workers()
         self._booked = self.crowd.book(event_id, self._pollers)
         return self._polls([""] * len(self._booked))
 
@@ -229,7 +223,7 @@ class OwnBench:
             with self._all("pending"):
                 pass
         finally:
-            self.stack.wake_workers()
+            self.stack.resume_workers()
         self.stack.wait_until_drained()
 
     @contextmanager
@@ -290,10 +284,10 @@ class Bench(OwnBench):
 
     def cases(self) -> list[Case]:
         """Every case, in the order of a round."""
-        bare = self._start("bare")
+        bare = self.stack.peer("bare")
         return [*self._bare(bare), *self.own_cases(), self._baseline(), *self._ceilings(bare)]
 
-    def _bare(self, bare: Program) -> Iterator[Case]:
+    def _bare(self, bare: Peer) -> Iterator[Case]:
         event_id = uuid4()
         posts = [order(event_id, token="", key="", path="/bookings")] * BARE_REQUESTS
         gets = [request("GET", f"/events/{event_id}")] * BARE_REQUESTS
@@ -315,8 +309,8 @@ class Bench(OwnBench):
         )
 
     def _baseline(self) -> Case:
-        self.stack.make_database(BASELINE_DATABASE)
-        baseline = self._start("baseline")
+        self.stack.fetch(f"CREATE DATABASE {BASELINE_DATABASE}")
+        baseline = self.stack.peer("baseline")
         return Case(
             name="baseline",
             letter="f",
@@ -326,7 +320,7 @@ class Bench(OwnBench):
             prepare=lambda: self._prepare_baseline(baseline),
         )
 
-    def _prepare_baseline(self, baseline: Program) -> Prepared:
+    def _prepare_baseline(self, baseline: Peer) -> Prepared:
         event = {"id": str(uuid4()), "capacity": 1_000_000, "max_per_user": 100}
         httpx.post(f"{baseline.url}/events", json=event).raise_for_status()
         buyers = self.crowd.buyers[: round(self.seconds * BASELINE_PER_SECOND_MAX)]
@@ -335,7 +329,7 @@ class Bench(OwnBench):
             again=False,
         )
 
-    def _ceilings(self, bare: Program) -> Iterator[Case]:
+    def _ceilings(self, bare: Peer) -> Iterator[Case]:
         """What the generators could ask, so that nobody takes it for what a server can answer."""
         orders = [order(uuid4(), token=buyer.token, key=uuid4().hex) for buyer in self._pollers]
         yield Case(
@@ -343,7 +337,7 @@ class Bench(OwnBench):
             letter="z",
             title=f"ceiling of {self.generator.name}",
             expected=200,
-            program=self._start("echo"),
+            program=self.stack.peer("echo"),
             prepare=lambda: self.crowd.write(orders, again=True),
         )
         yield Case(
@@ -355,9 +349,3 @@ class Bench(OwnBench):
             generator=Locust(connections=self.generator.connections),
             prepare=lambda: self.crowd.write([], again=False),
         )
-
-    def _start(self, name: str) -> Program:
-        program = self.stack.program(f"loadtests.bench.peers.{name}", pinned=True)
-        program.start()
-        program.wait_until_it_answers("/")
-        return program

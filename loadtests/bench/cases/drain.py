@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from domain.engine import Stores
     from domain.platform.settings import Settings
     from loadtests.bench.cases.cases import Bench
-    from loadtests.bench.stack import Measurable
+    from loadtests.bench.stack import Stack
     from ops.evidence.bulk import Minted
 
 BACKLOG = 20_000
@@ -76,12 +75,12 @@ class Drained(Struct, frozen=True):
 def measure_drain(bench: Bench, *, backlog: int) -> Drained:
     """Fill a backlog while the workers stand still, let them drain it, and insert the same rows once more, bare."""
     stack = bench.stack
-    stack.still_workers()
+    stack.pause_workers()
     try:
         event_ids = fill(bench, backlog=backlog)
         before = stack.cpu_seconds()
     finally:
-        stack.wake_workers()
+        stack.resume_workers()
     per_second = rate_of_drain(stack)
     after = stack.cpu_seconds()
     rows = stack.fetch(_ROWS, event_ids)
@@ -100,24 +99,20 @@ def fill(bench: Bench, *, backlog: int) -> list[UUID]:
     """Accept as many bookings while nobody persists them; the events they are for, one if that can be.
 
     They are accepted by the engine without HTTP in between, or the first would be too old before the last is
-    made; so this process takes the core of the API.
+    made.
     """
     stack = bench.stack
     event_ids: list[UUID] = []
     partitions: set[int] = set()
     settings = stack.settings().model_copy(update={"unpersisted_max": UNPERSISTED_MAX})
-    os.sched_setaffinity(0, stack.cores.program)
-    try:
-        left = backlog
-        while left:
-            event_id = bench.crowd.event()
-            if partition_of_event(event_id) in partitions:
-                continue
-            partitions.add(partition_of_event(event_id))
-            event_ids.append(event_id)
-            left -= uvloop.run(_book(settings, event_id, bench.crowd.buyers[:left]))
-    finally:
-        os.sched_setaffinity(0, stack.cores.others)
+    left = backlog
+    while left:
+        event_id = bench.crowd.event()
+        if partition_of_event(event_id) in partitions:
+            continue
+        partitions.add(partition_of_event(event_id))
+        event_ids.append(event_id)
+        left -= uvloop.run(_book(settings, event_id, bench.crowd.buyers[:left]))
     return event_ids
 
 
@@ -140,7 +135,7 @@ async def _book_on(stores: Stores, event_id: UUID, waiting: Iterator[Minted], un
     return made
 
 
-def rate_of_drain(stack: Measurable) -> float:
+def rate_of_drain(stack: Stack) -> float:
     """Bookings a second from the first look that finds fewer than before to the one that finds none."""
     with stack.redis() as redis:
         total = left = stack.unpersisted(redis)

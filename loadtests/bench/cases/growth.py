@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from loadtests.bench.cases.drain import measure_drain
 from loadtests.bench.cases.furnishing import Owner, furnish_bookings, furnish_events, furnish_records
 from loadtests.bench.cases.memory import Memory, measure_memory
 from loadtests.bench.cases.pages import List, Walk, walk
-from loadtests.bench.machine import Cores
 from loadtests.bench.stack import Stack
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ class GrowthSide:
     """One of two stacks: how much there is of what grows, and how that comes about."""
 
     label: str
-    api_processes: int = 1
-    workers: int = 1
+    settings: dict[str, str] = field(default_factory=dict)
     furnish: Callable[[Settings], None] | None = None
     listed: int = 1
     records: int = 0
@@ -136,16 +134,10 @@ class GrowthBench:
         """A stack of this side, standing still."""
         plan, folder = self._plan, self._folder / f"{theme.name}-{side.label}"
         folder.mkdir()
-        stack = exits.enter_context(
-            Stack(
-                folder,
-                cores=Cores.shared(),
-                api_processes=side.api_processes,
-                workers=side.workers,
-                furnish=side.furnish,
-                more=WITHOUT_LIMIT,
-            )
-        )
+        stack = Stack(folder, settings=WITHOUT_LIMIT | side.settings)
+        if side.furnish:
+            stack.furnish(side.furnish)
+        exits.enter_context(stack)
         crowd = SignedInBuyers(stack, size=max(plan.backlog, plan.seconds * BUYERS_PER_SECOND))
         if side.records:
             _furnish_records(stack, crowd, side.records)
@@ -226,18 +218,10 @@ def themes_of(plan: GrowthPlan, owner: Owner) -> list[Theme]:
             GrowthSide(f"{plan.events:,}", furnish=partial(furnish_events, count=plan.events)),
             ("book", "events", "event"),
         ),
-        Theme(
-            "bookings",
-            "bookings in PostgreSQL",
-            GrowthSide("0"),
-            GrowthSide(f"{plan.bookings:,}", furnish=bookings),
-            polls,
-        ),
-        Theme(
-            "records", "records in Redis", GrowthSide("0"), GrowthSide(f"{plan.records:,}", records=plan.records), polls
-        ),
-        Theme("apis", "API processes", GrowthSide("1"), GrowthSide("2", api_processes=2), polls[:2]),
-        Theme("workers", "workers", GrowthSide("1"), GrowthSide("2", workers=2), ("book", DRAIN)),
+        Theme("bookings", "bookings in PostgreSQL", GrowthSide("0"), GrowthSide(f"{plan.bookings:,}", furnish=bookings), polls),
+        Theme("records", "records in Redis", GrowthSide("0"), GrowthSide(f"{plan.records:,}", records=plan.records), polls),
+        Theme("apis", "API processes", GrowthSide("1"), GrowthSide("2", {"API_PROCESSES": "2"}), polls[:2]),
+        Theme("workers", "workers", GrowthSide("1"), GrowthSide("2", {"WORKER_PROCESSES": "2"}), ("book", DRAIN)),
     ]
     return [theme for theme in themes if theme.name in plan.themes]
 

@@ -15,7 +15,6 @@ from msgspec import Struct
 from loadtests.bench.cases.cases import Bench
 from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.load.generator import generator
-from loadtests.bench.machine import Cores
 from loadtests.bench.stack import Stack
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def main() -> None:
 
 
 def _look(name: str, folder: Path) -> tuple[Measured, CpuProfile]:
-    with Stack(folder, cores=Cores.shared()) as stack:
+    with Stack(folder) as stack:
         crowd = SignedInBuyers(stack, size=SECONDS * BUYERS_PER_SECOND)
         bench = Bench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
         cases = {case.name: case for case in bench.own_cases()}

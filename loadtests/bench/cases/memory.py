@@ -10,7 +10,7 @@ from domain.kernel.partitions import PARTITIONS, partition_of_event
 
 if TYPE_CHECKING:
     from loadtests.bench.cases.cases import OwnBench
-    from loadtests.bench.stack import Measurable
+    from loadtests.bench.stack import Stack
 
 CHUNK = 1_000
 """Bookings made for one event: so few that the first is not too old before the last is made."""
@@ -27,7 +27,7 @@ class Memory(Struct, frozen=True):
 def measure_memory(bench: OwnBench, *, bookings: int) -> Memory:
     """Make bookings over HTTP while the workers stand still, then have them persisted."""
     stack, partitions = bench.stack, set[int]()
-    stack.still_workers()
+    stack.pause_workers()
     try:
         before = used_bytes(stack)
         made = 0
@@ -40,7 +40,7 @@ def measure_memory(bench: OwnBench, *, bookings: int) -> Memory:
             made += len(bench.crowd.book(event_id, bench.crowd.buyers[start : start + CHUNK]))
         pending = used_bytes(stack)
     finally:
-        stack.wake_workers()
+        stack.resume_workers()
     stack.wait_until_drained()
     return Memory(
         bookings=made,
@@ -49,7 +49,7 @@ def measure_memory(bench: OwnBench, *, bookings: int) -> Memory:
     )
 
 
-def used_bytes(stack: Measurable) -> int:
+def used_bytes(stack: Stack) -> int:
     """What Redis says it uses for data."""
     with stack.redis() as redis:
         info = cast("dict[str, Any]", redis.info("memory"))

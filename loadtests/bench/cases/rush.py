@@ -11,7 +11,7 @@ from msgspec import Struct
 from loadtests.sales.figures import figures_of
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2019
 from loadtests.sales.replay import Run, replay
-from loadtests.sales.stack import Stack
+from loadtests.sales.stack import sale_stack
 from ops.evidence.answers import Outcome
 from ops.evidence.checks import check
 
@@ -53,7 +53,7 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
     """Hold the sale on a stack of its own, and check the books.
 
     Raises:
-        StackFailed, ReplayFailed, SetupRefused: it could not be held.
+        ProcessFailed, ReplayFailed, SetupRefused: it could not be held.
     """
     profile = PROFILES[SHMOOCON_2019.name]
     if buyers is not None:
@@ -62,7 +62,7 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     report.mkdir(exist_ok=True)
-    with Stack(folder, log=report / "bench-rush.log", say=say) as stack:
+    with sale_stack(folder, log=report / "bench-rush.log", say=say) as stack:
         say(f"rush: {profile.buyers} buyers come to the door")
         run = Run(
             url=stack.url,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -22,6 +20,8 @@ from ops.chaos.stack.servers import Postgres, Valkey
 from ops.embedded.postgres import ROLE
 from ops.embedded.stack import EmbeddedStack
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE
+from ops.supervision.listener import free_port
+from ops.supervision.program import plain_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -36,9 +36,6 @@ LOOK_SECONDS = 0.02
 
 CLOCK_READ_AGAIN_S = 1
 """How late a process notices that its clock was set: looking each time would halve what a trial sells."""
-
-KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
-"""Nothing else of the caller's environment reaches the processes: it might be settings."""
 
 
 class NotReady(Exception):
@@ -63,7 +60,7 @@ class Stack:
         self.links = {
             f"{process}:{server}": self._link(process, server) for process in PROCESS_NAMES for server in SERVER_NAMES
         }
-        self.ports = {name: _free_port() for name in API_NAMES}
+        self.ports = {name: free_port() for name in API_NAMES}
         self.processes = {name: self._process(name) for name in PROCESS_NAMES}
         self.nursery = Nursery(
             list(self.processes.values()), folder / "nursery.log", environment=self._clock_of(API_NAMES[0])
@@ -161,16 +158,19 @@ class Stack:
 
     def _process(self, name: str) -> Process:
         kind = name.split(".", maxsplit=1)[0]
-        environment = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ}
-        environment |= self._embedded.environment() | {
-            "DATABASE_URL": f"postgresql://{ROLE}@/{ROLE}?host={self.links[f'{name}:postgres'].path.parent}",
-            "REDIS_URL": f"unix://{self.links[f'{name}:redis'].path}?db={INVENTORY_DATABASE}",
-            "QUEUE_URL": f"unix://{self.links[f'{name}:queue'].path}?db={QUEUE_DATABASE}",
-            "DURABILITY": self.durability,
-            "RATE_LIMITS": "off",
-            **self._clock_of(name),
-            "SHUTDOWN_DELAY_SECONDS": "1",
-        }
+        environment = (
+            plain_environment()
+            | self._embedded.environment()
+            | {
+                "DATABASE_URL": f"postgresql://{ROLE}@/{ROLE}?host={self.links[f'{name}:postgres'].path.parent}",
+                "REDIS_URL": f"unix://{self.links[f'{name}:redis'].path}?db={INVENTORY_DATABASE}",
+                "QUEUE_URL": f"unix://{self.links[f'{name}:queue'].path}?db={QUEUE_DATABASE}",
+                "DURABILITY": self.durability,
+                "RATE_LIMITS": "off",
+                **self._clock_of(name),
+                "SHUTDOWN_DELAY_SECONDS": "1",
+            }
+        )
         if name in self.ports:
             environment |= {"HOST": "127.0.0.1", "PORT": str(self.ports[name])}
         return Process(name, kind, environment, self.folder / f"{name}.log")
@@ -188,9 +188,3 @@ async def _ready(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(f"{url}/health/ready")).is_success
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -62,7 +62,7 @@ async def _stopping(api):
 
 
 def _ended(api):
-    return api._popen.poll() is not None
+    return api.poll() is not None
 
 
 @pytest.mark.parametrize("waiting", ["poll", "stream"])
@@ -113,7 +113,7 @@ async def test_no_request_is_lost_in_a_rolling_restart(clean, processes):  # noq
     replies = await asyncio.gather(*asking)
 
     assert {reply.status for reply in replies} == {200}
-    assert await asyncio.to_thread(first._popen.wait, 30) == -signal.SIGTERM
+    assert await asyncio.to_thread(first.wait, 30) == -signal.SIGTERM
 
 
 async def _least(counts):

@@ -19,7 +19,7 @@ from loadtests.bench.load.client import ask_all
 from loadtests.bench.load.generator import LoadResult, Own, Unexpected, Wrk, check_all
 from loadtests.bench.load.open_loop import ask_at
 from loadtests.bench.load.prepared import read_requests, request, write_requests
-from loadtests.bench.machine import Cores, cpu_seconds
+from loadtests.bench.machine import cpu_seconds
 from loadtests.sales.target import TargetRefused
 
 if TYPE_CHECKING:
@@ -189,10 +189,3 @@ def test_cpu_time_is_counted_with_children_that_have_ended() -> None:
 
         process.communicate(b"\n")
     assert 0.2 <= used_s < 2
-
-
-def test_the_program_under_load_shares_its_core_with_nobody_where_there_are_two() -> None:
-    cores = Cores.of_this_machine()
-
-    assert len(cores.program) == 1
-    assert not cores.program & cores.others or cores.program == cores.others

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from loadtests.sales import __main__
-from loadtests.sales.stack import Stack, StackFailed
+from loadtests.sales.stack import sale_stack
+from ops.supervision.process import ProcessFailed
 from tests.processes import ROOT
+
 
 
 def exit_code_of(monkeypatch, *arguments) -> int:
@@ -56,7 +58,7 @@ def test_more_buyers_than_the_maximum_are_refused(monkeypatch, capsys) -> None:
 def test_a_stack_that_does_not_start_says_why(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("API_PROCESSES", "0")
 
-    with pytest.raises(StackFailed, match="API_PROCESSES"), Stack(tmp_path, log=tmp_path / "log", say=print):
+    with pytest.raises(ProcessFailed, match="API_PROCESSES"), sale_stack(tmp_path):
         pytest.fail("it started")
 
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 from ops.supervision.console import LINES_WAITING_MAX, Console
-from tests.ops.stacks import environment, free_port
+from ops.supervision.listener import free_port
+from tests.ops.stacks import environment
 from tests.processes import ROOT
 
 

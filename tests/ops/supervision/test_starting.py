@@ -11,9 +11,9 @@ import pytest
 
 from ops.embedded.folder_lock import AlreadyRunning, Holder, held
 from ops.embedded.stack import EmbeddedStack
-from ops.supervision.listener import AddressRefused, PortTaken, listen
+from ops.supervision.listener import AddressRefused, PortTaken, free_port, listen
 from ops.supervision.procfile import ProcfileRefused, read_procfile
-from tests.ops.stacks import environment, free_port, onsale
+from tests.ops.stacks import environment, onsale
 
 
 def test_a_second_start_says_where_the_first_one_runs(start, folder):
