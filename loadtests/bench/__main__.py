@@ -15,11 +15,7 @@ import msgspec
 from msgspec import structs
 from redis.exceptions import RedisError
 
-from loadtests.bench import standard
 from loadtests.bench.against.build import revision, working_tree
-from loadtests.bench.against.results import Comparison
-from loadtests.bench.against.results import report as comparison_report
-from loadtests.bench.against.turns import compare
 from loadtests.bench.cases.growth import GrowthBench
 from loadtests.bench.cases.rush import measure_rush
 from loadtests.bench.load.generator import Unexpected, generator
@@ -27,8 +23,10 @@ from loadtests.bench.machine import description
 from loadtests.bench.plan import THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import bars_of
 from loadtests.bench.report.pictures import pictures
-from loadtests.bench.report.results import Results
+from loadtests.bench.report.results import Measurements, Results
 from loadtests.bench.report.tables import report
+from loadtests.bench.standard import compare, measure
+from loadtests.bench.turns import Run
 from loadtests.sales.replay import ReplayFailed
 from loadtests.sales.setup import SetupRefused
 from loadtests.sales.target import TargetRefused
@@ -37,8 +35,7 @@ from ops.supervision.process import ProcessFailed
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from loadtests.bench.load.generator import Generator
-    from loadtests.bench.plan import BenchPlan, GrowthPlan
+    from loadtests.bench.plan import BenchPlan
 
 RESULTS = Path(__file__).parent.parent / "results"
 """Where runs are kept that are asked to be; part of the repository."""
@@ -58,11 +55,8 @@ FAILURES = (
 
 
 def main() -> None:
-    """Run; exits with 2 when an answer was not as it should be, and with `--strict` with 1 when a bar is not met."""
+    """Run; exits with 2 when an answer was wrong, and with `--strict` with 1 when a bar is not met."""
     options = _options()
-    if options.against:
-        _compare(options)
-        return
     found: list[Results] = []
     try:
         results = _run(options, found)
@@ -72,7 +66,7 @@ def main() -> None:
         _say(f"{type(error).__name__}: {error}")
         sys.exit(EXIT_FAILED)
     _say(f"\n{report(results)}\n")
-    _keep(results, options.out, "bench")
+    _keep(results, options.out, "against" if options.against else "bench")
     if options.keep:
         _keep(results, RESULTS, options.keep)
     missed = any(bar.met is False for bar in bars_of(results))
@@ -101,60 +95,35 @@ def _options() -> Namespace:
     return parser.parse_args()
 
 
-def _compare(options: Namespace) -> None:
-    """Measure the working tree and another revision in turns; exits with 2 when an answer was not as it should be."""
-    try:
-        plan = plan_of(options)
-        _say(f"building {options.against}")
-        builds = working_tree(), revision(options.against)
-        with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-            load = generator(connections=plan.connections)
-            found = compare(plan, load, builds, folder=Path(folder), say=_say)
-    except FAILURES as error:
-        _say(f"{type(error).__name__}: {error}")
-        sys.exit(EXIT_FAILED)
-    _say(f"\n{comparison_report(found)}\n")
-    _keep_comparison(found, options.out, "against")
-    if options.keep:
-        _keep_comparison(found, RESULTS, options.keep)
-
-
-def _keep_comparison(found: Comparison, folder: Path, name: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.joinpath(f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    folder.joinpath(f"{name}.md").write_text(f"{comparison_report(found)}\n")
-    _say(f"kept as {folder}/{name}.md and .json")
-
-
 def _run(options: Namespace, found: list[Results]) -> Results:
     """Measure; `found` is given the results before there are any, so that a failure does not take them along."""
-    plan, growth_plan = plan_of(options), growth_plan_of(options)
+    plan = plan_of(options)
     load = generator(connections=plan.connections)
     results = Results(
         started_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         machine=description(),
         options=structs.asdict(plan),
         generator=load.name,
+        cases=Measurements(),
     )
     found.append(results)
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-        _measure(options, (plan, growth_plan), load, results, Path(folder))
+        _measure(options, plan, Run(load, results, Path(folder), _say))
     return results
 
 
-def _measure(
-    options: Namespace, plans: tuple[BenchPlan, GrowthPlan], load: Generator, results: Results, folder: Path
-) -> None:
-    plan, growth_plan = plans
+def _measure(options: Namespace, plan: BenchPlan, run: Run) -> None:
+    if options.against:
+        _say(f"building {options.against}")
+        compare(run, plan, (working_tree(), revision(options.against)))
+        return
     if options.all or not (options.growth or options.rush):
-        standard.run(plan, load, results, folder=_made(folder / "standard"), say=_say)
+        measure(run._replace(folder=_made(run.folder / "standard")), plan)
     if options.all or options.growth:
-        growing = GrowthBench(growth_plan, load, _made(folder / "growth"), _say)
-        results.growth = growing.growth
-        growing.run()
+        GrowthBench(run._replace(folder=_made(run.folder / "growth")), growth_plan_of(options)).measure()
     if options.all or options.rush:
         buyers = QUICK_RUSH_BUYERS if options.quick else None
-        results.rush = measure_rush(_made(folder / "rush"), options.out, buyers=buyers, say=_say)
+        run.results.rush = measure_rush(_made(run.folder / "rush"), options.out, buyers=buyers, say=_say)
 
 
 def _made(folder: Path) -> Path:

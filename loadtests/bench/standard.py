@@ -1,78 +1,103 @@
-"""The standard bench: every case in every round, then draining and waiting, all on one stack."""
+"""The standard bench of one stack, and the comparison of two builds: the same cases, draining, and waiting."""
 
 from __future__ import annotations
 
-import gc
+from contextlib import ExitStack
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from loadtests.bench.cases.cases import Bench
+from loadtests.bench.against.build_stack import BuildStack
+from loadtests.bench.cases.cases import Bench, OwnBench
 from loadtests.bench.cases.confirming import measure_full, measure_half
 from loadtests.bench.cases.crowd import SignedInBuyers
-from loadtests.bench.cases.drain import measure_drain
-from loadtests.bench.report.results import Measure
+from loadtests.bench.cases.memory import measure_memory
+from loadtests.bench.report.results import OTHER, THIS
 from loadtests.bench.stack import Stack
+from loadtests.bench.turns import (
+    Measurement,
+    Side,
+    case_measurements,
+    drain_measurement,
+    take_turns,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from loadtests.bench.cases.cases import Case, Measured
-    from loadtests.bench.load.generator import Generator
+    from loadtests.bench.against.build import Build
     from loadtests.bench.plan import BenchPlan
-    from loadtests.bench.report.results import Results
+    from loadtests.bench.turns import Run
+
+MEMORY_BOOKINGS = 4_000
+"""Made within the five seconds that a waiting booking may be old."""
 
 
-def run(plan: BenchPlan, load: Generator, results: Results, *, folder: Path, say: Callable[[str], None]) -> None:
-    """Measure what the plan asks for; `results` grows as figures come in.
+def measure(run: Run, plan: BenchPlan) -> None:
+    """Measure what the plan asks for on one stack.
 
     Raises:
-        Unexpected: something was answered that should not have been; the figures are worth nothing.
+        Unexpected: an answer was wrong; the figures are worth nothing.
     """
-    say("starting PostgreSQL, Valkey, API and worker")
-    with Stack(folder) as stack:
-        size = max(plan.backlog, plan.seconds * plan.buyers_per_second)
-        say(f"making {size} buyers")
-        bench = Bench(stack, SignedInBuyers(stack, size=size), load, seconds=plan.seconds)
-        # What is there by now stays; looking through it for garbage would hold up the clock.
-        gc.collect()
-        gc.freeze()
-        rounds: dict[str, list[Measured]] = {}
-        cases = [case for case in bench.cases() if plan.wants(case.letter)]
-        for number in range(1, plan.rounds + 1):
-            for case in cases:
-                measured = bench.measure(case)
-                rounds.setdefault(case.name, []).append(measured)
-                say(_line(number, plan.rounds, case, measured))
-            if plan.wants("g"):
-                drained = measure_drain(bench, backlog=plan.backlog)
-                results.drains.append(drained)
-                say(
-                    f"round {number}/{plan.rounds} (g) drained {drained.persisted_per_second:,.0f}/s,"
-                    f" bare inserts {drained.bare_per_second:,.0f}/s"
-                )
-        results.measures = [Measure(case.name, case.letter, case.title, rounds[case.name]) for case in cases]
+    run.say("starting PostgreSQL, Valkey, API and worker")
+    with Stack(run.folder) as stack:
+        bench = Bench(stack, _crowd(stack, run, plan), run.load, seconds=plan.seconds)
+        measurements = case_measurements(bench, [case for case in bench.cases() if plan.wants(case.letter)])
+        if plan.wants("g"):
+            measurements.append(drain_measurement(bench, backlog=plan.backlog, bare=True))
+        side = Side(stack, bench, measurements)
+        take_turns(run.results.cases, {THIS: side}, rounds=plan.rounds, say=run.say)
         if plan.wants("h"):
-            _wait(bench, plan, results, say)
+            _measure_half({THIS: side}, run, plan)
+            run.say(f"(h) full load for {plan.full_seconds} s")
+            accepted = median(run.results.cases.values("book", "per_second"))
+            with side.turn():
+                run.results.full = measure_full(bench, expected_per_second=accepted, seconds=plan.full_seconds)
 
 
-def _wait(bench: Bench, plan: BenchPlan, results: Results, say: Callable[[str], None]) -> None:
-    """Half load in rounds, then full load for long, both by what was accepted before."""
-    accepted = median(results.rates("book"))
-    for number in range(1, plan.rounds + 1):
-        half = measure_half(bench, per_second=accepted / 2, seconds=plan.half_seconds)
-        results.halves.append(half)
-        say(
-            f"round {number}/{plan.rounds} (h) half load, {half.per_second:,.0f}/s: POST p99 {half.post_p99_ms:.1f} ms,"
-            f" confirmed p99 {half.confirm_p99_ms:.0f} ms"
-        )
-    say(f"(h) full load for {plan.full_seconds} s")
-    results.full = measure_full(bench, expected_per_second=accepted, seconds=plan.full_seconds)
-    say(f"(h) full load, {results.full.per_second:,.0f}/s: confirmed p99 {results.full.confirm_p99_ms:.0f} ms")
+def compare(run: Run, plan: BenchPlan, builds: tuple[Build, Build]) -> None:
+    """Measure two builds in turns; the first is this one.
+
+    Raises:
+        Unexpected: an answer was wrong; the figures are worth nothing.
+        ProcessFailed: a build does not start.
+    """
+    sides = {}
+    with ExitStack() as exits:
+        for name, build in zip((THIS, OTHER), builds, strict=True):
+            run.say(f"starting {build.label}")
+            run.results.cases.labels[name] = build.label
+            (run.folder / name).mkdir()
+            stack = exits.enter_context(BuildStack(build, run.folder / name))
+            bench = OwnBench(stack, _crowd(stack, run, plan), run.load, seconds=plan.seconds)
+            sides[name] = Side(stack, bench, _of_any_build(bench, plan))
+            stack.pause()
+        take_turns(run.results.cases, sides, rounds=plan.rounds, say=run.say)
+        if plan.wants("h"):
+            _measure_half(sides, run, plan)
 
 
-def _line(number: int, rounds: int, case: Case, measured: Measured) -> str:
-    return (
-        f"round {number}/{rounds} ({case.letter}) {case.title}: {measured.per_second:,.0f}/s,"
-        f" p99 {measured.p99_ms:.1f} ms, {measured.cpu_ms['program']:.3f} ms CPU"
-    )
+def _crowd(stack: Stack, run: Run, plan: BenchPlan) -> SignedInBuyers:
+    buyers = max(plan.backlog, plan.seconds * plan.buyers_per_second)
+    run.say(f"making {buyers} buyers")
+    return SignedInBuyers(stack, size=buyers)
+
+
+def _of_any_build(bench: OwnBench, plan: BenchPlan) -> list[Measurement]:
+    """What can be measured of any build."""
+    measurements = case_measurements(bench, [case for case in bench.own_cases() if plan.wants(case.letter)])
+    if plan.wants("g"):
+        measurements.append(drain_measurement(bench, backlog=plan.backlog, bare=False))
+    if plan.wants("m"):
+        memory = partial(measure_memory, bench, bookings=MEMORY_BOOKINGS)
+        measurements.append(Measurement("memory", "(m) memory of Redis", memory))
+    return [*measurements, Measurement("rest", "at rest", bench.measure_rest)]
+
+
+def _measure_half(sides: dict[str, Side], run: Run, plan: BenchPlan) -> None:
+    """Half load: every side is asked for half of what the slowest accepted."""
+    found = run.results.cases
+    per_second = min(median(found.values("book", "per_second", side)) for side in sides) / 2
+    halves = {}
+    for name, side in sides.items():
+        half = partial(measure_half, side.bench, per_second=per_second, seconds=plan.half_seconds)
+        halves[name] = Side(side.stack, side.bench, [Measurement("half", "(h) half load", half)])
+    take_turns(found, halves, rounds=plan.rounds, say=run.say)

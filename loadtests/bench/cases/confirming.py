@@ -1,9 +1,10 @@
-"""From 202 to confirmed: how long buyers wait for it, at half and at full load, and whether the backlog grows."""
+"""From 202 to confirmed: how long that takes at half and at full load, and whether the backlog grows."""
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
@@ -23,36 +24,26 @@ if TYPE_CHECKING:
 
     from loadtests.bench.cases.cases import OwnBench
     from loadtests.bench.load.generator import LoadResult
+    from loadtests.bench.report.results import Figures
 
 LOOK_SECONDS = 0.1
 
 SPARE = 1.6
-"""How many more requests are made ready than the cases before say will be answered."""
+"""How many times more requests are prepared than the earlier cases suggest will be answered."""
 
 GROWING_S = 0.25
-"""A backlog grows if bookings wait so much longer in the last third of the time than in the first."""
+"""The backlog grows if bookings wait this much longer in the last third of the time than in the first."""
 
 _WAITS = """
     SELECT percentile_disc(ARRAY[0.5, 0.99])
         WITHIN GROUP (ORDER BY extract(epoch FROM confirmed_at - created_at) * 1000)
     FROM bookings WHERE event_id = ANY($1)
 """
-"""By the servers' clocks, which are one on one machine: created by Redis', confirmed by PostgreSQL's as it writes."""
-
-
-class Half(Struct, frozen=True):
-    """Half of what can be accepted, asked for at even distances; `post_…` is from when a request was due."""
-
-    per_second: float
-    post_p50_ms: float
-    post_p99_ms: float
-    late_p99_ms: float
-    confirm_p50_ms: float
-    confirm_p99_ms: float
+"""Both clocks are the machine's: Redis sets created_at, PostgreSQL sets confirmed_at as it writes."""
 
 
 class Full(Struct, frozen=True):
-    """As much as is accepted, for a while. `backlog` is sampled at `at_s`; `shares` are parts of a core."""
+    """Full load for a while. `backlog` is sampled at `at_s`; `shares` are parts of a core."""
 
     seconds: float
     per_second: float
@@ -75,29 +66,31 @@ class Full(Struct, frozen=True):
         return self.growth_s > GROWING_S
 
 
-def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Half:
-    """Ask for places at `per_second` and wait until all are confirmed."""
+def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Figures:
+    """Send bookings at `per_second`, evenly spaced, and wait until all are confirmed.
+
+    `post_…` counts from when a request was due.
+    """
     count = round(per_second * seconds)
     event_ids = _events(bench, count)
     prepared = bench.crowd.orders(event_ids, key=uuid4().hex)
-    feed = iter(read_requests(prepared))
-    requests = [next(feed) for _ in range(count)]
+    requests = list(islice(read_requests(prepared), count))
     paced = uvloop.run(ask_at(bench.stack.api.url, requests, per_second=per_second))
     prepared.path.unlink()
     check_all(paced.answered, expected=202, what="(h) bookings at half load")
     p50_ms, p99_ms = _waits(bench, event_ids)
-    return Half(
-        per_second=per_second,
-        post_p50_ms=paced.answered.p50_ms,
-        post_p99_ms=paced.answered.p99_ms,
-        late_p99_ms=paced.late_p99_ms,
-        confirm_p50_ms=p50_ms,
-        confirm_p99_ms=p99_ms,
-    )
+    return {
+        "per_second": per_second,
+        "post_p50_ms": paced.answered.p50_ms,
+        "post_p99_ms": paced.answered.p99_ms,
+        "late_p99_ms": paced.late_p99_ms,
+        "confirm_p50_ms": p50_ms,
+        "confirm_p99_ms": p99_ms,
+    }
 
 
 def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float) -> Full:
-    """Ask for places as fast as they are given for some seconds, and watch the backlog."""
+    """Book as fast as bookings are accepted for some seconds, and sample the backlog."""
     event_ids = _events(bench, round(expected_per_second * seconds * SPARE))
     prepared = bench.crowd.orders(event_ids, key=uuid4().hex)
     before = bench.stack.cpu_seconds()

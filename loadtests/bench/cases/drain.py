@@ -1,45 +1,31 @@
-"""Draining: how fast one worker writes a full backlog, beside bare inserts of the same rows."""
+"""Draining: how fast the workers write a full backlog, beside bare inserts of the same rows."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
-import uvloop
-from msgspec import Struct
 
 from domain.background.persisting import BATCH_MAX
-from domain.engine import open_stores
-from domain.kernel.bookings import TicketOrder
-from domain.kernel.partitions import partition_of_event
-from domain.kernel.refusals import PersistenceLagging
-from domain.store.redis.admission import Ask
 from loadtests.bench.load.generator import Unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from uuid import UUID
-
-    from domain.engine import Stores
-    from domain.platform.settings import Settings
-    from loadtests.bench.cases.cases import Bench
+    from loadtests.bench.cases.cases import OwnBench
+    from loadtests.bench.report.results import Figures
     from loadtests.bench.stack import Stack
-    from ops.evidence.bulk import Minted
 
-BACKLOG = 20_000
-"""Accepted bookings that wait when the worker begins."""
+FILL_SECONDS_MAX = 3.5
+"""Into one event: the engine refuses what would join a backlog older than five seconds."""
 
-FILLERS = 256
-"""Bookings being made at once while the backlog is filled; they share round trips."""
+FILL_CHUNK = 500
 
-FILL_SECONDS_MAX = 4.0
-"""Into one partition: the engine refuses what would join a backlog older than five seconds."""
+EVENTS_MAX = 40
+"""Events tried while a backlog is filled."""
 
 LOOK_SECONDS = 0.02
-
-UNPERSISTED_MAX = 1_000_000
 
 _ROWS = """
     SELECT id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
@@ -63,17 +49,11 @@ _BARE_INSERT = """
 """
 
 
-class Drained(Struct, frozen=True):
-    """One round: rows a second of the worker and of bare inserts, and CPU for one booking."""
+def measure_drain(bench: OwnBench, *, backlog: int, bare: bool) -> Figures:
+    """Fill a backlog while the workers are paused and let them drain it; with `bare`, insert the same rows once more.
 
-    bookings: int
-    persisted_per_second: float
-    bare_per_second: float
-    cpu_ms: dict[str, float]
-
-
-def measure_drain(bench: Bench, *, backlog: int) -> Drained:
-    """Fill a backlog while the workers stand still, let them drain it, and insert the same rows once more, bare."""
+    Bookings or rows per second, and CPU for one booking.
+    """
     stack = bench.stack
     stack.pause_workers()
     try:
@@ -81,69 +61,55 @@ def measure_drain(bench: Bench, *, backlog: int) -> Drained:
         before = stack.cpu_seconds()
     finally:
         stack.resume_workers()
-    per_second = rate_of_drain(stack)
+    figures = {"per_second": _rate_of_drain(stack), "bookings": float(backlog)}
     after = stack.cpu_seconds()
-    rows = stack.fetch(_ROWS, event_ids)
-    if len(rows) != backlog:
-        message = f"{backlog} bookings were accepted and {len(rows)} are in PostgreSQL"
-        raise Unexpected(message)
-    return Drained(
-        bookings=backlog,
-        persisted_per_second=per_second,
-        bare_per_second=asyncio.run(_insert_bare(stack.database_url(), rows)),
-        cpu_ms={part: (after[part] - before[part]) * 1000 / backlog for part in ("valkey", "worker", "postgres")},
-    )
+    for part in ("valkey", "worker", "postgres"):
+        figures[f"cpu_us.{part}"] = (after[part] - before[part]) * 1_000_000 / backlog
+    if bare:
+        rows = stack.fetch(_ROWS, event_ids)
+        if len(rows) != backlog:
+            message = f"{backlog} bookings were accepted and {len(rows)} are in PostgreSQL"
+            raise Unexpected(message)
+        figures["bare_per_second"] = asyncio.run(_insert_bare(stack.database_url(), rows))
+    return figures
 
 
-def fill(bench: Bench, *, backlog: int) -> list[UUID]:
-    """Accept as many bookings while nobody persists them; the events they are for, one if that can be.
+def fill(bench: OwnBench, *, backlog: int) -> list[UUID]:
+    """Accept `backlog` bookings over HTTP while the workers are paused; returns the events that they are for.
 
-    They are accepted by the engine without HTTP in between, or the first would be too old before the last is
-    made.
+    Every few seconds another event is used, before the first booking of its partition is too old.
     """
-    stack = bench.stack
-    event_ids: list[UUID] = []
-    partitions: set[int] = set()
-    settings = stack.settings().model_copy(update={"unpersisted_max": UNPERSISTED_MAX})
-    left = backlog
-    while left:
-        event_id = bench.crowd.event()
-        if partition_of_event(event_id) in partitions:
-            continue
-        partitions.add(partition_of_event(event_id))
-        event_ids.append(event_id)
-        left -= uvloop.run(_book(settings, event_id, bench.crowd.buyers[:left]))
+    event_ids, buyers, left = list[UUID](), bench.crowd.buyers, backlog
+    while left > 0 and len(event_ids) < EVENTS_MAX:
+        event_ids.append(bench.crowd.event())
+        until_s, at = time.monotonic() + FILL_SECONDS_MAX, 0
+        try:
+            while left and at < len(buyers) and time.monotonic() < until_s:
+                booked = bench.crowd.book(event_ids[-1], buyers[at : at + min(FILL_CHUNK, left)])
+                at += len(booked)
+                left -= len(booked)
+        except Unexpected:
+            # The event shares its partition with one that has waited for long; part of the chunk may be booked.
+            with bench.stack.redis() as redis:
+                left = backlog - bench.stack.unpersisted(redis)
+    if left > 0:
+        message = f"{left} of {backlog} bookings could not be made before the workers are due"
+        raise Unexpected(message)
     return event_ids
 
 
-async def _book(settings: Settings, event_id: UUID, buyers: list[Minted]) -> int:
-    """Book for every buyer until the partition takes no more; how many bookings were made."""
-    waiting, until_s = iter(buyers), time.monotonic() + FILL_SECONDS_MAX
-    async with open_stores(settings) as stores:
-        await stores.scripts.refresh()
-        return sum(await asyncio.gather(*(_book_on(stores, event_id, waiting, until_s) for _ in range(FILLERS))))
+def _rate_of_drain(stack: Stack) -> float:
+    """Bookings a second from the first look that finds fewer than before to the one that finds none.
 
-
-async def _book_on(stores: Stores, event_id: UUID, waiting: Iterator[Minted], until_s: float) -> int:
-    made = 0
-    while time.monotonic() < until_s and (buyer := next(waiting, None)):
-        try:
-            await stores.box_office.reserve(Ask.trusted(buyer.id), TicketOrder(event_id, 1, f"backlog-{event_id}"))
-        except PersistenceLagging:
-            break
-        made += 1
-    return made
-
-
-def rate_of_drain(stack: Stack) -> float:
-    """Bookings a second from the first look that finds fewer than before to the one that finds none."""
+    If the first such look finds none already, from when the workers went on.
+    """
     with stack.redis() as redis:
         total = left = stack.unpersisted(redis)
         began_s, began_left = time.perf_counter(), total
         while left:
             time.sleep(LOOK_SECONDS)
             left = stack.unpersisted(redis)
-            if began_left == total and left < total:
+            if began_left == total and 0 < left < total:
                 began_s, began_left = time.perf_counter(), left
         return began_left / (time.perf_counter() - began_s)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loadtests.bench.cases.cases import Bench
+from loadtests.bench.cases.cases import OwnBench
 from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.load.generator import generator
 from loadtests.bench.stack import Stack
@@ -20,7 +20,8 @@ from loadtests.bench.stack import Stack
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from loadtests.bench.cases.cases import Case, Measured
+    from loadtests.bench.cases.cases import Case
+    from loadtests.bench.report.results import Figures
 
 CASES = ("book", "sold_out", "poll_pending", "poll_final", "events", "event")
 
@@ -71,14 +72,15 @@ def main() -> None:
     name = parser.parse_args().case
     with tempfile.TemporaryDirectory(prefix="onsale-hot-") as folder:
         measured, profile = _look(name, Path(folder))
-    print(f"{measured.per_second:,.0f}/s, {measured.cpu_ms['program']:.3f} ms CPU each, {profile.samples} samples\n")
+    rate, cpu_ms = measured["per_second"], measured["cpu_ms.program"]
+    print(f"{rate:,.0f}/s, {cpu_ms:.3f} ms CPU each, {profile.samples} samples\n")
     print(profile.table())
 
 
-def _look(name: str, folder: Path) -> tuple[Measured, CpuProfile]:
+def _look(name: str, folder: Path) -> tuple[Figures, CpuProfile]:
     with Stack(folder) as stack:
         crowd = SignedInBuyers(stack, size=SECONDS * BUYERS_PER_SECOND)
-        bench = Bench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
+        bench = OwnBench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
         cases = {case.name: case for case in bench.own_cases()}
         if name == "poll_final":
             # Its bookings are those that the polls of pending ones made.
@@ -87,7 +89,7 @@ def _look(name: str, folder: Path) -> tuple[Measured, CpuProfile]:
         return measured, _watched(bench, cases[name], folder / "stacks")
 
 
-def _watched(bench: Bench, case: Case, stacks: Path) -> CpuProfile:
+def _watched(bench: OwnBench, case: Case, stacks: Path) -> CpuProfile:
     spy = Path(sys.executable).with_name("py-spy")
     command = [str(spy), "record", "--pid", str(case.program.pid), "--duration", str(SECONDS)]
     command += ["--rate", str(SAMPLES_PER_SECOND), "--format", "raw", "--output", str(stacks)]

@@ -28,25 +28,17 @@ FAILED = ": failed"
 
 
 class Rush(Struct, frozen=True, kw_only=True):
-    """How it went.
+    """What came of it; a figure that does not exist is None.
 
-    `failed` counts, by kind, what was answered neither as it should be nor by a documented refusal;
-    `violated` are the promises that the books break afterwards.
+    `failed` counts, by kind, answers that were neither right nor a documented refusal; `violated` are the promises
+    that the books break afterwards.
     """
 
     profile: str
     buyers: int
-    requests: int
-    requests_per_second_peak: int
-    accepted: int
-    accepted_p50_ms: float
-    accepted_p99_ms: float
-    refused: int
-    held_seconds: float | None
-    confirmed_p99_ms: float | None
+    figures: dict[str, float | None]
     failed: dict[str, int]
     violated: list[str]
-    generator_share_peak: float
 
 
 def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callable[[str], None]) -> Rush:
@@ -80,21 +72,23 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
 
 
 def rush_of(figures: Figures, *, profile: str, buyers: int, violated: list[str]) -> Rush:
-    """The rush by the figures of a run, in which somebody was accepted."""
+    """The rush by the figures of a run in which somebody was accepted."""
     everything, accepted = figures.rates["requests"], figures.rates[Outcome.ACCEPTED.value]
     refused = figures.rates.get(Outcome.REFUSED.value)
     return Rush(
         profile=profile,
         buyers=buyers,
-        requests=everything.times.count,
-        requests_per_second_peak=everything.per_second_peak,
-        accepted=accepted.times.count,
-        accepted_p50_ms=accepted.times.p50_ms,
-        accepted_p99_ms=accepted.times.p99_ms,
-        refused=refused.times.count if refused else 0,
-        held_seconds=figures.held_seconds,
-        confirmed_p99_ms=figures.confirmed.p99_ms if figures.confirmed else None,
+        figures={
+            "requests": everything.times.count,
+            "requests in the busiest second": everything.per_second_peak,
+            "accepted": accepted.times.count,
+            "accepted, p50 ms": accepted.times.p50_ms,
+            "accepted, p99 ms": accepted.times.p99_ms,
+            "refused": refused.times.count if refused else 0,
+            "all tickets held after, seconds": figures.held_seconds,
+            "202 to confirmed, p99 ms": figures.confirmed.p99_ms if figures.confirmed else None,
+            "the generator's busiest second, percent of a core": figures.generator_share_peak * 100,
+        },
         failed={name: rate.times.count for name, rate in figures.rates.items() if name.endswith(FAILED)},
         violated=violated,
-        generator_share_peak=figures.generator_share_peak,
     )

@@ -1,4 +1,4 @@
-"""The bars: what the engine is to reach, and whether this run did."""
+"""The bars: what the engine has to reach, and whether this run did."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loadtests.bench.cases.confirming import GROWING_S
-from loadtests.bench.report.figure import number
-from loadtests.bench.report.spread import ratio_of
+from loadtests.bench.report.figures import number, ratio_of
+from loadtests.bench.report.results import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loadtests.bench.cases.growth import Growth
-    from loadtests.bench.cases.rush import Rush
-    from loadtests.bench.report.results import Results
+    from loadtests.bench.report.results import Measurements, Results
 
 
 class Bar(Struct, frozen=True):
@@ -30,29 +28,26 @@ class Bar(Struct, frozen=True):
 
     @property
     def met(self) -> bool | None:
-        """Whether the figure reaches it; None when there is none."""
+        """Whether the figure reaches the bar; None when there is no figure."""
         if self.figure is None:
             return None
         return self.figure <= self.need if self.at_most else self.figure >= self.need
 
     @property
-    def verdict(self) -> str:
-        """In words."""
-        return {True: "met", False: "not met", None: "not measured"}[self.met]
-
-    @property
-    def needed(self) -> str:
-        """What it asks for, to read."""
-        return f"{'at most' if self.at_most else 'at least'} {number(self.need)}{self.unit}"
-
-    @property
-    def found(self) -> str:
-        """What was found, to read."""
-        return "-" if self.figure is None else f"{number(self.figure)}{self.unit}"
+    def cells(self) -> list[str]:
+        """The bar as a row: title, need, figure, verdict."""
+        verdict = {True: "met", False: "not met", None: "not measured"}[self.met]
+        found = "-" if self.figure is None else f"{number(self.figure)}{self.unit}"
+        return [
+            self.title,
+            f"{'at most' if self.at_most else 'at least'} {number(self.need)}{self.unit}",
+            found,
+            verdict,
+        ]
 
 
 KEPT = 0.85
-"""What a case keeps of its rate when something grows."""
+"""The share of its rate that a case keeps when something grows."""
 
 RATIOS = (
     ("accepted bookings to a bare POST", "book", "bare_post", 0.70),
@@ -61,62 +56,55 @@ RATIOS = (
     ("polls of pending bookings to accepted bookings", "poll_pending", "book", 1.0),
     ("polls answered 304 to a bare GET", "poll_unchanged", "bare_get", 0.8),
 )
-"""One case's rate by another's, in the same round, and what that is to be."""
+"""One case's rate by another's in the same round, and the ratio to reach."""
 
 
 def bars_of(results: Results) -> list[Bar]:
-    """Every bar, in the order of the report."""
+    """Every bar, in the order of the report; a comparison of two builds has none."""
     bars: list[Bar] = []
-    if results.measures or results.drains or results.full:
-        bars += [*_ratios(results), *_drains(results), *_waits(results)]
-    if results.growth:
-        bars += _grown(results.growth)
-    if results.rush:
-        bars += _rushed(results.rush)
+    if results.cases.series and OTHER not in results.cases.labels:
+        bars += [*_ratios(results.cases), *_waits(results)]
+    for theme in results.growth:
+        bars += _grown(theme)
+    bars += [
+        Bar(f"{walk.title}, pace of page {walk.pages:,} to that of the first", KEPT, walk.first_to_last)
+        for walk in results.walks
+    ]
+    if rush := results.rush:
+        bars.append(Bar("requests of the rush that failed", 0, sum(rush.failed.values()), at_most=True))
+        bars.append(Bar("promises the books break after the rush", 0, len(rush.violated), at_most=True))
     return bars
 
 
-def _ratios(results: Results) -> Iterator[Bar]:
+def _ratios(cases: Measurements) -> Iterator[Bar]:
     for title, one, other, need in RATIOS:
-        mine, theirs = results.rates(one), results.rates(other)
-        yield Bar(title, need, ratio_of(mine, theirs).median if mine and theirs else None)
-
-
-def _drains(results: Results) -> Iterator[Bar]:
-    persisted = [each.persisted_per_second for each in results.drains]
-    bare = [each.bare_per_second for each in results.drains]
-    accepted = results.rates("book")
+        rates, reference = cases.values(one, "per_second"), cases.values(other, "per_second")
+        yield Bar(title, need, ratio_of(rates, reference).median if rates and reference else None)
+    persisted, bare = (cases.values("drain", figure) for figure in ("per_second", "bare_per_second"))
     yield Bar("persisted to bare inserts", 0.4, ratio_of(persisted, bare).median if persisted else None)
+    accepted = cases.values("book", "per_second")
     both = median(persisted) / median(accepted) if persisted and accepted else None
     yield Bar("persisted to accepted by one API process", 2, both)
 
 
 def _waits(results: Results) -> Iterator[Bar]:
-    halves, full = results.halves, results.full
-    confirm = median([half.confirm_p99_ms for half in halves]) if halves else None
-    post = median([half.post_p99_ms for half in halves]) if halves else None
-    yield Bar("202 to confirmed, p99 at half load", 150, confirm, unit=" ms", at_most=True)
-    yield Bar("202 to confirmed, p99 at full load", 400, full.confirm_p99_ms if full else None, " ms", at_most=True)
-    yield Bar(
-        "how much longer bookings wait at the end of full load than at its beginning",
-        GROWING_S,
-        full.growth_s if full else None,
-        unit=" s",
-        at_most=True,
-    )
-    yield Bar("POST p99 at half load", 20, post, unit=" ms", at_most=True)
+    confirm, post = (results.cases.values("half", figure) for figure in ("confirm_p99_ms", "post_p99_ms"))
+    confirmed, growth = (results.full.confirm_p99_ms, results.full.growth_s) if results.full else (None, None)
+    longer = "how much longer bookings wait at the end of full load than at its beginning"
+    for title, need, figure, unit in (
+        ("202 to confirmed, p99 at half load", 150, median(confirm) if confirm else None, " ms"),
+        ("202 to confirmed, p99 at full load", 400, confirmed, " ms"),
+        (longer, GROWING_S, growth, " s"),
+        ("POST p99 at half load", 20, median(post) if post else None, " ms"),
+    ):
+        yield Bar(title, need, figure, unit, at_most=True)
 
 
-def _grown(growth: Growth) -> Iterator[Bar]:
-    for each in growth.grown:
-        kept = ratio_of(each.large, each.small).median
-        yield Bar(f"{each.title}, {each.large_label} to {each.small_label}: {each.case}", KEPT, kept)
-    for walk in growth.walks:
-        yield Bar(f"{walk.title}, pace of page {walk.pages:,} to that of the first", KEPT, walk.first_to_last)
-    if growth.memory:
-        yield Bar("Redis for a pending booking", 1024, growth.memory.pending_bytes, unit=" bytes", at_most=True)
-
-
-def _rushed(rush: Rush) -> Iterator[Bar]:
-    yield Bar("requests of the rush that failed", 0, sum(rush.failed.values()), at_most=True)
-    yield Bar("promises the books break after the rush", 0, len(rush.violated), at_most=True)
+def _grown(theme: Measurements) -> Iterator[Bar]:
+    for name, series in theme.series.items():
+        large, small = series.values("per_second"), series.values("per_second", OTHER)
+        if large and small:
+            sides = " to ".join(theme.labels.values())
+            yield Bar(f"{theme.title}, {sides}: {name}", KEPT, ratio_of(large, small).median)
+    if pending := theme.values("memory", "pending_bytes"):
+        yield Bar("Redis for a pending booking", 1024, median(pending), " bytes", at_most=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loadtests.bench.report.figure import number
+from loadtests.bench.report.figures import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

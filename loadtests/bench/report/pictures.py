@@ -5,62 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.bench.cases.pages import BLOCK
+from loadtests.bench.report.figures import spread_of
 from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
-from loadtests.bench.report.spread import spread_of
+from loadtests.bench.report.results import OTHER, THIS
 from loadtests.bench.report.tables import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.bench.cases.growth import Growth
-    from loadtests.bench.report.results import Results
+    from loadtests.bench.cases.confirming import Full
+    from loadtests.bench.cases.pages import Walk
+    from loadtests.bench.report.results import Measurements, Results, Series
+
+CEILINGS = ("generator", "locust")
+"""Cases that measure no server; their bars would make all others short."""
 
 
 def pictures(results: Results) -> dict[str, str]:
-    """Pictures as SVG, by the themes they are of."""
-    drawn = {}
-    if results.measures:
-        drawn["rates"] = _rates(results)
-        drawn["cpu"] = _cpu(results)
-    if results.drains:
-        drawn["drain"] = _drain(results)
-    if results.halves and results.full:
-        drawn["waits"] = _waits(results)
+    """Pictures as SVG, by theme."""
+    drawn = _measured(results.cases, results.full)
     if results.full:
+        backlog = Line("backlog", results.full.at_s, [float(left) for left in results.full.backlog])
         drawn["backlog"] = line_picture(
-            "Unpersisted bookings at full load",
-            [Line("backlog", results.full.at_s, [float(left) for left in results.full.backlog])],
-            x_unit="seconds",
-            y_unit="bookings",
+            "Unpersisted bookings at full load", [backlog], x_unit="seconds", y_unit="bookings"
         )
-    if results.growth:
-        drawn |= _growth(results.growth)
-    return drawn
-
-
-def _growth(growth: Growth) -> dict[str, str]:
-    drawn = {}
-    for theme in dict.fromkeys(each.theme for each in growth.grown):
-        cases = [each for each in growth.grown if each.theme == theme]
-        bars = [
-            spread_bar(f"{each.case}, {label}", rates)
-            for each in cases
-            for label, rates in ((each.small_label, each.small), (each.large_label, each.large))
-        ]
-        title = f"Growth: {cases[0].title}, {cases[0].small_label} and {cases[0].large_label}"
-        drawn[f"growth-{theme}"] = bar_picture(title, bars, unit="per second")
-    if growth.walks:
-        lines = [
-            Line(walk.title, [float(BLOCK * block) for block in range(1, len(walk.block_ms) + 1)], walk.block_ms)
-            for walk in growth.walks
-        ]
+    for theme in results.growth:
+        drawn |= _grown(theme)
+    if results.walks:
+        lines = [_line_of(walk) for walk in results.walks]
         drawn["growth-pages"] = line_picture("Lists by cursor", lines, x_unit="page", y_unit="milliseconds")
-    if growth.memory:
-        bars = [
-            DrawnBar("pending", [growth.memory.pending_bytes]),
-            DrawnBar("persisted", [growth.memory.retired_bytes]),
-        ]
-        drawn["growth-memory"] = bar_picture("Redis for one booking", bars, unit="bytes")
     return drawn
 
 
@@ -70,41 +43,48 @@ def spread_bar(label: str, values: Sequence[float]) -> DrawnBar:
     return DrawnBar(label, [spread.median], spread.low, spread.high)
 
 
-def _rates(results: Results) -> str:
-    bars = [spread_bar(f"({each.letter}) {each.title}", each.rates) for each in results.measures if each.letter != "z"]
-    return bar_picture("One API process, side by side", bars, unit="requests per second")
+def _measured(found: Measurements, full: Full | None) -> dict[str, str]:
+    cases = [case for name, case in found.series.items() if case.values("count") and name not in CEILINGS]
+    drawn = {}
+    if cases:
+        rates = [spread_bar(case.title, case.values("per_second")) for case in cases]
+        drawn["rates"] = bar_picture("One API process, side by side", rates, unit="requests per second")
+        cpu = [DrawnBar(case.title, [_cpu_ms(case, part) for part in PARTS]) for case in cases]
+        drawn["cpu"] = bar_picture("CPU of one request", cpu, unit="milliseconds", parts=PARTS)
+    if drain := found.series.get("drain"):
+        titles = {"per_second": "one worker", "bare_per_second": "bare INSERT … SELECT unnest"}
+        drawn["drain"] = bar_picture("Draining a full backlog", _bars(drain, titles), unit="bookings per second")
+    if (half := found.series.get("half")) and full:
+        titles = {"post_p99_ms": "POST p99", "confirm_p50_ms": "confirmed p50", "confirm_p99_ms": "confirmed p99"}
+        bars = _bars(half, {figure: f"{title}, half load" for figure, title in titles.items()})
+        bars += [DrawnBar(f"{title}, full load", [getattr(full, figure)]) for figure, title in list(titles.items())[1:]]
+        drawn["waits"] = bar_picture("How long a booking takes", bars, unit="milliseconds")
+    return drawn
 
 
-def _cpu(results: Results) -> str:
+def _grown(theme: Measurements) -> dict[str, str]:
+    name = theme.title.replace(" ", "-").lower()
     bars = [
-        DrawnBar(
-            f"({measure.letter}) {measure.title}",
-            [spread_of([each.cpu_ms.get(part, 0.0) for each in measure.rounds]).median for part in PARTS],
-        )
-        for measure in results.measures
-        if measure.letter != "z"
+        spread_bar(f"{case}, {theme.labels[side]}", rates)
+        for case, series in theme.series.items()
+        for side in (OTHER, THIS)
+        if (rates := series.values("per_second", side))
     ]
-    return bar_picture("CPU of one request", bars, unit="milliseconds", parts=PARTS)
+    title = f"Growth: {theme.title}, {theme.labels[OTHER]} and {theme.labels[THIS]}"
+    drawn = {f"growth-{name}": bar_picture(title, bars, unit="per second")}
+    if memory := theme.series.get("memory"):
+        bars = _bars(memory, {"pending_bytes": "pending", "retired_bytes": "persisted"})
+        drawn["growth-memory"] = bar_picture("Redis for one booking", bars, unit="bytes")
+    return drawn
 
 
-def _drain(results: Results) -> str:
-    bars = [
-        spread_bar("one worker", [each.persisted_per_second for each in results.drains]),
-        spread_bar("bare INSERT … SELECT unnest", [each.bare_per_second for each in results.drains]),
-    ]
-    return bar_picture("Draining a full backlog", bars, unit="bookings per second")
+def _bars(series: Series, titles: dict[str, str]) -> list[DrawnBar]:
+    return [spread_bar(title, values) for figure, title in titles.items() if (values := series.values(figure))]
 
 
-def _waits(results: Results) -> str:
-    full = results.full
-    bars = [
-        spread_bar("POST p99, half load", [each.post_p99_ms for each in results.halves]),
-        spread_bar("confirmed p50, half load", [each.confirm_p50_ms for each in results.halves]),
-        spread_bar("confirmed p99, half load", [each.confirm_p99_ms for each in results.halves]),
-    ]
-    if full:
-        bars += [
-            DrawnBar("confirmed p50, full load", [full.confirm_p50_ms]),
-            DrawnBar("confirmed p99, full load", [full.confirm_p99_ms]),
-        ]
-    return bar_picture("How long a booking takes", bars, unit="milliseconds")
+def _cpu_ms(case: Series, part: str) -> float:
+    return spread_of(case.values(f"cpu_ms.{part}") or [0.0]).median
+
+
+def _line_of(walk: Walk) -> Line:
+    return Line(walk.title, [float(BLOCK * block) for block in range(1, len(walk.block_ms) + 1)], walk.block_ms)

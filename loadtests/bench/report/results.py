@@ -1,33 +1,46 @@
-"""Everything a bench found, as it is kept."""
+"""What a bench found, as it is kept: figures by measurement, side and round."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec import Struct
 
-from loadtests.bench.cases.cases import Measured
-from loadtests.bench.cases.confirming import Full, Half
-from loadtests.bench.cases.drain import Drained
-from loadtests.bench.cases.growth import Growth
+from loadtests.bench.cases.confirming import Full
+from loadtests.bench.cases.pages import Walk
 from loadtests.bench.cases.rush import Rush
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Figures = dict[str, float]
+"""What one measurement found once. A part of a figure follows a dot: per_second, p99_ms, cpu_ms.valkey."""
+
+THIS, OTHER = "this", "other"
+"""The sides of a run: the stack of interest, and the one that it is compared with, if any."""
 
 
-class Measure(Struct, frozen=True):
-    """A case, and what each round measured."""
+class Series(Struct):
+    """One measurement, repeated: the figures of each side, round by round."""
 
-    name: str
-    letter: str
     title: str
-    rounds: list[Measured]
+    sides: dict[str, list[Figures]]
 
-    @property
-    def rates(self) -> list[float]:
-        """Answers a second, round by round."""
-        return [each.per_second for each in self.rounds]
+    def values(self, figure: str, side: str = THIS) -> list[float]:
+        """One figure in every round; empty when it was not measured."""
+        return [each[figure] for each in self.sides.get(side, []) if figure in each]
+
+
+class Measurements(Struct, kw_only=True):
+    """The measurements of one side, or of two that took turns and have `labels`."""
+
+    title: str = ""
+    labels: dict[str, str] = {}
+    series: dict[str, Series] = {}
+
+    def add(self, name: str, title: str, figures: Figures, *, side: str = THIS) -> None:
+        """Note what a measurement found in this round."""
+        series = self.series.setdefault(name, Series(title, {}))
+        series.sides.setdefault(side, []).append(figures)
+
+    def values(self, name: str, figure: str, side: str = THIS) -> list[float]:
+        """One figure of a measurement in every round; empty when it was not measured."""
+        return self.series[name].values(figure, side) if name in self.series else []
 
 
 class Results(Struct, kw_only=True):
@@ -37,13 +50,8 @@ class Results(Struct, kw_only=True):
     machine: dict[str, object]
     options: dict[str, object]
     generator: str
-    measures: list[Measure] = []
-    drains: list[Drained] = []
-    halves: list[Half] = []
+    cases: Measurements
     full: Full | None = None
-    growth: Growth | None = None
+    growth: list[Measurements] = []
+    walks: list[Walk] = []
     rush: Rush | None = None
-
-    def rates(self, name: str) -> Sequence[float]:
-        """The rates of a case, none if it was not measured."""
-        return next((measure.rates for measure in self.measures if measure.name == name), [])

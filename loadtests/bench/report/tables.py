@@ -1,45 +1,68 @@
-"""The report of a bench, for people: tables of markdown that read as plain text too."""
+"""The report of a bench: tables of markdown that read as plain text too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from loadtests.bench.report.bars import bars_of
-from loadtests.bench.report.figure import number
-from loadtests.bench.report.spread import ratio_of, spread_of
+from loadtests.bench.report.figures import number, ratio_of, spread_of
+from loadtests.bench.report.results import OTHER, THIS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.bench.cases.confirming import Full, Half
-    from loadtests.bench.cases.drain import Drained
-    from loadtests.bench.cases.growth import Growth
+    from loadtests.bench.cases.confirming import Full
+    from loadtests.bench.cases.pages import Walk
     from loadtests.bench.cases.rush import Rush
-    from loadtests.bench.report.results import Measure, Results
-
-IDLE_PARTS = ("valkey", "worker", "postgres")
+    from loadtests.bench.report.results import Measurements, Results, Series
 
 REFERENCE = "bare_post"
-"""What every case is compared with."""
+"""The case that every rate is compared with."""
 
 PARTS = ("program", "valkey", "worker", "postgres", "generator")
 """The columns of CPU time. `program` is what was asked: the API, a bare application, the baseline."""
 
+CPU_MS_MIN = 0.002
+"""Less CPU for one request than this is noise: no ratio is given for it."""
+
+OTHER_TABLES = (
+    ("Draining", "drain", {"per_second": "bookings per s, workers", "bare_per_second": "rows per s, bare inserts"}),
+    ("CPU µs per booking drained", "drain", {f"cpu_us.{part}": part for part in ("valkey", "worker", "postgres")}),
+    (
+        "Half load, ms",
+        "half",
+        {
+            "post_p50_ms": "POST p50, from when it was due",
+            "post_p99_ms": "POST p99",
+            "confirm_p50_ms": "202 to confirmed p50",
+            "confirm_p99_ms": "202 to confirmed p99",
+            "late_p99_ms": "the generator was late, p99",
+            "per_second": "bookings per s",
+        },
+    ),
+    ("Redis bytes per booking", "memory", {"pending_bytes": "pending", "retired_bytes": "persisted"}),
+    ("Resident MiB", "rest", {f"rss_mib.{part}": part for part in ("api", "worker", "valkey")}),
+    ("Percent of a core while nothing is asked", "rest", {f"idle_percent.{part}": part for part in PARTS[1:4]}),
+)
+"""Each table's heading, its measurement, and its rows by figure."""
+
 
 def report(results: Results) -> str:
     """The whole report."""
-    sections = [_head(results)]
-    if results.measures:
-        sections += [cases_table(results), cpu_table(results.measures)]
-    if results.drains:
-        sections.append(drain_table(results.drains))
-    if results.halves or results.full:
-        sections.append(waits_table(results.halves, results.full))
+    sections = [_head(results), *measurement_tables(results.cases)]
+    if results.full:
+        sections.append(full_table(results.full))
     if results.growth:
-        sections.append(growth_tables(results.growth))
+        sections.append(growth_table(results.growth))
+        for theme in results.growth:
+            sections += [f"{theme.title}:", *_other_tables(theme)]
+    if results.walks:
+        sections.append(walks_table(results.walks))
     if results.rush:
         sections.append(rush_table(results.rush))
-    return "\n\n".join([*sections, bars_table(results)])
+    if bars := bars_of(results):
+        sections.append(table(["Bar", "needed", "found", ""], [bar.cells for bar in bars]))
+    return "\n\n".join(sections)
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -52,144 +75,139 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def cases_table(results: Results) -> str:
+def measurement_tables(found: Measurements) -> list[str]:
+    """Rates and CPU of the cases, then every other figure: of one side, or of two with their ratio."""
+    cases = [series for series in found.series.values() if series.values("count")]
+    if not cases:
+        return _other_tables(found)
+    if OTHER in found.labels:
+        rates = _spreads("Requests per s", [(case.title, case, "per_second") for case in cases])
+        p99s = _spreads("p99 ms", [(case.title, case, "p99_ms") for case in cases])
+        return [rates, p99s, _compared_cpu(cases), *_other_tables(found)]
+    return [_rates(cases, found.values(REFERENCE, "per_second")), _cpu(cases), *_other_tables(found)]
+
+
+def _rates(cases: Sequence[Series], reference: Sequence[float]) -> str:
     """Rates of the cases side by side; the ratio is the median of those within each round."""
-    bare = results.rates(REFERENCE)
     lines = []
-    for measure in results.measures:
-        rate = spread_of(measure.rates)
-        lines.append(
-            [
-                f"({measure.letter}) {measure.title}",
-                *(number(value) for value in (rate.median, rate.low, rate.high)),
-                number(ratio_of(measure.rates, bare).median) if bare else "-",
-                number(spread_of([each.p50_ms for each in measure.rounds]).median),
-                number(spread_of([each.p99_ms for each in measure.rounds]).median),
-            ]
-        )
+    for case in cases:
+        rates = case.values("per_second")
+        ratio = number(ratio_of(rates, reference).median) if reference else "-"
+        times = [number(spread_of(case.values(figure)).median) for figure in ("p50_ms", "p99_ms")]
+        lines.append([case.title, *spread_of(rates).cells, ratio, *times])
     return table(["Requests", "per s", "lowest", "highest", "to bare POST", "p50 ms", "p99 ms"], lines)
 
 
-def cpu_table(measures: Sequence[Measure]) -> str:
-    """What one request of each case costs each part."""
+def _cpu(cases: Sequence[Series]) -> str:
+    """CPU of each part for one request of each case."""
     lines = [
-        [
-            f"({measure.letter}) {measure.title}",
-            *(f"{spread_of([each.cpu_ms.get(part, 0.0) for each in measure.rounds]).median:.3f}" for part in PARTS),
-        ]
-        for measure in measures
+        [case.title, *(f"{spread_of(case.values(f'cpu_ms.{part}') or [0.0]).median:.3f}" for part in PARTS)]
+        for case in cases
     ]
     return table(["CPU ms per request", *PARTS], lines)
 
 
-def drain_table(drains: Sequence[Drained]) -> str:
-    """The worker beside bare inserts."""
+def _compared_cpu(cases: Sequence[Series]) -> str:
+    """CPU of both sides for one request: of all parts but the generator, and of each that uses enough to compare."""
     lines = []
-    for title, rates in (
-        (f"(g) one worker, {drains[0].bookings:,} waiting", [each.persisted_per_second for each in drains]),
-        ("(g) bare INSERT … SELECT unnest", [each.bare_per_second for each in drains]),
-    ):
-        rate = spread_of(rates)
-        lines.append([title, *(number(value) for value in (rate.median, rate.low, rate.high))])
-    cpu = {part: spread_of([each.cpu_ms[part] for each in drains]).median for part in drains[0].cpu_ms}
-    costs = ", ".join(f"{part} {used:.3f}" for part, used in cpu.items())
-    return table(["Draining", "per s", "lowest", "highest"], lines) + f"\n\nCPU ms per booking drained: {costs}"
-
-
-def waits_table(halves: Sequence[Half], full: Full | None) -> str:
-    """How long bookings take to be answered, and to be confirmed."""
-    lines = []
-    for what, name in (
-        ("POST p50", "post_p50_ms"),
-        ("POST p99", "post_p99_ms"),
-        ("202 to confirmed p50", "confirm_p50_ms"),
-        ("202 to confirmed p99", "confirm_p99_ms"),
-        ("the generator was late, p99", "late_p99_ms"),
-    ):
-        half = spread_of([getattr(each, name) for each in halves]) if halves else None
-        whole = getattr(full, name, None)
-        lines.append(
-            [
-                f"(h) {what}",
-                *([number(half.median), number(half.low), number(half.high)] if half else ["-"] * 3),
-                "-" if whole is None else number(whole),
+    for case in cases:
+        for name, parts in (("all parts", PARTS[:4]), *((part, (part,)) for part in PARTS[:4])):
+            used = [
+                [sum(each.get(f"cpu_ms.{part}", 0.0) for part in parts) for each in case.sides[side]]
+                for side in (THIS, OTHER)
             ]
-        )
-    found = table(["ms", "half load", "lowest", "highest", "full load"], lines)
-    if halves:
-        found += f"\n\nHalf load: {number(halves[0].per_second)} bookings/s, open loop, times from when each was due."
-    if full:
-        shares = ", ".join(f"{part} {share:.0%}" for part, share in full.shares.items())
-        found += (
-            f"\n\nFull load: {number(full.per_second)} bookings/s for {full.seconds:.0f} s; backlog at most"
-            f" {max(full.backlog):,}, {'growing' if full.growing else 'not growing'}. Of a core: {shares}."
-        )
-    return found
+            if min(map(min, used)) >= CPU_MS_MIN:
+                medians = [f"{spread_of(side).median:.4f}" for side in used]
+                lines.append([f"{case.title}: {name}", *medians, *_ratio(*used)])
+    return table(["CPU ms per request", *TWO_SIDES], lines)
 
 
-def growth_tables(growth: Growth) -> str:
-    """What grows, and what is kept of each rate."""
-    sections = [grown_table(growth), idle_table(growth)]
-    if growth.walks:
-        lines = [[walk.title, f"{walk.pages:,}", number(walk.first_ms), number(walk.last_ms)] for walk in growth.walks]
-        sections.append(table(["Pages by cursor", "pages", "first ms", "last ms"], lines))
-    if growth.memory:
-        memory = growth.memory
-        sections.append(
-            f"Redis for one booking, over {memory.bookings:,}: {number(memory.pending_bytes)} bytes while it is"
-            f" pending, {number(memory.retired_bytes)} once it was persisted, until its record expires."
-        )
-    return "\n\n".join(sections)
+TWO_SIDES = ("this", "other", "this / other", "lowest", "highest")
 
 
-def grown_table(growth: Growth) -> str:
-    """Rates of the small and the large side, and what is kept of the small one's in the same round."""
+def _other_tables(found: Measurements) -> list[str]:
+    tables = []
+    for head, name, titles in OTHER_TABLES:
+        series = found.series.get(name)
+        if series:
+            tables.append(_spreads(head, [(title, series, figure) for figure, title in titles.items()]))
+    return [each for each in tables if each]
+
+
+def _spreads(head: str, rows: Sequence[tuple[str, Series, str]]) -> str:
+    """A table of figures that were measured; empty without any."""
+    lines = [
+        [title, *_cells(values, series.values(figure, OTHER))]
+        for title, series, figure in rows
+        if (values := series.values(figure))
+    ]
+    if not lines:
+        return ""
+    heads = TWO_SIDES if len(lines[0]) > len(TWO_SIDES) else ("median", "lowest", "highest")
+    return table([head, *heads], lines)
+
+
+def _cells(this: Sequence[float], other: Sequence[float]) -> list[str]:
+    """The spread of one side, or both medians and the spread of their ratio."""
+    if not other:
+        return spread_of(this).cells
+    return [number(spread_of(this).median), number(spread_of(other).median), *_ratio(this, other)]
+
+
+def _ratio(this: Sequence[float], other: Sequence[float]) -> list[str]:
+    if not all(other):
+        return ["-"] * 3
+    ratio = ratio_of(this, other)
+    return [f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high)]
+
+
+def full_table(full: Full) -> str:
+    """Full load, figure by figure."""
+    figures = {
+        "bookings per s": number(full.per_second),
+        "seconds": f"{full.seconds:.0f}",
+        "POST p99 ms": number(full.post_p99_ms),
+        "202 to confirmed p50 ms": number(full.confirm_p50_ms),
+        "202 to confirmed p99 ms": number(full.confirm_p99_ms),
+        "largest backlog": f"{max(full.backlog):,}, {'growing' if full.growing else 'not growing'}",
+        **{f"share of a core: {part}": f"{share:.0%}" for part, share in full.shares.items()},
+    }
+    return table(["Full load", ""], [[name, figure] for name, figure in figures.items()])
+
+
+def growth_table(growth: Sequence[Measurements]) -> str:
+    """Rates of the large and the small side of each theme, and the share that the large side keeps."""
     lines = []
-    for each in growth.grown:
-        kept = ratio_of(each.large, each.small)
-        rates = [number(spread_of(side).median) for side in (each.small, each.large)]
-        shares = [number(share) for share in (kept.median, kept.low, kept.high)]
-        lines.append([f"{each.title}, {each.small_label} and {each.large_label}: {each.case}", *rates, *shares])
+    for theme in growth:
+        sides = f"{theme.labels[OTHER]} and {theme.labels[THIS]}"
+        for name, series in theme.series.items():
+            large, small = (series.values("per_second", side) for side in (THIS, OTHER))
+            if large and small:
+                medians = [number(spread_of(side).median) for side in (small, large)]
+                lines.append([f"{theme.title}, {sides}: {name}", *medians, *_ratio(large, small)])
     return table(["Growth", "per s, small", "large", "kept", "lowest", "highest"], lines)
 
 
-def idle_table(growth: Growth) -> str:
-    """What each side uses while nobody asks anything."""
-    lines = [
-        [f"{each.theme}, {each.label}", *(f"{each.shares.get(part, 0):.1%}" for part in IDLE_PARTS)]
-        for each in growth.idles
-    ]
-    return table(["Of a core, while nothing is asked", *IDLE_PARTS], lines)
+def walks_table(walks: Sequence[Walk]) -> str:
+    """Pages of lists, the first and the last."""
+    lines = [[walk.title, f"{walk.pages:,}", number(walk.first_ms), number(walk.last_ms)] for walk in walks]
+    return table(["Pages by cursor", "pages", "first ms", "last ms"], lines)
 
 
 def rush_table(rush: Rush) -> str:
     """The rush, figure by figure."""
-    held = "never all at once" if rush.held_seconds is None else f"{rush.held_seconds:.2f} s"
-    lines = [
-        ["requests", f"{rush.requests:,}"],
-        ["requests in the busiest second", f"{rush.requests_per_second_peak:,}"],
-        ["accepted", f"{rush.accepted:,}"],
-        ["accepted, p50", f"{number(rush.accepted_p50_ms)} ms"],
-        ["accepted, p99", f"{number(rush.accepted_p99_ms)} ms"],
-        ["refused", f"{rush.refused:,}"],
-        ["failed", f"{sum(rush.failed.values()):,}"],
-        ["all tickets held after", held],
-        ["202 to confirmed, p99", "-" if rush.confirmed_p99_ms is None else f"{number(rush.confirmed_p99_ms)} ms"],
-        ["promises broken", ", ".join(rush.violated) or "none"],
-        ["the generator's busiest second", f"{rush.generator_share_peak:.0%} of a core"],
-    ]
+    lines = [[name, "-" if figure is None else number(figure)] for name, figure in rush.figures.items()]
+    failed = f"{sum(rush.failed.values()):,}"
+    lines += [["failed", failed], ["promises broken", ", ".join(rush.violated) or "none"]]
     return table([f"Rush: {rush.profile}, {rush.buyers:,} buyers", ""], lines)
 
 
-def bars_table(results: Results) -> str:
-    """Each bar with its figure."""
-    return table(
-        ["Bar", "needed", "found", ""],
-        [[bar.title, bar.needed, bar.found, bar.verdict] for bar in bars_of(results)],
-    )
-
-
 def _head(results: Results) -> str:
-    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
-    options = ", ".join(f"{name} {value}" for name, value in results.options.items())
-    return f"{results.started_at}; {machine}; generator {results.generator}; {options}"
+    machine, options = (
+        ", ".join(f"{name} {value}" for name, value in facts.items()) for facts in (results.machine, results.options)
+    )
+    head = f"{results.started_at}; {machine}; generator {results.generator}; {options}"
+    if OTHER not in results.cases.labels:
+        return head
+    sides = "; ".join(f"{side}: {label}" for side, label in results.cases.labels.items())
+    return f"{head}\n\n{sides}. Ratios are medians of those within each round."

@@ -9,27 +9,22 @@ import msgspec
 import pytest
 
 from loadtests.bench.against.build import RevisionRefused, revision
-from loadtests.bench.against.results import Comparison, report
-from tests.loadtests.bench.results import half, measured
+from loadtests.bench.report.bars import bars_of
+from loadtests.bench.report.results import OTHER, THIS, Results
+from loadtests.bench.report.tables import report
+from tests.loadtests.bench.results import half, measured, results
 from tests.processes import ROOT
 
 EXIT_FAILED = 2
 
 
-def comparison() -> Comparison:
-    found = Comparison(
-        started_at="2030-01-01 00:00 UTC",
-        machine={"cores": 2},
-        options={"rounds": 2},
-        generator="wrk",
-        this="working tree",
-        other="v1",
-    )
-    book = found.case("book", "(b) bookings")
-    book.this += [measured(3_000.0), measured(500.0)]
-    book.other += [measured(2_000.0), measured(1_000.0)]
-    found.halves.this.append(half(post_p99_ms=10.0))
-    found.halves.other.append(half(post_p99_ms=20.0))
+def comparison() -> Results:
+    found = results()
+    found.cases.labels = {THIS: "working tree", OTHER: "v1"}
+    for side, rates, post_p99_ms in ((THIS, (3_000.0, 500.0), 10.0), (OTHER, (2_000.0, 1_000.0), 20.0)):
+        for per_second in rates:
+            found.cases.add("book", "(b) bookings", measured(per_second), side=side)
+        found.cases.add("half", "(h) half load", half(post_p99_ms=post_p99_ms), side=side)
     return found
 
 
@@ -39,16 +34,16 @@ def lines_of(text: str, title: str) -> list[list[str]]:
 
 
 def test_a_ratio_is_the_median_of_those_within_each_round() -> None:
-    (rates, *_), figures = lines_of(report(comparison()), "(b)"), lines_of(report(comparison()), "half load: POST p99")
+    (rates, *_), figures = lines_of(report(comparison()), "(b)"), lines_of(report(comparison()), "POST p99")
 
     assert rates[1:6] == ["1,750", "1,500", "1.00", "0.50", "1.50"]
-    assert figures == [["half load: POST p99 ms", "10.0", "20.0", "0.50", "0.50", "0.50"]]
+    assert figures == [["POST p99", "10.0", "20.0", "0.50", "0.50", "0.50"]]
 
 
 def test_all_parts_of_a_request_are_added_up_and_the_generator_is_left_out() -> None:
     found = comparison()
-    for each in (*found.cases[0].measured.this, *found.cases[0].measured.other):
-        each.cpu_ms["generator"] = 9.0
+    for each in (*found.cases.series["book"].sides[THIS], *found.cases.series["book"].sides[OTHER]):
+        each["cpu_ms.generator"] = 9.0
 
     (whole,) = lines_of(report(found), "(b) bookings: all parts")
 
@@ -58,9 +53,13 @@ def test_all_parts_of_a_request_are_added_up_and_the_generator_is_left_out() -> 
 def test_a_case_that_was_begun_is_gone_on_with() -> None:
     found = comparison()
 
-    found.case("book", "(b) bookings").of("other").append(measured(1.0))
+    found.cases.add("book", "(b) bookings", measured(1.0), side=OTHER)
 
-    assert [len(side) for side in found.cases[0].measured.both] == [2, 3]
+    assert [len(found.cases.values("book", "per_second", side)) for side in (THIS, OTHER)] == [2, 3]
+
+
+def test_a_comparison_is_held_against_no_bar() -> None:
+    assert bars_of(comparison()) == []
 
 
 def test_a_revision_that_git_does_not_know_is_refused() -> None:
@@ -86,15 +85,17 @@ def test_one_command_measures_two_builds_in_turns(tmp_path) -> None:
     )
 
     assert bench.returncode == 0, bench.stdout + bench.stderr
-    found = msgspec.json.decode((tmp_path / "against.json").read_bytes(), type=Comparison)
-    assert (found.this, found.other) == ("working tree", "HEAD")
-    assert [case.name for case in found.cases] == ["book"]
-    for side in ("this", "other"):
-        (booked,) = found.cases[0].measured.of(side)
-        assert booked.count > 0
-        assert booked.cpu_ms["program"] > 0
-        assert booked.cpu_ms["valkey"] > 0
-        assert found.halves.of(side)[0].confirm_p99_ms > 0
-        assert found.memories.of(side)[0].pending_bytes > 0
-        assert found.rss_bytes.of(side)[0]["api"] > 0
+    cases = msgspec.json.decode((tmp_path / "against.json").read_bytes(), type=Results).cases
+    assert cases.labels == {THIS: "working tree", OTHER: "HEAD"}
+    assert [name for name in cases.series if name not in {"memory", "rest", "half"}] == ["book"]
+    for side in (THIS, OTHER):
+        for name, figure in (
+            ("book", "count"),
+            ("book", "cpu_ms.program"),
+            ("book", "cpu_ms.valkey"),
+            ("half", "confirm_p99_ms"),
+            ("memory", "pending_bytes"),
+            ("rest", "rss_mib.api"),
+        ):
+            assert [value > 0 for value in cases.values(name, figure, side)] == [True], (side, name, figure)
     assert "this / other" in bench.stdout

@@ -12,14 +12,13 @@ from loadtests.bench.cases.furnishing import Owner
 from loadtests.bench.cases.growth import themes_of
 from loadtests.bench.load.locust_ceiling import Entry, answered_by
 from loadtests.bench.plan import MOST, THEMES, growth_plan_of, plan_of
-from loadtests.bench.report.bars import Bar as Goal
-from loadtests.bench.report.bars import bars_of
+from loadtests.bench.report.bars import Bar, bars_of
+from loadtests.bench.report.figures import ratio_of, spread_of
 from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
 from loadtests.bench.report.pictures import pictures
 from loadtests.bench.report.results import Results
-from loadtests.bench.report.spread import ratio_of, spread_of
 from loadtests.bench.report.tables import report, table
-from tests.loadtests.bench.results import everything, full, half, measure, results
+from tests.loadtests.bench.results import everything, full, half, halves, measure, results
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -31,7 +30,7 @@ def options(**given: object) -> Namespace:
 def test_the_median_is_told_with_the_lowest_and_the_highest() -> None:
     spread = spread_of([3.0, 1.0, 20.0])
 
-    assert (spread.median, spread.low, spread.high, spread.rounds) == (3.0, 1.0, 20.0, 3)
+    assert (spread.median, spread.low, spread.high) == (3.0, 1.0, 20.0)
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
@@ -57,7 +56,7 @@ def test_sides_of_unequal_rounds_have_no_ratio() -> None:
     ],
 )
 def test_a_bar_is_met_from_its_figure_on(figure, at_most, verdict) -> None:
-    assert Goal("a bar", 0.70, figure, at_most=at_most).verdict == verdict
+    assert Bar("a bar", 0.70, figure, at_most=at_most).cells[-1] == verdict
 
 
 def test_bars_compare_cases_round_by_round() -> None:
@@ -70,8 +69,8 @@ def test_bars_compare_cases_round_by_round() -> None:
 
 
 def test_waiting_is_judged_by_the_median_of_the_rounds() -> None:
-    found = results(measure("book", 1_000.0))
-    found.halves = [half(post_p99_ms=10.0), half(post_p99_ms=90.0), half(post_p99_ms=12.0)]
+    rounds = [half(post_p99_ms=10.0), half(post_p99_ms=90.0), half(post_p99_ms=12.0)]
+    found = results(measure("book", 1_000.0), halves(*rounds))
 
     bars = {bar.title: bar for bar in bars_of(found)}
 
@@ -134,7 +133,7 @@ def test_every_theme_has_a_picture_that_can_be_drawn() -> None:
     drawn = pictures(everything())
 
     assert drawn.keys() == {
-        *("rates", "cpu", "drain", "waits", "backlog", "growth-events", "growth-pages", "growth-memory"),
+        *("rates", "cpu", "drain", "waits", "backlog", "growth-events-on-sale", "growth-pages", "growth-memory"),
     }
     for picture in drawn.values():
         assert ET.fromstring(picture).tag == f"{SVG}svg"

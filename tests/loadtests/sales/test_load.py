@@ -13,7 +13,6 @@ from ops.supervision.process import ProcessFailed
 from tests.processes import ROOT
 
 
-
 def exit_code_of(monkeypatch, *arguments) -> int:
     monkeypatch.setattr(sys, "argv", ["load", *arguments])
     with pytest.raises(SystemExit) as exited:

@@ -35,8 +35,8 @@ UNPERSISTED = re.compile(r"^onsale_unpersisted_bookings\{.*\} (\S+)$", re.MULTIL
 SCRIPT = Path(__file__).parent / "minting_script.py"
 
 
-class Side(Stack):
-    """A running build."""
+class BuildStack(Stack):
+    """The stack of a build."""
 
     def __init__(self, build: Build, folder: Path) -> None:
         """Describe it; its data are in `folder`."""
