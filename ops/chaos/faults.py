@@ -101,7 +101,7 @@ async def _told_to_end(stack: Stack, name: str) -> AsyncIterator[bool]:
         yield False
         return
     births = process.births
-    stack.nursery.forgive(name)
+    stack.fork_server.forgive(name)
     process.signal(signal.SIGTERM)
     if not await _eventually(lambda: process.births > births, seconds_max=STOP_SECONDS_MAX):
         process.overdue += 1

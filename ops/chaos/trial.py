@@ -218,7 +218,7 @@ class _Trial:
             final_s=final_s,
             final_s_max=self._plan.final_seconds_max,
             unanswered=crowd.unanswered,
-            gave_up=self._stack.nursery.gave_up,
+            gave_up=self._stack.fork_server.gave_up,
             seen=watch.seen,
             faults=True,
             redis_was_lost=self._plan.redis_is_lost,

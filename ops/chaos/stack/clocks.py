@@ -1,8 +1,8 @@
-"""Clocks that can be set: of real servers and processes, without root and without touching the machine's.
+"""Clocks of real servers and processes that can be set, without root and without changing the machine's clock.
 
-libfaketime stands between a program and the C library, and adds what a file says to every reading of the wall clock,
-which costs some microseconds; monotonic clocks stay as they are. The Python package of that name brings the library,
-for Linux on x86-64.
+libfaketime intercepts calls of the C library and adds the offset in a file to every reading of the wall clock, which
+costs some microseconds; monotonic clocks stay as they are. The Python package of that name has the library, for Linux
+on x86-64.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # nosec B108
 
 
 class Clock:
-    """The wall clock of whatever is started with `variables`, by how many seconds it is off."""
+    """The wall clock of the programs that are started with `variables`, by its offset in seconds."""
 
     def __init__(self, file: Path, *, read_again_s: int = 0) -> None:
-        """Keep it in `file`, which programs read again after `read_again_s`, or each time that they read the clock."""
+        """Keep the offset in `file`, which programs read again after `read_again_s`, with 0 at every reading."""
         self._file = file
         self._read_again_s = read_again_s
         self.set(0)
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a program is started with, to go by this clock."""
+        """The environment of a program that uses this clock."""
         return {
             "LD_PRELOAD": str(library()),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -37,14 +37,14 @@ class Clock:
         }
 
     def set(self, seconds: float) -> None:
-        """Be ahead of the machine's clock by so much, below 0 behind it."""
+        """Set the clock ahead of the machine's by `seconds`, or behind it if they are negative."""
         written = self._file.with_suffix(".new")
         written.write_text(f"{seconds:+f}\n")
         written.replace(self._file)
 
 
 def clear_shared_memory() -> None:
-    """Remove what processes that were killed have left of libfaketime's in shared memory."""
+    """Remove what libfaketime left in shared memory when its processes were killed."""
     for path in SHARED_MEMORY.glob("*faketime_*"):
         pid = path.name.rpartition("_")[2]
         if not Path("/proc", pid).exists():
@@ -53,7 +53,7 @@ def clear_shared_memory() -> None:
 
 @cache
 def library() -> Path | None:
-    """libfaketime, None where it is not installed or not made for this machine."""
+    """The library of libfaketime; None where it is not installed or not built for this machine."""
     package = find_spec("libfaketime")
     if package is None or package.origin is None or platform.machine() != "x86_64":
         return None

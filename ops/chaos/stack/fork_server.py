@@ -1,12 +1,12 @@
-"""Gives birth to API and worker processes: `python -m ops.chaos.stack.fork_server`.
+"""Forks API and worker processes: `python -m ops.chaos.stack.fork_server`.
 
-A start of Python with all it imports costs two seconds of a core, more than a run of thousands of kills
-has to spare. This process imports everything once and forks; a child then runs `python -m <module>` like
-any other, in a session of its own, with an environment and a log of its own, and can be killed alone.
+A start of Python with all imports costs two seconds of a core, too much for a run with thousands of kills. This process
+imports everything once and forks. A child then runs `python -m <module>` like any other process, in a session of its
+own, with its own environment and log, and can be killed alone.
 
 Reads one JSON object a line: `{"start": name, "module": …, "environment": {…}, "log": path}` or
 `{"signal": number, "name": name}`. Writes `{"name": …, "pid": …}` for each child that began, and
-`{"name": …, "pid": …, "code": …}` for each that ended, `code` being negative for a signal.
+`{"name": …, "pid": …, "code": …}` for each that ended; `code` is negative for a signal.
 """
 
 from __future__ import annotations
@@ -28,69 +28,63 @@ from ops.supervision.launcher import PR_SET_PDEATHSIG
 PRELOADED = ("api.app", "uvicorn", "worker.jobs", "worker.passes", "arq.worker", "uvloop", "hiredis", "asyncpg")
 """Both processes, and what they import only when they run."""
 
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 """How late the end of a child may be noticed."""
 
 REQUEST_BYTES_MAX = 1 << 16
 
 
-class Nursery:
-    """The children that live, by name."""
-
-    def __init__(self) -> None:
-        self._pids: dict[str, int] = {}
-        self._unread = b""
-
-    def run(self) -> None:
-        """Serve until standard input ends; the kernel then ends the children with their parent."""
-        while self._serve_requests():
-            self._bury()
-
-    def _serve_requests(self) -> bool:
-        ready, _, _ = select.select([0], [], [], LOOK_SECONDS)
-        if not ready:
-            return True
-        chunk = os.read(0, REQUEST_BYTES_MAX)
-        *lines, self._unread = (self._unread + chunk).split(b"\n")
-        for line in lines:
-            self._serve(json.loads(line))
-        return bool(chunk)
-
-    def _serve(self, request: dict[str, Any]) -> None:
-        if "signal" in request:
-            pid = self._pids.get(request["name"])
-            if pid is not None:
-                os.kill(pid, request["signal"])
-            return
-        pid = os.fork()
-        if pid == 0:
-            _become(request)
-        self._pids[request["start"]] = pid
-        _say(name=request["start"], pid=pid)
-
-    def _bury(self) -> None:
-        for name, pid in list(self._pids.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                del self._pids[name]
-                _say(name=name, pid=pid, code=os.waitstatus_to_exitcode(status))
+def serve() -> None:
+    """Serve until standard input ends; the kernel then ends the children with their parent."""
+    pids: dict[str, int] = {}
+    unread = b""
+    while True:
+        ready, _, _ = select.select([0], [], [], POLL_SECONDS)
+        if ready:
+            chunk = os.read(0, REQUEST_BYTES_MAX)
+            if not chunk:
+                return
+            *lines, unread = (unread + chunk).split(b"\n")
+            for line in lines:
+                _answer(json.loads(line), pids)
+        _report_ended(pids)
 
 
-def _become(request: dict[str, Any]) -> NoReturn:
-    """Be the process that was asked for."""
+def _answer(request: dict[str, Any], pids: dict[str, int]) -> None:
+    if "signal" in request:
+        pid = pids.get(request["name"])
+        if pid is not None:
+            os.kill(pid, request["signal"])
+        return
+    pid = os.fork()
+    if pid == 0:
+        _run(request)
+    pids[request["start"]] = pid
+    _write(name=request["start"], pid=pid)
+
+
+def _report_ended(pids: dict[str, int]) -> None:
+    for name, pid in list(pids.items()):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            del pids[name]
+            _write(name=name, pid=pid, code=os.waitstatus_to_exitcode(status))
+
+
+def _run(request: dict[str, Any]) -> NoReturn:
+    """Become the requested process."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
     os.setsid()
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.clear()
     os.environ.update(request["environment"])
-    # Or every child would throw the dice of its siblings.
+    # Otherwise every child would draw the same random numbers.
     random.seed()
     code = 1
     try:
@@ -105,12 +99,12 @@ def _become(request: dict[str, Any]) -> NoReturn:
         os._exit(code)
 
 
-def _say(**facts: object) -> None:
+def _write(**facts: object) -> None:
     os.write(1, json.dumps(facts).encode() + b"\n")
 
 
 if __name__ == "__main__":
     for module in PRELOADED:
         importlib.import_module(module)
-    _say(name="nursery", pid=os.getpid())
-    Nursery().run()
+    _write(name="fork server", pid=os.getpid())
+    serve()

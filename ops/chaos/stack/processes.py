@@ -1,4 +1,4 @@
-"""The API and worker processes of a trial: forked by the nursery, started again when they die."""
+"""The API and worker processes of a trial: forked by the fork server, restarted when they die."""
 
 from __future__ import annotations
 
@@ -20,33 +20,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENDS = frozenset({0, -signal.SIGKILL, -signal.SIGTERM})
-"""How a process may end that was killed or told to end."""
+"""Exit codes of a process that was killed or told to end."""
 
 TICK_SECONDS = 0.02
 """How late a death is answered with a restart."""
 
 STOP_SECONDS_MAX = 15.0
-"""As the supervisor: what has not ended by then is killed."""
+"""As the supervisor: a process that has not ended by then is killed."""
 
 
-class Process:
-    """One API or worker process; it may die and be born again many times."""
+class ForkedProcess:
+    """One API or worker process; it may die and be restarted many times."""
 
     def __init__(self, name: str, module: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.module = module
         self.environment = dict(environment)
         self.log = log
+        self.server: ForkServer | None = None
         self.pid: int | None = None
         self.births = 0
+        """How often it was started."""
         self.overdue = 0
         """How often it did not end in time when it was told to, and had to be killed."""
-        self._nursery: Nursery | None = None
         self._code: int | None = None
-
-    def belong_to(self, nursery: Nursery) -> None:
-        """Be started by this nursery."""
-        self._nursery = nursery
 
     @property
     def alive(self) -> bool:
@@ -57,7 +54,7 @@ class Process:
         """Start it."""
         self._code = None
         self.births += 1
-        self._tell(start=self.name, module=self.module, environment=self.environment, log=str(self.log))
+        self._request(start=self.name, module=self.module, environment=self.environment, log=str(self.log))
 
     def poll(self) -> int | None:
         """Return the exit code of the process started last, or None while it lives."""
@@ -65,48 +62,44 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; does nothing when it is dead."""
-        self._tell(name=self.name, signal=int(number))
+        self._request(name=self.name, signal=int(number))
 
-    def born(self, pid: int) -> None:
-        """The nursery has started it."""
+    def note(self, pid: int | None, *, code: int | None = None) -> None:
+        """Note that it runs as `pid`, or that it ended with `code`."""
         self.pid = pid
-
-    def died(self, code: int) -> None:
-        """The nursery has seen it end."""
-        self.pid = None
         self._code = code
 
-    def _tell(self, **request: object) -> None:
-        if self._nursery:
-            self._nursery.tell(request)
+    def _request(self, **request: object) -> None:
+        if self.server:
+            self.server.request(request)
 
 
-class Nursery:
-    """The process that forks them, see `nursery.py`, and who keeps them running.
+class ForkServer:
+    """The process that forks the others (`fork_server.py`), and the restarts of those that die.
 
     Started from the main thread: the kernel ends it, and its children, with the thread that started it.
     """
 
-    def __init__(self, processes: list[Process], log: Path, *, environment: Mapping[str, str]) -> None:
+    def __init__(self, processes: list[ForkedProcess], log: Path, *, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
         self.processes = {process.name: process for process in processes}
         self._log = log
         self._keepers: dict[str, Keeper] = {}
-        self._nursery: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.gave_up: list[str] = []
-        """Processes that ended of themselves, each time they did."""
+        """Processes that ended by themselves, each time they did."""
         self._listening: asyncio.ReadTransport | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Event()
         for process in processes:
-            process.belong_to(self)
+            process.server = self
 
     async def start(self) -> None:
-        """Start the nursery, which takes some seconds, and then every process."""
+        """Start the fork server, which takes some seconds, and then every process."""
         command = launcher([sys.executable, "-m", "ops.chaos.stack.fork_server"], death_signal=signal.SIGKILL)
         with self._log.open("ab") as log:
-            # The loop's own way to start a process would watch for its end; it only has to be started.
-            self._nursery = subprocess.Popen(  # noqa: ASYNC220
+            # asyncio's own way to start a process would also watch for its end, which is not wanted here.
+            self._process = subprocess.Popen(  # noqa: ASYNC220
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -114,7 +107,7 @@ class Nursery:
                 env=os.environ | self._environment,
                 start_new_session=True,
             )
-        self._tasks.append(asyncio.create_task(self._listen()))
+        self._tasks.append(asyncio.create_task(self._listen(self._process)))
         await self._ready.wait()
         for process in self.processes.values():
             process.spawn()
@@ -128,50 +121,48 @@ class Nursery:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._listening:
             self._listening.close()
-        if self._nursery and self._nursery.stdin:
-            self._nursery.kill()
-            self._nursery.stdin.close()
-            await asyncio.to_thread(self._nursery.wait)
+        if self._process and self._process.stdin:
+            self._process.kill()
+            self._process.stdin.close()
+            await asyncio.to_thread(self._process.wait)
 
-    def tell(self, request: Mapping[str, Any]) -> None:
-        """Ask the nursery for something."""
-        if self._nursery and self._nursery.stdin:
-            self._nursery.stdin.write(json.dumps(request).encode() + b"\n")
-            self._nursery.stdin.flush()
+    def request(self, request: Mapping[str, Any]) -> None:
+        """Send the fork server a request."""
+        if self._process and self._process.stdin:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
 
     def forgive(self, name: str) -> None:
-        """Start it again without delay when it dies: it is killed from outside, not by itself."""
+        """Restart a process without delay when it dies: it is killed from outside and has no fault of its own."""
         self._keepers[name].delay_seconds = RESTART_DELAY_SECONDS_MIN
 
-    async def _listen(self) -> None:
-        if self._nursery is None or self._nursery.stdout is None:
-            return
+    async def _listen(self, process: subprocess.Popen[bytes]) -> None:
         reader = asyncio.StreamReader()
         self._listening, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), self._nursery.stdout
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
         )
         async for line in reader:
-            self._heard(json.loads(line))
+            self._note(json.loads(line))
 
-    def _heard(self, news: dict[str, Any]) -> None:
+    def _note(self, news: dict[str, Any]) -> None:
         with self._log.open("a") as log:
             log.write(f"{datetime.now(UTC):%H:%M:%S.%f} {json.dumps(news)}\n")
         process = self.processes.get(news["name"])
         if process is None:
             self._ready.set()
         elif "code" in news:
-            process.died(news["code"])
+            process.note(None, code=news["code"])
             if news["code"] not in ENDS:
                 self.gave_up.append(f"{process.name} ended with {news['code']}")
         else:
-            process.born(news["pid"])
+            process.note(news["pid"])
 
     async def _keep(self) -> None:
         while True:
             now = time.monotonic()
             for name, keeper in self._keepers.items():
                 if self.processes[name].poll() == -signal.SIGKILL:
-                    # A fault or a failpoint, no fault of its own: it shall not be made to wait.
+                    # Killed by a fault or a failpoint: it shall not wait.
                     self.forgive(name)
                 keeper.tick(now)
             await asyncio.sleep(TICK_SECONDS)

@@ -1,42 +1,41 @@
-"""Valkey and PostgreSQL as a trial breaks them. Each is started from the main thread, and killed by its pid."""
+"""Valkey and PostgreSQL as a trial breaks them. Each is started from the main thread and killed by its pid."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import shutil
 import signal
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
+import psutil
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ops.embedded.server import START_DEADLINE_SECONDS, STOP_DEADLINE_SECONDS, ServerFailed
+from ops.embedded.server import STOP_DEADLINE_SECONDS
+from ops.embedded.server import wait_until_ready as server_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from ops.embedded.postgres import EmbeddedPostgres
     from ops.embedded.server import EmbeddedServer
     from ops.embedded.valkey import EmbeddedValkey
 
-LOOK_SECONDS = 0.01
-
 BYTES_LEFT_ON_DISK = 64
-"""Of a full disk: the next record is written in part, as it would be."""
+"""Left on a full disk: the next record is written in part, as on a real one."""
 
 MEMORY_BYTES_TINY = 1
-"""Less than Valkey uses: every write is refused."""
+"""Less than Valkey uses, so that every write is refused."""
 
 COPY_SECONDS = 2.0
-"""How often the append-only file is copied, to come back with later."""
+"""How often the append-only file is copied; `go_back` restores a copy."""
 
 CROWD_MAX = 120
-"""More connections than PostgreSQL takes."""
+"""More connections than PostgreSQL accepts."""
 
 
 async def wait_until_ready(server: EmbeddedServer) -> None:
@@ -45,13 +44,7 @@ async def wait_until_ready(server: EmbeddedServer) -> None:
     Raises:
         ServerFailed: it ended, or does not answer in time.
     """
-    deadline = asyncio.get_running_loop().time() + START_DEADLINE_SECONDS
-    while not await asyncio.to_thread(server.ready):
-        server.check_alive()
-        if asyncio.get_running_loop().time() > deadline:
-            message = f"{server.name} is not back after {START_DEADLINE_SECONDS:.0f} s; {server.log_tail()}"
-            raise ServerFailed(message)
-        await asyncio.sleep(LOOK_SECONDS)
+    await asyncio.to_thread(server_ready, server)
 
 
 async def start(server: EmbeddedServer) -> None:
@@ -65,32 +58,24 @@ async def kill(server: EmbeddedServer) -> None:
     await asyncio.to_thread(server.kill)
 
 
-def family(pid: int) -> list[int]:
-    """A server's main process and its children, whose parent it is."""
-    children = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                children.append(int(stat.parent.name))
-    return [pid, *children]
-
-
 @asynccontextmanager
 async def stopped(server: EmbeddedServer) -> AsyncIterator[bool]:
-    """Stand it still during the block: it is there, and does not answer."""
+    """Stop the server and its children with SIGSTOP during the block: they exist and do not answer."""
     # The main process first: it then makes no more children.
-    _signal([server.pid], signal.SIGSTOP)
-    _signal(family(server.pid), signal.SIGSTOP)
+    server.signal(signal.SIGSTOP)
+    _signal_children(server, signal.SIGSTOP)
     try:
         yield True
     finally:
-        _signal(family(server.pid), signal.SIGCONT)
+        server.signal(signal.SIGCONT)
+        _signal_children(server, signal.SIGCONT)
 
 
-def _signal(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+def _signal_children(server: EmbeddedServer, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(server.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
 
 class Valkey:
@@ -102,11 +87,11 @@ class Valkey:
         self._newest = 0
 
     def connect(self) -> Redis:
-        """A client that passes by every proxy."""
+        """A client that uses no proxy."""
         return Redis(unix_socket_path=str(self.server.socket_path), socket_timeout=STOP_DEADLINE_SECONDS)
 
     async def keep_copies(self) -> None:
-        """Copy the append-only file now and then, until cancelled; the last copy but one is what is stale."""
+        """Copy the append-only file every COPY_SECONDS until cancelled; `go_back` restores the last copy but one."""
         while True:
             await asyncio.sleep(COPY_SECONDS)
             with suppress(OSError, shutil.Error):
@@ -119,16 +104,16 @@ class Valkey:
         self._newest = number
 
     async def wipe(self) -> None:
-        """Forget everything, keep running: the script cache survives."""
+        """Delete every key and keep running: the script cache survives."""
         async with self.connect() as redis:
             await redis.flushall()
 
     def empty(self) -> None:
-        """Lose the disk; only while it is not running."""
+        """Delete the files; only while it is not running."""
         shutil.rmtree(self.server.files)
 
     def go_back(self) -> None:
-        """Have the disk of some seconds ago; only while it is not running. Without a copy: an empty one."""
+        """Restore the files of some seconds ago, none without a copy; only while it is not running."""
         self.empty()
         for number in (self._newest - 1, self._newest):
             copy = self._copies / str(number)
@@ -138,7 +123,7 @@ class Valkey:
 
     @asynccontextmanager
     async def full(self) -> AsyncIterator[bool]:
-        """Have no memory left during the block: writes are refused, reads are answered."""
+        """Leave no memory during the block: writes are refused, reads are answered."""
         async with self.connect() as redis:
             await redis.config_set("maxmemory", MEMORY_BYTES_TINY)
         try:
@@ -149,7 +134,7 @@ class Valkey:
                     await redis.config_set("maxmemory", 0)
 
     def fill_disk(self) -> None:
-        """Let its files grow no more: the next write fails, and Valkey ends rather than acknowledge it."""
+        """Stop its files from growing: the next write fails, and Valkey ends rather than acknowledge it."""
         largest = max((path.stat().st_size for path in self.server.files.rglob("*.aof")), default=0)
         _, hard = resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.server.pid, resource.RLIMIT_FSIZE, (largest + BYTES_LEFT_ON_DISK, hard))
@@ -162,7 +147,7 @@ class Postgres:
         self.server = server
 
     async def connect(self) -> asyncpg.Connection:
-        """A connection that passes by every proxy."""
+        """A connection that uses no proxy."""
         return await asyncpg.connect(self.server.url(), timeout=STOP_DEADLINE_SECONDS)
 
     async def quit(self) -> None:
@@ -170,16 +155,14 @@ class Postgres:
 
         Its main process is left to end by itself: it kills children that the signal left hanging, after five seconds.
         """
-        os.kill(self.server.pid, signal.SIGQUIT)
-        for _ in range(round(STOP_DEADLINE_SECONDS / LOOK_SECONDS)):
-            if self.server.poll() is not None:
-                break
-            await asyncio.sleep(LOOK_SECONDS)
-        await asyncio.to_thread(self.server.kill)
+        self.server.signal(signal.SIGQUIT)
+        with suppress(TimeoutError):
+            await asyncio.to_thread(self.server.wait, STOP_DEADLINE_SECONDS)
+        await kill(self.server)
 
     @asynccontextmanager
     async def crowded(self) -> AsyncIterator[bool]:
-        """Have no connection left during the block."""
+        """Use every connection up during the block."""
         crowd: list[asyncpg.Connection] = []
         try:
             while len(crowd) < CROWD_MAX:

@@ -1,4 +1,4 @@
-"""The stack of one trial: its own servers, a breakable network before them, two APIs and two workers."""
+"""The stack of one trial: its own servers, two APIs and two workers, and a network between them that can be broken."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from domain.platform.settings import Settings
 from migrations.upgrade import migrate
 from ops.chaos.schedule import API_NAMES, CLOCK_NAMES, PROCESS_NAMES, SERVER_NAMES
 from ops.chaos.stack.clocks import Clock, clear_shared_memory, library
-from ops.chaos.stack.processes import Nursery, Process
+from ops.chaos.stack.processes import ForkedProcess, ForkServer
 from ops.chaos.stack.proxy import Proxy
 from ops.chaos.stack.servers import Postgres, Valkey
 from ops.embedded.postgres import ROLE
+from ops.embedded.server import wait_until_ready
 from ops.embedded.stack import EmbeddedStack
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE
 from ops.supervision.listener import free_port
@@ -35,15 +36,15 @@ READY_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02
 
 CLOCK_READ_AGAIN_S = 1
-"""How late a process notices that its clock was set: looking each time would halve what a trial sells."""
+"""How late a process notices that its clock was set; reading the file every time would halve the sales of a trial."""
 
 
 class NotReady(Exception):
-    """The stack did not become ready; `str()` says which process said what last."""
+    """The stack did not become ready; `str()` has the last output of every process."""
 
 
 class Stack:
-    """Servers, links and processes by their names in the schedule."""
+    """Servers, links and processes, by their names in the schedule."""
 
     def __init__(self, folder: Path, *, durability: str) -> None:
         self.folder = folder
@@ -54,7 +55,7 @@ class Stack:
         self.postgres = Postgres(self._embedded.postgres)
         names = CLOCK_NAMES if library() else ()
         self.clocks = {name: Clock(folder / f"{name}.clock", read_again_s=CLOCK_READ_AGAIN_S) for name in names}
-        """Of each server and process; none where no clock can be set."""
+        """Of each server and process; empty where clocks cannot be set."""
         for server, name in ((self.valkey.server, "redis"), (self.postgres.server, "postgres")):
             server.environment |= self._clock_of(name)
         self.links = {
@@ -62,8 +63,8 @@ class Stack:
         }
         self.ports = {name: free_port() for name in API_NAMES}
         self.processes = {name: self._process(name) for name in PROCESS_NAMES}
-        self.nursery = Nursery(
-            list(self.processes.values()), folder / "nursery.log", environment=self._clock_of(API_NAMES[0])
+        self.fork_server = ForkServer(
+            list(self.processes.values()), folder / "fork_server.log", environment=self._clock_of(API_NAMES[0])
         )
 
     @property
@@ -72,12 +73,12 @@ class Stack:
         return [f"http://127.0.0.1:{port}" for port in self.ports.values()]
 
     def settings(self, **more: object) -> Settings:
-        """The settings that lead past every proxy to the servers."""
+        """The settings that lead to the servers, not through a proxy."""
         environment = {name.lower(): value for name, value in self._embedded.environment().items()}
         return Settings.model_validate({**environment, "durability": self.durability, **more})
 
     def arm(self, failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection] = frozenset()) -> None:
-        """Have processes kill themselves at failpoints until `disarm`, and lack protections; before they start."""
+        """Before a start: have processes kill themselves at failpoints until `disarm`, and take protections away."""
         self.hits.touch()
         for process in self.processes.values():
             process.environment |= {
@@ -88,12 +89,12 @@ class Stack:
             }
 
     def disarm(self) -> None:
-        """Let no failpoint kill any more."""
+        """Switch every failpoint off."""
         self.hits.rename(self.hits.with_suffix(".done"))
 
     @asynccontextmanager
     async def servers(self) -> AsyncIterator[None]:
-        """Servers with an empty schema and sound links, as long as the block lasts."""
+        """Run the servers during the block, with an empty schema and sound links."""
         self._embedded.spawn()
         try:
             await asyncio.to_thread(self._wait_for_servers)
@@ -108,24 +109,24 @@ class Stack:
         finally:
             for link in self.links.values():
                 await link.close()
-            # What is in them is looked at by nobody any more.
+            # Their data is not needed any more.
             for server in self._embedded.servers:
                 await asyncio.to_thread(server.kill)
             clear_shared_memory()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The processes, as long as the block lasts.
+        """Run the processes during the block.
 
         Raises:
-            NotReady: the API does not sell in time.
+            NotReady: an API is not ready in time.
         """
         try:
-            await self.nursery.start()
+            await self.fork_server.start()
             await self._wait_until_ready()
             yield
         finally:
-            await self.nursery.stop()
+            await self.fork_server.stop()
 
     def hits_by_failpoint(self) -> dict[str, int]:
         """How often processes killed themselves at each failpoint."""
@@ -145,18 +146,16 @@ class Stack:
                     await asyncio.sleep(LOOK_SECONDS)
 
     def _wait_for_servers(self) -> None:
-        from ops.embedded.server import wait_until_ready
-
         wait_until_ready(*self._embedded.servers)
 
     def _last_words(self) -> str:
-        logs = [self.folder / f"{name}.log" for name in PROCESS_NAMES] + [self.folder / "nursery.log"]
+        logs = [self.folder / f"{name}.log" for name in PROCESS_NAMES] + [self.folder / "fork_server.log"]
         return "\n".join(f"{log.name}: {log.read_text()[-1000:]}" for log in logs if log.exists())
 
     def _clock_of(self, name: str) -> dict[str, str]:
         return self.clocks[name].variables if name in self.clocks else {}
 
-    def _process(self, name: str) -> Process:
+    def _process(self, name: str) -> ForkedProcess:
         kind = name.split(".", maxsplit=1)[0]
         environment = (
             plain_environment()
@@ -173,10 +172,10 @@ class Stack:
         )
         if name in self.ports:
             environment |= {"HOST": "127.0.0.1", "PORT": str(self.ports[name])}
-        return Process(name, kind, environment, self.folder / f"{name}.log")
+        return ForkedProcess(name, kind, environment, self.folder / f"{name}.log")
 
     def _link(self, process: str, server: str) -> Proxy:
-        """A link of one process; PostgreSQL's clients look for a socket of this name in a folder."""
+        """A link of one process. PostgreSQL's clients expect a socket of this name in a folder."""
         folder = self.folder / "net" / process
         if server == "postgres":
             return Proxy(folder / ".s.PGSQL.5432", self._embedded.folders.sockets / ".s.PGSQL.5432")
