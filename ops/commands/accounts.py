@@ -1,4 +1,4 @@
-"""What only an operator can do to accounts, on the command line: make administrators, set passwords."""
+"""Commands on accounts that only an operator has: make administrators, set passwords."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class AdminRefused(Exception):
-    """The e-mail or the password breaks a rule; `str()` says which."""
+    """The address or the password breaks a rule; `str()` says which."""
 
 
 class SessionsUntold(Exception):
-    """The password is set, but Redis could not be told that the sessions are over."""
+    """The password is set, but Redis could not be told that the sessions have ended."""
 
 
 async def create_admin(stores: Stores, *, email: str, password: str) -> Account:
@@ -38,12 +38,12 @@ async def create_admin(stores: Stores, *, email: str, password: str) -> Account:
 
 
 async def set_password(stores: Stores, *, email: str, password: str) -> Account:
-    """Give the account of an address another password, and end all its sessions. Safe to repeat.
+    """Set the password of the account with this address, and end all its sessions. Safe to repeat.
 
     Raises:
         AdminRefused: the password breaks a rule.
         UserNotFound: no account has the address.
-        SessionsUntold: Redis is away; its copy of the old sessions may live for minutes unless this is repeated.
+        SessionsUntold: Redis does not answer; unless this is repeated, its old sessions may work for minutes.
     """
     _check("password", broken_rule(password, email=email))
     account = await stores.accounts.find_by_email(email)
@@ -52,11 +52,11 @@ async def set_password(stores: Stores, *, email: str, password: str) -> Account:
         raise UserNotFound(message)
     after = await stores.accounts.set_password(account.id, password_hash=await _hash(password), now=datetime.now(UTC))
     try:
-        # Where no worker runs yet, nobody else has made the inventory ready.
+        # Without a running worker, nothing else has made the inventory ready.
         await ensure_in_order(stores)
         await stores.admission.tokens_ended(after)
     except (Unavailable, TimeoutError) as error:
-        message = "the password is set, but Redis cannot be told that the sessions are over: run this again"
+        message = "the password is set, but Redis cannot be told that the sessions have ended: run this again"
         raise SessionsUntold(message) from error
     return after
 

@@ -32,17 +32,17 @@ SETTINGS_EXIT_CODE = 2
 """The settings are wrong; nothing was done."""
 
 FAILED_EXIT_CODE = 1
-"""It could not be done, or the audit found drift."""
+"""The command failed, or the audit found drift."""
 
 TITLE_WIDTH = 40
-"""Of an audit's line."""
+"""Characters of an event's title in an audit."""
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 
 def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """Tell what an operator can mend in plain words: a traceback is for what nobody foresaw."""
+    """Report an error that an operator can fix as one line; tracebacks are for bugs."""
 
     @functools.wraps(command)
     def run(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
@@ -55,7 +55,7 @@ def _plainly(command: Callable[Given, Answer]) -> Callable[Given, Answer]:
             click.echo(f"onsale: {refused}", err=True)
             sys.exit(FAILED_EXIT_CODE)
         except BrokenPipeError:
-            # Whoever read what the command says has left; click ends it without a word.
+            # Nobody reads the output any more; click ends the command silently.
             raise
         except OSError as failed:
             click.echo(f"onsale: {_os_line(failed)}", err=True)
@@ -89,10 +89,10 @@ def _os_line(failed: OSError) -> str:
 def main() -> None:
     """Onsale: every ticket sold once, no acknowledged booking lost.
 
-    Settings come from the environment. With DATABASE_URL, REDIS_URL and QUEUE_URL set, every command works
-    on those servers; without, on the embedded PostgreSQL and Valkey of DATA_DIR (default: .data), which are
-    started for the command if `onsale up` is not running. Only `onsale up` makes a new stack: every other
-    command refuses a DATA_DIR that has none.
+    Settings come from the environment. With DATABASE_URL, REDIS_URL and QUEUE_URL, every command uses those
+    servers. Without them it uses the embedded PostgreSQL and Valkey of DATA_DIR (default: .data), and starts
+    them if `onsale up` is not running. Only `onsale up` makes a new stack; every other command refuses a
+    DATA_DIR without one.
     """
 
 
@@ -102,9 +102,9 @@ def main() -> None:
 def up(*, end_with_parent: bool) -> None:
     """Run the whole system until Ctrl-C.
 
-    Starts PostgreSQL and Valkey unless their URLs are set, migrates, makes demo data at the first start, and
-    starts what the Procfile names: API_PROCESSES of `api` and WORKER_PROCESSES of `worker`, each again when it dies.
-    A second `up` on the same DATA_DIR says where the first one runs. Exit code 2: a setting is wrong.
+    Starts PostgreSQL and Valkey unless their URLs are set, migrates, makes demo data at the first start, and starts
+    the processes of the Procfile: API_PROCESSES of `api` and WORKER_PROCESSES of `worker`. A process that dies is
+    restarted. A second `up` on the same DATA_DIR says where the first one runs. Exit code 2: a setting is wrong.
     """
     from ops.commands import up as running
 
@@ -116,7 +116,7 @@ def up(*, end_with_parent: bool) -> None:
 @main.command()
 @_plainly
 def migrate() -> None:
-    """Bring the database to the version of this code."""
+    """Migrate the database to the schema of this code."""
     from migrations.upgrade import migrate as run_migrations
     from ops.commands.servers import reached
 
@@ -125,7 +125,7 @@ def migrate() -> None:
 
 
 @main.command("create-admin")
-@click.option("--email", required=True, metavar="E", help="The address the administrator logs in with.")
+@click.option("--email", required=True, metavar="E", help="The address that the administrator logs in with.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
 @_plainly
 def create_admin(*, email: str, password_stdin: bool) -> None:
@@ -146,26 +146,26 @@ def create_admin(*, email: str, password_stdin: bool) -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
 @_plainly
 def set_password(*, email: str, password_stdin: bool) -> None:
-    """Give an account another password: the way back in for whoever forgot it, admins too.
+    """Set the password of an account, e.g. when it was forgotten; works for administrators too.
 
-    Ends every session of the account, at once and everywhere. A banned account stays banned.
+    Ends every session of the account at once. A banned account stays banned.
     """
     from ops.commands.accounts import set_password as give
 
     password = _password(from_stdin=password_stdin)
     account, _ = _with_stores(lambda stores, _: give(stores, email=email, password=password))
-    click.echo(f"{account.email} has another password, and no session any more (role {account.role}, {account.status})")
+    click.echo(f"{account.email} has a new password; its sessions have ended (role {account.role}, {account.status})")
 
 
 @main.command("rotate-keys")
-@click.option("--drop-old", is_flag=True, help="Accept the old keys no more: ends every session, after a leak.")
+@click.option("--drop-old", is_flag=True, help="Reject the old keys at once, e.g. after a leak: ends every session.")
 @_plainly
 def rotate_keys(*, drop_old: bool) -> None:
-    """Sign tokens with a new key from now on; what the old ones signed is accepted until it expires.
+    """Sign tokens with a new key from now on; tokens of the old keys are accepted until they expire.
 
     Writes JWT_KEYS_FILE, which every process must be able to read; for the embedded stack, keys.json in DATA_DIR.
-    Running processes follow within a second. Nobody is logged out, unless with --drop-old: the old keys are accepted
-    until the last session that PostgreSQL knows of has ended.
+    Running processes follow within a second. The old keys are accepted until the last session in PostgreSQL has ended,
+    so that nobody is logged out, unless --drop-old is given.
     """
     from ops.commands.rotate_keys import rotate_ring
 
@@ -180,9 +180,9 @@ def rotate_keys(*, drop_old: bool) -> None:
 @main.command()
 @_plainly
 def demo() -> None:
-    """Make demo accounts and events, once, and say how to log in and book.
+    """Make demo accounts and events once, and print how to log in and book.
 
-    Passwords are random, made once, and kept in DATA_DIR/demo.json. Later runs print those that still work.
+    Passwords are random and kept in DATA_DIR/demo.json; later runs print those that still work.
     """
     from ops.commands.demo import describe, make_demo
     from ops.embedded.folder_lock import holder_of
@@ -190,18 +190,18 @@ def demo() -> None:
 
     made, _ = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
     settings = load_settings()
-    # The stack that runs may have been given another port than this command.
+    # The running stack may have another port than this command.
     holder = holder_of(settings.data_dir) if settings.embedded else None
     port = (holder and holder.port) or settings.port
     click.echo(describe(made, base_url=f"{base_url(settings.host, port)}/api/v1"))
 
 
 @main.command()
-@click.option("--event", "event_id", type=click.UUID, metavar="ID", help="This event only.")
-@click.option("--fix", is_flag=True, help="Repair what is wrong first, and say what was repaired.")
+@click.option("--event", "event_id", type=click.UUID, metavar="ID", help="Only this event.")
+@click.option("--fix", is_flag=True, help="Repair the differences first, and list them.")
 @_plainly
 def audit(*, event_id: UUID | None, fix: bool) -> None:
-    """Compare every event's books, in the inventory and in PostgreSQL; exit code 1 if any place is unaccounted for."""
+    """Compare every event's books in the inventory and in PostgreSQL; exit code 1 if they differ."""
     from domain.background.audit import audit as run_audit
     from domain.background.reconciling import reconcile
 
@@ -218,16 +218,16 @@ def audit(*, event_id: UUID | None, fix: bool) -> None:
 
 
 @main.command()
-@click.option("--seconds", default=60.0, show_default=True, help="How long each storm lasts.")
+@click.option("--seconds", default=60.0, show_default=True, help="Duration of the faults of each trial.")
 @click.option("--seed", default=1, show_default=True, help="The first seed; the same seed makes the same faults.")
-@click.option("--seeds", default=1, show_default=True, help="How many seeds, one after the other.")
+@click.option("--seeds", default=1, show_default=True, help="Number of seeds, one after the other.")
 @click.option("--durability", type=click.Choice(["redis", "postgres"]), multiple=True, help="Default: both.")
-@click.option("--recovery", is_flag=True, help="Also measure how soon there are sales again.")
+@click.option("--recovery", is_flag=True, help="Also measure how soon sales resume.")
 @_plainly
 def chaos(*, seconds: float, seed: int, seeds: int, durability: tuple[str, ...], recovery: bool) -> None:
-    """Break a throw-away stack on purpose, under buyers, and check what they were told.
+    """Break a throw-away stack while buyers use it, and check every promise that they were given.
 
-    Needs the dev packages. Leaves report.json, and the logs of what broke, in DATA_DIR/chaos. Exit code 1 if any
+    Needs the dev packages. Leaves report.json, and the logs of broken trials, in DATA_DIR/chaos. Exit code 1 if a
     promise was broken.
     """
     from ops.chaos.campaign import run_campaign
@@ -248,9 +248,9 @@ def chaos(*, seconds: float, seed: int, seeds: int, durability: tuple[str, ...],
 @click.argument("names", nargs=-1)
 @_plainly
 def controls(*, names: tuple[str, ...]) -> None:
-    """Take each protection of the engine away, and show that `onsale chaos` notices; exit code 1 if one stays green.
+    """Take protections of the engine away one by one, and show that `onsale chaos` notices each; exit code 1 if not.
 
-    NAMES are of protections; without any, all of them are taken away, one after the other.
+    NAMES are protections; by default all of them.
     """
     from ops.chaos.controls import CONTROLS, run_all
 
@@ -263,13 +263,13 @@ def controls(*, names: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--dev", is_flag=True, help="Those of the packages that only development needs, too.")
+@click.option("--dev", is_flag=True, help="Include packages that only development needs.")
 @_plainly
 def licences(*, dev: bool) -> None:
     """List the licence of every locked package; exit code 1 if one is unknown or not allowed.
 
-    Reads the locks beside this code, and what the installed packages declare. Where there is no lock, as in the image,
-    it lists every package that is installed.
+    Reads the locks beside this code and the metadata of the installed packages. Without a lock, as in the image, it
+    lists every installed package.
     """
     from ops.commands.licences import DEV_LOCK, RUNTIME_LOCK, installed_licences, table
     from ops.commands.licences import licences as read_licences
@@ -282,7 +282,7 @@ def licences(*, dev: bool) -> None:
 
 
 def _password(*, from_stdin: bool) -> str:
-    """A password that no other user of the machine can see."""
+    """Read a password in a way that no other user of the machine can see."""
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -290,9 +290,9 @@ def _password(*, from_stdin: bool) -> str:
 
 
 def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> tuple[Answer, str]:
-    """Run `work` on the stores, and say where that was.
+    """Run `work` on the stores; returns its result and the place: a folder or a database.
 
-    The embedded database is migrated first, others are their operator's.
+    An embedded database is migrated first; another one is its operator's to migrate.
     """
     from domain.background.rebuilding import ensure_in_order
     from domain.engine import open_stores
@@ -302,7 +302,7 @@ def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> tuple
     async def run(settings: Settings) -> Answer:
         async with open_stores(settings) as stores:
             if given.embedded:
-                # Valkey may have been started just for this, and no worker with it.
+                # Valkey may have been started for this command alone, without a worker.
                 await ensure_in_order(stores)
             return await work(stores, settings)
 
@@ -315,7 +315,7 @@ def _with_stores(work: Callable[[Stores, Settings], Awaitable[Answer]]) -> tuple
 
 
 def _place_of(settings: Settings) -> str:
-    """Where a command works, for whoever reads what it says: a folder, or a database without its password."""
+    """The place that a command works on, to print: a folder, or a database without its password."""
     from sqlalchemy import make_url
 
     if settings.embedded:
@@ -329,7 +329,7 @@ def _log_warnings_only() -> None:
     import structlog
 
     structlog.configure(
-        # Tracebacks without locals: they hold passwords.
+        # Tracebacks without local variables, which hold passwords.
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,

@@ -95,7 +95,7 @@ def test_an_admin_who_forgot_the_password_gets_another(operator):
     unknown = onsale([*command, "nobody@example.org"], operator, stdin="a long enough password\n")
 
     assert given.returncode == 0, given.stderr
-    assert "lost@example.org has another password" in given.stdout
+    assert "lost@example.org has a new password" in given.stdout
     assert (weak.returncode, unknown.returncode) == (1, 1)
     assert "the password must have" in weak.stderr
     assert "no account has the address nobody@example.org" in unknown.stderr
