@@ -1,1 +1,1 @@
-"""The bench: what Onsale takes on this machine, measured side by side with what it stands on."""
+"""The bench: the load that Onsale carries on this machine, measured beside the software that it builds on."""

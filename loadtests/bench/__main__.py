@@ -20,7 +20,7 @@ from loadtests.bench.cases.growth import GrowthBench
 from loadtests.bench.cases.rush import measure_rush
 from loadtests.bench.load.generator import Unexpected, generator
 from loadtests.bench.machine import description
-from loadtests.bench.plan import THEMES, growth_plan_of, plan_of
+from loadtests.bench.plan import BOUNDS, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import bars_of
 from loadtests.bench.report.pictures import pictures
 from loadtests.bench.report.results import Measurements, Results
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from loadtests.bench.plan import BenchPlan
 
 RESULTS = Path(__file__).parent.parent / "results"
-"""Where runs are kept that are asked to be; part of the repository."""
+"""The folder for runs that are kept with `--keep`; part of the repository."""
 
 LATEST = Path(__file__).parent.parent / "report"
-"""Where every run leaves its report; not part of the repository."""
+"""The folder for the report of every run; not part of the repository."""
 
 QUICK_RUSH_BUYERS = 300
 
@@ -51,7 +51,7 @@ FAILURES = (
     *(Unexpected, SetupRefused, ProcessFailed, ReplayFailed, TargetRefused),
     *(httpx.HTTPError, RedisError, asyncpg.PostgresError, ValueError, OSError),
 )
-"""Figures of a run in which one of these happened are worth nothing."""
+"""Errors after which the figures of a run are worth nothing."""
 
 
 def main() -> None:
@@ -76,27 +76,23 @@ def main() -> None:
 def _options() -> Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
     option = parser.add_argument
-    option("--only", default="", metavar="a,b,…", help="the cases to measure; all without it")
-    option("--rounds", type=int, help="how often each case is measured")
-    option("--seconds", type=int, help="how long each case is measured in a round")
-    option("--half-seconds", type=int, help="how long half load is, in a round")
-    option("--full-seconds", type=int, help="how long full load is")
-    option("--backlog", type=int, help="bookings that wait before they are drained")
-    option("--connections", type=int, help="of the generator")
+    option("--only", default="", metavar="a,b,…", help="the cases to measure; all by default")
+    for name, (most, what) in BOUNDS.items():
+        option(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"{what}; at most {most}")
     option("--against", default="", metavar="REV", help="measure this build and that revision in turns")
-    option("--growth", action="store_true", help="what growth costs, instead of the standard bench")
-    option("--themes", default="", metavar="events,…", help=f"what grows, of {', '.join(THEMES)}; all without it")
-    option("--rush", action="store_true", help="a real on-sale by locust, instead of the standard bench")
+    option("--growth", action="store_true", help="measure what growth costs, instead of the standard bench")
+    option("--themes", default="", metavar="events,…", help=f"what grows, of {', '.join(THEMES)}; all by default")
+    option("--rush", action="store_true", help="hold a real on-sale with locust, instead of the standard bench")
     option("--all", action="store_true", help="the standard bench, growth and rush")
     option("--quick", action="store_true", help="one short round, to see that everything works")
-    option("--out", type=Path, default=LATEST, metavar="FOLDER", help="where the report and its pictures are left")
+    option("--out", type=Path, default=LATEST, metavar="FOLDER", help="the folder for the report and its pictures")
     option("--keep", metavar="NAME", help="keep the report and its pictures in loadtests/results")
     option("--strict", action="store_true", help="exit with 1 when a bar is not met")
     return parser.parse_args()
 
 
 def _run(options: Namespace, found: list[Results]) -> Results:
-    """Measure; `found` is given the results before there are any, so that a failure does not take them along."""
+    """Measure; `found` gets the results before they have figures, so that they survive a failure."""
     plan = plan_of(options)
     load = generator(connections=plan.connections)
     results = Results(
@@ -132,7 +128,7 @@ def _made(folder: Path) -> Path:
 
 
 def _keep(results: Results, folder: Path, name: str) -> None:
-    """Write the report as JSON and markdown, and its pictures beside it."""
+    """Write the report as JSON and markdown, with its pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.joinpath(f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     folder.joinpath(f"{name}.md").write_text(f"{report(results)}\n")

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-PROC = Path("/proc")
-
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-"""What the kernel tells CPU time in."""
-
-PPID, UTIME, CSTIME = 1, 11, 14
-"""Fields of /proc/<pid>/stat after the name: the parent, then four sums of ticks, children that ended last."""
+import psutil
 
 
 def cpu_seconds(root: int) -> float:
-    """CPU time that a process and all it started have used, those included that have ended."""
-    children: dict[int, list[int]] = defaultdict(list)
-    ticks: dict[int, int] = {}
-    # Listed, not globbed: a glob looks for each file itself, and fails for a process that has just ended.
-    for pid in (int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
-        with suppress(OSError):
-            # The name may hold spaces and brackets; everything after its last bracket is numbers.
-            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-            ticks[pid] = sum(map(int, fields[UTIME : CSTIME + 1]))
-            children[int(fields[PPID])].append(pid)
-    family, total = [root], 0
-    while family:
-        pid = family.pop()
-        total += ticks.get(pid, 0)
-        family += children[pid]
-    return total * TICK_S
+    """CPU time of a process and of everything it started, children that have ended included."""
+    family = [psutil.Process(root)]
+    family += family[0].children(recursive=True)
+    total = 0.0
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total
 
 
 def description() -> dict[str, object]:

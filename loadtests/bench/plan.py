@@ -1,4 +1,4 @@
-"""What a run is to measure, and for how long."""
+"""What a run measures, and for how long."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 LETTERS = "abcdefghmz"
-"""The cases; `m` is memory, measured with `--against` only, `z` the generators' own ceiling."""
+"""The cases. `m` is memory, measured with `--against` only; `z` is the ceiling of the generators."""
+
+THEMES = ("events", "bookings", "records", "apis", "workers")
+"""What can grow, by name."""
+
+BOUNDS = {
+    "rounds": (50, "how often each case is measured"),
+    "seconds": (10, "how long each case is measured in a round"),
+    "half_seconds": (60, "how long half load lasts in a round"),
+    "full_seconds": (120, "how long full load lasts"),
+    "backlog": (20_000, "bookings that wait before they are drained"),
+    "connections": (1_000, "connections of the generator"),
+}
+"""The maximum of each number on the command line, and its help: no run has no end, no partition a larger backlog."""
 
 
 class BenchPlan(Struct, frozen=True, kw_only=True):
-    """Bounds of everything; the defaults take seven minutes, and five rounds are the fewest with a meaning.
+    """Bounds of the standard bench. The defaults take seven minutes; fewer than five rounds say little.
 
-    `only` are the letters of the cases, all when it is empty; `backlog` is what waits before it is drained.
-    There are `buyers_per_second` for each second of a case, more than are served in it.
+    `only` has the letters of the cases, all when it is empty. There are `buyers_per_second` for each second of a case,
+    more than are served in it.
     """
 
     rounds: int = 5
@@ -30,16 +43,12 @@ class BenchPlan(Struct, frozen=True, kw_only=True):
     only: str = ""
 
     def wants(self, letter: str) -> bool:
-        """Whether a case is to be measured. Half and full load are told by what was accepted before."""
+        """Whether a case is measured. Half and full load need the rate of accepted bookings."""
         return not self.only or letter in self.only or (letter == "b" and "h" in self.only)
 
 
-THEMES = ("events", "bookings", "records", "apis", "workers")
-"""What can grow, by name."""
-
-
 class GrowthPlan(Struct, frozen=True, kw_only=True):
-    """Bounds of growth: how much of everything there is on the large side. `themes` are those to measure.
+    """Bounds of growth: the amounts on the large side, and the `themes` to measure.
 
     Each side persists `warm_up` bookings before the first round.
     """
@@ -56,6 +65,9 @@ class GrowthPlan(Struct, frozen=True, kw_only=True):
     themes: tuple[str, ...] = THEMES
 
 
+QUICK = BenchPlan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=2_000, buyers_per_second=2_000)
+"""Shows that everything works; the figures say little."""
+
 QUICK_GROWTH = GrowthPlan(
     rounds=1,
     seconds=1,
@@ -68,54 +80,40 @@ QUICK_GROWTH = GrowthPlan(
     warm_up=2_000,
 )
 
-QUICK = BenchPlan(rounds=1, seconds=1, half_seconds=3, full_seconds=6, backlog=2_000, buyers_per_second=2_000)
-"""To see that everything works; its figures say little."""
-
 
 def plan_of(options: Namespace) -> BenchPlan:
-    """The plan that the command line asks for.
+    """The plan of the standard bench by the command line.
 
     Raises:
-        ValueError: it asks for what cannot be.
+        ValueError: a case does not exist, or a number is out of bounds.
     """
-    plan = QUICK if options.quick else BenchPlan()
-    given = {
-        name: value
-        for name in ("rounds", "seconds", "half_seconds", "full_seconds", "backlog", "connections")
-        if (value := getattr(options, name)) is not None
-    }
-    only = "".join(character for character in options.only.lower() if character not in ", ")
+    only = options.only.lower().replace(",", "").replace(" ", "")
     if unknown := set(only) - set(LETTERS):
         message = f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(LETTERS)}"
         raise ValueError(message)
+    given = _given(options, *BOUNDS)
     for name, value in given.items():
-        if not 0 < value <= MOST[name]:
-            message = f"--{name.replace('_', '-')} is 1 to {MOST[name]}"
+        most, _ = BOUNDS[name]
+        if not 0 < value <= most:
+            message = f"--{name.replace('_', '-')} is 1 to {most}"
             raise ValueError(message)
-    return structs.replace(plan, **given, only=only)
+    return structs.replace(QUICK if options.quick else BenchPlan(), **given, only=only)
 
 
 def growth_plan_of(options: Namespace) -> GrowthPlan:
-    """The plan of growth that the command line asks for.
+    """The plan of growth by the command line.
 
     Raises:
-        ValueError: it asks for what cannot be.
+        ValueError: a theme does not exist.
     """
     asked = set(options.themes.replace(",", " ").split())
     if unknown := asked - set(THEMES):
         message = f"nothing of this name grows: {', '.join(sorted(unknown))}; there are {', '.join(THEMES)}"
         raise ValueError(message)
     themes = tuple(name for name in THEMES if not asked or name in asked)
-    given = {name: value for name in ("rounds", "seconds", "backlog") if (value := getattr(options, name)) is not None}
+    given = _given(options, "rounds", "seconds", "backlog")
     return structs.replace(QUICK_GROWTH if options.quick else GrowthPlan(), **given, themes=themes)
 
 
-MOST = {
-    "rounds": 50,
-    "seconds": 10,
-    "half_seconds": 60,
-    "full_seconds": 120,
-    "backlog": 20_000,
-    "connections": 1_000,
-}
-"""The most of each: no run asks without end, and no partition holds more than 20,000 waiting bookings."""
+def _given(options: Namespace, *names: str) -> dict[str, int]:
+    return {name: value for name in names if (value := getattr(options, name)) is not None}

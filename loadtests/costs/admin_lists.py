@@ -1,4 +1,4 @@
-"""How long the admins' lists and dashboard take with 100,000 users, asked one after the other by one client."""
+"""Times of the admins' lists and dashboards with 100,000 users, by one client."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 USERS_DEFAULT = 100_000
 
 ORGANIZERS = 1_000
-"""Each has one event, for which the attendees hold a booking each, dealt out evenly."""
+"""Each has one event; every attendee has a booking of one of them, evenly spread."""
 
 REQUESTS_DEFAULT = 200
-"""Of each kind; the p95 is then the eleventh slowest."""
+"""Measured requests of each kind; the p95 is then the eleventh slowest."""
 
 WARM_UP = 10
-"""Requests nobody measures: connections are opened and plans made."""
+"""Unmeasured requests: connections are opened and queries planned."""
 
 SKIP = 10_000
-"""The farthest page that is answered."""
+"""The largest `skip` that the API accepts."""
 
 EVENTS_OF_ONE = 100
-"""Of the organizer whose dashboard is asked for: as many as a dashboard shows."""
+"""Events of the organizer whose dashboard is read: as many as a dashboard shows."""
 
 AUDIT_ENTRIES = 100_000
 
 P95_MS_MAX = 50.0
-"""The bar, on a machine that does nothing else."""
+"""The bar, on an otherwise idle machine."""
 
 ADMIN, ORGANIZER, ATTENDEE = Role.ADMIN, Role.ORGANIZER, Role.ATTENDEE
 
@@ -81,8 +81,8 @@ _BOOKINGS = """
 """
 
 _TAKEN = """
-    UPDATE pools SET taken = sold.places
-    FROM (SELECT event_id, sum(quantity) AS places FROM bookings GROUP BY event_id) AS sold
+    UPDATE pools SET taken = sold.tickets
+    FROM (SELECT event_id, sum(quantity) AS tickets FROM bookings GROUP BY event_id) AS sold
     WHERE pools.event_id = sold.event_id AND counter = $1
 """
 
@@ -94,14 +94,14 @@ _AUDIT = """
 
 
 class Cast(Struct, frozen=True):
-    """Who asks, and what for."""
+    """Tokens by role, and what is read with them."""
 
     tokens: dict[Role, str]
     organizer_id: UUID
     event_id: UUID
 
     def path(self, template: str) -> str:
-        """The path of a request, for what there is."""
+        """Fill in the path of a request."""
         cursor = write_cursor(AUDIT_ENTRIES // 2)
         return template.format(organizer_id=self.organizer_id, event_id=self.event_id, cursor=cursor)
 
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 async def _furnish(settings: Settings, *, users: int) -> Cast:
-    """Write the users, their bookings and events, and what admins did."""
+    """Write the users, their bookings and events, and the audit log."""
     (admin,) = await mint(settings, role=Role.ADMIN, count=1)
     (buyer,) = await mint(settings, role=Role.ATTENDEE, count=1)
     organizers = await mint(settings, role=Role.ORGANIZER, count=ORGANIZERS)
@@ -140,7 +140,7 @@ async def _furnish(settings: Settings, *, users: int) -> Cast:
 
 async def _sell(settings: Settings, event_ids: list[UUID], *, attendees: int, admin_id: UUID) -> None:
     if settings.database_url is None:
-        message = "the stack says where its database is"
+        message = "the settings have no DATABASE_URL"
         raise ValueError(message)
     connection = await asyncpg.connect(settings.database_url.get_secret_value())
     try:
@@ -148,14 +148,14 @@ async def _sell(settings: Settings, event_ids: list[UUID], *, attendees: int, ad
         await connection.execute(_BOOKINGS, event_ids)
         await connection.execute(_TAKEN, POOL_MAIN)
         await connection.execute(_AUDIT, admin_id, AUDIT_ENTRIES)
-        # What autovacuum does by itself within a minute: the planner knows the tables, indexes suffice for counting.
+        # As autovacuum does within a minute: the planner knows the tables, and counting reads only indexes.
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
 
 
 def _measure(url: str, people: Cast, *, requests: int) -> list[str]:
-    """Print a table; answers what is slower than the bar."""
+    """Print a table; returns the requests that are slower than the bar."""
     print(f"{'request':<26}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}")
     slow = []
     with httpx.Client(base_url=url, timeout=30) as client:

@@ -1,4 +1,4 @@
-"""An event with 50,000 bookings is cancelled while the worker that does it is killed: its progress, and its end."""
+"""Progress of cancelling an event with 50,000 bookings while its worker is killed three times."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SECONDS_MAX = 900.0
 LOOK_SECONDS = 1.0
 
 KILLED_AT = (0.75, 0.5, 0.25)
-"""The worker is killed when less than so much of the event is still booked."""
+"""The worker is killed when less than this share of the event is still booked."""
 
 COLUMNS = ("id", "event_id", "user_id", "quantity", "status", "version", "created_at", "confirmed_at")
 
 
 def main() -> None:
-    """Run from the command line; exits with 1 when a place is still booked at the end."""
+    """Run from the command line; exits with 1 when a ticket is still booked at the end."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.costs.clearing", description=__doc__)
     parser.add_argument("--bookings", type=int, default=BOOKINGS_DEFAULT)
     options = parser.parse_args()
@@ -46,17 +46,17 @@ def main() -> None:
         with stack:
             left = _cancel(stack, event_id, token, bookings=options.bookings)
     if left:
-        sys.exit(f"{left} places are still booked after {SECONDS_MAX:.0f} s")
+        sys.exit(f"{left} tickets are still booked after {SECONDS_MAX:.0f} s")
 
 
 async def _furnish(settings: Settings, *, bookings: int) -> tuple[UUID, str]:
-    """Write an event and its bookings; answers the event and its organizer's token."""
+    """Write an event and its bookings; returns the event and its organizer's token."""
     (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
     buyers = await mint(settings, role=Role.ATTENDEE, count=bookings)
     event = event_on_sale(organizer_id=organizer.id, title="A large event", capacity=bookings, max_per_user=1)
     await write_events(settings, [event])
     if settings.database_url is None:
-        message = "the stack says where its database is"
+        message = "the settings have no DATABASE_URL"
         raise ValueError(message)
     now = utc_now()
     rows = [(random_booking_id(event.id), event.id, buyer.id, 1, "confirmed", 1, now, now) for buyer in buyers]
@@ -70,7 +70,7 @@ async def _furnish(settings: Settings, *, bookings: int) -> tuple[UUID, str]:
 
 
 def _cancel(stack: RunningStack, event_id: UUID, token: str, *, bookings: int) -> int:
-    """Cancel the event, kill the worker now and then, and say how far it is; answers what is left booked."""
+    """Cancel the event, kill the worker at KILLED_AT and print the progress; returns the tickets still booked."""
     url = f"{stack.url}/api/v1/events/{event_id}"
     kill_at = [round(share * bookings) for share in KILLED_AT]
     with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:

@@ -1,4 +1,4 @@
-"""200 logins at once while bookings run: what the booking path, the event loop and the memory feel of them."""
+"""Cost of 200 logins at once for bookings, the event loop and the API's memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 LOGINS = 200
 
 SECONDS = 10.0
-"""How long each half is measured: without logins, then with them, wave after wave."""
+"""Duration of each half: first without logins, then with waves of them."""
 
 PAUSE_S = 0.01
-"""Between two bookings, and between two looks at the event loop."""
+"""Between two bookings, and between two probes of the event loop."""
 
 ANSWER_S_MAX = 60
 
@@ -46,7 +46,7 @@ async def _measure(stack: RunningStack) -> None:
     buyers = await mint(settings, role=Role.ATTENDEE, count=LOGINS)
     (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
     loop = asyncio.get_running_loop()
-    # A process of their own: 200 callers on the loop that measures would be measured with it.
+    # In a process of their own: on this event loop, the 200 callers would delay what is measured.
     crowds = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     async with httpx.AsyncClient(base_url=f"{stack.url}/api/v1", timeout=ANSWER_S_MAX) as client:
         event_id = await _put_on_sale(client, organizer)
@@ -69,7 +69,7 @@ async def _put_on_sale(client: httpx.AsyncClient, organizer: Minted) -> str:
 
 
 async def _book(client: httpx.AsyncClient, buyer: Minted, event_id: str) -> httpx.Response:
-    """A booking, or the refusal of one too many: the same path up to its end."""
+    """Book, or be refused for the limit: the same path except for its end."""
     headers = {"Authorization": f"Bearer {buyer.token}"}
     return await client.post("/bookings", json={"event_id": event_id}, headers=headers)
 
@@ -85,7 +85,7 @@ async def _timed(ask: Callable[[], Awaitable[httpx.Response]], until_s: float) -
 
 
 def _log_in_again_and_again(url: str, crowd: list[Minted]) -> Counter[int]:
-    """All of the crowd at once, and again when all were answered; answers how."""
+    """Log the whole crowd in at once, and again when all were answered; returns the statuses."""
     return asyncio.run(_waves(url, crowd))
 
 

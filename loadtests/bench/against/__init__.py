@@ -1,1 +1,1 @@
-"""Two builds in turns: the working tree and another revision, measured in one run by the same cases."""
+"""Builds to compare: the working tree and another revision, each with its own environment."""

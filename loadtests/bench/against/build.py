@@ -1,4 +1,4 @@
-"""A build: a tree of this project's code and the Python that has its locked packages."""
+"""A build: a tree of this project's code, and the Python with its locked packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 """The working tree."""
 
 BUILDS = ROOT / "build" / "against"
-"""Where other revisions are checked out, one folder each; git ignores it, and a second run uses it again."""
+"""The folder of other revisions; ignored by git, and used again by later runs."""
 
 INSTALL_SECONDS_MAX = 900
 
@@ -24,11 +24,11 @@ CLIENTS = ("PIP_", "UV_", "SSL_", "REQUESTS_")
 
 
 class RevisionRefused(ValueError):
-    """A revision cannot be built; `str()` says why."""
+    """A revision that cannot be built; `str()` says why."""
 
 
 class Build(Struct, frozen=True, kw_only=True):
-    """Where the code of one side is. `label` names it in reports."""
+    """The code of one side; `label` names it in reports."""
 
     label: str
     tree: Path
@@ -45,7 +45,7 @@ class Build(Struct, frozen=True, kw_only=True):
 
 
 def working_tree() -> Build:
-    """The code as it is here, changes that are not committed included.
+    """The code of this tree, uncommitted changes included.
 
     Raises:
         RevisionRefused: its environment is not installed.
@@ -58,7 +58,7 @@ def working_tree() -> Build:
 
 
 def revision(name: str) -> Build:
-    """Check a revision out and install its locked packages, unless an earlier run did.
+    """Check out a revision and install its locked packages, unless an earlier run did.
 
     Raises:
         RevisionRefused: git does not know the revision, or its packages cannot be installed.

@@ -1,7 +1,7 @@
-"""One side of a comparison: a build's own `onsale up`, seen from outside.
+"""The stack of a build, seen from outside.
 
-Nothing of the build is imported here: its servers, processes and settings are as its own command starts them, and it
-is asked over HTTP, by `/metrics` and by SQL.
+No code of the build is imported here: its own `onsale up` starts its servers and processes, and it is used over HTTP,
+`/metrics` and SQL.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Make accounts that are signed in, with the code of the build whose Python runs this file.
+"""Makes accounts that are signed in, with the code of the build whose Python runs this file.
 
-Run by its path in the tree of a build, which need not be this one. Writes a JSON list of [id, email, token].
+Runs by its path in the tree of any build. Writes a JSON list of [id, email, token].
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ HOMES = (
     ("ops.evidence.bulk", "domain.accounts.accounts", "domain.platform.settings"),
     ("ops.minting", "domain.identity", "domain.settings"),
 )
-"""Where builds keep `mint`, `Role` and `load_settings`, the newest first."""
+"""Modules of `mint`, `Role` and `load_settings` in different builds, the newest first."""
 
 
 def main() -> None:
     """Arguments: role, count."""
-    # A script's own folder stands first on the path; the tree of the build has to.
+    # The tree of the build must come first on the path, instead of this script's folder.
     sys.path[0] = str(Path.cwd())
     minting, roles, settings = _home()
     made = asyncio.run(minting.mint(settings.load_settings(), role=roles.Role(sys.argv[1]), count=int(sys.argv[2])))

@@ -1,1 +1,1 @@
-"""What is measured."""
+"""The measurements: cases, draining, waiting, memory, growth, pages, rush."""

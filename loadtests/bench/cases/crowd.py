@@ -1,4 +1,4 @@
-"""Who comes to a bench, and what they come for: accounts that are signed in, and events on sale."""
+"""Accounts that are signed in, and the events that they book."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from ops.evidence.bulk import Minted
 
 ORGANIZERS = 40
-"""Five events a minute each: what a bench needs, within the limit of one account."""
+"""Each may make five events a minute; together they make as many as a bench needs."""
 
 CAPACITY_MAX = 1_000_000
 MAX_PER_USER = 100
 
 CONNECTIONS = 32
-"""Over which things are prepared, not measured."""
+"""Connections for requests that prepare a measurement."""
 
 
 class SignedInBuyers:
-    """Buyers whose sessions Redis knows, as it knows those of people who have signed in a moment ago."""
+    """Buyers whose sessions are in Redis, as after a login."""
 
     def __init__(self, stack: Stack, *, size: int) -> None:
         self._stack = stack
@@ -50,13 +50,13 @@ class SignedInBuyers:
         return create_event(self._stack.api.url, token=next(self._organizers).token, profile=profile)
 
     def sold_out_event(self) -> UUID:
-        """An event whose only place is taken."""
+        """An event whose only ticket is sold."""
         event_id = self.event(capacity=1)
         self.book(event_id, self.buyers[:1])
         return event_id
 
     def orders(self, event_ids: Sequence[UUID], *, key: str, path: str = "/api/v1/bookings") -> Prepared:
-        """Each buyer asks once for each event, one event after the other; never twice with one key."""
+        """One booking of each buyer for each event, one event after the other; every key is used once."""
         return self.write(
             (
                 order(event_id, token=buyer.token, key=f"{key}-{event_id}", path=path)
@@ -71,13 +71,13 @@ class SignedInBuyers:
         return write_requests(self._stack.folder / f"{next(self._files)}.requests", requests, again=again)  # type: ignore[arg-type]
 
     def book(self, event_id: UUID, buyers: Sequence[Minted]) -> list[UUID]:
-        """Book a place for each buyer; the ids of the bookings."""
+        """Book a ticket for each buyer; returns the ids of the bookings."""
         key = f"booked-{event_id}"
         replies = self.ask([order(event_id, token=buyer.token, key=key) for buyer in buyers], expected=202)
         return [UUID(msgspec.json.decode(reply.body)["id"]) for reply in replies]
 
     def ask(self, requests: list[bytes], *, expected: int) -> list[HttpReply]:
-        """Ask the API everything once; raises Unexpected unless each answer has this status."""
+        """Send the API each request once; raises Unexpected unless every answer has this status."""
         replies = uvloop.run(ask_all(self._stack.api.url, requests, connections=CONNECTIONS))
         for reply in replies:
             if reply.status != expected:

@@ -1,4 +1,4 @@
-"""What a stack of some age has: events on sale, bookings of years, records in Redis."""
+"""Data of a stack that has run for years: events on sale, bookings, records in Redis."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 CAPACITY = 1_000_000
 
 RECORD_MS = 3_600_000
-"""How long a record that stands for a retired one stays: longer than any bench."""
+"""Lifetime of a copied record: longer than any bench."""
 
 BATCH = 1_000
 
 GUESTS_SHARE = 10
-"""Of all bookings, one in so many is of the first event: its guest list is the long one."""
+"""One in this many bookings is for the first event, which has the long guest list."""
 
 EVENTS_SOLD = 100
 
@@ -51,14 +51,14 @@ _BOOKINGS = """
 """
 
 _TAKEN = """
-    UPDATE pools SET taken = sold.places
-    FROM (SELECT event_id, sum(quantity) AS places FROM bookings GROUP BY event_id) AS sold
+    UPDATE pools SET taken = sold.tickets
+    FROM (SELECT event_id, sum(quantity) AS tickets FROM bookings GROUP BY event_id) AS sold
     WHERE pools.event_id = sold.event_id AND counter = $1
 """
 
 
 def furnish_events(settings: Settings, *, count: int) -> None:
-    """Put `count` events on sale; the inventory learns of them when it starts."""
+    """Put `count` events on sale; the inventory reads them at its start."""
 
     async def furnish() -> None:
         (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
@@ -68,14 +68,14 @@ def furnish_events(settings: Settings, *, count: int) -> None:
 
 
 class Owner(Struct):
-    """Whose event the long guest list is of; filled in when the list is made."""
+    """The organizer of the event with the long guest list; filled in by `furnish_bookings`."""
 
     event_id: UUID | None = None
     token: str = ""
 
 
 def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
-    """Sell `count` places of events on sale, a tenth of them of the owner's."""
+    """Sell `count` tickets, a tenth of them of the owner's event."""
 
     async def furnish() -> None:
         (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
@@ -84,7 +84,7 @@ def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
         await write_events(settings, events)
         connection = await asyncpg.connect(_url(settings))
         try:
-            # Foreign keys need no checking: every id is taken from the table it refers to.
+            # Foreign keys need no check: every id comes from the table that it refers to.
             await connection.execute("SET session_replication_role = replica")
             await connection.execute(_ACCOUNTS, max(1, count // GUESTS_SHARE))
             await connection.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
@@ -98,7 +98,7 @@ def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
 
 
 def furnish_records(redis: Redis, pattern: UUID, event_id: UUID, *, count: int) -> None:
-    """Copy a booking's record `count` times, under ids that bookings of its event could have."""
+    """Copy a booking's record `count` times, under ids that bookings of its event can have."""
     dump = cast("bytes", redis.dump(record_key(pattern)))
     for start in range(0, count, BATCH):
         with redis.pipeline(transaction=False) as pipeline:
@@ -113,6 +113,6 @@ def _event(organizer_id: UUID) -> Event:
 
 def _url(settings: Settings) -> str:
     if settings.database_url is None:
-        message = "the stack says where its database is"
+        message = "the settings have no DATABASE_URL"
         raise ValueError(message)
     return settings.database_url.get_secret_value()

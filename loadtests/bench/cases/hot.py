@@ -1,4 +1,4 @@
-"""Where the API spends its time on one case: `python -m loadtests.bench.cases.hot book`, by py-spy's samples."""
+"""Profiles the API during one case with py-spy: `python -m loadtests.bench.cases.hot book`."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ BUYERS_PER_SECOND = 9_000
 CONNECTIONS = 64
 
 SAMPLES_PER_SECOND = 400
-"""Py-spy stops the process for each: few enough to leave it most of its time."""
+"""Py-spy stops the process for each sample: this rate leaves it most of its time."""
 
 SHOWN = 30
 
 
 class CpuProfile(Struct, frozen=True):
-    """Shares of all samples by function: `own` while it ran itself, `within` while it or what it called did."""
+    """Shares of all samples by function: `own` while it ran itself, `within` while it or a function it called ran."""
 
     samples: int
     own: dict[str, float]
@@ -44,7 +44,7 @@ class CpuProfile(Struct, frozen=True):
 
     @classmethod
     def of(cls, stacks: Iterable[str]) -> CpuProfile:
-        """What py-spy wrote: a line for each stack, `function (file:line);… samples`."""
+        """Read the output of py-spy: a line for each stack, `function (file:line);… samples`."""
         own: Counter[str] = Counter()
         within: Counter[str] = Counter()
         for line in stacks:
@@ -58,7 +58,7 @@ class CpuProfile(Struct, frozen=True):
         return cls(own.total(), *shares)
 
     def table(self) -> str:
-        """The functions that ran most themselves, to read."""
+        """The functions with the largest own share, as a table."""
         rows = [
             f"| `{name}` | {share:.1%} | {self.within[name]:.1%} |" for name, share in list(self.own.items())[:SHOWN]
         ]
@@ -66,7 +66,7 @@ class CpuProfile(Struct, frozen=True):
 
 
 def main() -> None:
-    """Measure one case once, and once more while it is looked at."""
+    """Measure one case once, and once more under the profiler."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench.cases.hot", description=__doc__)
     parser.add_argument("case", choices=CASES)
     name = parser.parse_args().case
@@ -83,7 +83,7 @@ def _look(name: str, folder: Path) -> tuple[Figures, CpuProfile]:
         bench = OwnBench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
         cases = {case.name: case for case in bench.own_cases()}
         if name == "poll_final":
-            # Its bookings are those that the polls of pending ones made.
+            # It polls the bookings of poll_pending.
             bench.measure(cases["poll_pending"])
         measured = bench.measure(cases[name])
         return measured, _watched(bench, cases[name], folder / "stacks")
@@ -97,7 +97,7 @@ def _watched(bench: OwnBench, case: Case, stacks: Path) -> CpuProfile:
         bench.measure(case)
         _, said = watching.communicate()
     if watching.returncode:
-        sys.exit(f"py-spy may not look: {said.strip()}")
+        sys.exit(f"py-spy failed: {said.strip()}")
     return CpuProfile.of(stacks.read_text().splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Turning pages: lists by cursor take no longer on page ten thousand than on the first."""
+"""Lists by cursor: page ten thousand takes no longer than the first."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from loadtests.bench.load.generator import Unexpected
 from loadtests.bench.load.prepared import request
 
 BLOCK = 100
-"""Pages whose median is one point of the picture."""
+"""Pages whose median is one point of a picture."""
 
 OK = 200
 
 
 class ReadPage(Struct, frozen=True):
-    """What is read of a page."""
+    """The fields of a page that are read."""
 
     items: list[msgspec.Raw]
     next_cursor: str | None = None
 
 
 class List(Struct, frozen=True):
-    """A list, how many of its items are on one page, and the token of somebody who may see it."""
+    """A list: its items on one page, and a token that may read it."""
 
     title: str
     path: str
@@ -36,9 +36,9 @@ class List(Struct, frozen=True):
 
 
 class Walk(Struct, frozen=True):
-    """How long pages took: medians of blocks on the way, then of the first and the last block once more, in turns.
+    """Times of pages: medians of blocks in order, then of the first and the last block once more, in turns.
 
-    Turning ten thousand pages takes half a minute, in which a shared machine may have become slower or faster.
+    Ten thousand pages take half a minute, in which a shared machine may have become slower or faster.
     """
 
     title: str
@@ -49,15 +49,15 @@ class Walk(Struct, frozen=True):
 
     @property
     def first_to_last(self) -> float:
-        """What of its pace a list keeps until its last pages."""
+        """The pace of the last pages as a share of that of the first."""
         return self.first_ms / self.last_ms
 
 
 def walk(url: str, listed: List, *, pages: int) -> Walk:
-    """Turn pages of a list one after the other, then go back and forth between the first and the last of them.
+    """Read the pages of a list in order, then alternate between the first and the last of them.
 
     Raises:
-        Unexpected: a page was not answered, or there were fewer.
+        Unexpected: a page had another status than 200, or there were fewer pages.
     """
     return uvloop.run(_walk(url, listed, pages))
 
@@ -92,13 +92,13 @@ async def _there_and_back(reader: _Reader, pages: int) -> Walk:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Who turns the pages of a list."""
+    """Reads the pages of a list."""
 
     connection: Connection
     listed: List
 
     async def turn(self, cursor: str | None) -> tuple[float, str | None]:
-        """How long the page behind a cursor took, the first one's without, in ms; and the next one's cursor."""
+        """Read the page at a cursor, the first one at None; returns its time in ms and the next cursor."""
         path = f"{self.listed.path}?limit={self.listed.limit}"
         wanted = f"{path}&cursor={cursor}" if cursor else path
         reply = await self.connection.ask(request("GET", wanted, token=self.listed.token))

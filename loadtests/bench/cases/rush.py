@@ -1,4 +1,4 @@
-"""The rush: a real on-sale by locust, on the same cores as everything it asks."""
+"""The rush: a real on-sale by locust, on the same cores as the stack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loadtests.sales.figures import Figures
 
 RUSH_SECONDS = 120
-"""It is cut short after so many; a rush that is served is over in some ten."""
+"""A rush ends after this; normally it takes about ten seconds."""
 
 FAILED = ": failed"
 
@@ -42,7 +42,7 @@ class Rush(Struct, frozen=True, kw_only=True):
 
 
 def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callable[[str], None]) -> Rush:
-    """Hold the sale on a stack of its own, and check the books.
+    """Hold the sale on a stack of its own and check the books.
 
     Raises:
         ProcessFailed, ReplayFailed, SetupRefused: it could not be held.
@@ -50,12 +50,12 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
     profile = PROFILES[SHMOOCON_2019.name]
     if buyers is not None:
         profile = profile.scaled(buyers)
-    # Each buyer has a connection, and the API inherits how many files this process may open.
+    # Each buyer has a connection, and the API inherits this process' limit of open files.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     report.mkdir(exist_ok=True)
     with sale_stack(folder, log=report / "bench-rush.log", say=say) as stack:
-        say(f"rush: {profile.buyers} buyers come to the door")
+        say(f"rush: {profile.buyers} buyers")
         run = Run(
             url=stack.url,
             settings=stack.settings(),

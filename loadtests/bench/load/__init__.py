@@ -1,1 +1,1 @@
-"""Generators of load, and requests written down before they are sent."""
+"""Generators of load, and requests prepared before they are sent."""

@@ -1,4 +1,4 @@
-"""Locust doing next to nothing as often as it can: what it reaches is its own ceiling, no server's."""
+"""Locust with the cheapest task: its rate is the ceiling of locust itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADERS = {"Content-Type": "application/json"}
 
 
 class Asker(FastHttpUser):
-    """Asks the bare application, again and again."""
+    """Sends requests to the bare application without a pause."""
 
     wait_time = constant(0)
 

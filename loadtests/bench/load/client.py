@@ -1,4 +1,4 @@
-"""HTTP of our own that costs little: a connection, one request under way, prepared bytes."""
+"""A cheap HTTP client: prepared bytes, one request at a time on each connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_BODY = (204, 304)
 
 
 class HttpReply(Struct, frozen=True):
-    """An answer. `took_s` is from its request's first byte to its own last one."""
+    """An answer. `took_s` is from the first byte of the request to the last byte of the answer."""
 
     status: int
     head: bytes
@@ -26,7 +26,7 @@ class HttpReply(Struct, frozen=True):
     took_s: float
 
     def field(self, name: bytes) -> str:
-        """A field of the header, empty when it is not there; `name` in small letters."""
+        """A header field, empty when it is missing; `name` in lower case."""
         at = self.head.lower().find(b"\r\n" + name + b":")
         if at < 0:
             return ""
@@ -34,7 +34,7 @@ class HttpReply(Struct, frozen=True):
 
 
 class Connection(asyncio.Protocol):
-    """A connection that is kept; ask one thing after the other."""
+    """A persistent connection for one request at a time."""
 
     @classmethod
     async def to(cls, url: str) -> Connection:
@@ -45,13 +45,13 @@ class Connection(asyncio.Protocol):
         return connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """The connection is open."""
         self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
         self._received = b""
         self._answer: asyncio.Future[HttpReply] | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Put an answer together."""
+        """Assemble an answer."""
         self._received += data
         head_end = self._received.find(HEAD_END)
         if head_end < 0:
@@ -65,24 +65,24 @@ class Connection(asyncio.Protocol):
         self._answer.set_result(HttpReply(status, head, body, time.perf_counter() - self._sent_s))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody answers any more."""
+        """The connection is closed."""
         if self._answer and not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     async def ask(self, request: bytes) -> HttpReply:
-        """Send a request and wait for its answer; raises OSError when the connection ends before."""
+        """Send a request and wait for its answer; raises OSError when the connection ends first."""
         self._answer = asyncio.get_running_loop().create_future()
         self._sent_s = time.perf_counter()
         self._transport.write(request)
         return await self._answer
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._transport.close()
 
 
 async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> list[HttpReply]:
-    """Ask everything once, over some connections, as fast as answers come; replies in the order of requests."""
+    """Send each request once, as fast as answers come; the replies are in the order of the requests."""
     replies: list[HttpReply | None] = [None] * len(requests)
     numbered = iter(enumerate(requests))
 
@@ -97,7 +97,7 @@ async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> l
 
 
 async def ask_for(url: str, requests: Iterable[bytes], *, connections: int, seconds: float) -> list[HttpReply]:
-    """Ask for some seconds, as fast as answers come, or until there are no more requests."""
+    """Send requests for some seconds as fast as answers come, or until there are no more requests."""
     replies: list[HttpReply] = []
     feed, until_s = iter(requests), time.perf_counter() + seconds
 

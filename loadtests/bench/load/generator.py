@@ -1,4 +1,4 @@
-"""The generator of load: wrk where it is installed, else a small one of our own."""
+"""The generator of load: wrk where it is installed, otherwise a small one in Python."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parent / "prepared.lua"
 
 TIMEOUT_S = 10
-"""An answer later than this counts as broken."""
+"""An answer that takes longer counts as broken."""
 
 SECONDS_MAX = 120
-"""Of one run."""
+"""Duration of one run."""
 
 CONNECTIONS_MAX = 1_000
 
 
 class LoadResult(Struct, frozen=True, kw_only=True):
-    """What a run was answered. `seconds` are from its first request to its last answer.
+    """The answers of a run. `seconds` are from its first request to its last answer.
 
-    `generator_cpu_s` is None where it cannot be told.
+    `generator_cpu_s` is None where it is unknown.
     """
 
     statuses: dict[int, int]
@@ -49,28 +49,28 @@ class LoadResult(Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """All answers."""
+        """Number of answers."""
         return sum(self.statuses.values())
 
     @property
     def per_second(self) -> float:
-        """Answers in a second."""
+        """Answers per second."""
         return self.count / self.seconds if self.seconds else 0.0
 
 
 class Unexpected(Exception):
-    """A run was answered something else than it should have been; its figures are worth nothing."""
+    """An answer was wrong; the figures of the run are worth nothing."""
 
 
 def check_all(answered: LoadResult, *, expected: int, what: str) -> None:
-    """Raise Unexpected unless there were answers, and each was the expected one."""
+    """Raise Unexpected unless there were answers, and each had the expected status."""
     if answered.broken or set(answered.statuses) != {expected}:
         message = f"{what}: expected {expected} only, got {answered.statuses}, and {answered.broken} broken"
         raise Unexpected(message)
 
 
 class Generator(ABC):
-    """Asks a server of this machine as fast as it answers, over connections that are kept."""
+    """Sends requests to a server of this machine as fast as it answers, over persistent connections."""
 
     name: str
 
@@ -90,7 +90,7 @@ class Generator(ABC):
 
 
 class Wrk(Generator):
-    """One thread of wrk; it costs a tenth of what the server does."""
+    """One thread of wrk; it costs a tenth of the server's CPU."""
 
     name = "wrk"
 
@@ -110,7 +110,7 @@ class Wrk(Generator):
 
 
 class Own(Generator):
-    """Our own, in this process; it costs about a fifth of what the server does."""
+    """A generator in this process; it costs about a fifth of the server's CPU."""
 
     name = "own (wrk is not installed)"
 
@@ -132,5 +132,5 @@ class Own(Generator):
 
 
 def generator(*, connections: int) -> Generator:
-    """The one that costs least of those that are there."""
+    """The cheapest generator that is installed."""
     return (Wrk if shutil.which("wrk") else Own)(connections=connections)

@@ -1,4 +1,4 @@
-"""Locust as a generator, only to say how much it could ask at most."""
+"""Locust as a generator, only to measure its own ceiling."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 LOCUSTFILE = Path(__file__).parent / "ceiling_locustfile.py"
 
 START_SECONDS_MAX = 60
-"""Locust imports for two seconds, many more on a busy machine."""
+"""Locust imports for two seconds, much longer on a busy machine."""
 
 ACCEPTED = 202
-"""What locust takes for a success is all this application ever answers."""
+"""The only status of the bare application; locust reports successes without a status."""
 
 
 class Entry(Struct, frozen=True):
@@ -35,7 +35,7 @@ class Entry(Struct, frozen=True):
 
 
 class Locust(Generator):
-    """Asks the bare application by its own locustfile, whatever was prepared."""
+    """Sends the bare application the requests of a locustfile; prepared requests are ignored."""
 
     name = "locust"
 
@@ -53,7 +53,7 @@ class Locust(Generator):
 
 
 def answered_by(entries: list[Entry]) -> LoadResult:
-    """Locust's figures in our words."""
+    """Read locust's figures."""
     count = sum(entry.num_requests for entry in entries)
     times_ms = sorted((float(ms), asked) for entry in entries for ms, asked in entry.response_times.items())
     return LoadResult(

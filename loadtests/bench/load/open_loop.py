@@ -1,4 +1,4 @@
-"""Asking at times fixed beforehand, whether or not earlier questions were answered, as people do."""
+"""Open loop: requests at fixed times, whether or not earlier ones were answered, as people send them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONNECTIONS_MAX = 2_000
-"""A server that falls this far behind is not measured any further: then requests wait here, and count as late."""
+"""Requests under way at once; with more, they wait here and count as late."""
 
 LEAD_S = 0.2
-"""Between the start and the first request."""
+"""Time between the start and the first request."""
 
 
 class Paced(Struct, frozen=True):
-    """What was answered. Times are from when a request was due, not from when it could be sent.
+    """The answers of an open loop. Times count from when a request was due, not from when it could be sent.
 
     `late_p99_ms` is how late the generator itself was.
     """
@@ -35,10 +35,10 @@ class Paced(Struct, frozen=True):
 
 
 async def ask_at(url: str, requests: Sequence[bytes], *, per_second: float) -> Paced:
-    """Ask everything once, at even distances."""
+    """Send each request once, evenly spaced."""
     pace = _Pace(url)
     began_s = time.perf_counter() + LEAD_S
-    # A pause of the generator's own would count as the server's.
+    # A pause of the generator would count as the server's.
     gc.disable()
     try:
         async with asyncio.TaskGroup() as group:
@@ -64,7 +64,7 @@ async def ask_at(url: str, requests: Sequence[bytes], *, per_second: float) -> P
 
 
 class _Pace:
-    """The connections, as many as are needed at once, and what came of the requests."""
+    """The connections, as many as are needed at once, and the results of the requests."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -75,7 +75,7 @@ class _Pace:
         self.late_ms: list[float] = []
 
     async def ask(self, request: bytes, due_s: float) -> None:
-        """Ask over a connection that is idle, or a new one."""
+        """Send a request over an idle connection, or a new one."""
         async with self._slots:
             connection = self._idle.pop() if self._idle else await Connection.to(self._url)
             self.late_ms.append((time.perf_counter() - due_s) * 1000)
@@ -85,6 +85,6 @@ class _Pace:
             self._idle.append(connection)
 
     def close(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         for connection in self._idle:
             connection.close()

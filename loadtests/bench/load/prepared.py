@@ -1,4 +1,4 @@
-"""Requests written down before they are sent, so that sending one costs the generator little."""
+"""Requests that are written to a file before they are sent, so that sending costs the generator little."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 SIZE_DIGITS = 8
-"""Before each request stands its size, so that prepared.lua can read it whole."""
+"""Digits of the size that precedes each request, for prepared.lua to read it whole."""
 
 
 class Prepared(Struct, frozen=True):
-    """Requests in a file. With `again` they are sent from the beginning once they are used up, else no more."""
+    """Requests in a file, sent once, or with `again` from the beginning when they are used up."""
 
     path: Path
     count: int
@@ -27,7 +27,7 @@ class Prepared(Struct, frozen=True):
 def request(  # noqa: PLR0913  (the parts of a request)
     method: str, path: str, *, token: str = "", body: object = None, key: str = "", etag: str = ""
 ) -> bytes:
-    """A request as it goes over the wire."""
+    """The bytes of a request."""
     sent = b"" if body is None else msgspec.json.encode(body)
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: application/json"]
     if token:
@@ -42,12 +42,12 @@ def request(  # noqa: PLR0913  (the parts of a request)
 
 
 def order(event_id: UUID, *, token: str, key: str, path: str = "/api/v1/bookings") -> bytes:
-    """A request for one place."""
+    """A booking of one ticket."""
     return request("POST", path, token=token, body={"event_id": event_id, "quantity": 1}, key=key)
 
 
 def write_requests(path: Path, requests: Iterable[bytes], *, again: bool) -> Prepared:
-    """Write requests to a file that nobody else reads: there are tokens in it."""
+    """Write requests to a file that only its owner may read, because it holds tokens."""
     path.touch(mode=0o600)
     count = 0
     with path.open("wb") as file:
@@ -59,7 +59,7 @@ def write_requests(path: Path, requests: Iterable[bytes], *, again: bool) -> Pre
 
 
 def read_requests(prepared: Prepared) -> Iterable[bytes]:
-    """The requests of a file, one after the other; for ever with `again`."""
+    """Read the requests of a file in order; endlessly with `again`."""
     while True:
         with prepared.path.open("rb") as file:
             while size := file.read(SIZE_DIGITS):

@@ -1,1 +1,1 @@
-"""What the engine is compared with, served the same way."""
+"""Applications that the API is compared with, served the same way."""

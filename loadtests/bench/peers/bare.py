@@ -1,4 +1,4 @@
-"""What the API stands on, with nothing on it: a body decoded and answered, no token, no Redis."""
+"""A bare Litestar application: decodes a body and answers, without token and Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loadtests.bench.peers.serving import serve
 
 
 class BareBooking(Struct, frozen=True, forbid_unknown_fields=True):
-    """A body as small as a booking's."""
+    """A body of the size of a booking."""
 
     event_id: UUID
     quantity: int = 1
@@ -20,13 +20,13 @@ class BareBooking(Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/bookings", status_code=202)
 async def accept(data: JSONBody[BareBooking]) -> BareBooking:
-    """Answer 202 with what came."""
+    """Answer 202 with the body of the request."""
     return data
 
 
 @get("/events/{event_id:uuid}")
 async def show(event_id: FromPath[UUID]) -> BareBooking:
-    """Answer 200 with a few words."""
+    """Answer 200 with a small body."""
     return BareBooking(event_id)
 
 

@@ -1,7 +1,7 @@
-"""The same box office the way most people would build it, to compare with.
+"""The baseline: bookings as most people would build them.
 
-FastAPI, SQLAlchemy's asyncio ORM, the event's row locked by `SELECT … FOR UPDATE`, one transaction for
-each booking, on the same PostgreSQL. It is spared what the API does besides: revocation and limits.
+FastAPI, SQLAlchemy's asyncio ORM, the event's row locked by `SELECT … FOR UPDATE`, one transaction for each booking,
+on the same PostgreSQL. It has no revocation of tokens and no limits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Base(DeclarativeBase):
 
 
 class EventRow(Base):
-    """An event and how many of its places are taken."""
+    """An event and the number of its tickets that are sold."""
 
     __tablename__ = "events"
 
@@ -65,14 +65,14 @@ class EventBody(BaseModel):
 
 
 class OrderBody(BaseModel):
-    """What is asked for."""
+    """The request of a booking."""
 
     event_id: UUID
     quantity: int = Field(default=1, ge=1, le=100)
 
 
 class BookingBody(BaseModel):
-    """A booking as it is answered."""
+    """The answer of a booking."""
 
     id: UUID
     event_id: UUID
@@ -84,7 +84,7 @@ class BookingBody(BaseModel):
 
 @asynccontextmanager
 async def serving(_: FastAPI) -> AsyncIterator[None]:
-    """The tables are there while it serves."""
+    """Make the tables before the first request."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield
@@ -101,7 +101,7 @@ async def session() -> AsyncIterator[AsyncSession]:
 
 
 def account_id(authorization: Annotated[str, Header()]) -> UUID:
-    """Who calls, by the API's own tokens."""
+    """The caller, by a token of the API."""
     try:
         claims = jwt.decode(
             authorization.removeprefix(BEARER),
@@ -128,7 +128,7 @@ async def create_booking(
     idempotency_key: Annotated[str, Header()],
     db: Annotated[AsyncSession, Depends(session)],
 ) -> BookingBody:
-    """Book, if there are places and the account may have as many."""
+    """Book if tickets are left and the account stays within its limit."""
     event = await db.scalar(select(EventRow).where(EventRow.id == body.event_id).with_for_update())
     if event is None:
         raise HTTPException(404)

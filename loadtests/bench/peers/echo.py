@@ -1,4 +1,4 @@
-"""A server that costs next to nothing: what it is asked in a second is the generator's ceiling."""
+"""A server that costs almost nothing: its rate is the ceiling of the generator."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class Echo(asyncio.Protocol):
-    """Answers whatever comes, unread. The generator sends one request and waits for its answer."""
+    """Answers without reading. The generator sends one request and waits for its answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody is there."""
+        """The connection is open."""
         self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
@@ -25,7 +25,7 @@ class Echo(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve on the socket that was handed down."""
+    """Serve on the inherited socket."""
     listener = socket.socket(fileno=int(os.environ["LISTEN_FD"]))
     server = await asyncio.get_running_loop().create_server(Echo, sock=listener)
     await server.serve_forever()

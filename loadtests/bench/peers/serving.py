@@ -1,4 +1,4 @@
-"""Serving another application the way the API is served, so that the two can be compared."""
+"""Serves another application the way the API is served, so that the two can be compared."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def serve(application: Callable[..., Any]) -> None:
-    """Serve `application` by what `python -m api` runs: the same protocol class, loop, parser and limits of time.
+    """Serve `application` as `python -m api` serves the API: same protocol class, loop, parser and timeouts.
 
-    It needs the same environment; LISTEN_FD names the socket.
+    It needs the same environment; LISTEN_FD is the socket.
     """
     api_process.create_app = lambda _: application  # type: ignore[attr-defined,assignment]
     api_process.main()

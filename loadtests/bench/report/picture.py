@@ -1,4 +1,4 @@
-"""Pictures of figures as SVG, drawn by hand: bars with their spread, and lines. They need nothing to be looked at."""
+"""Pictures of figures as SVG: bars with their spread, and lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLOT_HEIGHT = 280
 """Sizes in pixels; a picture is as wide as a page of text."""
 
 COLOURS = ("#2f6fab", "#c4622d", "#4b8b4b", "#8a5a9e", "#77736a")
-"""Told apart also in print and by most who see colours differently."""
+"""Distinct also in print and for most colour-blind readers."""
 
 GREY = "#555"
 
@@ -33,7 +33,7 @@ TICKS = 4
 
 
 class DrawnBar(Struct, frozen=True):
-    """One bar: its parts from left to right, and how far the rounds lay apart."""
+    """One bar: its parts from left to right, and the lowest and highest round."""
 
     label: str
     parts: list[float]
@@ -42,12 +42,12 @@ class DrawnBar(Struct, frozen=True):
 
     @property
     def length(self) -> float:
-        """All parts together."""
+        """The sum of its parts."""
         return sum(self.parts)
 
 
 class Line(Struct, frozen=True):
-    """One line through some points."""
+    """A line through points."""
 
     label: str
     xs: list[float]
@@ -55,7 +55,7 @@ class Line(Struct, frozen=True):
 
 
 def bar_picture(title: str, bars: Sequence[DrawnBar], *, unit: str, parts: Sequence[str] = ()) -> str:
-    """Bars below each other, each with its value; `parts` names what they are made of."""
+    """Bars below each other, each with its value; `parts` are the names of their parts."""
     room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
     scale = room / (max((max(bar.length, bar.high or 0.0) for bar in bars), default=0.0) or 1.0)
     drawn = [_text(20, 26, title, kind="title"), *_legend(parts, unit)]

@@ -11,7 +11,7 @@ import pytest
 from loadtests.bench.cases.furnishing import Owner
 from loadtests.bench.cases.growth import themes_of
 from loadtests.bench.load.locust_ceiling import Entry, answered_by
-from loadtests.bench.plan import MOST, THEMES, growth_plan_of, plan_of
+from loadtests.bench.plan import BOUNDS, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import Bar, bars_of
 from loadtests.bench.report.figures import ratio_of, spread_of
 from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
@@ -24,7 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def options(**given: object) -> Namespace:
-    return Namespace(**{**dict.fromkeys(MOST), "quick": False, "only": "", "themes": "", **given})
+    return Namespace(**{**dict.fromkeys(BOUNDS), "quick": False, "only": "", "themes": "", **given})
 
 
 def test_the_median_is_told_with_the_lowest_and_the_highest() -> None:
