@@ -1,4 +1,4 @@
-"""Starts `onsale`: what it imports takes a while, in which Ctrl-C ends it with a line."""
+"""Starts `onsale`; during the imports, which take a while, Ctrl-C ends it with one line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED_EXIT_CODE = 130
-"""What shells say of a program that Ctrl-C ended."""
+"""The exit code that shells report for Ctrl-C."""
 
 
 def main() -> None:
     """Run the operator's command line."""
     signal.signal(signal.SIGINT, _end)
-    # `make run` holds it back while Python starts.
+    # `make run` blocks it while Python starts.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     from ops.commands.cli import main as run
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    """Nothing was begun yet: end at once, without the traceback of a half-done import."""
+    """End at once, without the traceback of an unfinished import: nothing was begun yet."""
     os.write(2, b"onsale: interrupted\n")
     os._exit(INTERRUPTED_EXIT_CODE)
 

@@ -1,1 +1,1 @@
-"""What an operator types: one command a file."""
+"""The operator's commands, one per file."""

@@ -1,4 +1,4 @@
-"""Demo data: a handful of accounts and events, made once and found again by every later run."""
+"""Demo data: a few accounts and events, made once and reused by later runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 CHANGED = "(changed since; `onsale set-password` sets another one)"
 
 EVENTS_LOOKED_AT_MAX = 100
-"""The demo organizer has far fewer."""
+"""Events read to find those of the demo; its organizer has far fewer."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A demo event, its times in days from now."""
+    """A demo event; its times are in days from now."""
 
     title: str
     location: str
@@ -51,7 +51,7 @@ SCENES = (
     Scene("Repair Your Synthesizer", "Makers' Yard, Workshop 3", "Bring one, take it home working.", 21, 12, 1),
     Scene("Open-Air Cinema", "Castle Meadow", "Tickets from the day after tomorrow.", 60, 2_000, sale_in_days=2),
 )
-"""What the box office sells; the first is the one to try."""
+"""The events on sale; the printed example books the first."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Demo:
 
 
 async def make_demo(stores: Stores, data_dir: Path) -> Demo:
-    """Make what is missing of the demo data and return it.
+    """Make the missing demo data and return the demo.
 
-    Passwords whose file was lost while the database was kept are set anew, and end the accounts' sessions.
+    If the file of the passwords was lost, the accounts get new ones, and their sessions end.
 
     Raises:
-        Unavailable: PostgreSQL or Redis cannot be asked; what was made stays, and the next run goes on.
+        Unavailable: PostgreSQL or Redis does not answer; the next run continues.
         TimeoutError: the inventory was not rebuilt within INVENTORY_DEADLINE_SECONDS.
     """
     path = data_dir / DEMO_FILE
@@ -82,7 +82,7 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
 
 
 def describe(demo: Demo, *, base_url: str) -> str:
-    """Return what to type: the accounts, and one line that logs in and books."""
+    """Return the accounts, and a command line that logs in and books."""
     attendees = [email for email, role in ROLES.items() if role == "attendee"]
     attendee = next((email for email in attendees if demo.passwords[email]), attendees[0])
     login = f'{{"email":"{attendee}","password":"{demo.passwords[attendee] or "YOUR_PASSWORD"}"}}'
@@ -115,7 +115,7 @@ async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -
 
 
 async def _renew(stores: Stores, hasher: Passwords, account: Account, password: str) -> None:
-    """Give an account of an earlier demo the password that will be printed."""
+    """Set the printed password of an account of an earlier demo."""
     _, ended = await stores.accounts.change_credentials(
         account, caller=_operator_as(account), password_hash=await hasher.hash(password), now=datetime.now(UTC)
     )
@@ -123,7 +123,7 @@ async def _renew(stores: Stores, hasher: Passwords, account: Account, password: 
 
 
 def _operator_as(account: Account) -> Caller:
-    """The operator, who acts for a demo account without a token of it."""
+    """The operator as a caller, acting for a demo account without a token."""
     return Caller(account_id=account.id, session_id=None, token_epoch=account.token_epoch, role=account.role)
 
 

@@ -1,4 +1,4 @@
-"""The demo's accounts: passwords made once, kept in the data folder for their owner alone."""
+"""The demo's accounts and their passwords, in a file of the data folder that only its owner may read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DEMO_FILE = "demo.json"
 
 PASSWORD_BYTES = 12
-"""16 characters of base64: nobody guesses it, and it can still be typed."""
+"""16 characters of base64: hard to guess, and still possible to type."""
 
 ROLES = {
     "admin@demo.example": "admin",
@@ -22,7 +22,7 @@ ROLES = {
     "attendee-2@demo.example": "attendee",
     "attendee-3@demo.example": "attendee",
 }
-"""Who is in the demo."""
+"""The demo's accounts with their roles."""
 
 
 def demo_passwords(path: Path) -> dict[str, str]:
@@ -33,12 +33,12 @@ def demo_passwords(path: Path) -> dict[str, str]:
 
 
 def demo_is_complete(path: Path) -> bool:
-    """Tell whether the demo data was once made to the end."""
+    """Tell whether the demo data is complete."""
     return path.exists() and bool(_read(path)["complete"])
 
 
 def set_demo_complete(path: Path) -> None:
-    """Remember that the demo data is there, so that no later start makes it again."""
+    """Note that the demo data is complete, so that later starts do not make it again."""
     rewrite(path, _read(path) | {"complete": True})
 
 

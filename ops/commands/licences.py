@@ -1,4 +1,4 @@
-"""The licences of every locked package, as the packages themselves declare them."""
+"""The licences of locked packages, by the metadata of the packages."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ ALLOWED = frozenset(
         "ISC",
         "MIT",
         "MIT-0",
-        # Of certifi: a list of certificates, passed on as it is.
+        # Of certifi: a list of certificates, redistributed unchanged.
         "MPL-2.0",
         "PSF-2.0",
         "Unlicense",
         "ZPL-2.1",
     }
 )
-"""SPDX names of licences that let everybody use, change and sell what is made with the package."""
+"""SPDX names of licences that allow everybody to use, change and sell software with the package."""
 
 USED_BESIDE = {"libfaketime": "GNU General Public License v2 (GPLv2)"}
-"""Packages for development under another licence, each with it: programs that tests run, and nothing is made with.
+"""Other licences of packages for development, by package: programs that tests run and that are not shipped.
 
-libfaketime sets the clocks of servers that tests and the chaos runner start. It is not shipped.
+libfaketime sets the clocks of servers that tests and the chaos runner start.
 """
 
 UNKNOWN = "unknown"
 
 NOT_INSTALLED = "not for this machine"
-"""A package that the lock has for other systems or Pythons."""
+"""A locked package for other systems or Pythons."""
 
 _LOCKED = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z0-9,._-]*\])?==([^ \\;]+)", re.MULTILINE)
 _OPERATORS = re.compile(r"\s+(?:AND|OR)\s+|[()]")
@@ -61,11 +61,11 @@ _SPDX_OF_WORDS = {
     "python software foundation license": "PSF-2.0",
     "zope public license": "ZPL-2.1",
 }
-"""What packages of before SPDX expressions (PEP 639) write, in lower case."""
+"""Licence texts from before SPDX expressions (PEP 639), in lower case."""
 
 
 class Licence(Struct, frozen=True):
-    """A locked package and the SPDX expression of its licence, or why there is none."""
+    """A locked package and the SPDX expression of its licence, or the reason why it has none."""
 
     name: str
     version: str
@@ -73,7 +73,7 @@ class Licence(Struct, frozen=True):
 
     @property
     def allowed(self) -> bool:
-        """Whether each licence of the expression is allowed, or the package is not here or only used beside."""
+        """Whether every licence is allowed, or the package is not installed or only used for development."""
         parts = {part.strip() for part in _OPERATORS.split(self.expression) if part.strip()}
         beside = USED_BESIDE.get(self.name) == self.expression
         return self.expression == NOT_INSTALLED or beside or parts <= ALLOWED
@@ -88,13 +88,13 @@ def licences(lock: Path) -> list[Licence]:
 
 
 def installed_licences() -> list[Licence]:
-    """The licence of each package that is installed, this one left out: of an image, which has no lock in it."""
+    """The licence of each installed package except this one, for an image without locks."""
     found = {each.name.lower(): each.version for each in distributions()}
     return [Licence(name, found[name], _expression_of(name)) for name in sorted(found.keys() - {"onsale"})]
 
 
 def table(found: list[Licence]) -> str:
-    """Licences as lines, those that are not allowed marked."""
+    """Licences as lines; those that are not allowed are marked."""
     width = max(len(each.name) for each in found)
     return "\n".join(
         f"{each.name:<{width}}  {each.version:<12}  {each.expression}{'' if each.allowed else '  <- not allowed'}"
@@ -111,11 +111,11 @@ def _expression_of(name: str) -> str:
 
 
 def _declared_otherwise(metadata: PackageMetadata) -> str:
-    """The expression that classifiers, or else the old free text, amount to."""
+    """The expression by the classifiers, or else by the old free text."""
     classifiers = [each for each in metadata.get_all("Classifier") or [] if each.startswith("License :: ")]
     words = [each.rpartition(" :: ")[2] for each in classifiers]
     text = _first(metadata, "License").strip().partition("\n")[0].strip()
-    # The text is often more exact than the classifier: BSD-3-Clause, where that says only BSD.
+    # The text is often more exact than the classifier: BSD-3-Clause instead of BSD.
     exact = text if _names_allowed(text) else ""
     named = [exact] if exact else [_SPDX_OF_WORDS.get(word.lower(), word) for word in words or [text] if word]
     return " OR ".join(named) or UNKNOWN

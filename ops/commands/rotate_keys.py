@@ -1,4 +1,4 @@
-"""Rotating the keys that sign tokens: a new one from now on, the old ones until what they signed has expired."""
+"""Rotates the keys that sign tokens: a new key signs, old keys are accepted until their tokens have expired."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from domain.platform.settings import Settings
 
 KEY_BYTES = 32
-"""As long as the hash it keys, HS256."""
+"""The length of the hash of HS256."""
 
 
 DAY_S = 86_400
 
 
 class RotationRefused(Exception):
-    """The ring is full of keys whose tokens live, or there is no telling what signed until now."""
+    """The ring is full of keys with living tokens, or the signing key is unknown."""
 
 
 def rotate_ring(settings: Settings, *, drop_old: bool, say: Callable[[str], None]) -> tuple[Path, list[Key]]:
-    """Rotate the ring of the deployment that settings lead to; answers its file and what is in it now.
+    """Rotate the key ring of the deployment with these settings; returns its file and its keys.
 
     Raises:
         StackAbsent: there is no embedded stack in DATA_DIR.
@@ -49,7 +49,9 @@ def rotate_ring(settings: Settings, *, drop_old: bool, say: Callable[[str], None
     """
     path, first_secret = _key_ring(settings)
     if not drop_old and first_secret is None and not path.exists():
-        message = f"JWT_SECRET: set it to what signs until {path} is there, or give --drop-old to end every session"
+        message = (
+            f"JWT_SECRET: set it to the secret that signs until {path} exists, or end every session with --drop-old"
+        )
         raise SettingsRefused(message)
     now_s = int(utc_now().timestamp())
     lifetime_s = 0 if drop_old else _lifetime_s(settings, now_s=now_s, say=say)
@@ -57,7 +59,7 @@ def rotate_ring(settings: Settings, *, drop_old: bool, say: Callable[[str], None
 
 
 def _key_ring(settings: Settings) -> tuple[Path, str | None]:
-    """The file of the ring, and the secret that signed until there was one."""
+    """The file of the ring, and the secret that signs before the file exists."""
     if settings.embedded:
         check_present(settings.data_dir)
         environment = EmbeddedStack(settings.data_dir).environment()
@@ -70,10 +72,10 @@ def _key_ring(settings: Settings) -> tuple[Path, str | None]:
 
 
 def _lifetime_s(settings: Settings, *, now_s: int, say: Callable[[str], None]) -> int:
-    """How long the longest-lived token of the deployment lives on.
+    """Remaining lifetime of the longest-lived token of the deployment.
 
-    Its processes know their settings, this one knows its own: what was signed until now is told by PostgreSQL, as a
-    token dies with its session, and what is signed meanwhile by the running `onsale up`.
+    Other processes may have other settings than this one. PostgreSQL knows the end of every session, and with it of
+    every token until now; the running `onsale up` knows the lifetime of new ones.
     """
     own_s = max(settings.refresh_token_seconds, settings.access_token_seconds)
     holder = holder_of(settings.data_dir) if settings.embedded else None
@@ -83,7 +85,7 @@ def _lifetime_s(settings: Settings, *, now_s: int, say: Callable[[str], None]) -
             last_end_s = asyncio.run(_last_session_end_s(servers))
     except Unavailable:
         days = REFRESH_TOKEN_SECONDS_MAX // DAY_S
-        say(f"PostgreSQL cannot be asked how long sessions live: the old keys are accepted for {days} days")
+        say(f"PostgreSQL does not answer how long sessions last: the old keys are accepted for {days} days")
         return REFRESH_TOKEN_SECONDS_MAX
     return max(own_s, running_s, last_end_s - now_s)
 
@@ -95,14 +97,14 @@ async def _last_session_end_s(settings: Settings) -> int:
 
 
 def rotate(path: Path, *, first_secret: str | None, lifetime_s: int, now_s: int, drop_old: bool) -> list[Key]:
-    """Write a ring whose first key is new; answers it.
+    """Write a ring whose first key is new; returns the ring.
 
-    The others are accepted for `lifetime_s` more, the life of the longest token, or not at all with `drop_old`.
-    `first_secret` signed until there was a file.
+    The other keys are accepted for `lifetime_s` more, or not at all with `drop_old`. `first_secret` signed before the
+    file existed.
 
     Raises:
         RotationRefused: too many keys are accepted already.
-        SettingsRefused: the file is none.
+        SettingsRefused: the file is invalid.
     """
     with _alone(path):
         before = read_keys(path) if path.exists() else [Key(first_secret)] if first_secret else []
@@ -111,7 +113,7 @@ def rotate(path: Path, *, first_secret: str | None, lifetime_s: int, now_s: int,
         kept = [] if drop_old else [key for key in kept if (key.retires_s or 0) > now_s]
         if len(kept) >= KEYS_MAX:
             message = (
-                f"{KEYS_MAX} keys are accepted already; the oldest retires by itself, --drop-old ends all sessions"
+                f"{KEYS_MAX} keys are accepted already; the oldest expires by itself, --drop-old ends all sessions"
             )
             raise RotationRefused(message)
         ring = [Key(secrets.token_hex(KEY_BYTES)), *kept]
@@ -121,7 +123,7 @@ def rotate(path: Path, *, first_secret: str | None, lifetime_s: int, now_s: int,
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold the file's folder: of two rotations at once, the second sees what the first wrote."""
+    """Lock the file's folder: of two concurrent rotations, the second reads the result of the first."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""How an operator's command comes to the servers: by URL, through the running stack, or by starting it."""
+"""The servers of an operator's command: by URL, of the running stack, or started for the command."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from domain.platform.settings import Settings
 
 OTHER_COMMAND_SECONDS_MAX = 30.0
-"""Another command that started the servers for itself takes seconds."""
+"""How long to wait for another command that started the servers; it takes seconds."""
 
 START_SECONDS_MAX = 90.0
-"""A start replays the servers' files, which can take most of a minute, and migrates."""
+"""How long to wait for a start; replaying the servers' files can take most of a minute."""
 
 POLL_SECONDS = 0.1
-"""Between two looks at whether either is done."""
+"""Between two checks."""
 
 
 class StackAbsent(Exception):
-    """There is no stack in DATA_DIR: it may be mistyped, so nothing was made."""
+    """DATA_DIR has no stack; nothing was made, because the path may be mistyped."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Say where there is none, and what makes one."""
+        """Name the folder, and the command that makes a stack."""
         where = data_dir.absolute()
         super().__init__(
             f"there is no stack in {where}: set DATA_DIR to the folder of yours; `onsale up` makes a new one"
@@ -38,16 +38,16 @@ class StackAbsent(Exception):
 
 
 class StillStarting(Exception):
-    """`onsale up` has not come as far as that commands can use its servers."""
+    """The servers of `onsale up` cannot be used yet."""
 
 
 @contextlib.contextmanager
 def reached(settings: Settings) -> Iterator[Settings]:
-    """Yield settings with every URL set, the servers behind them running for as long as the context lasts.
+    """Yield settings with every URL set; the servers run at least until the context ends.
 
     Raises:
         StackAbsent: there is no embedded stack in DATA_DIR.
-        AlreadyRunning, StillStarting: another process keeps the embedded servers for longer than we wait.
+        AlreadyRunning, StillStarting: another process holds the embedded servers for too long.
         ServerFailed, BinaryMissing, FolderRefused: the embedded servers did not start.
     """
     if not settings.embedded:
@@ -57,7 +57,7 @@ def reached(settings: Settings) -> Iterator[Settings]:
     stack = EmbeddedStack(settings.data_dir)
     with contextlib.ExitStack() as started:
         if _hold(settings.data_dir, started):
-            # `onsale up` may have held it when it was looked for, and have made nothing.
+            # `onsale up` may have held the folder during the first check without making a stack.
             _check_made(settings.data_dir)
             started.enter_context(stack)
         yield load_settings(stack.environment())
@@ -75,7 +75,7 @@ def _check_made(data_dir: Path) -> None:
 
 
 def _hold(data_dir: Path, started: contextlib.ExitStack) -> bool:
-    """Hold the data folder, or tell that `onsale up` runs on it and its servers can be used."""
+    """Hold the data folder; False if `onsale up` holds it and its servers can be used."""
     began_at = time.monotonic()
     while True:
         try:
@@ -96,6 +96,6 @@ def _can_be_used(running: AlreadyRunning, *, waited_seconds: float) -> bool:
             raise running
         return False
     if not holder.serving and waited_seconds > START_SECONDS_MAX:
-        message = f"process {holder.pid} is still starting the stack on port {holder.port}; see what it says"
+        message = f"process {holder.pid} is still starting the stack on port {holder.port}; see its output"
         raise StillStarting(message)
     return holder.serving

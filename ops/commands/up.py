@@ -1,4 +1,4 @@
-"""`onsale up`: the whole system from one command, and nothing left of it when the command ends."""
+"""`onsale up`: runs the whole system, and leaves nothing running when it ends."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from ops.embedded.folder_lock import Hold
 
 PROGRESS_SECONDS = 5.0
-"""Silence longer than this makes people press Ctrl-C."""
+"""Between two lines of progress; after a longer silence people press Ctrl-C."""
 
 ONSALE = [sys.executable, "-m", "ops.commands.cli"]
-"""The operator's command line, for the steps of a start that are commands themselves."""
+"""The operator's command line; some steps of a start are commands."""
 
 
 class StartFailed(Exception):
-    """A step of the start ended badly; what it said was printed."""
+    """A step of the start failed; its output was printed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs between a real stack and one that a test starts."""
+    """Differences between a real stack and one of a test."""
 
     procfile: Path = Path(__file__).parent.parent.parent / "Procfile"
     ready_path: str = "/health/ready"
@@ -54,7 +54,7 @@ class Plan:
 
 
 def up(settings: Settings, plan: Plan) -> None:
-    """Run the system until it is told to stop, by Ctrl-C, SIGTERM or a closed terminal.
+    """Run the system until Ctrl-C, SIGTERM or the end of the terminal.
 
     Raises:
         SettingsRefused, BinaryMissing, AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused: before anything
@@ -76,8 +76,8 @@ def up(settings: Settings, plan: Plan) -> None:
 def _hold_and_listen(settings: Settings, stack: contextlib.ExitStack) -> tuple[Hold | None, socket.socket]:
     """Hold the data folder and listen.
 
-    Whoever runs on a folder that is there is told before the port is tried: it may be theirs. A new one is made
-    when everything else is sure to be had.
+    An existing folder is held first: the process that holds it may also be the one on the port. A new folder is made
+    only after the port is bound.
     """
     if not settings.embedded:
         return None, stack.enter_context(listen(settings.host, settings.port))
@@ -91,7 +91,7 @@ def _hold_and_listen(settings: Settings, stack: contextlib.ExitStack) -> tuple[H
 
 
 def end_with_parent() -> None:
-    """Be told to stop when the process that started this one ends, also when it is killed."""
+    """Receive SIGTERM when the process that started this one ends, also when it is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
@@ -121,13 +121,13 @@ class _Run:
                 self._supervisor.wait(lambda: False)
             finally:
                 self._say("stopping")
-                # Who comes now is refused at once, instead of waiting for nobody.
+                # New connections are refused at once, instead of waiting in vain.
                 listener.close()
                 self._supervisor.stop()
 
     @contextlib.contextmanager
     def _servers(self) -> Iterator[dict[str, str]]:
-        """Run the embedded servers, if there are none, and tell where the servers are."""
+        """Run the embedded servers unless URLs are set; yields the environment of the processes."""
         if not self._settings.embedded:
             yield dict(os.environ)
             return
@@ -148,7 +148,7 @@ class _Run:
         self._supervisor.start(child)
         self._supervisor.wait(child.finished)
         if child.poll() != 0:
-            message = "the database could not be brought to this version"
+            message = "the database could not be migrated"
             raise StartFailed(message)
 
     def _start(
@@ -157,9 +157,9 @@ class _Run:
         common = {**environment, "PORT": str(self._settings.port), "PYTHONUNBUFFERED": "1"}
         for name, command in processes.items():
             if name.startswith("api."):
-                # The API processes share one socket, so none is refused while one of them starts again.
+                # The API processes share a socket, so that no connection is refused during a restart.
                 fd = listener.fileno()
-                # SIGINT: the whole stack ends, so there is nobody to leave the process' requests to.
+                # SIGINT: the whole stack ends, so that no other process could take over the requests.
                 child = Child(name, command, {**common, "LISTEN_FD": str(fd)}, pass_fds=[fd], stop_signal=signal.SIGINT)
             else:
                 child = Child(name, command, common)
@@ -179,7 +179,7 @@ class _Run:
         self._say_where()
 
     def _start_demo(self, environment: Mapping[str, str]) -> Child | None:
-        """Make demo data, if the servers are ours and never had any; events need workers, so beside them."""
+        """Make demo data at the first start on embedded servers; events need workers, which run meanwhile."""
         demo_file = self._settings.data_dir / DEMO_FILE
         if not self._plan.steps or not self._settings.embedded or demo_is_complete(demo_file):
             return None

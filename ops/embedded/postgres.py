@@ -18,16 +18,16 @@ ROLE = "onsale"
 """Owner of the cluster and of the database of the same name."""
 
 INITDB_TIMEOUT_SECONDS = 120
-"""A new cluster takes one second, or many on a slow disk that has to sync each file."""
+"""A new cluster takes one second, much longer on a slow disk that syncs each file."""
 
 BUILTIN_LOCALE_MAJOR_MIN = 17
-"""The first PostgreSQL that has C.UTF-8 of its own: plain order, Unicode upper and lower case."""
+"""The first PostgreSQL with a built-in C.UTF-8: plain order, Unicode upper and lower case."""
 
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
-    # A million bookings with their indexes: from 128 MB they were read in and written out with every batch.
+    # Holds a million bookings with their indexes; with 128 MB, every batch read and wrote them.
     "shared_buffers": "512MB",
     "synchronous_commit": "on",
     "timezone": "UTC",
@@ -35,7 +35,7 @@ SETTINGS = {
     "log_min_messages": "warning",
     "cluster_name": "onsale",
 }
-"""A small server that keeps what it acknowledged."""
+"""A small server that keeps every acknowledged write."""
 
 THROWAWAY_SETTINGS = {
     "fsync": "off",
@@ -44,11 +44,11 @@ THROWAWAY_SETTINGS = {
     "max_connections": "300",
     "shared_buffers": "64MB",
 }
-"""For tests: nothing survives a power cut, and parallel tests have connections enough."""
+"""For tests: nothing survives a power cut, and parallel tests have enough connections."""
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """PostgreSQL on `data_dir/postgres`; may be restarted on a folder of any state, also after kill -9."""
+    """PostgreSQL on `data_dir/postgres`; starts on a folder in any state, also after kill -9."""
 
     name = "postgres"
     death_signal = signal.SIGQUIT
@@ -64,7 +64,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self.folders.data / "postgres"
 
     def prepare(self) -> None:
-        """Make the cluster and its database, in a folder beside that gets its name when it is complete."""
+        """Make the cluster and its database in another folder, and rename that when it is complete."""
         if self.pgdata.exists():
             return
         unfinished = self.pgdata.with_suffix(".new")
@@ -76,7 +76,7 @@ class EmbeddedPostgres(EmbeddedServer):
         try:
             self._fill(unfinished)
         except BaseException:
-            # On a full disk its 40 MB are needed.
+            # A full disk needs its 40 MB.
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         unfinished.rename(self.pgdata)
@@ -84,8 +84,8 @@ class EmbeddedPostgres(EmbeddedServer):
     def _fill(self, unfinished: Path) -> None:
         bin_dir = postgres_for(unfinished)
         self._run([bin_dir / "initdb", "-D", unfinished, *self._initdb_options(bin_dir)])
-        # Single-user mode: the folder gets its database before any server has run on it. It ends with 0 also when a
-        # statement failed, so it is asked for what it made.
+        # Single-user mode makes the database before any server has run. It ends with 0 even if the statement failed, so
+        # the database is looked for afterwards.
         single: list[str | Path] = [bin_dir / "postgres", "--single", *self._durability(), "-D", unfinished]
         self._run([*single, "postgres"], f"CREATE DATABASE {ROLE} OWNER {ROLE};\n")
         said = self._run([*single, ROLE], "SELECT current_database();\n")
@@ -99,13 +99,13 @@ class EmbeddedPostgres(EmbeddedServer):
         self.prepare()
 
     def command(self) -> list[str | Path]:
-        """Return the postmaster's command line; settings given here win over the folder's own."""
+        """Return the postmaster's command line; its settings override those in the folder."""
         settings = SETTINGS | {"unix_socket_directories": str(self.folders.sockets)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [postgres_for(self.pgdata) / "postgres", "-D", self.pgdata, *options, *self._durability()]
 
     def ready(self) -> bool:
-        """Read what the postmaster writes into its pid file when it takes connections, as pg_ctl does."""
+        """Read the state that the postmaster writes to its pid file, as pg_ctl does."""
         try:
             lines = (self.pgdata / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -113,7 +113,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return lines[0:1] == [str(self.pid)] and [line.strip() for line in lines[7:8]] == ["ready"]
 
     def user(self) -> tuple[int, int] | None:
-        """Return whom root hands PostgreSQL to, since it refuses root: its folder's owner, at first nobody."""
+        """Return the user for PostgreSQL, which refuses root: the owner of its folder, at first `nobody`."""
         if os.geteuid() != 0:
             return None
         if self.pgdata.exists():
@@ -123,7 +123,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return nobody.pw_uid, nobody.pw_gid
 
     def stale(self) -> list[Path]:
-        """Return pid files and sockets: their pids may belong to somebody else by now."""
+        """Return pid files and sockets: their pids may belong to other processes by now."""
         socket = self.folders.sockets / ".s.PGSQL.5432"
         return [self.pgdata / "postmaster.pid", socket, Path(f"{socket}.lock")]
 
@@ -131,7 +131,7 @@ class EmbeddedPostgres(EmbeddedServer):
         locale = ["--locale=C"]
         if postgres_major(bin_dir) >= BUILTIN_LOCALE_MAJOR_MIN:
             locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        # No password: the socket's folder lets nobody in but the stack's owner.
+        # No password: only the stack's owner may enter the socket's folder.
         options = ["--username", ROLE, "--auth=trust", "--encoding=UTF8", "--data-checksums", *locale]
         return options if self.durable else [*options, "--no-sync"]
 

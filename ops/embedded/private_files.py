@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class FileBroken(Exception):
-    """A file that Onsale wrote does not hold what was written; `str()` names it."""
+    """A file of Onsale is damaged; `str()` names it."""
 
 
 def keep_once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what `path` holds; at first, what `make` returns, written there with mode 0600.
+    """Return the content of `path`; the first call writes what `make` returns, with mode 0600.
 
-    Of several processes that come at once, one wins and all return what it wrote.
+    Of several concurrent processes, one writes the file and all return its content.
 
     Raises:
-        FileBroken: the file lacks one of the names that `make` would write.
+        FileBroken: the file lacks a name that `make` returns.
     """
     new = make()
     if not path.exists():
         draft = _draft(path, new)
         try:
-            # A link appears whole or not at all, and not over another one.
+            # Linking is atomic and never overwrites.
             path.hardlink_to(draft)
         except FileExistsError:
             pass
@@ -37,7 +37,7 @@ def keep_once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def read(path: Path, *, names: Iterable[str]) -> dict[str, Any]:
-    """Return what `path` holds.
+    """Return the content of `path`.
 
     Raises:
         FileBroken: it is no JSON object with these names.
@@ -53,7 +53,7 @@ def read(path: Path, *, names: Iterable[str]) -> dict[str, Any]:
 
 
 def rewrite(path: Path, content: dict[str, Any]) -> None:
-    """Put `content` into `path` in one step, mode 0600."""
+    """Replace `path` by `content` atomically, mode 0600."""
     _draft(path, content).replace(path)
 
 

@@ -1,4 +1,4 @@
-"""A server process of the embedded stack: started on its folder, waited for, stopped or killed."""
+"""A server of the embedded stack: started on its folder, waited for, stopped or killed."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_DEADLINE_SECONDS = 60.0
-"""A new folder serves in about a second; replaying a large log after a power cut can take most of a minute."""
+"""A new folder takes about a second; replaying a large log after a power cut can take most of a minute."""
 
 STOP_DEADLINE_SECONDS = 20.0
-"""PostgreSQL writes a checkpoint when it stops; after this it is told to stop without."""
+"""PostgreSQL writes a checkpoint when it stops; after this time the server is killed."""
 
 LOCK_WAIT_SECONDS = 15.0
-"""How long the children of a killed server may live on before the next start gives up."""
+"""How long the next start waits for the children of a killed server."""
 
 POLL_SECONDS = 0.02
 """Servers start and stop in tens of milliseconds."""
 
 LOG_BYTES_MAX = 8 * 2**20
-"""A log larger than this at a start is set aside, in place of the one set aside before."""
+"""A larger log is renamed at a start; one renamed log is kept."""
 
 LOG_TAIL_LINES = 15
-"""Lines of a server's log shown when it did not start."""
+"""Lines of the log in an error."""
 
 
 class ServerFailed(ProcessFailed):
-    """An embedded server did not start or ended; `str()` has the last lines of its log."""
+    """An embedded server did not start, or ended; `str()` has the last lines of its log."""
 
 
 class EmbeddedServer(Process, ABC):
@@ -45,24 +45,24 @@ class EmbeddedServer(Process, ABC):
 
     name: str
     death_signal: signal.Signals
-    """Sent by the kernel when the starting process is gone: ends the server at once, its data safe."""
+    """Sent by the kernel when the starting process ends: ends the server at once without loss of data."""
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         """Describe the server whose data is in `data_dir`; nothing is started or written yet.
 
         Args:
-            data_dir: the stack's folder; each server has a folder of its own in it.
-            durable: False for throw-away data: a power cut may lose it, and it starts and writes faster.
+            data_dir: the stack's folder; each server has its own folder in it.
+            durable: False for throw-away data: a power cut may lose it; start and writes are faster.
         """
         super().__init__(self.name)
         self.folders = folders_of(data_dir)
         self.durable = durable
         self.environment: dict[str, str] = {}
-        """What else the server is told through its environment, whatever the caller's own says."""
+        """Variables of the server; they override those of the caller's environment."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the data folder, if this is its first start. Takes seconds at most."""
+        """Make the data folder at the first start. Takes seconds at most."""
 
     @abstractmethod
     def command(self) -> list[str | Path]:
@@ -77,21 +77,21 @@ class EmbeddedServer(Process, ABC):
         return None
 
     def variables(self) -> dict[str, str]:
-        """Return what the server is told through its environment, unless the caller's own says otherwise."""
+        """Return variables of the server; those of the caller's environment override them."""
         return {}
 
     def stale(self) -> list[Path]:
-        """Return the files that a killed server leaves and that would hinder the next one."""
+        """Return the files of a killed server that would hinder the next one."""
         return []
 
     @property
     def log(self) -> Path:
-        """The file with what the server said."""
+        """The file with the server's output."""
         return self.folders.logs / f"{self.name}.log"
 
     @property
     def lock(self) -> Path:
-        """The file that the server and its children keep locked while one of them lives."""
+        """The file that the server and its children lock until the last of them ends."""
         return self.folders.data / f"{self.name}.lock"
 
     def start(self) -> None:
@@ -100,7 +100,7 @@ class EmbeddedServer(Process, ABC):
         Raises:
             ServerFailed: it ended, or did not answer within START_DEADLINE_SECONDS.
             BinaryMissing: there is no such server for this machine.
-            FolderRefused: a folder is not the caller's alone.
+            FolderRefused: a folder is not private to the caller.
         """
         if self.alive():
             return
@@ -129,7 +129,7 @@ class EmbeddedServer(Process, ABC):
         return super().stop(seconds)
 
     def kill(self) -> None:
-        """Kill the server as `kill -9` does, and return when its children are gone too; they notice by themselves."""
+        """Kill the server as `kill -9` does, and return when its children have ended too, as they do by themselves."""
         if self._process is None:
             return
         self._process.kill()

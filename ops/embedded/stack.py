@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JWT_SECRET_BYTES = 32
-"""As long as the hash it keys, HS256."""
+"""The length of the hash of HS256."""
 
 
 KEYS_FILE = "keys.json"
-"""In the data folder, once the secret was rotated."""
+"""Name of the key ring in the data folder; it exists after the first rotation."""
 
 
 class EmbeddedStack:
     """Both servers of `data_dir` and the environment that leads to them.
 
-    As a context manager it is the throw-away pair of a test: started on entering, stopped on leaving.
+    As a context manager, the servers run during the block.
     """
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
@@ -48,7 +48,7 @@ class EmbeddedStack:
         """Start both servers and return when both answer.
 
         Raises:
-            ServerFailed, BinaryMissing, FolderRefused: as one server's start; then neither is left running.
+            ServerFailed, BinaryMissing, FolderRefused: as one server's start; then no server is left running.
         """
         try:
             self.spawn()
@@ -59,7 +59,7 @@ class EmbeddedStack:
 
     def spawn(self) -> None:
         """Start both servers without waiting for them."""
-        # Valkey first: it reads its file while PostgreSQL makes its folder.
+        # Valkey first: it reads its file while PostgreSQL makes its cluster.
         self.valkey.spawn()
         self.postgres.spawn()
 
@@ -69,7 +69,7 @@ class EmbeddedStack:
             server.stop()
 
     def environment(self) -> dict[str, str]:
-        """Return the settings that lead a process to this stack; makes the secret if there is none yet."""
+        """Return the settings of a process that uses these servers; the first call makes the secret."""
         make_data_folder(self.folders.data)
         kept = keep_once(
             self.folders.data / "secrets.json", lambda: {"jwt_secret": secrets.token_hex(JWT_SECRET_BYTES)}

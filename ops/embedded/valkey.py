@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 INVENTORY_DATABASE = 0
 QUEUE_DATABASE = 1
-"""The inventory and the arq queue are told apart, as they are two servers in production."""
+"""The inventory and the arq queue have a database each; in production they are two servers."""
 
 FREED_PIECES_KEPT_MAX = 2_000
-"""Freed pieces of memory of one size, up to 1 KB, that are kept ready (GNU's C library: 7).
+"""Freed pieces of memory of one size, up to 1 KB, that are kept for reuse (GNU's C library: 7).
 
 A booking's command has about forty words, sixteen commands come together, and a batch settles hundreds of bookings:
-what one of them frees serves the next. 66 MB at most, if all sizes were needed.
+each reuses the memory of the one before. At most 66 MB, if all sizes were needed.
 """
 
 ANSWER_TIMEOUT_SECONDS = 1.0
@@ -43,7 +43,7 @@ class EmbeddedValkey(EmbeddedServer):
 
     @property
     def socket_path(self) -> Path:
-        """The socket, the only way in."""
+        """The socket; the server has no TCP port."""
         return self.folders.sockets / "valkey.sock"
 
     @property
@@ -66,9 +66,9 @@ class EmbeddedValkey(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": "always" if self.durable else "no",
             "save": "",
-            # Bookings are ids: compressing them costs half of what rewriting the file does, for a twentieth less of it.
+            # Bookings are ids: compression takes half the time of a rewrite and saves a twentieth of the file.
             "rdbcompression": "no",
-            # The child that rewrites the file rests once in twenty keys: it gives way to those who answer.
+            # The child that rewrites the file sleeps once in twenty keys and leaves the CPU to the server.
             "rdb-key-save-delay": "-20",
             "maxmemory-policy": "noeviction",
             "always-show-logo": "no",
@@ -76,7 +76,7 @@ class EmbeddedValkey(EmbeddedServer):
         return [valkey_server(), *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
     def variables(self) -> dict[str, str]:
-        """Return the setting of GNU's C library; others do not read it."""
+        """Return the setting of GNU's C library; other C libraries ignore it."""
         return {"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={FREED_PIECES_KEPT_MAX}"}
 
     def stale(self) -> list[Path]:
@@ -84,7 +84,7 @@ class EmbeddedValkey(EmbeddedServer):
         return [self.socket_path]
 
     def ready(self) -> bool:
-        """Ask the server for its pid and a PONG: another server's answer, or one still loading, is none."""
+        """Ask the server for its pid and a PONG: another server, or one that is still loading, is not ready."""
         try:
             answer = self._ask(b"INFO server\r\nPING\r\n")
         except OSError:

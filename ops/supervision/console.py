@@ -1,4 +1,4 @@
-"""What the operator reads: lines with the name of the process that said them."""
+"""The operator's console: lines of output, each with the name of its process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LINES_WAITING_MAX = 10_000
-"""Lines kept for a terminal that is stopped; later ones are dropped, so that no seller ever waits for a reader."""
+"""Lines kept while a terminal is stopped; later ones are dropped, so that no process waits for a reader."""
 
 FLUSH_SECONDS_MAX = 2.0
 """How long the last lines may take to reach a slow reader."""
 
 COLOURS = ("36", "33", "32", "35", "34", "31")
-"""ANSI foreground colours, dealt out to names in turn."""
+"""ANSI foreground colours, assigned to names in turn."""
 
 
 class Console:
-    """Writes lines from a thread of its own, so that no writer waits for the terminal; never raises."""
+    """Writes lines from its own thread, so that no caller waits for the terminal; never raises."""
 
     def __init__(self, names: Iterable[str], stream: TextIO | None = None) -> None:
         """Write to `stream`, by default standard output, in columns as wide as the longest of `names`."""
@@ -35,7 +35,7 @@ class Console:
         self._colours = dict(zip(names, colours, strict=False))
         self._terminal = select.poll()
         if self._stream.isatty():
-            # No event but the hang-up, which is always told.
+            # No event but the hang-up, which is always reported.
             self._terminal.register(os.dup(self._stream.fileno()), 0)
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_WAITING_MAX)
         self._writer = threading.Thread(target=self._write, name="console", daemon=True)
@@ -51,11 +51,11 @@ class Console:
             self._put(f"{prefix} {line}\n")
 
     def hung_up(self) -> bool:
-        """Tell whether the terminal was closed. Only its session's leader gets a signal, and that may be make."""
+        """Tell whether the terminal was closed; only its session's leader gets a signal, e.g. make."""
         return bool(self._terminal.poll(0))
 
     def close(self) -> None:
-        """Print what is waiting, as far as a reader takes it in time."""
+        """Print the waiting lines, as far as the reader accepts them within FLUSH_SECONDS_MAX."""
         self._put(None)
         self._writer.join(FLUSH_SECONDS_MAX)
 
@@ -71,12 +71,12 @@ class Console:
                 self._stream.write(line)
                 self._stream.flush()
             except OSError:
-                # Nobody reads any more; whether to go on is not decided here.
+                # Nobody reads any more; the caller decides whether to go on.
                 _silence(self._stream)
 
 
 def _silence(stream: TextIO) -> None:
-    """Let everything written to `stream`, and what it still holds, go nowhere."""
+    """Redirect `stream`, with its buffer, to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -1,8 +1,8 @@
-"""Become another program that ends when the process that started it ends, however that one ended.
+"""Becomes another program, which ends when the process that started it ends, however that one ended.
 
-Stands in front of everything the stack starts. It is run by its path with `python -I -S` and imports the
-standard library only, so it costs about 20 ms. A start-up hook between fork and exec could do the same,
-but is unsafe once the starting process has threads.
+Every process of a stack is started through it. It is run by its path with `python -I -S` and imports only the standard
+library, so it costs about 20 ms. A hook between fork and exec could do the same, but is unsafe once the starting
+process has threads.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
-"""Numbers of the Linux kernel's interface: linux/prctl.h and linux/capability.h."""
+"""Constants of the Linux kernel: linux/prctl.h and linux/capability.h."""
 
 LOCK_POLL_SECONDS = 0.02
-"""A server that was told to end takes tens of milliseconds; asking more often would only burn its CPU."""
+"""A server ends within tens of milliseconds; polling more often would only cost CPU."""
 
 
 class Launch(TypedDict):
-    """What to do before the program starts; travels as JSON in the first argument."""
+    """The preparations for the program; passed as JSON in the first argument."""
 
     parent_pid: int
     death_signal: int
@@ -58,11 +58,11 @@ def launcher(  # noqa: PLR0913 - one keyword for each field of Launch.
 
     Args:
         program: the program and its arguments.
-        death_signal: what the program gets when its parent, the caller of this function, ends.
-        user: uid and gid to run as, for a caller that is root; it may still pass folders closed to it.
-        lock: a file that the program and all its children keep locked while any of them lives.
-        lock_wait_seconds: how long to wait for the children of an earlier holder of the lock to end.
-        stale: files that only a dead holder of the lock can have left; removed once the lock is held.
+        death_signal: sent to the program when its parent, the caller of this function, ends.
+        user: uid and gid to run as, for a caller that is root; the program may still enter every folder.
+        lock: a file that the program and its children lock until the last of them ends.
+        lock_wait_seconds: how long to wait for the children of an earlier holder of the lock.
+        stale: files of a dead holder of the lock; removed once the lock is held.
     """
     plan = Launch(
         parent_pid=os.getpid(),
@@ -76,7 +76,7 @@ def launcher(  # noqa: PLR0913 - one keyword for each field of Launch.
 
 
 def main() -> NoReturn:
-    """Carry out the plan in the first argument, then become the program in the others."""
+    """Make the preparations in the first argument, then become the program in the others."""
     plan: Launch = json.loads(sys.argv[1])
     program = sys.argv[2:]
     _end_with_parent(plan)
@@ -87,7 +87,7 @@ def main() -> NoReturn:
                 os.unlink(path)  # noqa: PTH108 - pathlib would double the time this file takes.
     if plan["user"] is not None:
         _become(*plan["user"])
-        # The kernel forgets the death signal when a process changes its user.
+        # The kernel clears the death signal when a process changes its user.
         _end_with_parent(plan)
     # Python ignores it; programs expect the default.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -122,7 +122,7 @@ def _hold_lock(path: str, plan: Launch) -> None:
 
 
 def _become(uid: int, gid: int) -> None:
-    """Give up root for `uid` and keep one right of root's: to pass folders closed to it, such as /root."""
+    """Change from root to `uid`, and keep one right of root: to enter every folder, e.g. /root."""
     keeps_rights = _rights_survive_change_of_user()
     os.setgroups([])
     os.setgid(gid)
@@ -132,7 +132,7 @@ def _become(uid: int, gid: int) -> None:
 
 
 def _rights_survive_change_of_user() -> bool:
-    """Ask the kernel for it, and for access(2) to see them; where it refuses, the folders have to be open."""
+    """Ask the kernel to keep rights, also for access(2); if it refuses, the folders have to be open."""
     try:
         _libc_call("prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""The socket that the API processes share: bound once, before anything is started."""
+"""The socket that the API processes share, bound before anything is started."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import socket
 import time
 
 BACKLOG = 2048
-"""Connections that wait while no API process accepts: those of a rush, and of a restart."""
+"""Connections that wait while no API process accepts, during a rush or a restart."""
 
 BIND_PATIENCE_SECONDS = 1.0
-"""The processes of a stack that was just killed let go of the port within this."""
+"""A stack that was just killed releases the port within this time."""
 
 BIND_POLL_SECONDS = 0.05
-"""How often the port is tried meanwhile."""
+"""Between two attempts."""
 
 
 class PortTaken(Exception):
-    """Somebody else listens on the port; `str()` says what to do."""
+    """Another program listens on the port; `str()` says what to do."""
 
 
 class AddressRefused(Exception):
@@ -29,7 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         PortTaken: the port is in use.
-        AddressRefused: the host is no address of this machine, or the port needs rights that we lack.
+        AddressRefused: the host is no address of this machine, or the port needs more rights.
     """
     deadline = time.monotonic() + BIND_PATIENCE_SECONDS
     while True:

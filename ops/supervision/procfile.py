@@ -1,4 +1,4 @@
-"""The Procfile: which processes make up the system, one line each."""
+"""The Procfile: the processes of the system, one per line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LINE = re.compile(r"(?P<name>[a-z][a-z0-9_]*):\s*(?P<command>\S.*)", re.ASCII)
 
 
 class ProcfileRefused(Exception):
-    """The Procfile cannot be read; `str()` names the line."""
+    """The Procfile is invalid; `str()` names the line."""
 
 
 def read_procfile(path: Path) -> dict[str, list[str]]:
-    """Return each process type with its command; `python` is the Python that runs this.
+    """Return the command of each process type; `python` stands for the Python that runs this.
 
     Raises:
         ProcfileRefused: the file is missing, empty, or has a line that is not `name: command`.

@@ -1,4 +1,4 @@
-"""Asks the API whether it is ready, from a thread, so that nothing else waits for the answer."""
+"""Polls the readiness of the API from a thread, so that nothing else waits for the answer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import time
 from ipaddress import IPv4Address, ip_address
 
 POLL_SECONDS = 0.1
-"""Between two questions: the time to first use is measured from here."""
+"""Between two requests; limits the precision of the time to readiness."""
 
 ANSWER_TIMEOUT_SECONDS = 5.0
-"""Readiness looks at PostgreSQL, Redis and the workers; each has a deadline of its own below this."""
+"""Readiness checks PostgreSQL, Redis and the workers, each with a shorter deadline."""
 
 TOLD_CHARACTERS_MAX = 300
-"""As much of a refusal as helps to see what is missing."""
+"""Characters of an answer that are kept for progress lines."""
 
 
 class ReadinessPoller(threading.Thread):
     """Polls `http://host:port<path>` until it answers 200."""
 
     def __init__(self, host: str, port: int, path: str) -> None:
-        """Describe whom to ask; `start()` begins asking."""
+        """Describe the URL; `start()` begins to poll."""
         super().__init__(name="readiness", daemon=True)
         self._address = (host, port)
         self._path = path
@@ -29,7 +29,7 @@ class ReadinessPoller(threading.Thread):
         self.last_answer = "no answer yet"
 
     def run(self) -> None:
-        """Ask until the answer is 200; the thread ends with the process at the latest."""
+        """Poll until the answer is 200; the thread ends with the process at the latest."""
         while not self._ask():
             time.sleep(POLL_SECONDS)
         self.ready.set()

@@ -1,21 +1,21 @@
-"""When a process that died is started again."""
+"""Restarts of processes that died."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 RESTART_DELAY_SECONDS_MIN = 0.1
-"""The wait before the first restart: a killed worker is missed for about a second with its start."""
+"""Before the first restart; with the start, a killed worker is missing for about a second."""
 
 RESTART_DELAY_SECONDS_MAX = 2.0
-"""The longest wait: a worker ends when Valkey goes away, and has to be back soon after Valkey is."""
+"""The longest wait: a worker ends when Valkey does, and has to be back soon after Valkey is."""
 
 HEALTHY_SECONDS = 10.0
-"""A process that lived this long starts again with the shortest wait."""
+"""A process that ran this long is restarted after the shortest wait."""
 
 
 class Restartable(Protocol):
-    """What a keeper keeps alive: a process of the Procfile or an embedded server."""
+    """A process that a keeper restarts: one of the Procfile, or an embedded server."""
 
     name: str
 
@@ -27,17 +27,17 @@ class Restartable(Protocol):
 
 
 class Keeper:
-    """Starts one process again whenever it has died, later each time it dies young."""
+    """Restarts one process whenever it dies, with a longer wait after each short life."""
 
     def __init__(self, process: Restartable, *, now: float) -> None:
-        """Keep `process`, which was just started. Times are seconds of one monotonic clock."""
+        """Keep `process`, which was just started. Times are seconds of a monotonic clock."""
         self.process = process
         self.delay_seconds = RESTART_DELAY_SECONDS_MIN
         self._started_at = now
         self._restart_at: float | None = None
 
     def tick(self, now: float) -> str | None:
-        """Look at the process, restart it if its time has come, and return what there is to tell, if anything."""
+        """Check the process, restart it when its wait is over, and return news for the console, if any."""
         code = self.process.poll()
         if code is None:
             return None

@@ -1,4 +1,4 @@
-"""Keeps the processes of a stack running, and stops them all: one loop, no threads of its own."""
+"""Runs, restarts and stops the processes of a stack in one loop without threads."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from ops.supervision.restarts import Restartable
 
 TICK_SECONDS = 0.05
-"""How late the death of a process may be seen; a turn of the loop costs microseconds for each process."""
+"""How late the death of a process may be noticed; an iteration costs microseconds per process."""
 
 STOP_GRACE_SECONDS = 15.0
-"""What a process has begun may take this long to end; a job's own deadline is 10 s."""
+"""Time for a process to finish its work; the deadline of a job is 10 s."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a polite kill, a closed terminal."""
+"""Ctrl-C, kill, a closed terminal."""
 
 
 class Stopped(Exception):
-    """Somebody asked the stack to stop."""
+    """The stack was asked to stop."""
 
 
 class Supervisor:
-    """Starts, watches, restarts and stops processes, and prints what they say.
+    """Starts, watches, restarts and stops processes, and prints their output.
 
-    Should it be killed, the kernel ends whatever it started: see `launch.py`.
+    If it is killed, the kernel ends everything it started: see `launcher.py`.
     """
 
     def __init__(self, console: Console) -> None:
-        """Report to `console`; from here on the signals that end a program are remembered, not obeyed."""
+        """Report to `console`; from now on, signals that end a program only set a flag."""
         self._console = console
         self._children: list[Child] = []
         self._keepers: list[Keeper] = []
         self._asked_to_stop = False
         for number in STOP_SIGNALS:
-            # Under nohup a closed terminal is to be ignored, and stays so.
+            # Under nohup a closed terminal stays ignored.
             if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):
                 signal.signal(number, self._remember)
 
@@ -53,12 +53,12 @@ class Supervisor:
         self._keepers.append(Keeper(process, now=time.monotonic()))
 
     def keep_child(self, child: Child) -> None:
-        """Start `child`, print what it says and restart it whenever it dies."""
+        """Start `child`, print its output and restart it whenever it dies."""
         self.start(child)
         self.keep(child)
 
     def start(self, child: Child) -> None:
-        """Start `child` and print what it says."""
+        """Start `child` and print its output."""
         child.spawn()
         self._children.append(child)
 
@@ -66,7 +66,7 @@ class Supervisor:
         """Supervise until `done()`.
 
         Raises:
-            Stopped: as soon as somebody asked for it.
+            Stopped: the stack was asked to stop.
         """
         while not done():
             self.turn()
@@ -83,7 +83,7 @@ class Supervisor:
                 self._console.say(keeper.process.name, news)
 
     def stop(self) -> None:
-        """End every child: politely, and after STOP_GRACE_SECONDS at once. Prints their last words."""
+        """End every child in good order, or kill it after STOP_GRACE_SECONDS. Prints their last output."""
         for child in self._children:
             child.terminate()
         deadline = time.monotonic() + STOP_GRACE_SECONDS
@@ -104,7 +104,7 @@ class Supervisor:
         return any(child.alive() for child in self._children)
 
     def _relay(self, seconds_max: float) -> None:
-        """Print the lines that are there, waiting for the first of them at most `seconds_max`."""
+        """Print the available lines; waits at most `seconds_max` for the first."""
         for child in _with_output(self._children, seconds_max):
             for line in child.lines():
                 self._console.say(child.name, line)
