@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from migrations.upgrade import migrate
-from ops.embedded.postgres import ROLE, EmbeddedPostgres
+from ops.embedded.postgres import ROLE
+from ops.embedded.stack import throwaway_servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,29 +23,23 @@ TEMPLATE = ROLE
 class Cluster:
     """A running PostgreSQL, by the URL of a database that nobody uses."""
 
-    def __init__(self, admin_url: str, server: EmbeddedPostgres | None = None, folder: Path | None = None) -> None:
+    def __init__(self, admin_url: str) -> None:
         self.admin_url = admin_url
-        self._server = server
-        self._folder = folder
+        self._exits = ExitStack()
 
     @classmethod
     def start(cls) -> Cluster:
         """Start a server on a new folder and migrate its template."""
-        folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
-        server = EmbeddedPostgres(folder, durable=False)
-        server.start()
-        try:
+        with ExitStack() as exits:
+            server = exits.enter_context(throwaway_servers("postgres")).postgres
             migrate(server.url(TEMPLATE))
-        except BaseException:
-            server.kill()
-            raise
-        return cls(server.url("postgres"), server, folder)
+            cluster = cls(server.url("postgres"))
+            cluster._exits = exits.pop_all()
+        return cluster
 
     def stop(self) -> None:
-        """End the server and remove its folder; nobody needs what is in it."""
-        if self._server and self._folder:
-            self._server.kill()
-            shutil.rmtree(self._folder)
+        """End the server, if this process started it, and remove its folder."""
+        self._exits.close()
 
     @contextmanager
     def database(self) -> Iterator[str]:

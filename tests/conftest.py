@@ -6,11 +6,8 @@ import asyncio
 import ctypes
 import gc
 import secrets
-import shutil
 import signal
-import tempfile
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +18,7 @@ from sqlalchemy import text
 from domain.background.rebuilding import rebuild
 from domain.engine import Stores, open_stores
 from domain.platform.settings import Settings
+from ops.embedded.stack import throwaway_servers
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 from ops.supervision.launcher import PR_SET_PDEATHSIG
 from tests.cluster import Cluster
@@ -93,12 +91,8 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[EmbeddedValkey]:
     """A Valkey of this process alone: tests flush it, empty its script cache and restart it."""
-    folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
-    server = EmbeddedValkey(folder, durable=False)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with throwaway_servers("valkey") as servers:
+        yield servers.valkey
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from msgspec import Struct
 from api.http.pagination import write_cursor
 from domain.accounts.accounts import Role
 from domain.kernel.counters import POOL_MAIN
+from loadtests.bench.cases.furnishing import ATTENDEES, TAKEN
 from loadtests.sales.figures import times_of
 from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import event_on_sale, mint, write_events
@@ -66,26 +67,12 @@ REQUESTS = (
     ("attendee's dashboard", ATTENDEE, "/api/v1/dashboard"),
 )
 
-_ATTENDEES = """
-    INSERT INTO accounts (id, email, email_key, password_hash, role, status, token_epoch, created_at)
-    SELECT gen_random_uuid(), 'user-' || n || '@example.org', 'user-' || n || '@example.org', 'nobody logs in',
-           'attendee', 'active', 0, now() - n * interval '1 second'
-    FROM generate_series(1, $1::int) AS n
-"""
-
 _BOOKINGS = """
     WITH numbered AS (SELECT id, row_number() OVER () AS n FROM accounts WHERE role = 'attendee')
     INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at)
     SELECT gen_random_uuid(), ($1::uuid[])[1 + n % cardinality($1::uuid[])], id, 1, 'confirmed', 1, now(), now()
     FROM numbered
 """
-
-_TAKEN = """
-    UPDATE pools SET taken = sold.tickets
-    FROM (SELECT event_id, sum(quantity) AS tickets FROM bookings GROUP BY event_id) AS sold
-    WHERE pools.event_id = sold.event_id AND counter = $1
-"""
-
 
 _AUDIT = """
     INSERT INTO audit_log (at, actor_id, action, target_id, detail)
@@ -144,9 +131,9 @@ async def _sell(settings: Settings, event_ids: list[UUID], *, attendees: int, ad
         raise ValueError(message)
     connection = await asyncpg.connect(settings.database_url.get_secret_value())
     try:
-        await connection.execute(_ATTENDEES, attendees)
+        await connection.execute(ATTENDEES, attendees)
         await connection.execute(_BOOKINGS, event_ids)
-        await connection.execute(_TAKEN, POOL_MAIN)
+        await connection.execute(TAKEN, POOL_MAIN)
         await connection.execute(_AUDIT, admin_id, AUDIT_ENTRIES)
         # As autovacuum does within a minute: the planner knows the tables, and counting reads only indexes.
         await connection.execute("VACUUM ANALYZE")

@@ -1,8 +1,12 @@
-"""The embedded stack of one data folder: PostgreSQL, Valkey, and the secret that signs its tokens."""
+"""The embedded servers of one data folder, PostgreSQL and Valkey, and the secret that signs their tokens."""
 
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ops.embedded.folders import folders_of, make_data_folder
@@ -12,7 +16,7 @@ from ops.embedded.server import wait_until_ready
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
 JWT_SECRET_BYTES = 32
 """The length of the hash of HS256."""
@@ -23,29 +27,29 @@ KEYS_FILE = "keys.json"
 
 
 class EmbeddedStack:
-    """Both servers of `data_dir` and the environment that leads to them.
+    """The servers of `data_dir` and the environment of a process that uses them.
 
     As a context manager, the servers run during the block.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
-        """Describe the stack in `data_dir`; nothing is started or written yet."""
+    def __init__(self, data_dir: Path, *, durable: bool = True, only: str | None = None) -> None:
+        """Describe the stack in `data_dir`; nothing is started or written yet. `only` names the one server to run."""
         self.folders = folders_of(data_dir)
         self.postgres = EmbeddedPostgres(data_dir, durable=durable)
         self.valkey = EmbeddedValkey(data_dir, durable=durable)
-        self.servers = (self.postgres, self.valkey)
+        self.servers = [server for server in (self.postgres, self.valkey) if only in {None, server.name}]
 
     def __enter__(self) -> Self:
-        """Start both servers."""
+        """Start the servers."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop both servers."""
+        """Stop the servers."""
         self.stop()
 
     def start(self) -> None:
-        """Start both servers and return when both answer.
+        """Start the servers and return when each answers.
 
         Raises:
             ServerFailed, BinaryMissing, FolderRefused: as one server's start; then no server is left running.
@@ -58,13 +62,13 @@ class EmbeddedStack:
             raise
 
     def spawn(self) -> None:
-        """Start both servers without waiting for them."""
+        """Start the servers without waiting for them."""
         # Valkey first: it reads its file while PostgreSQL makes its cluster.
-        self.valkey.spawn()
-        self.postgres.spawn()
+        for server in reversed(self.servers):
+            server.spawn()
 
     def stop(self) -> None:
-        """Stop both servers in good order."""
+        """Stop the servers in good order."""
         for server in self.servers:
             server.stop()
 
@@ -81,3 +85,21 @@ class EmbeddedStack:
             "JWT_SECRET": kept["jwt_secret"],
             "JWT_KEYS_FILE": str(self.folders.data / KEYS_FILE),
         }
+
+
+@contextmanager
+def throwaway_servers(
+    only: str | None = None, *, environment: Mapping[str, str] | None = None
+) -> Iterator[EmbeddedStack]:
+    """Run servers on a temporary folder during the block, for tests; a power cut may lose their data."""
+    folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
+    stack = EmbeddedStack(folder, durable=False, only=only)
+    try:
+        for server in stack.servers:
+            server.environment |= environment or {}
+        stack.start()
+        yield stack
+    finally:
+        for server in stack.servers:
+            server.kill()
+        shutil.rmtree(folder)

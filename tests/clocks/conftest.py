@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.chaos.stack.clocks import Clock, clear_shared_memory, library
-from ops.embedded.valkey import EmbeddedValkey
+from ops.embedded.stack import throwaway_servers
 from tests.conftest import settings_on
 from tests.waiting import eventually
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from domain.platform.settings import Settings
+    from ops.embedded.valkey import EmbeddedValkey
 
 CLOSE_MS = 5_000
 """A clock is off by what was asked for when it is off by that within this."""
@@ -37,13 +37,8 @@ def redis_clock() -> Iterator[Clock]:
 @pytest.fixture(scope="session")
 def valkey(redis_clock: Clock) -> Iterator[EmbeddedValkey]:
     """A Valkey of this process alone that goes by `redis_clock`."""
-    folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
-    server = EmbeddedValkey(folder, durable=False)
-    server.environment |= redis_clock.variables
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with throwaway_servers("valkey", environment=redis_clock.variables) as servers:
+        yield servers.valkey
 
 
 @pytest.fixture(scope="session")

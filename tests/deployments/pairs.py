@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis
 
 from ops.embedded.valkey import INVENTORY_DATABASE, EmbeddedValkey
+from ops.supervision.listener import free_port
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Replicating(EmbeddedValkey):
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir, durable=False)
-        self.port = _free_port()
+        self.port = free_port()
 
     def command(self) -> list[str | Path]:
         settings = {"port": str(self.port), "bind": "127.0.0.1", "repl-diskless-sync-delay": "0"}
@@ -82,9 +82,3 @@ def end_pair(pair: Pair) -> None:
     for server in pair.servers:
         server.kill()
     shutil.rmtree(pair.folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -33,15 +33,16 @@ GUESTS_SHARE = 10
 
 EVENTS_SOLD = 100
 
-_ACCOUNTS = """
+ATTENDEES = """
     INSERT INTO accounts (id, email, email_key, password_hash, role, status, token_epoch, created_at)
-    SELECT gen_random_uuid(), 'past-' || n || '@example.org', 'past-' || n || '@example.org', 'nobody logs in',
-           'attendee', 'active', 1, now()
+    SELECT gen_random_uuid(), 'user-' || n || '@example.org', 'user-' || n || '@example.org', 'nobody logs in',
+           'attendee', 'active', 1, now() - n * interval '1 second'
     FROM generate_series(1, $1::int) AS n
 """
+"""Writes `$1` attendees."""
 
 _BOOKINGS = """
-    WITH buyers AS (SELECT array_agg(id) AS ids FROM accounts WHERE email LIKE 'past-%')
+    WITH buyers AS (SELECT array_agg(id) AS ids FROM accounts WHERE email LIKE 'user-%')
     INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at)
     SELECT gen_random_uuid(),
            CASE WHEN n % $3 = 0 THEN ($2::uuid[])[1] ELSE ($2::uuid[])[2 + n % (cardinality($2::uuid[]) - 1)] END,
@@ -50,11 +51,12 @@ _BOOKINGS = """
     FROM buyers, generate_series(1, $1::int) AS n
 """
 
-_TAKEN = """
+TAKEN = """
     UPDATE pools SET taken = sold.tickets
     FROM (SELECT event_id, sum(quantity) AS tickets FROM bookings GROUP BY event_id) AS sold
     WHERE pools.event_id = sold.event_id AND counter = $1
 """
+"""Makes the pools of counter `$1` agree with the bookings."""
 
 
 def furnish_events(settings: Settings, *, count: int) -> None:
@@ -86,9 +88,9 @@ def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
         try:
             # Foreign keys need no check: every id comes from the table that it refers to.
             await connection.execute("SET session_replication_role = replica")
-            await connection.execute(_ACCOUNTS, max(1, count // GUESTS_SHARE))
+            await connection.execute(ATTENDEES, max(1, count // GUESTS_SHARE))
             await connection.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
-            await connection.execute(_TAKEN, POOL_MAIN)
+            await connection.execute(TAKEN, POOL_MAIN)
             await connection.execute("VACUUM ANALYZE")
             await connection.execute("CHECKPOINT")
         finally:
