@@ -38,6 +38,12 @@ def ratio_of(values: Sequence[float], to: Sequence[float]) -> Spread:
     return spread_of([value / other for value, other in zip(values, to, strict=True)])
 
 
+def ratio_so_far(values: Sequence[float], to: Sequence[float]) -> Spread:
+    """As `ratio_of`, over the rounds that both have: in a run that failed, one has a round more."""
+    rounds = min(len(values), len(to))
+    return ratio_of(values[:rounds], to[:rounds])
+
+
 def number(value: float) -> str:
     """A figure with about three digits and a comma between thousands."""
     if abs(value) >= 100:  # noqa: PLR2004  (three digits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.bench.report.bars import bars_of
-from loadtests.bench.report.figures import number, ratio_of, spread_of
+from loadtests.bench.report.figures import number, ratio_so_far, spread_of
 from loadtests.bench.report.results import OTHER, THIS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def report(results: Results) -> str:
     if results.growth:
         sections.append(growth_table(results.growth))
         for theme in results.growth:
-            sections += [f"{theme.title}:", *_other_tables(theme)]
+            sections += [f"{theme.title}; {_sides(theme)}", *_other_tables(theme)]
     if results.walks:
         sections.append(walks_table(results.walks))
     if results.rush:
@@ -92,7 +92,7 @@ def _rates(cases: Sequence[Series], reference: Sequence[float]) -> str:
     lines = []
     for case in cases:
         rates = case.values("per_second")
-        ratio = number(ratio_of(rates, reference).median) if reference else "-"
+        ratio = number(ratio_so_far(rates, reference).median) if reference else "-"
         times = [number(spread_of(case.values(figure)).median) for figure in ("p50_ms", "p99_ms")]
         lines.append([case.title, *spread_of(rates).cells, ratio, *times])
     return table(["Requests", "per s", "lowest", "highest", "to bare POST", "p50 ms", "p99 ms"], lines)
@@ -157,7 +157,7 @@ def _cells(this: Sequence[float], other: Sequence[float]) -> list[str]:
 def _ratio(this: Sequence[float], other: Sequence[float]) -> list[str]:
     if not all(other):
         return ["-"] * 3
-    ratio = ratio_of(this, other)
+    ratio = ratio_so_far(this, other)
     return [f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high)]
 
 
@@ -207,7 +207,9 @@ def _head(results: Results) -> str:
         ", ".join(f"{name} {value}" for name, value in facts.items()) for facts in (results.machine, results.options)
     )
     head = f"{results.started_at}; {machine}; generator {results.generator}; {options}"
-    if OTHER not in results.cases.labels:
-        return head
-    sides = "; ".join(f"{side}: {label}" for side, label in results.cases.labels.items())
-    return f"{head}\n\n{sides}. Ratios are medians of those within each round."
+    return f"{head}\n\n{_sides(results.cases)}" if results.cases.labels else head
+
+
+def _sides(found: Measurements) -> str:
+    sides = "; ".join(f"{side}: {label}" for side, label in found.labels.items())
+    return f"{sides}. Ratios are medians of those within each round."

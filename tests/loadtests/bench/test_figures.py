@@ -16,9 +16,9 @@ from loadtests.bench.report.bars import Bar, bars_of
 from loadtests.bench.report.figures import ratio_of, spread_of
 from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
 from loadtests.bench.report.pictures import pictures
-from loadtests.bench.report.results import Results
+from loadtests.bench.report.results import OTHER, THIS, Results
 from loadtests.bench.report.tables import report, table
-from tests.loadtests.bench.results import everything, full, half, halves, measure, results
+from tests.loadtests.bench.results import everything, full, half, halves, measure, measured, results
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -43,6 +43,14 @@ def test_a_ratio_is_taken_within_each_round() -> None:
 def test_sides_of_unequal_rounds_have_no_ratio() -> None:
     with pytest.raises(ValueError, match="zip"):
         ratio_of([1.0], [1.0, 2.0])
+
+
+def test_a_run_that_failed_within_a_round_has_a_report() -> None:
+    found = everything()
+    found.cases.series["bare_post"].sides[THIS].append(measured(1.0))
+    found.growth[0].series["book"].sides[OTHER].append(measured(1.0))
+
+    assert report(found).startswith(report(everything())[:100])
 
 
 @pytest.mark.parametrize(
