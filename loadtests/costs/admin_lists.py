@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -101,7 +101,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onsale-lists-") as name:
         stack = sale_stack(Path(name))
-        people = stack.furnish(lambda settings: asyncio.run(_furnish(settings, users=options.users)))
+        people = stack.furnish(partial(_furnish, users=options.users))
         with stack:
             slow = _measure(stack.url, people, requests=options.requests)
     if slow:

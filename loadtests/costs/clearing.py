@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onsale-clearing-") as name:
         stack = sale_stack(Path(name))
-        event_id, token = stack.furnish(lambda settings: asyncio.run(_furnish(settings, bookings=options.bookings)))
+        event_id, token = stack.furnish(partial(_furnish, bookings=options.bookings))
         with stack:
             left = _cancel(stack, event_id, token, bookings=options.bookings)
     if left:

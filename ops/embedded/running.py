@@ -6,6 +6,7 @@ links, starts servers by `EmbeddedStack` and forks its processes.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from ops.supervision.process import ProcessFailed
 from ops.supervision.program import Program, plain_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     import psutil
@@ -104,7 +105,7 @@ class RunningStack(Program):
             raise
         return self
 
-    def furnish(self, write: Callable[[Settings], Written]) -> Written:
+    def furnish(self, write: Callable[[Settings], Coroutine[None, None, Written]]) -> Written:
         """Start the servers alone, migrate, and let `write` fill the database; what it writes is on sale after a start.
 
         Raises:
@@ -112,7 +113,7 @@ class RunningStack(Program):
         """
         with EmbeddedStack(self.data) as servers:
             migrate(servers.postgres.url())
-            return write(self.settings())
+            return asyncio.run(write(self.settings()))
 
     def settings(self) -> Settings:
         """The settings that lead to this stack's servers and sign its tokens."""

@@ -122,6 +122,14 @@ def onsale(arguments: list[str], environment: dict[str, str], stdin: str = "") -
     )
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs and is not only waited for."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def soon(is_so: Callable[[], bool], *, seconds: float = READY_SECONDS_MAX) -> bool:
     """Whether `is_so` says yes before long."""
     deadline = time.monotonic() + seconds

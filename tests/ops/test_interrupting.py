@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from ops.supervision.launcher import launcher
-from tests.ops.stacks import soon
+from tests.ops.stacks import lives, soon
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -99,14 +99,6 @@ def test_a_process_of_a_run_that_is_killed_takes_what_it_started_with_it(run):
 
     assert len(its_own) > 2
     assert soon(lambda: not any(lives(each) for each in its_own))
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether it runs and is not only waited for."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _environment() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -59,14 +58,10 @@ TAKEN = """
 """Makes the pools of counter `$1` agree with the bookings."""
 
 
-def furnish_events(settings: Settings, *, count: int) -> None:
+async def furnish_events(settings: Settings, *, count: int) -> None:
     """Put `count` events on sale; the inventory reads them at its start."""
-
-    async def furnish() -> None:
-        (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
-        await write_events(settings, [_event(organizer.id) for _ in range(count)])
-
-    asyncio.run(furnish())
+    (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+    await write_events(settings, [_event(organizer.id) for _ in range(count)])
 
 
 class Owner(Struct):
@@ -76,27 +71,23 @@ class Owner(Struct):
     token: str = ""
 
 
-def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
+async def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> None:
     """Sell `count` tickets, a tenth of them of the owner's event."""
-
-    async def furnish() -> None:
-        (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
-        events = [_event(organizer.id) for _ in range(EVENTS_SOLD)]
-        owner.event_id, owner.token = events[0].id, organizer.token
-        await write_events(settings, events)
-        connection = await asyncpg.connect(_url(settings))
-        try:
-            # Foreign keys need no check: every id comes from the table that it refers to.
-            await connection.execute("SET session_replication_role = replica")
-            await connection.execute(ATTENDEES, max(1, count // GUESTS_SHARE))
-            await connection.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
-            await connection.execute(TAKEN, POOL_MAIN)
-            await connection.execute("VACUUM ANALYZE")
-            await connection.execute("CHECKPOINT")
-        finally:
-            await connection.close()
-
-    asyncio.run(furnish())
+    (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+    events = [_event(organizer.id) for _ in range(EVENTS_SOLD)]
+    owner.event_id, owner.token = events[0].id, organizer.token
+    await write_events(settings, events)
+    connection = await asyncpg.connect(_url(settings))
+    try:
+        # Foreign keys need no check: every id comes from the table that it refers to.
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(ATTENDEES, max(1, count // GUESTS_SHARE))
+        await connection.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
+        await connection.execute(TAKEN, POOL_MAIN)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 def furnish_records(redis: Redis, pattern: UUID, event_id: UUID, *, count: int) -> None:

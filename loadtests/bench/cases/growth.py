@@ -18,7 +18,7 @@ from loadtests.bench.stack import Stack
 from loadtests.bench.turns import Side, case_measurements, drain_measurement, take_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from domain.platform.settings import Settings
     from loadtests.bench.plan import GrowthPlan
@@ -39,7 +39,7 @@ class Amount:
 
     label: str
     settings: dict[str, str] = field(default_factory=dict)
-    furnish: Callable[[Settings], None] | None = None
+    furnish: Callable[[Settings], Coroutine[None, None, None]] | None = None
     listed: int = 1
     records: int = 0
 
