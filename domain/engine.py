@@ -94,7 +94,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
 
     Opening contacts no server; each store connects at its first call.
     """
-    arm(settings.failpoints, off=settings.protections_off, hits=settings.failpoint_hits)
+    arm(settings.failpoints, hits=settings.failpoint_hits)
     database = Database(_url(settings.database_url))
     pipeline = Pipeline(_url(settings.redis_url))
     queue = open_queue(_url(settings.queue_url))

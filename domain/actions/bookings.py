@@ -9,7 +9,7 @@ from domain.kernel.bookings import Booking, BookingStatus, Reservation
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
-from domain.platform.failpoints import Failpoint, Protection, protected, reach
+from domain.platform.failpoints import Failpoint, reach
 from domain.sales.events import Deadline
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled, too_late
@@ -82,9 +82,8 @@ class BoxOffice:
             raise
 
     async def _book(self, ask: Ask, order: TicketOrder) -> Reservation:
-        stable_id = protected(Protection.STABLE_ID)
-        new = new_booking(order, account_id=ask.account_id, stable_id=stable_id)
-        has_new_id = new.idempotency_key is None or not stable_id
+        new = new_booking(order, account_id=ask.account_id)
+        has_new_id = new.idempotency_key is None
         try:
             reserved = await self._take(ask, new, looked_up=has_new_id)
         except LookupNeeded as needed:
@@ -233,7 +232,7 @@ class BoxOffice:
         """Do the work that must precede the acknowledgement of a change, and wake a worker to persist it."""
         if change.ring:
             self._doorbell.ring(partition_of_event(change.booking.event_id))
-        if self._intents and protected(Protection.INTENT) and change.booking.status is not BookingStatus.CONFIRMED:
+        if self._intents and change.booking.status is not BookingStatus.CONFIRMED:
             try:
                 await self._intents.append(change.booking, epoch=change.epoch)
             except EpochOver:

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from domain.kernel.bookings import HOLDING, BookingStatus
 from domain.kernel.refusals import Unavailable
 from domain.kernel.unpersisted import Settlement, Written
-from domain.platform.failpoints import Failpoint, Protection, protected, reach
+from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.ledger import LedgerRefused
 from domain.store.redis.inventory import RecordChanged, RecordUnknown
 
@@ -89,8 +89,6 @@ async def sweep_once(stores: Stores) -> int:
         Unavailable, EpochOver: as `persist`; the next call continues.
     """
     written = 0
-    if not protected(Protection.SWEEP):
-        return written
     for partition, pulse in enumerate(await stores.unpersisted.pulses()):
         # A negative age means that the clock was set back, and that earlier wake-ups may have been lost.
         if not 0 <= pulse.oldest_age_ms <= OVERDUE_MS:

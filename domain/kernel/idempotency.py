@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from domain.kernel.bookings import Booking, TicketOrder
 
 
-def new_booking(order: TicketOrder, *, account_id: UUID, stable_id: bool = True) -> NewBooking:
-    """The booking that an order asks for. With a key and `stable_id`, the same order always has the same id."""
+def new_booking(order: TicketOrder, *, account_id: UUID) -> NewBooking:
+    """The booking that an order asks for. With a key, the same order always has the same id."""
     event_id, key = order.event_id, order.idempotency_key
-    if key is None or not stable_id:
+    if key is None:
         booking_id = random_booking_id(event_id)
     else:
         booking_id = booking_id_for_key(account_id=account_id, idempotency_key=key, event_id=event_id)

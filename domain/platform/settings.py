@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from domain.platform.failpoints import Failpoint, Protection
+from domain.platform.failpoints import Failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -218,15 +218,12 @@ class Settings(BaseSettings):
         le=3650,
         description="Days after its end that an event is closed: its counters leave Redis, PostgreSQL answers alone.",
     )
-    chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the three below.")
+    chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the two below.")
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."
     )
     failpoint_hits: Path | None = Field(
         None, description="File that each failpoint adds a line to; none kills without it."
-    )
-    protections_off: frozenset[Protection] = Field(
-        default=frozenset(), description="JSON: protections that a negative control takes away."
     )
     unpersisted_max: int = Field(
         20_000, ge=100, le=1_000_000, description="Accepted but unpersisted bookings a partition may hold before 503."
@@ -275,8 +272,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _sabotage_stays_at_home(self) -> Settings:
-        if self.chaos == "off" and (self.failpoints or self.protections_off):
-            message = "FAILPOINTS and PROTECTIONS_OFF break bookings on purpose: unset them (or CHAOS=on to test)"
+        if self.chaos == "off" and self.failpoints:
+            message = "FAILPOINTS kills processes on purpose: unset it (or CHAOS=on to test)"
             raise ValueError(message)
         if self.chaos == "on" and not all(_is_local(url) for url in (self.database_url, self.redis_url)):
             message = "CHAOS=on is refused on servers that are not reached by a socket of this machine: unset it"

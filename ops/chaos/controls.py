@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from domain.platform.failpoints import Failpoint, Protection
+from domain.platform.failpoints import Failpoint
 from ops.chaos.buyers import Habits
 from ops.chaos.campaign import hush, try_plan
+from ops.chaos.protections import Protection
 from ops.chaos.schedule import API_NAMES, WORKER_NAMES, FaultKind, ScheduledFault
 from ops.chaos.trial import TrialPlan
 

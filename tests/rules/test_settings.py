@@ -84,7 +84,6 @@ def test_all_faults_are_told_at_once(monkeypatch):
         ("CORS_ORIGINS", "https://a.example,*", "CORS_ORIGINS: entry 2: expected origins like"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,nowhere", "TRUSTED_PROXIES: entry 2: "),
         ("FAILPOINTS", '{"nowhere": 1}', "FAILPOINTS: "),
-        ("PROTECTIONS_OFF", '["nothing"]', "PROTECTIONS_OFF: "),
     ],
 )
 def test_a_wrong_entry_is_refused_by_the_name_of_its_setting(monkeypatch, name, value, line):
@@ -104,9 +103,9 @@ def test_one_server_of_ones_own_is_not_enough(monkeypatch):
         load_settings()
 
 
-def test_protections_cannot_be_taken_away_from_servers_elsewhere(monkeypatch):
+def test_failpoints_cannot_be_armed_with_servers_elsewhere(monkeypatch):
     monkeypatch.setenv("CHAOS", "on")
-    monkeypatch.setenv("PROTECTIONS_OFF", '["size_check"]')
+    monkeypatch.setenv("FAILPOINTS", '{"reserved": 0.5}')
     monkeypatch.setenv("JWT_SECRET", "a secret of thirty-two bytes or more")
     for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_URL"):
         monkeypatch.setenv(name, "redis://elsewhere.example/0")
@@ -115,21 +114,20 @@ def test_protections_cannot_be_taken_away_from_servers_elsewhere(monkeypatch):
         load_settings()
 
 
-def test_protections_cannot_be_taken_away_without_chaos(monkeypatch):
-    monkeypatch.setenv("PROTECTIONS_OFF", '["size_check"]')
+def test_failpoints_cannot_be_armed_without_chaos(monkeypatch):
+    monkeypatch.setenv("FAILPOINTS", '{"reserved": 0.5}')
 
     with pytest.raises(SettingsRefused):
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["FAILPOINTS", "PROTECTIONS_OFF"])
-def test_what_should_be_json_and_is_not_is_refused_by_its_name(monkeypatch, name):
-    monkeypatch.setenv(name, "size_check")
+def test_what_should_be_json_and_is_not_is_refused_by_its_name(monkeypatch):
+    monkeypatch.setenv("FAILPOINTS", "reserved")
 
     with pytest.raises(SettingsRefused) as refused:
         load_settings()
 
-    assert str(refused.value) == f"{name}: is not JSON"
+    assert str(refused.value) == "FAILPOINTS: is not JSON"
 
 
 def _shown(field: FieldInfo) -> str:

@@ -12,7 +12,6 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.types import Uuid
 
 from domain.kernel.refusals import InventoryUnavailable
-from domain.platform.failpoints import Protection, protected
 from domain.store.postgres.tables import inventory_epoch
 from domain.store.redis.fence import LAYOUT, EpochRecord
 
@@ -147,7 +146,7 @@ async def hold_own_epoch(connection: AsyncConnection, scripts: Scripts) -> None:
 
 def refuse_older(current: int, epoch: int) -> None:
     """Raise EpochOver if `epoch` is not the current one."""
-    if current != epoch and protected(Protection.EPOCH_IN_POSTGRES):
+    if current != epoch:
         raise EpochOver
 
 

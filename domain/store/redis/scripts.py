@@ -19,7 +19,6 @@ from redis.exceptions import NoScriptError, ResponseError
 from domain.kernel.partitions import PARTITIONS
 from domain.kernel.refusals import InventoryUnavailable
 from domain.platform.coalescing import ANY_AGE, Coalesced
-from domain.platform.failpoints import Protection, protected
 from domain.store.redis import previous_release
 from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import epoch_key, unpersisted_key
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from domain.store.redis.connection import Link
     from domain.store.redis.fence import EpochRecord
+    from domain.store.redis.server import Server
 
     class EpochRecords(Protocol):
         """The store of the epoch: `domain.store.postgres.epochs`."""
@@ -217,8 +217,7 @@ class Scripts:
                 adoptable = previous_release.may_adopt(record, server)
                 return await self._adopt(record.epoch, server.id, link) if adoptable else InventoryState.OVER
             token = self.token
-            rebuilt = server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link)
-            if rebuilt or not protected(Protection.EPOCH_IN_REDIS):
+            if await self._is_rebuilt(token, server, link):
                 await self._load_missing(token, link)
                 return InventoryState.IN_ORDER
         except InventoryUnavailable:
@@ -256,13 +255,14 @@ class Scripts:
     async def _load_if_anchored(self, token: FencingToken) -> bool:
         """Load the missing scripts if the anchor of the epoch exists; returns whether it does."""
         link = await self.pipeline.hold()
-        if not protected(Protection.EPOCH_IN_REDIS):
-            await self.load(token, OWN_SCRIPTS, link=link)
-            return False
         if not await self._is_anchored(token, range(1), link):
             return False
         await self._load_missing(token, link)
         return True
+
+    async def _is_rebuilt(self, token: FencingToken, server: Server, link: Link) -> bool:
+        """Whether this is the server that was rebuilt for the epoch, in every partition."""
+        return server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link)
 
     async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
         """Whether the server of this connection was rebuilt for the epoch and has not restarted (check_anchor.lua)."""

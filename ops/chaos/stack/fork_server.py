@@ -23,6 +23,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+from ops.chaos.protections import REMOVED_PROTECTIONS, Protection, remove
 from ops.supervision.launcher import PR_SET_PDEATHSIG
 
 PRELOADED = ("api.app", "uvicorn", "worker.jobs", "worker.passes", "arq.worker", "uvloop", "hiredis", "asyncpg")
@@ -88,6 +89,7 @@ def _run(request: dict[str, Any]) -> NoReturn:
     random.seed()
     code = 1
     try:
+        remove(Protection(name) for name in os.environ.pop(REMOVED_PROTECTIONS, "").split())
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as ended:

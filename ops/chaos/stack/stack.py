@@ -12,6 +12,7 @@ import msgspec
 
 from domain.platform.settings import Settings
 from migrations.upgrade import migrate
+from ops.chaos.protections import REMOVED_PROTECTIONS
 from ops.chaos.schedule import API_NAMES, CLOCK_NAMES, PROCESS_NAMES, SERVER_NAMES
 from ops.chaos.stack.clocks import Clock, clear_shared_memory, library
 from ops.chaos.stack.processes import ForkedProcess, ForkServer
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from domain.platform.failpoints import Failpoint, Protection
+    from domain.platform.failpoints import Failpoint
+    from ops.chaos.protections import Protection
 
 READY_SECONDS_MAX = 60.0
 """A first start makes a database cluster and imports everything once; on a busy machine that takes a while."""
@@ -85,7 +87,7 @@ class Stack:
                 "CHAOS": "on",
                 "FAILPOINTS": msgspec.json.encode(failpoints).decode(),
                 "FAILPOINT_HITS": str(self.hits),
-                "PROTECTIONS_OFF": msgspec.json.encode(sorted(off)).decode(),
+                REMOVED_PROTECTIONS: " ".join(sorted(off)),
             }
 
     def disarm(self) -> None:

@@ -14,9 +14,9 @@ from domain.kernel.bookings import BookingStatus
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import EventStarted, NotOnSale
-from domain.platform.failpoints import Protection
 from domain.sales.events import EventChanges
 from domain.store.redis.inventory import RecordChanged, RecordUnknown
+from ops.chaos.protections import Protection, without
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
 from tests.factories import ORGANIZED, begin, book, make_accounts, make_event
 from tests.waiting import eventually, persist_all
@@ -98,20 +98,20 @@ async def test_a_cancel_between_read_and_settle_is_not_settled_away(stores):
 
 @pytest.mark.unbalanced
 async def test_settling_without_comparing_versions_would_lose_that_cancel(settings):
-    unprotected = {"chaos": "on", "protections_off": frozenset({Protection.SETTLE_VERSION})}
-    async with open_stores(settings.model_copy(update=unprotected)) as careless:
-        await rebuild(careless)
-        event = await make_event(careless)
-        booking = await book(careless, event)
-        partition = partition_of_event(event.id)
-        read = await careless.unpersisted.read(partition, limit=10)
-        written, _ = await write(careless, read, epoch=careless.scripts.epoch)
-        await careless.box_office.cancel(booking)
+    with without(Protection.SETTLE_VERSION):
+        async with open_stores(settings) as careless:
+            await rebuild(careless)
+            event = await make_event(careless)
+            booking = await book(careless, event)
+            partition = partition_of_event(event.id)
+            read = await careless.unpersisted.read(partition, limit=10)
+            written, _ = await write(careless, read, epoch=careless.scripts.epoch)
+            await careless.box_office.cancel(booking)
 
-        left = await careless.unpersisted.settle(partition, settlements(read, written))
+            left = await careless.unpersisted.settle(partition, settlements(read, written))
 
-        assert left == 0
-        assert (await careless.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+            assert left == 0
+            assert (await careless.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
 
 
 async def test_a_booking_read_before_and_written_after_its_cancellation_stays_cancelled(stores):

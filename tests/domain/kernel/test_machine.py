@@ -37,10 +37,10 @@ from domain.kernel.refusals import (
     SoldOut,
     Unavailable,
 )
-from domain.platform.failpoints import Protection
 from domain.sales.events import EventChanges
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.admission import Ask
+from ops.chaos.protections import Protection, without
 from tests.books import counters_of, records_of, unpersisted
 from tests.domain.kernel.model import Asked, Copy, EventModel, Model
 from tests.factories import ORGANIZED, place_accounts, place_event
@@ -400,10 +400,8 @@ def test_the_engine_does_what_the_model_does(settings):
     ],
 )
 def test_the_model_notices_a_protection_that_is_missing(settings, protection):
-    unprotected = settings.model_copy(update={"chaos": "on", "protections_off": frozenset({protection})})
-
-    with pytest.raises((AssertionError, Refusal)):
-        run(unprotected, EXAMPLES * 10, [Phase.generate])
+    with without(protection), pytest.raises((AssertionError, Refusal)):
+        run(settings, EXAMPLES * 10, [Phase.generate])
 
 
 def run(settings: Settings, examples: int, phases: list[Phase]) -> None:

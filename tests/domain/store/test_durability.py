@@ -12,8 +12,8 @@ from domain.engine import open_stores
 from domain.kernel.bookings import BookingStatus, NewBooking, TicketOrder
 from domain.kernel.partitions import random_booking_id
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
-from domain.platform.failpoints import Protection
 from domain.store.redis.admission import Ask
+from ops.chaos.protections import Protection, without
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event
 from tests.waiting import persist_all
@@ -64,13 +64,14 @@ async def test_without_it_a_loss_of_redis_loses_what_was_pending(stores):
 
 
 async def test_without_its_protection_it_would_lose_what_was_pending(stores, settings):
-    careless = settings.model_copy(update=DURABLE | {"chaos": "on", "protections_off": frozenset({Protection.INTENT})})
-    async with open_stores(careless) as durable:
-        await durable.scripts.refresh()
-        event = await make_event(durable)
-        await book(durable, event)
+    durable_settings = settings.model_copy(update=DURABLE)
+    with without(Protection.INTENT):
+        async with open_stores(durable_settings) as durable:
+            await durable.scripts.refresh()
+            event = await make_event(durable)
+            await book(durable, event)
 
-        await lose_redis(durable)
+            await lose_redis(durable)
 
     await stores.scripts.refresh()
     assert await rows(stores, event) == {}

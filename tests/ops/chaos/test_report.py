@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from domain.platform.failpoints import Failpoint, Protection
+from domain.platform.failpoints import Failpoint
 from ops.chaos import campaign, report
 from ops.chaos.campaign import plans, write_report
 from ops.chaos.controls import CONTROLS, ControlResult
 from ops.chaos.controls import table as controls_table
+from ops.chaos.protections import Protection
 from ops.chaos.recovery import Recovered
 from ops.chaos.schedule import REDIS_LOSSES
 from ops.chaos.trial import FAILPOINTS, Result

@@ -7,7 +7,7 @@
 -- RETURN {'installed', now_ms}, {'short', counter, taken}, {'fenced'}
 local FIRST_POOL = 2
 
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 for i = FIRST_POOL, #ARGV, 2 do
   local taken = tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or '0')

@@ -6,7 +6,7 @@
 -- ARGV  counter, by, mends (the number of corrections of the event's counters when they were read),
 --       read_ms (Redis' clock after they were read), read_age_max_ms
 -- RETURN {'mended', value}, {'overtaken'}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 if (redis.call('HGET', KEYS[2], 'mends') or '0') ~= ARGV[3] then return {'overtaken'} end
 -- A reading that is too old is not used; with a negative age, the clock was set back.
 local age_ms = redis_ms() - tonumber(ARGV[4])

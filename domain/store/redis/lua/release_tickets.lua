@@ -7,12 +7,12 @@
 --       version ('' for any), terms_token ('' for any), deadline_ms (0 for none), doorbell_ms
 -- RETURN {'released', ring, record…}, {'known', 0, record…}, {'unknown'}, {'changed'}, {'stale'},
 --        {'late'}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims', 'created_ms')
 if record[1] ~= EPOCH then return {'unknown'} end
 local holds = record[2] == 'pending' or record[2] == 'confirmed'
-if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end -- protection: release_once
+if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end
 if ARGV[4] ~= '' and ARGV[4] ~= record[3] then return {'changed'} end
 local event = redis.call('HMGET', KEYS[2], 'terms', 'clock')
 if ARGV[5] ~= '' and ARGV[5] ~= event[1] then return {'stale'} end

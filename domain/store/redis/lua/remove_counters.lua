@@ -4,6 +4,6 @@
 -- KEYS  epoch, counters
 -- ARGV  terms_token ('' for counters without terms)
 -- RETURN {'removed', keys_removed}, {'stale'}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 if (redis.call('HGET', KEYS[2], 'terms') or '') ~= ARGV[1] then return {'stale'} end
 return {'removed', redis.call('UNLINK', KEYS[2])}

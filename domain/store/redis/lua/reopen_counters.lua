@@ -9,7 +9,7 @@
 -- RETURN {'refilled'}, {'stale'}, {'fenced'}
 local FIRST_FIELD = 4
 
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 local found = redis.call('HMGET', KEYS[2], 'terms', 'reopening')
 if found[1] == ARGV[2] then return {'refilled'} end
 if found[1] and found[1] ~= ARGV[3] then return {'stale'} end

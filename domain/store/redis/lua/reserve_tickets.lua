@@ -10,7 +10,7 @@
 --        {'closed', now_ms}, {'short', claim_index, remaining, now_ms}, {'lagging'},
 --        {'uninstalled'}, {'fenced'}
 local FIRST_CLAIM = 12
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 local known = redis.call('HMGET', KEYS[3], 'epoch', 'event', 'quantity')
 if known[1] == EPOCH then
@@ -23,7 +23,7 @@ for i = FIRST_CLAIM, #ARGV, 3 do names[#names + 1] = ARGV[i] end
 local taken = redis.call('HMGET', KEYS[2], unpack(names))
 if not taken[1] then return {'uninstalled'} end
 if taken[1] ~= ARGV[1] then return {'stale'} end
-if ARGV[4] == 'fresh' and taken[3] then return {'lookup'} end -- protection: lookup
+if ARGV[4] == 'fresh' and taken[3] then return {'lookup'} end
 
 local time, seen_ms, closes_ms = redis.call('TIME'), tonumber(taken[2] or 0), tonumber(ARGV[3])
 local clock_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,7 +35,7 @@ for i = FIRST_CLAIM, #ARGV, 3 do
   local index = (i - FIRST_CLAIM) / 3
   local remaining = tonumber(ARGV[i + 2]) - tonumber(taken[index + 3] or '0')
   local enough = remaining >= tonumber(ARGV[i + 1])
-  if not enough then return {'short', index, remaining, now_ms} end -- protection: size_check
+  if not enough then return {'short', index, remaining, now_ms} end
 end
 
 if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[9]) then return {'lagging'} end

@@ -8,7 +8,7 @@
 -- RETURN {'restored'}, {'known'}, {'expired'}, {'fenced'}
 local FIRST_FIELD = 4
 
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 if redis.call('HGET', KEYS[2], 'epoch') == EPOCH then return {'known'} end
 
 -- A negative age means that the clock was set back, so that the true age is unknown.

@@ -11,13 +11,12 @@
 -- RETURN {'settled', unpersisted_left, page (in msgpack, of each: id, then the fields of its record)}, {'fenced'}
 local FIRST_BOOKING, FIRST_KEY = 5, 4
 
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 local settled, key = {}, FIRST_KEY
 for i = FIRST_BOOKING, #ARGV, 5 do
   local version = redis.call('HGET', KEYS[key], 'version')
-  local same = true
-  same = (version or '') == ARGV[i + 1] -- protection: settle_version
+  local same = (version or '') == ARGV[i + 1]
   if same then
     settled[#settled + 1] = ARGV[i]
     redis.call('SREM', KEYS[key + 1], ARGV[i])

@@ -4,7 +4,7 @@
 -- KEYS  epoch, lease
 -- ARGV  holder, lease_ms
 -- RETURN {'taken'}, {'held'}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end -- protection: epoch_in_redis
+if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 local value = redis.call('GET', KEYS[2]) or ARGV[1]
 local holder, taken_ms = string.match(value, '^(.*) (%d+)$')
