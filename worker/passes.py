@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from domain.background.clearing import clear_cancelled_events_once
-from domain.background.closing import Closed, PastEvents
+from domain.background.closing import Closed, ClosingRounds
 from domain.background.follow_ups import FollowUps
 from domain.background.passes import Pass
 from domain.background.persisting import sweep_once
@@ -51,7 +51,7 @@ def passes_of(stores: Stores, *, heartbeat: Path | None = None) -> list[Pass[Any
         Pass("clearing", CLEARING_INTERVAL_S, partial(clear_cancelled_events_once, stores)),
         Pass("follow_ups", FOLLOW_UPS_INTERVAL_S, follow_ups.run_due_once),
         Pass("retention", RETENTION_INTERVAL_S, partial(delete_expired_once, stores), _after_deleting),
-        Pass("closing", CLOSING_INTERVAL_S, PastEvents(stores).close_once, _after_closing),
+        Pass("closing", CLOSING_INTERVAL_S, ClosingRounds(stores).close_once, _after_closing),
         Pass("clocks", CLOCKS_INTERVAL_S, stores.clocks.compare_once),
     ]
     return [*passes, Pass("heartbeat", BEAT_S, partial(beat_once, heartbeat))] if heartbeat else passes

@@ -62,7 +62,7 @@ class Account(Struct, frozen=True, kw_only=True):
         return self.status is AccountStatus.ACTIVE and self.role in SELLERS
 
 
-class Session(Struct, frozen=True, kw_only=True):
+class AccountSession(Struct, frozen=True, kw_only=True):
     """One login of an account, with all tokens that are derived from it."""
 
     id: UUID

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from domain.accounts import passwords
-from domain.accounts.accounts import Account, AccountStatus, Role, Session
+from domain.accounts.accounts import Account, AccountSession, AccountStatus, Role
 from domain.accounts.tokens import TokenKind, fingerprint, unauthenticated, utc_now
 from domain.kernel.refusals import (
     Conflict,
@@ -238,7 +238,7 @@ class Membership:
         found = await self._accounts.find(token.account_id)
         # The account after the change, if it is still as the token says. The store verifies that under its lock.
         expected = structs.replace(found, role=role, token_epoch=token.epoch + 1)
-        session = Session(id=token.session_id, account_id=found.id, expires_at=now + self._refresh_lifetime)
+        session = AccountSession(id=token.session_id, account_id=found.id, expires_at=now + self._refresh_lifetime)
         refresh = self._tokens.issue(TokenKind.REFRESH, expected, session_id=session.id, now=now)
         opened_in = self._admission.epoch
         account, ended = await self._accounts.switch_role(
@@ -304,7 +304,7 @@ class Membership:
 
     async def _open_session(self, account: Account, password_hash: str | None) -> LoggedIn:
         now = utc_now()
-        session = Session(id=uuid4(), account_id=account.id, expires_at=now + self._refresh_lifetime)
+        session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + self._refresh_lifetime)
         access = self._tokens.issue(TokenKind.ACCESS, account, session_id=session.id, now=now)
         refresh = self._tokens.issue(TokenKind.REFRESH, account, session_id=session.id, now=now)
         opened_in = self._admission.epoch

@@ -43,7 +43,7 @@ class Closed(Struct, frozen=True):
     put_off: int = 0
 
 
-class PastEvents:
+class ClosingRounds:
     """Closes past events in calls, each of which continues where the one before stopped."""
 
     def __init__(self, stores: Stores) -> None:

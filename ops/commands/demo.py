@@ -26,7 +26,7 @@ EVENTS_LOOKED_AT_MAX = 100
 
 
 @dataclass(frozen=True)
-class Scene:
+class DemoEvent:
     """A demo event; its times are in days from now."""
 
     title: str
@@ -38,18 +38,20 @@ class Scene:
     sale_in_days: int | None = None
 
 
-SCENES = (
-    Scene(
+DEMO_EVENTS = (
+    DemoEvent(
         "Winter Gala at the Old Power Station",
         "Turbine Hall, Riverside 1",
         "One night, one stage, 650 tickets.",
         starts_in_days=30,
         capacity=650,
     ),
-    Scene("Chamber Music by Candlelight", "St. Anne's Church", "Two cellos and a piano.", 14, 120, max_per_user=4),
-    Scene("Improv Night in the Cellar", "The Cellar, Mill Lane 7", "Forty chairs, no script.", 7, 40, max_per_user=2),
-    Scene("Repair Your Synthesizer", "Makers' Yard, Workshop 3", "Bring one, take it home working.", 21, 12, 1),
-    Scene("Open-Air Cinema", "Castle Meadow", "Tickets from the day after tomorrow.", 60, 2_000, sale_in_days=2),
+    DemoEvent("Chamber Music by Candlelight", "St. Anne's Church", "Two cellos and a piano.", 14, 120, max_per_user=4),
+    DemoEvent(
+        "Improv Night in the Cellar", "The Cellar, Mill Lane 7", "Forty chairs, no script.", 7, 40, max_per_user=2
+    ),
+    DemoEvent("Repair Your Synthesizer", "Makers' Yard, Workshop 3", "Bring one, take it home working.", 21, 12, 1),
+    DemoEvent("Open-Air Cinema", "Castle Meadow", "Tickets from the day after tomorrow.", 60, 2_000, sale_in_days=2),
 )
 """The events on sale; the printed example books the first."""
 
@@ -143,14 +145,14 @@ async def _events(stores: Stores, organizer: Account) -> list[UUID]:
     now = datetime.now(UTC)
     known = await stores.events.page(limit=EVENTS_LOOKED_AT_MAX, starting_after=now, organizer_id=organizer.id)
     ids = {event.title: event.id for event in known.events}
-    for scene in SCENES:
+    for scene in DEMO_EVENTS:
         if scene.title not in ids:
             event = await stores.catalog.create(_new_event(scene, now), caller=_operator_as(organizer), now=now)
             ids[scene.title] = event.id
-    return [ids[scene.title] for scene in SCENES]
+    return [ids[scene.title] for scene in DEMO_EVENTS]
 
 
-def _new_event(scene: Scene, now: datetime) -> NewEvent:
+def _new_event(scene: DemoEvent, now: datetime) -> NewEvent:
     evening = now.replace(hour=19, minute=0, second=0, microsecond=0)
     starts_at = evening + timedelta(days=scene.starts_in_days)
     return NewEvent(

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.accounts.accounts import Session
+from domain.accounts.accounts import AccountSession
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.closing import close_past_events_once
 from domain.background.rebuilding import in_order, rebuild
@@ -309,7 +309,7 @@ async def close_and_open_again(stores, event):
 async def ask_for_admission(stores, account_id):
     rule = Rule.of("bookings", Limit.parse("100/min"), fails_open=False)
     now = datetime.now(UTC)
-    session = Session(id=uuid4(), account_id=account_id, expires_at=now + timedelta(hours=1))
+    session = AccountSession(id=uuid4(), account_id=account_id, expires_at=now + timedelta(hours=1))
     account = await stores.accounts.find(account_id)
     await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     token = Token(

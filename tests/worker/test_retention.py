@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import func, insert, select, text
 
-from domain.accounts.accounts import Session, Standing
+from domain.accounts.accounts import AccountSession, Standing
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.retention import Deleted, delete_expired_once
 from domain.store.postgres.accounts.sessions import SESSIONS_MAX
@@ -64,7 +64,7 @@ async def test_logins_and_logouts_leave_neither_rows_nor_fields(stores):
 
     for number in range(100):
         now = datetime.now(UTC)
-        session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
+        session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
         ended = await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
         await stores.admission.session_opened(account, session, ended=ended, opened_in=stores.scripts.epoch)
         living.append(session.id)

@@ -27,7 +27,7 @@ from domain.store.redis.scripts import Command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.accounts.accounts import Account, Session
+    from domain.accounts.accounts import Account, AccountSession
     from domain.kernel.bookings import NewBooking
     from domain.platform.settings import Limit
     from domain.store.postgres.accounts.sessions import Sessions
@@ -192,7 +192,7 @@ class Admission:
         return self._scripts.epoch
 
     async def session_opened(
-        self, account: Account, session: Session, *, ended: Sequence[UUID], opened_in: int
+        self, account: Account, session: AccountSession, *, ended: Sequence[UUID], opened_in: int
     ) -> None:
         """Write to Redis that a session began, and which sessions ended because of it.
 

@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from msgspec import structs
 from sqlalchemy import insert
 
-from domain.accounts.accounts import Account, AccountStatus, Role, Session, email_key
+from domain.accounts.accounts import Account, AccountSession, AccountStatus, Role, email_key
 from domain.accounts.passwords import Passwords
 from domain.accounts.signing_keys import Keys
 from domain.accounts.tokens import TokenKind, Tokens, fingerprint
@@ -46,7 +46,7 @@ class Engine:
     def open(self, account: Account) -> Opened:
         """A session as a login opens it, not yet stored."""
         now = datetime.now(UTC)
-        session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
+        session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
         access, refresh = (self.tokens.issue(kind, account, session_id=session.id, now=now) for kind in TokenKind)
         row = structs.asdict(session) | {"refresh_hash": fingerprint(refresh), "created_at": now}
         return Opened(account, session, row, LoggedIn(access, refresh, 1800, account))
@@ -62,7 +62,7 @@ class Opened(NamedTuple):
     """A session, its row, and what its login was answered."""
 
     account: Account
-    session: Session
+    session: AccountSession
     row: dict[str, Any]
     logged_in: LoggedIn
 

@@ -11,7 +11,7 @@ from msgspec import structs
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from domain.accounts.accounts import Session
+from domain.accounts.accounts import AccountSession
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.persisting import persist_once, settlements, write
 from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed_once
@@ -299,7 +299,7 @@ async def book_or_none(stores, event):
 async def test_no_reading_of_an_earlier_epoch_revives_a_session(stores):
     account = await stores.accounts.find(await make_account(stores))
     now = datetime.now(UTC)
-    session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
+    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
     await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     token = Token(
         kind=TokenKind.ACCESS, id=uuid4(), account_id=account.id, session_id=session.id, role="attendee", epoch=0,

@@ -9,7 +9,7 @@ import pytest
 from arq.constants import health_check_key_suffix
 from msgspec import structs
 
-from domain.accounts.accounts import Session
+from domain.accounts.accounts import AccountSession
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
@@ -181,7 +181,7 @@ async def open_session(stores):
     """A token of an account's new session, of which Redis has not heard."""
     now = datetime.now(UTC)
     account = await stores.accounts.find(await make_account(stores))
-    session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
+    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
     await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     return Token(
         kind=TokenKind.ACCESS,

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from redis.exceptions import ResponseError
 
-from domain.accounts.accounts import Session
+from domain.accounts.accounts import AccountSession
 from domain.accounts.tokens import Token, TokenKind
 from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import partition_of_event
@@ -44,7 +44,7 @@ async def token(stores):
     """Of a buyer who has just signed in."""
     account = await stores.accounts.find(await make_account(stores))
     now = datetime.now(UTC)
-    session = Session(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
+    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
     await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
     await stores.admission.session_opened(account, session, ended=[], opened_in=stores.scripts.epoch)
     return Token(

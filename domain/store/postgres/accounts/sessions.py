@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from sqlalchemy import and_, delete, exists, func, insert, select, update
 
-from domain.accounts.accounts import Account, AccountStatus, Role, Session, Standing
+from domain.accounts.accounts import Account, AccountSession, AccountStatus, Role, Standing
 from domain.store.postgres.accounts.holding import ACCOUNT_FIELDS, AccountChanged, hold_account, read_account
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.tables import accounts, sessions
@@ -61,7 +61,13 @@ class Sessions:
         return {row[0]: Standing(row[1], row[2], row[3]) for row in rows}
 
     async def open(
-        self, account: Account, *, session: Session, refresh_hash: bytes, password_hash: str | None, now: datetime
+        self,
+        account: Account,
+        *,
+        session: AccountSession,
+        refresh_hash: bytes,
+        password_hash: str | None,
+        now: datetime,
     ) -> list[UUID]:
         """Open a session, and store `password_hash` if it is given. An admin's login is written to the audit log.
 
