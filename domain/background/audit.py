@@ -84,10 +84,10 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
         if outcome.difference.subject.startswith(USER_PREFIX)
     )
     books = []
-    for event, places in zip(page, taken, strict=True):
+    for event, found in zip(page, taken, strict=True):
         row, waiting = stored[event.id], pending.get(event.id, Pending())
         # A closed event has no counters in Redis; only PostgreSQL counts its tickets.
-        remaining = event.capacity - (row.pool if event.closed_at else places or 0)
+        remaining = event.capacity - (row.pool if event.closed_at else found or 0)
         confirmed = row.booked - waiting.released
         books.append(
             EventBooks(

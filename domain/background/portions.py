@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-def portions(event_ids: Sequence[UUID], taken: Mapping[UUID, int], *, places_max: int) -> Iterator[list[UUID]]:
-    """The events in their order, in portions with at most `places_max` tickets taken, or of one event.
+def portions(event_ids: Sequence[UUID], taken: Mapping[UUID, int], *, tickets_max: int) -> Iterator[list[UUID]]:
+    """The events in their order, in portions with at most `tickets_max` tickets taken, or of one event.
 
     Events differ in size: a hundred events may have sold nothing, or a million tickets. Portions take similar amounts
     of time and memory.
     """
     portion: list[UUID] = []
-    places = 0
+    tickets = 0
     for event_id in event_ids:
         more = taken.get(event_id, 0)
-        if portion and places + more > places_max:
+        if portion and tickets + more > tickets_max:
             yield portion
-            portion, places = [], 0
+            portion, tickets = [], 0
         portion.append(event_id)
-        places += more
+        tickets += more
     if portion:
         yield portion

@@ -43,7 +43,7 @@ EVENTS_PER_PAGE = 200
 COUNTERS_PER_CHUNK = 1_000
 """Counters that one script call writes in 1 ms. Twice as many arguments are within Lua's limit for `unpack`."""
 
-PLACES_PER_PORTION = 50_000
+TICKETS_PER_PORTION = 50_000
 """Tickets taken of the events whose counters one statement sums up, unless a single event has more. It takes 0.1 s of
 PostgreSQL's time and a few megabytes in this process."""
 
@@ -227,7 +227,7 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
         )
 
     taken = await stores.ledger.pools_taken(list(page))
-    await together(refill, portions(list(page), taken, places_max=PLACES_PER_PORTION), at_once_max=PORTIONS_MAX)
+    await together(refill, portions(list(page), taken, tickets_max=TICKETS_PER_PORTION), at_once_max=PORTIONS_MAX)
 
 
 async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EVENTS_PER_PAGE = 100
-PLACES_PER_PAGE = 20_000
+TICKETS_PER_PAGE = 20_000
 """Tickets taken of the events that are compared at once, unless a single event has more. A comparison takes 0.1 s,
 during which this worker persists nothing."""
 
@@ -128,7 +128,7 @@ async def _portion_after(stores: Stores, after: UUID | None) -> list[UUID]:
     """The next events to compare: one page, or fewer events if they have sold many tickets."""
     page = [event.id for event in await stores.events.after(after, limit=EVENTS_PER_PAGE)]
     taken = await stores.ledger.pools_taken(page)
-    return next(portions(page, taken, places_max=PLACES_PER_PAGE), [])
+    return next(portions(page, taken, tickets_max=TICKETS_PER_PAGE), [])
 
 
 async def _nowhere(_: UUID | None) -> None:

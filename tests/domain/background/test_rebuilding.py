@@ -270,7 +270,7 @@ async def test_a_rebuild_in_chunks_and_portions_makes_the_counters_that_sales_ha
     stores, monkeypatch, places_per_portion
 ):
     monkeypatch.setattr(rebuilding, "COUNTERS_PER_CHUNK", 2)
-    monkeypatch.setattr(rebuilding, "PLACES_PER_PORTION", places_per_portion)
+    monkeypatch.setattr(rebuilding, "TICKETS_PER_PORTION", places_per_portion)
     known = [await make_event(stores) for _ in range(4)]
     for number, event in enumerate(known):
         for buyer in await make_accounts(stores, number):
@@ -287,7 +287,7 @@ async def test_a_rebuild_in_chunks_and_portions_makes_the_counters_that_sales_ha
 
 
 async def test_a_rebuild_that_is_overtaken_while_it_refills_leaves_nothing_at_work(stores, monkeypatch):
-    monkeypatch.setattr(rebuilding, "PLACES_PER_PORTION", 1)
+    monkeypatch.setattr(rebuilding, "TICKETS_PER_PORTION", 1)
     for _ in range(3):
         await book(stores, await make_event(stores))
     await persist_all(stores)
