@@ -83,9 +83,8 @@ class BoxOffice:
 
     async def _book(self, ask: Ask, order: TicketOrder) -> Reservation:
         new = new_booking(order, account_id=ask.account_id)
-        has_new_id = new.idempotency_key is None
         try:
-            reserved = await self._take(ask, new, looked_up=has_new_id)
+            reserved = await self._take(ask, new, looked_up=new.idempotency_key is None)
         except LookupNeeded as needed:
             earlier = await self._ledger.find_by_key(new.id)
             if earlier is not None:
