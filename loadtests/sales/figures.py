@@ -162,7 +162,8 @@ def _generator(figures: Figures) -> str:
 
 
 def _accepted_per_second(answers: Sequence[Answer], *, held_seconds: float | None) -> float:
-    times_s = [answer.answered_s - _first_sent_s(answers) for answer in first_acceptances(answers).values()]
+    began_s = _first_sent_s(answers)
+    times_s = [answer.answered_s - began_s for answer in first_acceptances(answers).values()]
     if not times_s:
         return 0.0
     until_s = max(times_s) if held_seconds is None else held_seconds

@@ -1,4 +1,4 @@
-"""The figures of a run are what its answers say."""
+"""The figures of a run follow from its answers."""
 
 from __future__ import annotations
 

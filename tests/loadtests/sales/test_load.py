@@ -1,4 +1,4 @@
-"""The load tests start what they need, end it, and touch no other machine."""
+"""The load tests start and end what they need, and load no other machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the locustfile does to the libraries below it. Run in processes of their own: locust changes sockets."""
+"""The changes of the locustfile to its libraries, in their own processes, because locust changes sockets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ for method in ("GET", "DELETE", "POST"):
     buyer.client.request(method, "/api/v1/bookings")
 print(json.dumps([received, counted]))
 """
-"""A server that takes each request and closes the connection, as one that is killed does."""
+"""A server that reads each request and closes the connection, like a server that is killed."""
 
 
 def test_a_request_whose_answer_was_lost_was_sent_as_often_as_it_is_counted() -> None:

@@ -1,4 +1,4 @@
-"""The profiles keep the published figures, however many buyers there are."""
+"""The profiles keep the published figures for any number of buyers."""
 
 from __future__ import annotations
 

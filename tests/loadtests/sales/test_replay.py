@@ -1,4 +1,4 @@
-"""A small sale on the real API and worker: every check holds, and finds what is then tampered with."""
+"""A small sale on a real API and worker: every check holds, and then finds what was tampered with."""
 
 from __future__ import annotations
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from tests.processes import Processes
 
 AWAY_SECONDS = 1.0
-"""Longer than a worker takes to notice."""
+"""Longer than a worker needs to notice."""
 
 AT_ONCE_SECONDS = 3.0
-"""On a busy machine; a lock that is in the way stays there for longer."""
+"""Enough on a busy machine. A lock that is held by a stopped process stays longer."""
 
 
 async def test_a_worker_outlives_a_redis_that_comes_back(
@@ -114,7 +114,7 @@ def take_lease(stores: Stores) -> Awaitable[bool]:
 async def frozen(
     settings: Settings, folder: Path, table: str, work: Callable[[Stores], Awaitable[object]]
 ) -> AsyncIterator[None]:
-    """A process that sent a statement to `table`, and stands still since before it was answered."""
+    """A process that has sent a statement to `table` and gets no answer."""
     url = make_url(settings.database_url.get_secret_value())
     link = Proxy(folder / ".s.PGSQL.5432", Path(url.query["host"]) / ".s.PGSQL.5432")
     await link.open()

@@ -1,4 +1,4 @@
-"""The network that can be broken breaks as it is told to, and nothing else."""
+"""Each way to break the network does what it says, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[Proxy], Awaitable[Connection]]
 
 SOON_SECONDS = 0.2
-"""What has not come by then is not coming."""
+"""Bytes that have not arrived by then do not arrive."""
 
 HEALED_SECONDS_MAX = 30.0
-"""What takes this long on a busy machine is still held up."""
+"""Bytes that take this long, even on a busy machine, are still delayed."""
 
 BIG = b"x" * 3_000_000
-"""More than any buffer on the way holds."""
+"""More than all buffers on the way hold."""
 
 
 @pytest.fixture
 async def heard() -> list[bytes]:
-    """What reached the server."""
+    """The bytes that reached the server."""
     return []
 
 
 @pytest.fixture
 async def proxy(tmp_path: Path, heard: list[bytes]) -> AsyncIterator[Proxy]:
-    """A way to a server that sends back whatever it gets."""
+    """A proxy before a server that sends back all bytes."""
     serving: list[asyncio.Task[None] | None] = []
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,7 +62,7 @@ async def proxy(tmp_path: Path, heard: list[bytes]) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Makes connections, which are closed after the test."""
+    """Makes connections that are closed after the test."""
     made: list[Connection] = []
 
     async def connect(proxy: Proxy) -> Connection:
@@ -77,7 +77,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 
 async def ask(connection: Connection, question: bytes = b"hello") -> bytes:
-    """What comes back, b"" when the connection is cut."""
+    """The answer, b"" if the connection is cut."""
     reader, writer = connection
     writer.write(question)
     try:

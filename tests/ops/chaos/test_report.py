@@ -1,4 +1,4 @@
-"""What a run of trials adds up to, and that no protection is without its control."""
+"""The report of a run of trials, and a control for every protection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = [check.__name__ for check in CHECKS]
 
 
 def result(**changes: object) -> Result:
-    """A trial that broke nothing."""
+    """A trial without violations."""
     kept = Result(
         seed=1,
         durability="redis",

@@ -1,4 +1,4 @@
-"""A seed and a mix make the same faults every time."""
+"""A seed and a mix always make the same faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short storm on a real stack, every promise checked."""
+"""A short storm on a real stack; every promise is checked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 SECONDS = 6.0
 OUTAGE_SECONDS = 8.0
-"""A minute is the same for longer: what is unpersisted for more than five seconds has bookings refused."""
+"""An outage of a minute shows nothing more: bookings are refused after five seconds of unpersisted ones."""
 
 BUSY_SECONDS = 20.0
-"""Other tests run beside this one: five seconds are measured by `onsale chaos`."""
+"""Other tests run beside this one. `onsale chaos` measures against five seconds."""
 
 
 async def test_a_short_storm_breaks_no_promise(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What storms have found, each made as small as it can be."""
+"""Violations that storms have found, each as a small test."""
 
 from __future__ import annotations
 

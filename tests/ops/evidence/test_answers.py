@@ -1,4 +1,4 @@
-"""What is kept of an answer, and what it counts as."""
+"""How an answer is written, and the outcome under which it counts."""
 
 from __future__ import annotations
 
