@@ -87,7 +87,7 @@ class _Api:
         self.pid = pid
 
 
-class Stack(RunningStack):
+class BenchStack(RunningStack):
     """A running stack with what cases need of it: accounts, queries, CPU times, and processes that can be paused."""
 
     api: Served

@@ -13,7 +13,7 @@ from loadtests.bench.cases.confirming import measure_full, measure_half
 from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.cases.memory import measure_memory
 from loadtests.bench.report.results import OTHER, THIS
-from loadtests.bench.stack import Stack
+from loadtests.bench.stack import BenchStack
 from loadtests.bench.turns import (
     Measurement,
     Side,
@@ -38,7 +38,7 @@ def measure(run: Run, plan: BenchPlan) -> None:
         Unexpected: an answer was wrong; the figures are worth nothing.
     """
     run.say("starting PostgreSQL, Valkey, API and worker")
-    with Stack(run.folder) as stack:
+    with BenchStack(run.folder) as stack:
         bench = Bench(stack, _crowd(stack, run, plan), run.load, seconds=plan.seconds)
         measurements = case_measurements(bench, [case for case in bench.cases() if plan.wants(case.letter)])
         if plan.wants("g"):
@@ -75,7 +75,7 @@ def compare(run: Run, plan: BenchPlan, builds: tuple[Build, Build]) -> None:
             _measure_half(sides, run, plan)
 
 
-def _crowd(stack: Stack, run: Run, plan: BenchPlan) -> SignedInBuyers:
+def _crowd(stack: BenchStack, run: Run, plan: BenchPlan) -> SignedInBuyers:
     buyers = max(plan.backlog, plan.seconds * plan.buyers_per_second)
     run.say(f"making {buyers} buyers")
     return SignedInBuyers(stack, size=buyers)

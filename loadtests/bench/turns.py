@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loadtests.bench.cases.cases import Case, OwnBench
     from loadtests.bench.load.generator import Generator
     from loadtests.bench.report.results import Figures, Measurements, Results
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.stack import BenchStack
 
 FIGURES_SAID = 3
 """Figures of a measurement that its line of progress shows."""
@@ -44,7 +44,7 @@ class Measurement(NamedTuple):
 class Side:
     """A running stack and what is measured on it."""
 
-    def __init__(self, stack: Stack, bench: OwnBench, measurements: Sequence[Measurement]) -> None:
+    def __init__(self, stack: BenchStack, bench: OwnBench, measurements: Sequence[Measurement]) -> None:
         self.stack = stack
         self.bench = bench
         self.measurements = measurements

@@ -15,7 +15,7 @@ from loadtests.bench.load.generator import generator
 from loadtests.bench.load.prepared import order
 from loadtests.bench.report.results import OTHER, THIS, Measurements
 from loadtests.bench.report.tables import measurement_tables
-from loadtests.bench.stack import Stack
+from loadtests.bench.stack import BenchStack
 from loadtests.bench.turns import Side, case_measurements, take_turns
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def main() -> None:
             print(f"starting DURABILITY={mode}")
             (Path(folder) / mode).mkdir()
             settings = {"DURABILITY": mode, "RATE_LIMITS": "off"}
-            stack = stacks.enter_context(Stack(Path(folder) / mode, settings=settings))
+            stack = stacks.enter_context(BenchStack(Path(folder) / mode, settings=settings))
             sides[name] = _side(stack, seconds=options.seconds, connections=options.connections)
             stack.pause()
         take_turns(found, sides, rounds=options.rounds, say=print)
@@ -60,7 +60,7 @@ def main() -> None:
     print("\n\n".join(measurement_tables(found)))
 
 
-def _side(stack: Stack, *, seconds: int, connections: int) -> Side:
+def _side(stack: BenchStack, *, seconds: int, connections: int) -> Side:
     crowd = SignedInBuyers(stack, size=BUYERS)
     bench = OwnBench(stack, crowd, generator(connections=connections), seconds=seconds)
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 
-from loadtests.bench.stack import ANSWER_SECONDS_MAX, Stack
+from loadtests.bench.stack import ANSWER_SECONDS_MAX, BenchStack
 from ops.evidence.bulk import PASSWORD, Minted
 from ops.supervision.process import ProcessFailed
 
@@ -35,7 +35,7 @@ UNPERSISTED = re.compile(r"^onsale_unpersisted_bookings\{.*\} (\S+)$", re.MULTIL
 SCRIPT = Path(__file__).parent / "minting_script.py"
 
 
-class BuildStack(Stack):
+class BuildStack(BenchStack):
     """The stack of a build."""
 
     def __init__(self, build: Build, folder: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loadtests.bench.load.generator import Generator, LoadResult
     from loadtests.bench.load.prepared import Prepared
     from loadtests.bench.report.results import Figures
-    from loadtests.bench.stack import Peer, Served, Stack
+    from loadtests.bench.stack import BenchStack, Peer, Served
 
 LIST_EVENTS = 20
 """Events on sale before the first round: a full first page, however many rounds there are."""
@@ -70,7 +70,13 @@ class OwnBench:
     """The engine's own cases over one stack and one crowd, whichever build runs the stack."""
 
     def __init__(
-        self, stack: Stack, crowd: SignedInBuyers, generator: Generator, *, seconds: float, listed: int = LIST_EVENTS
+        self,
+        stack: BenchStack,
+        crowd: SignedInBuyers,
+        generator: Generator,
+        *,
+        seconds: float,
+        listed: int = LIST_EVENTS,
     ) -> None:
         """Measure cases of `seconds` each; `listed` events are put on sale for the cases that read them."""
         self.stack = stack

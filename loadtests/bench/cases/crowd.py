@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from loadtests.bench.load.client import HttpReply
     from loadtests.bench.load.prepared import Prepared
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.stack import BenchStack
     from ops.evidence.bulk import Minted
 
 ORGANIZERS = 40
@@ -37,7 +37,7 @@ CONNECTIONS = 32
 class SignedInBuyers:
     """Buyers whose sessions are in Redis, as after a login."""
 
-    def __init__(self, stack: Stack, *, size: int) -> None:
+    def __init__(self, stack: BenchStack, *, size: int) -> None:
         self._stack = stack
         self.buyers: list[Minted] = stack.mint(role=Role.ATTENDEE, count=size)
         self._organizers = cycle(stack.mint(role=Role.ORGANIZER, count=ORGANIZERS))

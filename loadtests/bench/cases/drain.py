@@ -15,7 +15,7 @@ from loadtests.bench.load.generator import Unexpected
 if TYPE_CHECKING:
     from loadtests.bench.cases.cases import OwnBench
     from loadtests.bench.report.results import Figures
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.stack import BenchStack
 
 FILL_SECONDS_MAX = 3.5
 """Into one event: the engine refuses what would join a backlog older than five seconds."""
@@ -98,7 +98,7 @@ def fill(bench: OwnBench, *, backlog: int) -> list[UUID]:
     return event_ids
 
 
-def _rate_of_drain(stack: Stack) -> float:
+def _rate_of_drain(stack: BenchStack) -> float:
     """Bookings a second from the first look that finds fewer than before to the one that finds none.
 
     If the first such look finds none already, from when the workers went on.

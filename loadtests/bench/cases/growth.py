@@ -14,7 +14,7 @@ from loadtests.bench.cases.furnishing import Owner, furnish_bookings, furnish_ev
 from loadtests.bench.cases.memory import measure_memory
 from loadtests.bench.cases.pages import List, walk
 from loadtests.bench.report.results import OTHER, THIS, Measurements
-from loadtests.bench.stack import Stack
+from loadtests.bench.stack import BenchStack
 from loadtests.bench.turns import Side, case_measurements, drain_measurement, take_turns
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class GrowthBench:
         """A stack with this amount."""
         plan, folder = self._plan, self._run.folder / f"{theme.name}-{amount.label}"
         folder.mkdir()
-        stack = Stack(folder, settings=WITHOUT_LIMIT | amount.settings)
+        stack = BenchStack(folder, settings=WITHOUT_LIMIT | amount.settings)
         if amount.furnish:
             stack.furnish(amount.furnish)
         exits.enter_context(stack)
@@ -126,7 +126,7 @@ class GrowthBench:
             memory = measure_memory(large, bookings=self._plan.memory_bookings)
             found.add("memory", "memory of Redis", memory)
 
-    def _walk(self, stack: Stack, pages: List) -> None:
+    def _walk(self, stack: BenchStack, pages: List) -> None:
         found = walk(stack.api.url, pages, pages=self._plan.pages)
         self._run.results.walks.append(found)
         self._run.say(

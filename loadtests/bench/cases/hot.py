@@ -15,7 +15,7 @@ from msgspec import Struct
 from loadtests.bench.cases.cases import OwnBench
 from loadtests.bench.cases.crowd import SignedInBuyers
 from loadtests.bench.load.generator import generator
-from loadtests.bench.stack import Stack
+from loadtests.bench.stack import BenchStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _look(name: str, folder: Path) -> tuple[Figures, CpuProfile]:
-    with Stack(folder) as stack:
+    with BenchStack(folder) as stack:
         crowd = SignedInBuyers(stack, size=SECONDS * BUYERS_PER_SECOND)
         bench = OwnBench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
         cases = {case.name: case for case in bench.own_cases()}

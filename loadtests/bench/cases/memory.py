@@ -9,7 +9,7 @@ from loadtests.bench.cases.drain import fill
 if TYPE_CHECKING:
     from loadtests.bench.cases.cases import OwnBench
     from loadtests.bench.report.results import Figures
-    from loadtests.bench.stack import Stack
+    from loadtests.bench.stack import BenchStack
 
 
 def measure_memory(bench: OwnBench, *, bookings: int) -> Figures:
@@ -30,7 +30,7 @@ def measure_memory(bench: OwnBench, *, bookings: int) -> Figures:
     return {"pending_bytes": (pending - before) / bookings, "retired_bytes": (retired - before) / bookings}
 
 
-def _used_bytes(stack: Stack) -> int:
+def _used_bytes(stack: BenchStack) -> int:
     """What Redis says it uses for data."""
     with stack.redis() as redis:
         info = cast("dict[str, Any]", redis.info("memory"))
