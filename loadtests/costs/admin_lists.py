@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
 import httpx
 from msgspec import Struct
 
@@ -22,6 +21,7 @@ from loadtests.bench.cases.furnishing import ATTENDEES, TAKEN
 from loadtests.sales.figures import times_of
 from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import event_on_sale, mint, write_events
+from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
     from domain.platform.settings import Settings
@@ -126,19 +126,13 @@ async def _furnish(settings: Settings, *, users: int) -> Cast:
 
 
 async def _sell(settings: Settings, event_ids: list[UUID], *, attendees: int, admin_id: UUID) -> None:
-    if settings.database_url is None:
-        message = "the settings have no DATABASE_URL"
-        raise ValueError(message)
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
-    try:
-        await connection.execute(ATTENDEES, attendees)
-        await connection.execute(_BOOKINGS, event_ids)
-        await connection.execute(TAKEN, POOL_MAIN)
-        await connection.execute(_AUDIT, admin_id, AUDIT_ENTRIES)
+    async with postgres_of(settings) as postgres:
+        await postgres.execute(ATTENDEES, attendees)
+        await postgres.execute(_BOOKINGS, event_ids)
+        await postgres.execute(TAKEN, POOL_MAIN)
+        await postgres.execute(_AUDIT, admin_id, AUDIT_ENTRIES)
         # As autovacuum does within a minute: the planner knows the tables, and counting reads only indexes.
-        await connection.execute("VACUUM ANALYZE")
-    finally:
-        await connection.close()
+        await postgres.execute("VACUUM ANALYZE")
 
 
 def _measure(url: str, people: Cast, *, requests: int) -> list[str]:

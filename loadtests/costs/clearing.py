@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
 import httpx
 
 from domain.accounts.accounts import Role
@@ -18,6 +17,7 @@ from domain.accounts.tokens import utc_now
 from domain.kernel.partitions import random_booking_id
 from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import event_on_sale, mint, write_events
+from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -55,17 +55,11 @@ async def _furnish(settings: Settings, *, bookings: int) -> tuple[UUID, str]:
     buyers = await mint(settings, role=Role.ATTENDEE, count=bookings)
     event = event_on_sale(organizer_id=organizer.id, title="A large event", capacity=bookings, max_per_user=1)
     await write_events(settings, [event])
-    if settings.database_url is None:
-        message = "the settings have no DATABASE_URL"
-        raise ValueError(message)
     now = utc_now()
     rows = [(random_booking_id(event.id), event.id, buyer.id, 1, "confirmed", 1, now, now) for buyer in buyers]
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
-    try:
-        await connection.copy_records_to_table("bookings", columns=COLUMNS, records=rows)
-        await connection.execute("UPDATE pools SET taken = size")
-    finally:
-        await connection.close()
+    async with postgres_of(settings) as postgres:
+        await postgres.copy_records_to_table("bookings", columns=COLUMNS, records=rows)
+        await postgres.execute("UPDATE pools SET taken = size")
     return event.id, organizer.token
 
 

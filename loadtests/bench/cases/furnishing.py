@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-import asyncpg
 from msgspec import Struct
 
 from domain.accounts.accounts import Role
@@ -13,6 +12,7 @@ from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import random_booking_id
 from domain.store.redis.keys import record_key
 from ops.evidence.bulk import event_on_sale, mint, write_events
+from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -77,17 +77,14 @@ async def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> N
     events = [_event(organizer.id) for _ in range(EVENTS_SOLD)]
     owner.event_id, owner.token = events[0].id, organizer.token
     await write_events(settings, events)
-    connection = await asyncpg.connect(_url(settings))
-    try:
+    async with postgres_of(settings) as postgres:
         # Foreign keys need no check: every id comes from the table that it refers to.
-        await connection.execute("SET session_replication_role = replica")
-        await connection.execute(ATTENDEES, max(1, count // GUESTS_SHARE))
-        await connection.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
-        await connection.execute(TAKEN, POOL_MAIN)
-        await connection.execute("VACUUM ANALYZE")
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
+        await postgres.execute("SET session_replication_role = replica")
+        await postgres.execute(ATTENDEES, max(1, count // GUESTS_SHARE))
+        await postgres.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
+        await postgres.execute(TAKEN, POOL_MAIN)
+        await postgres.execute("VACUUM ANALYZE")
+        await postgres.execute("CHECKPOINT")
 
 
 def furnish_records(redis: Redis, pattern: UUID, event_id: UUID, *, count: int) -> None:
@@ -102,10 +99,3 @@ def furnish_records(redis: Redis, pattern: UUID, event_id: UUID, *, count: int) 
 
 def _event(organizer_id: UUID) -> Event:
     return event_on_sale(organizer_id=organizer_id, title="An event among many", capacity=CAPACITY, max_per_user=100)
-
-
-def _url(settings: Settings) -> str:
-    if settings.database_url is None:
-        message = "the settings have no DATABASE_URL"
-        raise ValueError(message)
-    return settings.database_url.get_secret_value()
