@@ -26,7 +26,7 @@ from loadtests.bench.report.pictures import pictures
 from loadtests.bench.report.results import Measurements, Results
 from loadtests.bench.report.tables import report
 from loadtests.bench.standard import compare, measure
-from loadtests.bench.turns import Run
+from loadtests.bench.turns import BenchRun
 from loadtests.sales.replay import ReplayFailed
 from loadtests.sales.setup import SetupRefused
 from loadtests.sales.target import TargetRefused
@@ -104,11 +104,11 @@ def _run(options: Namespace, found: list[Results]) -> Results:
     )
     found.append(results)
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-        _measure(options, plan, Run(load, results, Path(folder), _say))
+        _measure(options, plan, BenchRun(load, results, Path(folder), _say))
     return results
 
 
-def _measure(options: Namespace, plan: BenchPlan, run: Run) -> None:
+def _measure(options: Namespace, plan: BenchPlan, run: BenchRun) -> None:
     if options.against:
         _say(f"building {options.against}")
         compare(run, plan, (working_tree(), revision(options.against)))

@@ -25,13 +25,13 @@ from loadtests.bench.turns import (
 if TYPE_CHECKING:
     from loadtests.bench.against.build import Build
     from loadtests.bench.plan import BenchPlan
-    from loadtests.bench.turns import Run
+    from loadtests.bench.turns import BenchRun
 
 MEMORY_BOOKINGS = 4_000
 """Made within the five seconds that a waiting booking may be old."""
 
 
-def measure(run: Run, plan: BenchPlan) -> None:
+def measure(run: BenchRun, plan: BenchPlan) -> None:
     """Measure what the plan asks for on one stack.
 
     Raises:
@@ -53,7 +53,7 @@ def measure(run: Run, plan: BenchPlan) -> None:
                 run.results.full = measure_full(bench, expected_per_second=accepted, seconds=plan.full_seconds)
 
 
-def compare(run: Run, plan: BenchPlan, builds: tuple[Build, Build]) -> None:
+def compare(run: BenchRun, plan: BenchPlan, builds: tuple[Build, Build]) -> None:
     """Measure two builds in turns; the first is this one.
 
     Raises:
@@ -75,7 +75,7 @@ def compare(run: Run, plan: BenchPlan, builds: tuple[Build, Build]) -> None:
             _measure_half(sides, run, plan)
 
 
-def _crowd(stack: BenchStack, run: Run, plan: BenchPlan) -> SignedInBuyers:
+def _crowd(stack: BenchStack, run: BenchRun, plan: BenchPlan) -> SignedInBuyers:
     buyers = max(plan.backlog, plan.seconds * plan.buyers_per_second)
     run.say(f"making {buyers} buyers")
     return SignedInBuyers(stack, size=buyers)
@@ -92,7 +92,7 @@ def _of_any_build(bench: OwnBench, plan: BenchPlan) -> list[Measurement]:
     return [*measurements, Measurement("rest", "at rest", bench.measure_rest)]
 
 
-def _measure_half(sides: dict[str, Side], run: Run, plan: BenchPlan) -> None:
+def _measure_half(sides: dict[str, Side], run: BenchRun, plan: BenchPlan) -> None:
     """Half load: every side is asked for half of what the slowest accepted."""
     found = run.results.cases
     per_second = min(median(found.values("book", "per_second", side)) for side in sides) / 2

@@ -24,7 +24,7 @@ FIGURES_SAID = 3
 """Figures of a measurement that its line of progress shows."""
 
 
-class Run(NamedTuple):
+class BenchRun(NamedTuple):
     """What every part of a run needs: the generator, the results, which grow meanwhile, a folder, and a reporter."""
 
     load: Generator

@@ -19,7 +19,7 @@ from domain.kernel.refusals import Unavailable
 from domain.platform.settings import SettingsRefused, load_settings
 from loadtests.sales.figures import figures_of, table
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2016
-from loadtests.sales.replay import ReplayFailed, Run, replay
+from loadtests.sales.replay import ReplayFailed, SaleRun, replay
 from loadtests.sales.setup import SetupRefused
 from loadtests.sales.stack import sale_stack
 from loadtests.sales.target import TargetRefused, loopback_url
@@ -87,7 +87,7 @@ def _all_runs(options: Namespace) -> bool:
     ):
         for number in range(1, options.runs + 1):
             name = profile.name if options.runs == 1 else f"{profile.name}-{number}"
-            run = Run(
+            run = SaleRun(
                 url=url,
                 settings=settings,
                 profile=profile,
@@ -114,7 +114,7 @@ def _stack(url: str | None, folder: Path) -> Iterator[tuple[str, Settings]]:
         yield stack.url, stack.settings()
 
 
-def _report(run: Run) -> bool:
+def _report(run: SaleRun) -> bool:
     """Hold one sale and print its figures; returns whether every check held."""
     _say(f"{run.name}: {run.profile.buyers} buyers are signed in")
     replayed = asyncio.run(replay(run))
@@ -123,7 +123,7 @@ def _report(run: Run) -> bool:
     return not any(found.values())
 
 
-def summary(run: Run, replayed: Replayed, found: dict[str, list[str]]) -> str:
+def summary(run: SaleRun, replayed: Replayed, found: dict[str, list[str]]) -> str:
     """The figures of a sale, the verdict, and the paths of locust's report and of the explanation."""
     figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=run.profile.tickets)
     return (

@@ -41,7 +41,7 @@ class ReplayFailed(Exception):
     """Locust ended before the sale; `str()` ends with its output."""
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class SaleRun(Struct, frozen=True, kw_only=True):
     """A sale to replay at `url`; `settings` have the addresses of its servers.
 
     `folder` is for temporary files, tokens among them; `report` for locust's page and tables, whose names begin with
@@ -64,7 +64,7 @@ class Replayed(Struct, frozen=True):
     closing: Closing
 
 
-async def replay(run: Run) -> Replayed:
+async def replay(run: SaleRun) -> Replayed:
     """Hold the sale with its own accounts and event, and gather the evidence.
 
     Raises:
@@ -101,7 +101,7 @@ def _write_buyers(folder: Path, accounts: list[Minted]) -> Path:
     return path
 
 
-async def _locust(run: Run, *, event_id: UUID, buyers: Path, answers: Path) -> None:
+async def _locust(run: SaleRun, *, event_id: UUID, buyers: Path, answers: Path) -> None:
     """Run locust in its own process, because it changes sockets in the process that imports it."""
     run.report.mkdir(exist_ok=True)
     options = ["--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]

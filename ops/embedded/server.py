@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ops.embedded.folders import folders_of, make_folders
 from ops.supervision.launcher import launcher
-from ops.supervision.process import Process, ProcessFailed
+from ops.supervision.process import ProcessFailed, RestartableProcess
 
 if TYPE_CHECKING:
     import signal
@@ -40,7 +40,7 @@ class ServerFailed(ProcessFailed):
     """An embedded server did not start, or ended; `str()` has the last lines of its log."""
 
 
-class EmbeddedServer(Process, ABC):
+class EmbeddedServer(RestartableProcess, ABC):
     """One server on one data folder. Not safe to share between threads."""
 
     name: str

@@ -21,7 +21,7 @@ class ProcessFailed(Exception):
     """A process did not start or ended too early; `str()` ends with its last output."""
 
 
-class Process:
+class RestartableProcess:
     """A process that can be started again and again.
 
     Linux ends it together with the thread that started it: start it from a thread that lives as long as it should.
@@ -110,7 +110,7 @@ class Process:
         )
 
 
-class Child(Process):
+class Child(RestartableProcess):
     """A process of the Procfile, its output on a pipe; `lines()` reads it and never waits."""
 
     def __init__(

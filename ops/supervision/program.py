@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from ops.supervision.launcher import launcher
-from ops.supervision.process import Process, ProcessFailed
+from ops.supervision.process import ProcessFailed, RestartableProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ def plain_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ENVIRONMENT_KEPT if name in os.environ}
 
 
-class Program(Process):
+class Program(RestartableProcess):
     """A program whose output goes to `log`, which outlives it. As a context manager it runs during the block."""
 
     death_signal: signal.Signals = signal.SIGKILL

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from domain.platform.settings import Settings
     from loadtests.bench.plan import GrowthPlan
-    from loadtests.bench.turns import Run
+    from loadtests.bench.turns import BenchRun
 
 BUYERS_PER_SECOND = 3_000
 
@@ -58,7 +58,7 @@ class Theme:
 class GrowthBench:
     """Measures themes one after the other."""
 
-    def __init__(self, run: Run, plan: GrowthPlan) -> None:
+    def __init__(self, run: BenchRun, plan: GrowthPlan) -> None:
         self._run = run
         self._plan = plan
         self._owner = Owner()

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from loadtests.sales.figures import figures_of
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2019
-from loadtests.sales.replay import Run, replay
+from loadtests.sales.replay import SaleRun, replay
 from loadtests.sales.stack import sale_stack
 from ops.evidence.answers import Outcome
 from ops.evidence.checks import check
@@ -56,7 +56,7 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
     report.mkdir(exist_ok=True)
     with sale_stack(folder, log=report / "bench-rush.log", say=say) as stack:
         say(f"rush: {profile.buyers} buyers")
-        run = Run(
+        run = SaleRun(
             url=stack.url,
             settings=stack.settings(),
             profile=profile,

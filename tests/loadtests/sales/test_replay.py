@@ -13,7 +13,7 @@ from domain.store.redis.keys import counters_key
 from loadtests.sales.__main__ import summary
 from loadtests.sales.figures import figures_of
 from loadtests.sales.profiles import SHMOOCON_2016
-from loadtests.sales.replay import Run, replay
+from loadtests.sales.replay import SaleRun, replay
 from ops.evidence.answers import EVERYBODY_LEFT, Outcome
 from ops.evidence.checks import check
 from ops.evidence.evidence import RunRecord, Scene, gather
@@ -26,7 +26,7 @@ BUYERS = 60
 def run(settings, clean, processes, tmp_path):  # noqa: ARG001  (the API finds clean servers)
     processes.worker()
     profile = structs.replace(SHMOOCON_2016.scaled(BUYERS), tickets=TICKETS)
-    return Run(
+    return SaleRun(
         url=processes.api(RATE_LIMITS="off").url,
         settings=settings,
         profile=profile,
