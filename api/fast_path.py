@@ -139,7 +139,7 @@ class FastPath:
     """ASGI: serves the routes of the fast path, and passes all other requests on."""
 
     def __init__(self, app: Litestar) -> None:
-        self._app = app
+        self.app = app
         self._routes: dict[str, list[FastRoute]] = {}
         for method, route in _fast_routes(app):
             self._routes.setdefault(method, []).append(route)
@@ -153,15 +153,15 @@ class FastPath:
                 if parameters is not None:
                     await self._serve(route, parameters, scope, receive)
                     return
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     async def _serve(self, route: FastRoute, parameters: dict[str, Any], scope: Any, receive: Receive) -> None:  # noqa: ANN401  (as above)
         """Answer a request of a route.
 
         The order of the checks: token, body, session and limit, role, and then whatever is wrong with the request.
         """
-        scope["path_template"], scope["litestar_app"], scope["user"] = route.template, self._app, None
-        process, reply, ask = self._app.state[STATE], scope["reply"], None
+        scope["path_template"], scope["litestar_app"], scope["user"] = route.template, self.app, None
+        process, reply, ask = self.app.state[STATE], scope["reply"], None
         try:
             token = read_token(scope, process, route.access)
             fault, key = await route.read(scope, receive, parameters)

@@ -11,6 +11,7 @@ from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
 from domain.platform.failpoints import Failpoint, reach
 from domain.sales.events import Deadline
+from domain.sales.refusals import not_on_sale
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled, too_late
 
@@ -223,9 +224,7 @@ class BoxOffice:
             return terms
         if not looked_up:
             raise LookupNeeded(self._inventory.epoch)
-        status = terms.status(now_ms=terms.closes_ms, remaining=1)
-        detail = "Bookings are not taken now."
-        raise NotOnSale(detail, event_status=status, sales_open_at=terms.sales_open_at)
+        raise not_on_sale(terms, now_ms=terms.closes_ms)
 
     async def _acknowledge(self, change: Reserved | Released) -> None:
         """Do the work that must precede the acknowledgement of a change, and wake a worker to persist it."""

@@ -47,7 +47,7 @@ async def buyer(stores, settings):
         session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
         await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
         token = process.tokens.issue(TokenKind.ACCESS, account, session_id=session.id, now=now)
-        app.app._app.state[STATE] = process
+        app.app.app.state[STATE] = process
         async with _on_a_socket(app) as client:
             client.headers["Authorization"] = f"Bearer {token}"
             yield client

@@ -16,23 +16,18 @@ from msgspec import Struct, to_builtins
 
 from domain.kernel.bookings import Booking, BookingStatus, NewBooking
 from domain.kernel.counters import POOL_MAIN
-from domain.kernel.event_status import EventStatus
 from domain.kernel.idempotency import key_reused
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
     EventStarted,
     InventoryUnavailable,
-    NotOnSale,
     PersistenceLagging,
-    PerUserLimit,
-    Refusal,
-    SoldOut,
-    tickets,
 )
 from domain.kernel.times import from_ms, to_ms
 from domain.platform.clocks import Moment
 from domain.sales.events import Deadline, Terms
+from domain.sales.refusals import not_on_sale, shortage
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
@@ -424,16 +419,6 @@ def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
     )
 
 
-_NOT_ON_SALE = {
-    EventStatus.SCHEDULED: "Sales of this event are not open yet; `sales_open_at` is when they open.",
-    EventStatus.PAUSED: "Sales of this event are paused.",
-    EventStatus.CLOSED: "Sales of this event are closed.",
-    EventStatus.CANCELLED: "The event is cancelled.",
-    # A script may answer just before the sales open or close.
-    EventStatus.ON_SALE: "Sales of this event are just opening or closing. Try again.",
-}
-
-
 def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
     """The exception for an answer of reserve_tickets.lua that took nothing."""
     match answer[0]:
@@ -442,23 +427,12 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
         case b"mismatch":
             return key_reused()
         case b"closed":
-            status = terms.status(now_ms=answer[1], remaining=1)
-            return NotOnSale(_NOT_ON_SALE[status], event_status=status, sales_open_at=terms.sales_open_at)
+            return not_on_sale(terms, now_ms=answer[1])
         case b"short":
-            return _shortage(index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
+            return shortage(claim_index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
         case b"lagging":
             return PersistenceLagging(
                 "Too many bookings wait to be stored. Try again in a moment.", retry_after_seconds=RETRY_AFTER_SECONDS
             )
         case _:
             return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
-
-
-def _shortage(*, index: int, remaining: int, allowance: int) -> Refusal:
-    if index == 0:
-        already = allowance - remaining
-        detail = f"An account may book {tickets(allowance)} of this event. Yours has {tickets(already)} already."
-        return PerUserLimit(detail, limit=allowance, already_booked=already)
-    left = max(0, remaining)
-    detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
-    return SoldOut(detail, remaining=left)

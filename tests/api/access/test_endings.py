@@ -221,7 +221,7 @@ async def test_an_account_that_fails_unexpectedly_keeps_no_other_back(callers, c
     for organizer in (broken, fine):
         await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
     follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
-    behind = stores.box_office.events_behind_organizer
+    behind = stores.event_actions.behind_organizer
 
     async def fails(organizer_id, **page):
         if organizer_id == UUID(broken.id):
@@ -229,7 +229,7 @@ async def test_an_account_that_fails_unexpectedly_keeps_no_other_back(callers, c
             raise LookupError(message)
         return await behind(organizer_id, **page)
 
-    monkeypatch.setattr(stores.box_office, "events_behind_organizer", fails)
+    monkeypatch.setattr(stores.event_actions, "behind_organizer", fails)
     first, second = await follow_ups.run_due_once(limit=1), await follow_ups.run_due_once(limit=1)
 
     assert (first, second) == (1, 1)

@@ -1,0 +1,37 @@
+"""The refusals of orders that the terms of a sale do not allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain.kernel.event_status import EventStatus
+from domain.kernel.refusals import NotOnSale, PerUserLimit, SoldOut, tickets
+
+if TYPE_CHECKING:
+    from domain.sales.events import Terms
+
+_NOT_ON_SALE = {
+    EventStatus.SCHEDULED: "Sales of this event are not open yet; `sales_open_at` is when they open.",
+    EventStatus.PAUSED: "Sales of this event are paused.",
+    EventStatus.CLOSED: "Sales of this event are closed.",
+    EventStatus.CANCELLED: "The event is cancelled.",
+    # A script may answer just before the sales open or close.
+    EventStatus.ON_SALE: "Sales of this event are just opening or closing. Try again.",
+}
+
+
+def not_on_sale(terms: Terms, *, now_ms: int) -> NotOnSale:
+    """The refusal of an order outside of the sales period."""
+    status = terms.status(now_ms=now_ms, remaining=1)
+    return NotOnSale(_NOT_ON_SALE[status], event_status=status, sales_open_at=terms.sales_open_at)
+
+
+def shortage(*, claim_index: int, remaining: int, allowance: int) -> PerUserLimit | SoldOut:
+    """The refusal of an order for which a counter has too little left, by the order of `Terms.claims`."""
+    if claim_index == 0:
+        already = allowance - remaining
+        detail = f"An account may book {tickets(allowance)} of this event. Yours has {tickets(already)} already."
+        return PerUserLimit(detail, limit=allowance, already_booked=already)
+    left = max(0, remaining)
+    detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
+    return SoldOut(detail, remaining=left)
