@@ -187,6 +187,7 @@ async def test_changes_at_once_are_all_made(stores, other_stores):
 
 
 async def test_an_event_nobody_made_cannot_be_changed(stores):
+    await make_event(stores)
     with pytest.raises(EventNotFound):
         await stores.event_actions.change(
             await make_account(stores), EventChanges(title="Nothing"), caller=ORGANIZED, expected_version=None
