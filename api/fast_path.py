@@ -24,7 +24,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from litestar.routes import HTTPRoute
 
 from api.access.authentication import read_token
-from api.access.declarations import DEFAULT, Access, declared_access
+from api.access.declarations import DEFAULT, UNLIMITED, Access, Undeclared, declared_access
 from api.access.guards import refusal_of_role
 from api.access.middleware import tell_limit
 from api.context import STATE, Process
@@ -54,6 +54,10 @@ NO_PARAMETERS: frozenset[str] = frozenset()
 _ENCODER = msgspec.json.Encoder()
 _CONTENT_TYPES = {None: JSON_MEDIA_TYPE.encode()}
 """Encoded content types by media type; there are only a few."""
+
+
+class NotAdmitted(Exception):
+    """A handler of the fast path answered without a call to the engine that admits the request."""
 
 
 class FastRequest(Request[Token, str, Any]):
@@ -89,9 +93,16 @@ class FastResponse(Response[Shown]):
 
 
 class FastRoute:
-    """A route of the fast path: what its handler declares, and how its requests are found and read."""
+    """A route of the fast path: what its handler declares, and how its requests are found and read.
+
+    Raises:
+        Undeclared: the route is not for accounts alone, or has a limit that the fast path does not count.
+    """
 
     def __init__(self, route: HTTPRoute, handler: HTTPRouteHandler, access: Access) -> None:
+        if not access.roles or access.limit_address or access.per_session or access.limit == UNLIMITED:
+            message = f"{route.path}: the fast path serves accounts, each counted by one limit"
+            raise Undeclared(message)
         self.template = route.path_format
         self.access = access
         self.handle: Callable[..., Awaitable[Response[Any]]] = handler.fn
@@ -170,6 +181,8 @@ class FastPath:
                 await process.stores.admission.admit(ask)
                 raise refusal
             response = await route.handle(request=FastRequest(process, scope, token, ask, key), **parameters)
+            if ask.admitted is None:
+                raise NotAdmitted(route.template)
         except Refusal as refusal:
             response = refusal_response(refusal, request_id=reply.request_id)
         except HTTPException as error:

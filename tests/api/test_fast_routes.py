@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from litestar import Litestar
+from litestar import Litestar, get
 
+from api.access.declarations import ANYONE, EVERYBODY, UNLIMITED, Undeclared, access
+from api.fast_path import FastPath, FastRequest
+from domain.kernel.bookings import Booking, BookingStatus, Reservation
 from tests.api.conftest import serving
 
 ELSEWHERE = {"Origin": "https://elsewhere.example.org"}
@@ -197,3 +201,38 @@ async def test_a_fault_is_answered_as_a_problem(callers, routed, monkeypatch):
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert routed == []
+
+
+async def test_an_answer_without_an_admission_is_a_fault(callers, monkeypatch):
+    """Session and limit are checked by the engine's first call: a handler that makes none must not answer."""
+    buyer = await callers.attendee()
+
+    async def reserves_without_asking(self, ask, order):  # noqa: ARG001  (as the method has them)
+        booking = Booking(
+            id=uuid4(),
+            event_id=order.event_id,
+            user_id=ask.account_id,
+            quantity=order.quantity,
+            status=BookingStatus.PENDING,
+            version=1,
+            created_at=datetime.now(UTC),
+        )
+        return Reservation(booking, replayed=False)
+
+    monkeypatch.setattr("domain.actions.bookings.BoxOffice.reserve", reserves_without_asking)
+    answer = await buyer.book(str(uuid4()))
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [access(ANYONE), access(EVERYBODY, limit=UNLIMITED), access(EVERYBODY, per_session=True)],
+)
+def test_a_route_that_the_fast_path_cannot_admit_does_not_start(declared):
+    @get("/hot", request_class=FastRequest, **declared)
+    async def hot(request: FastRequest) -> None:
+        """Asks for what the fast path does not check."""
+
+    with pytest.raises(Undeclared, match="/hot"):
+        FastPath(Litestar([hot], logging_config=None))
