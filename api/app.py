@@ -11,7 +11,6 @@ from litestar import Litestar, Router
 from litestar.exceptions import HTTPException, ValidationException
 
 from api.access.declarations import check_declared
-from api.access.guards import role_allows
 from api.access.middleware import AccessMiddleware
 from api.context import STATE, open_process, rules_of
 from api.fast_path import FastPath
@@ -59,7 +58,6 @@ def create_litestar(settings: Settings) -> Litestar:
     """The application without its outermost middleware and its fast path."""
     app = Litestar(
         [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), LandingController],
-        guards=[role_allows],
         middleware=[AccessMiddleware],
         exception_handlers={
             Refusal: on_refusal,

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from api.access.declarations import Access, declared_access
 from domain.accounts.accounts import Role
 from domain.kernel.refusals import Forbidden, OrganizerApprovalRequired, OrganizerSignupClosed
 
 if TYPE_CHECKING:
-    from litestar.connection import ASGIConnection
-    from litestar.handlers import BaseRouteHandler
-
+    from api.access.declarations import Access
     from domain.accounts.tokens import Token
     from domain.platform.settings import Settings
     from domain.sales.events import Event
-
-
-async def role_allows(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route; raises Forbidden for a role that the route does not declare."""
-    declared = declared_access(handler)
-    if declared and (refusal := refusal_of_role(declared, connection.scope["user"])):
-        raise refusal
 
 
 def refusal_of_role(declared: Access, caller: Token | None) -> Forbidden | None:

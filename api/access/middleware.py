@@ -1,4 +1,4 @@
-"""Authentication and rate limits of the routes that the framework's router serves.
+"""Authentication, rate limits, roles and query parameters of the routes that the framework's router serves.
 
 Session and limit are one call to Redis, so they are one middleware. The fast path makes that call together with the
 engine's (`api/fast_path.py`).
@@ -21,6 +21,7 @@ from api.access.guards import refusal_of_role
 from api.context import STATE
 from api.http.bodies import JsonBody, read_body
 from api.http.options import answer_options
+from api.http.queries import refused_query
 from domain.kernel.refusals import Refusal, Unauthenticated
 from domain.store.redis.admission import UNCOUNTED, Admitted, Ask
 
@@ -38,14 +39,14 @@ class AccessMiddleware:
 
     Both are None on a route for anyone, if no usable token was sent.
 
-    Raises, to be answered as problems: Unauthenticated, RateLimited, Invalid, Unavailable.
+    Raises, to be answered as problems: Unauthenticated, Forbidden, RateLimited, Invalid, Unavailable.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Admit the request and pass it on, or raise."""
+        """Admit the request, check its role and the names in its query, and pass it on; or raise."""
         if scope["type"] == ScopeType.HTTP:
             declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
             scope["user"] = scope["auth"] = None
@@ -54,6 +55,9 @@ class AccessMiddleware:
             if scope["method"] == "OPTIONS":
                 await answer_options(scope, send)
                 return
+            # Here and not in guards: for each call of a guard the framework copies the route's handler.
+            if refusal := refusal_of_role(declared, scope["user"]) or refused_query(scope):
+                raise refusal
         await self.app(scope, receive, send)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from litestar.params import QueryParameter
@@ -16,20 +16,20 @@ from api.http.bodies import pointer_to
 from domain.kernel.refusals import Invalid
 
 if TYPE_CHECKING:
-    from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
     from litestar.types import Scope
+
+CHECKS_QUERY = "checks_query"
+"""The option of routes that refuse unknown query parameters."""
 
 UNKNOWN = "unknown_parameter: there is no such parameter"
 REPEATED = "is given more than once"
 
 
-async def query_is_known(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """The guard of every route of the API; raises Invalid for a parameter that the route does not have."""
-    # The framework makes a copy of the handler for each call of a guard. A cache by the copy would grow for ever.
-    refusal = refused_parameters(connection.scope, parameters_of(connection.route_handler))
-    if refusal:
-        raise refusal
+def refused_query(scope: Scope) -> Invalid | None:
+    """The refusal of a query with a parameter that the request's route does not have; None for any other."""
+    handler = scope["route_handler"]
+    return refused_parameters(scope, parameters_of(handler)) if handler.opt.get(CHECKS_QUERY) else None
 
 
 def refused_parameters(scope: Scope, known: frozenset[str]) -> Invalid | None:
