@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from api.http.conditional import event_etag
 from api.http.pagination import LIMIT_MAX, cut, write_cursor
 from api.shapes import EventShown, EventShownPage
 from domain.accounts.tokens import utc_now
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
     from domain.store.postgres.events.reads import EventReads
 
 SCAN_BATCH_MAX = LIMIT_MAX + 1
-"""Events read and compared with a status at a time: the longest page of them, and one to know whether more follow."""
+"""Events that are read and compared with a status at once: the longest page, and one to know whether more follow."""
 
 SCAN_BATCHES_MAX = 5
-"""Batches that one request for events of a status reads, about 10 ms each; then its page is short."""
+"""Batches that one request for events of a status reads, about 10 ms each. After them, its page stays short."""
 
 COUNTED_S = 1.0
-"""How long the length of a list counts as known: to count ten thousand events cost a third of what showing twenty of
-them did. The last page knows better, and a list that is all on one page is never told longer or shorter than it is."""
+"""How long the length of a list is cached. Counting ten thousand events costs a third of a page with twenty of them.
+
+The last page computes the length itself, so a list on one page always has its exact length.
+"""
 
 RETRY_AFTER_SECONDS = 1
 
@@ -40,10 +43,18 @@ Shown = tuple[Event, int, EventStatus]
 _encoder = msgspec.json.Encoder()
 
 
-class ListAsked(Struct, frozen=True, kw_only=True):
-    """Which page of the events is asked for; whoever asks for the same may share a reading of it.
+class EncodedEvent(Struct, frozen=True):
+    """An `EventShown` as JSON, with its entity tag."""
 
-    `skip` is what is still to be skipped after `after`.
+    id: UUID
+    etag: str
+    content: bytes
+
+
+class ListAsked(Struct, frozen=True, kw_only=True):
+    """A request for a page of events. Equal requests may share a read.
+
+    `skip` is the number of events to skip after the position `after`.
     """
 
     limit: int
@@ -56,7 +67,7 @@ class ListAsked(Struct, frozen=True, kw_only=True):
 
     @property
     def remembered(self) -> bool:
-        """Whether its length is worth remembering: it is one of the two lists that everybody looks at."""
+        """Whether the length of the list is cached: only for the two lists without a search or an organizer."""
         return not self.search and self.organizer_id is None
 
 
@@ -70,17 +81,18 @@ class Showing:
         self._pages = Coalesced(self._read_page, too_many=_too_many)
         self._lengths: dict[bool, _Length] = {}
 
-    async def of(self, event_id: UUID) -> Shown:
-        """An event, its remaining tickets and its status; raises EventNotFound, Unavailable."""
+    async def of(self, event_id: UUID) -> EncodedEvent:
+        """An event, encoded once for all callers that share the read; raises EventNotFound, Unavailable."""
         return await self._events.of(event_id)
 
     async def page(self, asked: ListAsked) -> bytes:
-        """An `EventShownPage` as JSON, encoded once for all who share it; raises Invalid, Unavailable."""
+        """An `EventShownPage` as JSON, encoded once for all callers of the read; raises Invalid, Unavailable."""
         return await self._pages.of(asked)
 
-    async def _read_event(self, event_id: UUID) -> Shown:
-        (shown,) = await self._event_actions.on_show([await self._event_actions.find(event_id)])
-        return shown
+    async def _read_event(self, event_id: UUID) -> EncodedEvent:
+        ((event, remaining, status),) = await self._event_actions.on_show([await self._event_actions.find(event_id)])
+        etag = event_etag(event.version, remaining, status)
+        return EncodedEvent(event.id, etag, _encoder.encode(EventShown.of(event, remaining, status)))
 
     async def _read_page(self, asked: ListAsked) -> bytes:
         return _encoder.encode(await (self._scanned_page(asked) if asked.status else self._counted_page(asked)))
@@ -101,7 +113,7 @@ class Showing:
         if asked.remembered:
             self._lengths[asked.upcoming_only] = length
         events, more = cut(found.events, asked.limit)
-        # The last page, when the others were skipped, says itself how long the list is.
+        # The last page knows the length of the list from the number of skipped events.
         ends_here = asked.after is None and not more and (events or not asked.skip)
         return EventShownPage(
             items=[EventShown.of(*each) for each in await self._event_actions.on_show(events)],
@@ -110,7 +122,7 @@ class Showing:
         )
 
     async def _scanned_page(self, asked: ListAsked) -> EventShownPage:
-        """Events of a status, which no index knows: batches are read until a page is full, as many as are allowed."""
+        """Events of a status. No index has it, so at most SCAN_BATCHES_MAX batches are read until the page is full."""
         end = asked.skip + asked.limit
         found: list[Shown] = []
         after, more, size = asked.after, True, min(end + 1, SCAN_BATCH_MAX)
@@ -144,17 +156,17 @@ class Showing:
         return found.events
 
     def _known_length(self, asked: ListAsked) -> _Length | None:
-        """How long the list was within the last second, if it was counted; what is searched for differs each time."""
+        """The cached length of the list, if it was counted within the last second."""
         length = self._lengths.get(asked.upcoming_only) if asked.remembered else None
         return length if length and time.monotonic() - length.counted_s < COUNTED_S else None
 
 
 def _too_many() -> Unavailable:
-    return Unavailable("Too many different questions wait for an answer.", retry_after_seconds=RETRY_AFTER_SECONDS)
+    return Unavailable("Too many different requests are waiting. Try again.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 class _Length(Struct, frozen=True):
-    """How long a list was."""
+    """The length of a list, and when it was counted."""
 
     total: int
     counted_s: float

@@ -1,4 +1,4 @@
-"""What matters to the caller at a glance: `/dashboard`."""
+"""The caller's dashboard: `/dashboard`."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from domain.sales.events import Event
 
 EVENTS_PER_READ = 1_000
-"""Events of an organizer whose live numbers are asked for at once."""
+"""Events whose counters are read at once."""
 
 
 class Asked(Struct, frozen=True):
-    """Which part of a dashboard is asked for."""
+    """The requested page of a dashboard."""
 
     limit: int
     cursor: str | None
 
 
 class AttendeeDashboard(Struct, frozen=True):
-    """Bookings that hold tickets of events that are not over, soonest first, and how many there are by status."""
+    """Bookings that hold tickets of events that are not over, soonest first, and the number of bookings by status."""
 
     upcoming: list[BookingShown]
     counts: dict[str, int]
@@ -47,7 +47,7 @@ class AttendeeDashboard(Struct, frozen=True):
 
 
 class EventSales(Struct, frozen=True):
-    """How an event sells: `sold` tickets are confirmed, `held` ones pending.
+    """The sales of an event: `sold` tickets are confirmed, `held` tickets are pending.
 
     `refused` are the requests of the last hour that got none, by the problem's code.
     """
@@ -60,9 +60,9 @@ class EventSales(Struct, frozen=True):
 
 
 class SalesTotals(Struct, frozen=True):
-    """The sums over all events of an organizer; of a cancelled one nothing remains.
+    """The sums over all events of an organizer. A cancelled event has no remaining tickets.
 
-    `held` and `refused` are of those that are not over.
+    `held` and `refused` only count events that are not over.
     """
 
     events: int
@@ -75,7 +75,7 @@ class SalesTotals(Struct, frozen=True):
 class OrganizerDashboard(Struct, frozen=True):
     """The organizer's events and the totals of all of them.
 
-    First those to come, soonest first, then those that are over or cancelled, latest first.
+    Future events are first, soonest first. Events that are over or cancelled follow, latest first.
     """
 
     events: list[EventSales]
@@ -84,16 +84,16 @@ class OrganizerDashboard(Struct, frozen=True):
 
 
 class QueueState(Struct, frozen=True):
-    """What waits to be persisted: how long its oldest change has waited, and how many there are."""
+    """The changes that wait to be persisted: the age of the oldest, and their number."""
 
     persist_lag_ms: int
     depth: int
 
 
 class AdminDashboard(Struct, frozen=True):
-    """How much there is of everything.
+    """Totals of users, events and bookings, and the state of the inventory.
 
-    `drift` is the number of tickets by which the books were found wrong in the last minute and could not be mended.
+    `drift` is the number of tickets in differences of the last minute that could not be repaired.
     """
 
     users: dict[str, int]
@@ -104,7 +104,7 @@ class AdminDashboard(Struct, frozen=True):
 
 
 DRIFT_SHOWN_FOR = timedelta(minutes=1)
-"""Reconciliation finds what is still wrong every few seconds."""
+"""Reconciliation reports differences that remain again every few seconds."""
 
 Dashboard = AttendeeDashboard | OrganizerDashboard | AdminDashboard
 
@@ -119,7 +119,7 @@ class DashboardController(Controller):
     async def show(
         self, request: Request[Token, Any, Any], limit: Limit = LIMIT_MAX, cursor: Cursor = None
     ) -> AttendeeDashboard | OrganizerDashboard | AdminDashboard:
-        """What matters to an attendee, an organizer or an admin.
+        """Show the dashboard for the caller's role: attendee, organizer or admin.
 
         Sums are of everything; the bookings or events shown are a page, and `next_cursor` leads to the next one.
         """
@@ -147,7 +147,7 @@ async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeD
 
 
 async def _counts(at: Process, account_id: UUID, fresh: Mapping[UUID, Booking]) -> dict[str, int]:
-    """Bookings by status: the fresh ones as Redis had them, and all others as PostgreSQL has them.
+    """The number of bookings by status: fresh ones are counted in Redis, all others in PostgreSQL.
 
     Each is counted from one of the two, so that a booking which is persisted meanwhile counts once, and as it is shown.
     """
@@ -158,7 +158,7 @@ async def _counts(at: Process, account_id: UUID, fresh: Mapping[UUID, Booking]) 
 
 
 async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> OrganizerDashboard:
-    """Each page tells events to come and others apart by the moment at which the first one was asked for."""
+    """Every page separates future events from others by the time of the request for the first page."""
     cursor = read_cursor(asked.cursor, tuple[datetime, int, datetime, UUID])
     now, after = (cursor[0], cursor[1:]) if cursor else (utc_now(), None)
     found = await at.dashboards.programme_of(account_id, now=now, limit=asked.limit + 1, after=after)
@@ -174,7 +174,7 @@ async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> Organize
 
 
 def _place(event: Event, now: datetime) -> tuple[int, datetime, UUID]:
-    """Where an event stands among an organizer's, see `Reports.programme_of`."""
+    """The position of an event in `Dashboards.programme_of`."""
     return int(event.cancelled_at is not None or event.over_at <= now), event.starts_at, event.id
 
 
@@ -189,7 +189,7 @@ def _sales_of(event: Event, remaining: int, status: EventStatus, *, sold: int, r
 
 
 async def _totals(at: Process, account_id: UUID) -> SalesTotals:
-    """The sums over all events. What is held, and who was refused, is asked of those that are not over."""
+    """The sums over all events. Held tickets and refusals are summed only over events that are not over."""
     known = await at.dashboards.sales_of(account_id)
     current = await at.dashboards.current_sales_of(account_id, now=utc_now())
     held, held_of_cancelled, refused_in_all = 0, 0, Counter[str]()

@@ -1,4 +1,4 @@
-"""What is on: `/events`."""
+"""Events and their sales: `/events`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.access.declarations import ANYONE, ORGANIZERS, access
 from api.access.guards import check_owns_event
 from api.context import process
 from api.http.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
-from api.http.conditional import event_etag, expected_version, matches
+from api.http.conditional import expected_version, matches
 from api.http.pagination import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, Skip, read_cursor, searched
 from api.reads.events import ListAsked
 from api.shapes import EventShown, EventShownPage
@@ -34,7 +34,7 @@ from domain.sales.events import EventChanges, NewEvent, broken_times
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from api.reads.events import Shown
+    from api.reads.events import EncodedEvent
 
 TITLE_CHARS_MIN = 1
 LOCATION_CHARS_MIN = 3
@@ -48,15 +48,23 @@ MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 
 Search = Annotated[
     str | None,
-    QueryParameter(max_length=SEARCH_CHARS_MAX, description="In title and location; case and accents do not matter."),
+    QueryParameter(
+        max_length=SEARCH_CHARS_MAX,
+        description="A part of the title or the location; case and accents make no difference.",
+    ),
 ]
-Mine = Annotated[bool, QueryParameter(description="The caller's own events, cancelled ones too; needs a token.")]
+Mine = Annotated[
+    bool, QueryParameter(description="Only the caller's own events, also cancelled ones. It needs a token.")
+]
 Status = Annotated[
     EventStatus | None,
-    QueryParameter(description="Events whose sale stands so at this moment; `cancelled` only with `mine`."),
+    QueryParameter(description="Only events with this status at the moment; `cancelled` only with `mine`."),
 ]
 UpcomingOnly = Annotated[
-    bool, QueryParameter(description="Leave out what is over: past `ends_at`, or 24 h after `starts_at`.")
+    bool,
+    QueryParameter(
+        description="Leave out events that are over: after `ends_at`, or 24 h after `starts_at` without one."
+    ),
 ]
 
 
@@ -74,17 +82,17 @@ class EventDraft(Body):
     sales_close_at: Moment | None = None
 
     def broken_rules(self) -> Iterable[Broken]:
-        """Names must be seen, times must be possible."""
+        """Texts must not be empty, and times must not contradict each other."""
         yield from _broken_texts(self)
         yield from (Broken(f"/{name}", message) for name, message in broken_times(self.event(), now=utc_now()))
 
     def event(self) -> NewEvent:
-        """The event, in the engine's words."""
+        """The event for the engine."""
         return NewEvent(**_normalized(self))
 
 
 class EventPatch(Body):
-    """Changes of an event; what is left out stays as it is."""
+    """Changes of an event. Fields that are left out stay as they are."""
 
     title: Title | UnsetType = UNSET
     location: Location | UnsetType = UNSET
@@ -98,11 +106,11 @@ class EventPatch(Body):
     paused: bool | UnsetType = UNSET
 
     def broken_rules(self) -> Iterable[Broken]:
-        """Names must be seen. Times are judged beside those that the event has."""
+        """Texts must not be empty. The engine checks times together with those of the event."""
         yield from _broken_texts(self)
 
     def changes(self) -> EventChanges:
-        """The changes, in the engine's words."""
+        """The changes for the engine."""
         return EventChanges(**_normalized(self))
 
 
@@ -124,7 +132,7 @@ class EventController(Controller):
         skip: Skip = 0,
         cursor: Cursor = None,
     ) -> Response[EventShownPage]:
-        """Events, soonest first, without those that are cancelled; with `mine` the caller's own of every status.
+        """List events that are not cancelled, soonest first; with `mine` the caller's own events of every status.
 
         The `total` of a list that is longer than a page was counted within the last second. A list with a `status`
         has no `total`, and its pages may be short, even empty, before `next_cursor` is null.
@@ -154,7 +162,7 @@ class EventController(Controller):
         ),
     )
     async def show(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
-        """An event with its remaining tickets at this moment."""
+        """Show an event with its remaining tickets at this moment."""
         return _response(request, await process(request).showing.of(event_id))
 
     @post("/", status_code=201, **access(ORGANIZERS, limit="event_create", sends={201: ("ETag", "Location")}))
@@ -176,7 +184,7 @@ class EventController(Controller):
     async def change(
         self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[EventPatch]
     ) -> Response[EventShown]:
-        """Change an event; sales follow at once. With `If-Match`, only if nobody was faster."""
+        """Change an event. Sales follow the change at once. With `If-Match`, only that version is changed."""
         event_actions = process(request).stores.event_actions
         event = await event_actions.find(event_id)
         check_owns_event(request.user, event)
@@ -190,7 +198,7 @@ class EventController(Controller):
         **access(ORGANIZERS, limit="event_delete", refuses=(EventNotFound, EventOver), sends={200: ("ETag",)}),
     )
     async def cancel(self, request: Request[Token, Any, Any], event_id: FromPath[UUID]) -> Response[EventShown]:
-        """Cancel an event: sales stop at once, its bookings are cancelled in the background. Not once it is over."""
+        """Cancel an event that is not over. Sales stop at once; its bookings are cancelled in the background."""
         event_actions = process(request).stores.event_actions
         check_owns_event(request.user, await event_actions.find(event_id))
         await event_actions.cancel(event_id, caller=request.user.caller)
@@ -198,7 +206,7 @@ class EventController(Controller):
 
 
 def _place(cursor: str | None, status: EventStatus | None) -> tuple[tuple[datetime, UUID] | None, int]:
-    """Where a page begins and how many events are still to be skipped from there; raises Invalid."""
+    """The position at which a page begins, and the number of events to skip from there; raises Invalid."""
     if status is None:
         return read_cursor(cursor, tuple[datetime, UUID]), 0
     place = read_cursor(cursor, tuple[datetime, UUID, int])
@@ -206,23 +214,21 @@ def _place(cursor: str | None, status: EventStatus | None) -> tuple[tuple[dateti
 
 
 def _caller_id(request: Request[Any, Any, Any]) -> UUID:
-    """Whose events are asked for; raises Unauthenticated when nobody is known to call."""
+    """The account of the caller; raises Unauthenticated without a valid token."""
     caller: Token | None = request.scope["user"]
     if caller is None:
         raise unauthenticated()
     return caller.account_id
 
 
-def _response(request: Request[Any, Any, Any], shown: Shown, *, status_code: int = 200) -> Response[EventShown]:
-    """An event as it stands, or 304 for whoever has it already."""
-    event, remaining, status = shown
-    etag = event_etag(event.version, remaining, status)
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+def _response(request: Request[Any, Any, Any], event: EncodedEvent, *, status_code: int = 200) -> Response[EventShown]:
+    """An event, or 304 if the caller has its current version."""
+    headers = {"ETag": event.etag, "Cache-Control": "no-cache"}
     if status_code == 201:  # noqa: PLR2004
         headers["Location"] = f"/api/v1/events/{event.id}"
-    if request.method == "GET" and matches(request.scope, etag):
+    if request.method == "GET" and matches(request.scope, event.etag):
         return Response(cast("Any", None), status_code=304, headers=headers)
-    return Response(EventShown.of(event, remaining, status), status_code=status_code, headers=headers)
+    return Response(cast("Any", event.content), status_code=status_code, headers=headers, media_type=MediaType.JSON)
 
 
 def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
@@ -233,7 +239,7 @@ def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
 
 
 def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
-    """Every field that is set, texts composed."""
+    """The fields that are set, with normalized texts."""
     return {
         name: nfc(value) if isinstance(value, str) else value
         for name, value in structs.asdict(body).items()
