@@ -80,13 +80,13 @@ def scanned(monkeypatch):
     """How many events each reading of the inventory asked about; batches of three events, two a request."""
     monkeypatch.setattr("api.reads.events.SCAN_BATCH_MAX", 3)
     monkeypatch.setattr("api.reads.events.SCAN_BATCHES_MAX", 2)
-    found, places = [], Inventory.places
+    found, taken_tickets = [], Inventory.taken_tickets
 
     async def noting(self, event_ids):
         found.append(len(event_ids))
-        return await places(self, event_ids)
+        return await taken_tickets(self, event_ids)
 
-    monkeypatch.setattr(Inventory, "places", noting)
+    monkeypatch.setattr(Inventory, "taken_tickets", noting)
     return found
 
 
