@@ -18,7 +18,7 @@ def refusal_of_role(declared: Access, caller: Token | None) -> Forbidden | None:
     """The refusal of a caller without a role that the route declares; None for any other caller."""
     if not declared.roles or (caller is not None and caller.role in declared.roles):
         return None
-    return Forbidden(f"This needs the role {' or '.join(sorted(declared.roles))}.")
+    return Forbidden(f"The request needs the role {' or '.join(sorted(declared.roles))}.")
 
 
 def check_may_become(wanted: Role, settings: Settings, *, being: Role = Role.ATTENDEE) -> None:
@@ -26,14 +26,14 @@ def check_may_become(wanted: Role, settings: Settings, *, being: Role = Role.ATT
     if wanted is not Role.ORGANIZER or being is not Role.ATTENDEE or settings.organizer_signup == "open":
         return
     if settings.organizer_signup == "approval":
-        detail = "Be an attendee and ask an admin to make you an organizer."
+        detail = "Sign up or stay as an attendee, and ask an admin for the role of an organizer."
         raise OrganizerApprovalRequired(detail)
-    detail = "This service takes no new organizers."
+    detail = "This service accepts no new organizers. Use it as an attendee."
     raise OrganizerSignupClosed(detail)
 
 
 def check_owns_event(caller: Token, event: Event) -> None:
     """Raise Forbidden unless the caller is the event's organizer or an admin."""
     if caller.account_id != event.organizer_id and caller.role is not Role.ADMIN:
-        detail = "This is another organizer's event."
+        detail = "The event belongs to another organizer."
         raise Forbidden(detail)

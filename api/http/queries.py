@@ -1,6 +1,6 @@
-"""Query parameters: a name that a route does not have, or that is given twice, is refused.
+"""Query parameters: unknown names and repeated names are refused.
 
-Else a typing error would be an unfiltered list, and of two values one would count without a word.
+If they were ignored, a typing error would return an unfiltered list, and one of two values would be dropped silently.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def refused_query(scope: Scope) -> Invalid | None:
 
 
 def refused_parameters(scope: Scope, known: frozenset[str]) -> Invalid | None:
-    """The refusal of a query that names what is not `known`, or a parameter twice; None for any other."""
+    """The refusal of a query with a name that is not `known`, or with a name twice; None for any other."""
     query = scope["query_string"]
     if not query:
         return None
@@ -49,7 +49,7 @@ def refused_parameters(scope: Scope, known: frozenset[str]) -> Invalid | None:
 
 @cache
 def parameters_of(handler: BaseRouteHandler) -> frozenset[str]:
-    """The query parameters that a route's handler takes."""
+    """The query parameters of a route's handler."""
     return frozenset(
         name
         for name, field in handler.parsed_fn_signature.parameters.items()
