@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from api.context import STATE
 from domain.accounts.accounts import Role
 from domain.accounts.passwords import Passwords
 
 if TYPE_CHECKING:
     import httpx
 
+    from api.context import Process
     from domain.engine import Stores
 
 PASSWORD = "a fine long password"
@@ -109,3 +111,8 @@ def event_draft(**fields: Any) -> dict[str, Any]:
         "capacity": 100,
     }
     return defaults | fields
+
+
+def process_of(client: httpx.AsyncClient) -> Process:
+    """The process behind a client of this process."""
+    return client._transport.app.app._app.state[STATE]

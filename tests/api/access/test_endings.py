@@ -13,7 +13,7 @@ from domain.background.passes import run
 from domain.kernel.bookings import TicketOrder
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
 from domain.store.redis.admission import Ask
-from tests.api.callers import PASSWORD, event_draft
+from tests.api.callers import PASSWORD, event_draft, process_of
 from tests.waiting import eventually, persist_all
 from worker.passes import passes_of
 
@@ -139,7 +139,7 @@ async def test_a_closing_that_was_cut_short_is_finished_by_a_worker(callers, cli
     event = await organizer.make_event(capacity=10)
     await caller.book(event["id"], quantity=4)
     await persist_all(stores)
-    follow_ups = client._transport.app.app.app.state["process"].membership._follow_ups
+    follow_ups = process_of(client).membership._follow_ups
 
     async def away(*_, **__):
         detail = "The inventory is being rebuilt."
@@ -158,7 +158,7 @@ async def test_tokens_that_redis_was_not_told_of_are_ended_by_a_worker(callers, 
     caller = await callers.attendee()
     here = await callers.log_in(caller.email)
     assert (await caller.get(ME)).status_code == 200
-    admission = client._transport.app.app.app.state["process"].stores.admission
+    admission = process_of(client).stores.admission
 
     async def away(*_, **__):
         detail = "Redis cannot be reached."

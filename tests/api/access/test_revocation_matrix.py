@@ -12,7 +12,7 @@ import pytest
 from domain.accounts.accounts import Role
 from domain.accounts.passwords import Passwords
 from tests.api.access.test_revocation import FATES, _assign_role, _ban, _close, _log_out, _switch_role
-from tests.api.callers import PASSWORD, Caller
+from tests.api.callers import PASSWORD, Caller, process_of
 
 CALLERS_OF_EACH = 9
 
@@ -35,7 +35,7 @@ async def crowd(client, clean):
     passwords = Passwords()
     password_hash = await passwords.hash(PASSWORD)
     passwords.close()
-    membership = client._transport.app.app.app.state["process"].membership
+    membership = process_of(client).membership
 
     async def session(account):
         made = await membership._open_session(account, None)

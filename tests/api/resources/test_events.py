@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from domain.store.postgres.events.catalog import Catalog
+from domain.store.postgres.events.reads import EventReads
 from tests.api.callers import event_draft
 from tests.factories import begin, book, make_accounts
 from tests.waiting import eventually, persist_all
@@ -203,13 +203,13 @@ async def test_every_page_tells_how_many_events_the_list_has(callers, client):
 @pytest.fixture
 def counts(monkeypatch):
     """Whether each page was read with its list counted."""
-    found, read = [], Catalog.page
+    found, read = [], EventReads.page
 
     async def noting(self, *, counted=True, **asked):
         found.append(counted)
         return await read(self, counted=counted, **asked)
 
-    monkeypatch.setattr(Catalog, "page", noting)
+    monkeypatch.setattr(EventReads, "page", noting)
     return found
 
 
