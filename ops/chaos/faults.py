@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from ops.chaos.stack.stack import Stack
+    from ops.chaos.stack.stack import TrialStack
     from ops.embedded.server import EmbeddedServer
 
 SLOW_SECONDS = 0.15
@@ -40,7 +40,7 @@ REDIS_GONE = REDIS_LOSSES | {FaultKind.REDIS_KILL, FaultKind.REDIS_FULL_DISK}
 class Storm:
     """The faults of one trial. Faults of one target wait for each other; others overlap."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: TrialStack) -> None:
         self._stack = stack
         self._busy: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.done: Counter[FaultKind] = Counter()
@@ -83,7 +83,7 @@ class Storm:
 
 @asynccontextmanager
 async def _signalled(
-    stack: Stack, name: str, number: signal.Signals, *, then: signal.Signals | None = None
+    stack: TrialStack, name: str, number: signal.Signals, *, then: signal.Signals | None = None
 ) -> AsyncIterator[bool]:
     process = stack.processes[name]
     hit = process.alive
@@ -94,7 +94,7 @@ async def _signalled(
 
 
 @asynccontextmanager
-async def _told_to_end(stack: Stack, name: str) -> AsyncIterator[bool]:
+async def _told_to_end(stack: TrialStack, name: str) -> AsyncIterator[bool]:
     """A process is told to end, and killed if that takes too long."""
     process = stack.processes[name]
     if not process.alive:
@@ -110,7 +110,7 @@ async def _told_to_end(stack: Stack, name: str) -> AsyncIterator[bool]:
 
 
 @asynccontextmanager
-async def _clock_set(stack: Stack, name: str, seconds: int) -> AsyncIterator[bool]:
+async def _clock_set(stack: TrialStack, name: str, seconds: int) -> AsyncIterator[bool]:
     clock = stack.clocks.get(name)
     if clock is None:
         yield False
@@ -133,7 +133,7 @@ async def _away(
 
 
 @asynccontextmanager
-async def _disk_full(stack: Stack) -> AsyncIterator[bool]:
+async def _disk_full(stack: TrialStack) -> AsyncIterator[bool]:
     """Redis ends at the next write, and starts again on a disk with room."""
     server = stack.valkey.server
     stack.valkey.fill_disk()
@@ -143,13 +143,13 @@ async def _disk_full(stack: Stack) -> AsyncIterator[bool]:
 
 
 @asynccontextmanager
-async def _wiped(stack: Stack) -> AsyncIterator[bool]:
+async def _wiped(stack: TrialStack) -> AsyncIterator[bool]:
     await stack.valkey.wipe()
     yield True
 
 
 @asynccontextmanager
-async def _crowded(stack: Stack) -> AsyncIterator[bool]:
+async def _crowded(stack: TrialStack) -> AsyncIterator[bool]:
     """PostgreSQL has no connection left, and everybody has to connect anew."""
     for name, link in stack.links.items():
         if name.endswith(":postgres"):
@@ -160,7 +160,7 @@ async def _crowded(stack: Stack) -> AsyncIterator[bool]:
 
 @asynccontextmanager
 async def _link(
-    stack: Stack, name: str, begin: Callable[[Proxy], int | None], end: Callable[[Proxy], object] | None = None
+    stack: TrialStack, name: str, begin: Callable[[Proxy], int | None], end: Callable[[Proxy], object] | None = None
 ) -> AsyncIterator[bool]:
     """A link misbehaves during the block. `begin` returns how many connections it hit, None if it needs none."""
     link = stack.links[name]
@@ -184,7 +184,7 @@ async def _eventually(condition: Callable[[], bool], *, seconds_max: float) -> b
 _kill = partial(_signalled, number=signal.SIGKILL)
 _stop = partial(_signalled, number=signal.SIGSTOP, then=signal.SIGCONT)
 
-BLOCKS: dict[FaultKind, Callable[[Stack, str], AbstractAsyncContextManager[bool]]] = {
+BLOCKS: dict[FaultKind, Callable[[TrialStack, str], AbstractAsyncContextManager[bool]]] = {
     FaultKind.API_KILL: _kill,
     FaultKind.API_STOP: _stop,
     FaultKind.API_TERM: _told_to_end,

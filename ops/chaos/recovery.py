@@ -28,7 +28,7 @@ from domain.kernel.refusals import Unavailable
 from domain.store.redis.admission import Ask
 from ops.chaos.faults import BLOCKS
 from ops.chaos.schedule import WORKER_NAMES, FaultKind
-from ops.chaos.stack.stack import Stack
+from ops.chaos.stack.stack import TrialStack
 from ops.evidence.bulk import event_on_sale, mint, write_events
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def measure(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
     Raises:
         NotReady, ServerFailed: there was nothing to measure.
     """
-    stack = Stack(folder, durability=DURABILITY)
+    stack = TrialStack(folder, durability=DURABILITY)
     found = []
     async with stack.servers():
         office = await _open_office(stack)
@@ -104,7 +104,7 @@ async def measure(folder: Path, say: Callable[[str], None]) -> list[Recovered]:
     return found
 
 
-async def _open_office(stack: Stack) -> _Office:
+async def _open_office(stack: TrialStack) -> _Office:
     settings = stack.settings()
     (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
     buyers = await mint(settings, role=Role.ATTENDEE, count=BUYERS)
@@ -122,7 +122,7 @@ class _Office:
     stores: Stores
     client: httpx.AsyncClient
 
-    def __init__(self, stack: Stack, buyers: list[Minted], events: list[Event]) -> None:
+    def __init__(self, stack: TrialStack, buyers: list[Minted], events: list[Event]) -> None:
         self._stack = stack
         self._buyers = buyers
         self._events = events

@@ -15,7 +15,7 @@ from ops.chaos.buyers import Habits, TrialCrowd
 from ops.chaos.faults import SLOW_SECONDS, Storm
 from ops.chaos.protections import Protection, without
 from ops.chaos.schedule import NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
-from ops.chaos.stack.stack import Stack
+from ops.chaos.stack.stack import TrialStack
 from ops.chaos.watch import Watch
 from ops.evidence.answers import AnswerLog, first_acceptances
 from ops.evidence.books import wait_until_final
@@ -138,7 +138,7 @@ async def run_trial(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -
     Raises:
         NotReady, ServerFailed: there was nothing to try.
     """
-    stack = Stack(folder, durability=plan.durability)
+    stack = TrialStack(folder, durability=plan.durability)
     async with stack.servers():
         trial = _Trial(plan, stack, say)
         await trial.prepare()
@@ -149,7 +149,7 @@ async def run_trial(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -
 class _Trial:
     """The state that the steps of a trial share."""
 
-    def __init__(self, plan: TrialPlan, stack: Stack, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: TrialPlan, stack: TrialStack, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._stack = stack
         self._say = say

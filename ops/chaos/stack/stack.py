@@ -45,7 +45,7 @@ class NotReady(Exception):
     """The stack did not become ready; `str()` has the last output of every process."""
 
 
-class Stack:
+class TrialStack:
     """Servers, links and processes, by their names in the schedule."""
 
     def __init__(self, folder: Path, *, durability: str) -> None:
