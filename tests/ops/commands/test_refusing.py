@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -20,9 +22,6 @@ from ops.embedded.stack import EmbeddedStack
 from ops.supervision.launcher import launcher
 from tests.ops.stacks import environment, onsale
 from tests.processes import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMANDS = {
     "migrate": [],
@@ -189,21 +188,32 @@ def test_a_database_that_cannot_be_reached_is_not_migrated_and_told_so(folder):
 BROKEN = ["", "{", "[]", "{}", '"text"']
 
 
+@pytest.fixture(scope="module")
+def stack_folder():
+    """A folder with the data of a stack, made once: making a database takes longer than most of these commands."""
+    made = Path(tempfile.mkdtemp(prefix="onsale-"))
+    EmbeddedPostgres(made / "data", durable=False).make()
+    yield made
+    shutil.rmtree(made)
+
+
 @pytest.mark.parametrize("content", BROKEN)
 @pytest.mark.parametrize(("name", "command"), [("secrets.json", "audit"), (DEMO_FILE, "demo")])
-def test_a_damaged_file_of_ours_is_named(folder, name, command, content):
-    EmbeddedPostgres(folder / "data", durable=False).make()
-    (folder / "data" / name).write_text(content)
+def test_a_damaged_file_of_ours_is_named(stack_folder, name, command, content):
+    damaged = stack_folder / "data" / name
+    damaged.write_text(content)
 
-    assert _is_a_line(_run(command, environment(folder, embedded=True)), str(folder / "data" / name), "damaged")
+    refused = _run(command, environment(stack_folder, embedded=True))
+
+    damaged.unlink()
+    assert _is_a_line(refused, str(damaged), "damaged")
 
 
 @pytest.mark.parametrize("content", BROKEN)
-def test_a_damaged_lock_file_is_written_anew(folder, content):
-    EmbeddedPostgres(folder / "data", durable=False).make()
-    (folder / "data" / "onsale.lock").write_text(content)
+def test_a_damaged_lock_file_is_written_anew(stack_folder, content):
+    (stack_folder / "data" / "onsale.lock").write_text(content)
 
-    assert _run("migrate", environment(folder, embedded=True)).returncode == 0
+    assert _run("migrate", environment(stack_folder, embedded=True)).returncode == 0
 
 
 def test_a_folder_whose_database_could_not_be_made_is_made_again(folder, monkeypatch):
