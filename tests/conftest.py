@@ -22,7 +22,8 @@ from ops.embedded.stack import throwaway_servers
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 from ops.supervision.launcher import PR_SET_PDEATHSIG
 from tests.cluster import Cluster
-from tests.processes import Processes
+from tests.fork_server import ForkServer
+from tests.processes import ROOT, Processes
 from tests.waiting import keep_persisting
 
 if TYPE_CHECKING:
@@ -145,10 +146,17 @@ async def worker(stores: Stores) -> AsyncIterator[asyncio.Task[None]]:
         yield task
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """What API and worker processes are forked from."""
+    with ForkServer(ROOT) as started:
+        yield started
+
+
 @pytest.fixture
-def processes(settings: Settings) -> Iterator[Processes]:
+def processes(settings: Settings, fork_server: ForkServer) -> Iterator[Processes]:
     """Starts real API and worker processes; whatever the test does, they are gone after it."""
-    with Processes(settings) as started:
+    with Processes(settings, fork_server) as started:
         yield started
 
 

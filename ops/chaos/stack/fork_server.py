@@ -94,6 +94,8 @@ def _run(request: dict[str, Any]) -> NoReturn:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
     except BaseException:  # noqa: BLE001  (the process' outermost frame)
         traceback.print_exc()
     finally:

@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from domain.store.readiness import forgets
+from ops.supervision.process import ProcessFailed
 
 EVICTS = "evicts (allkeys-lru): set maxmemory-policy to noeviction"
 NO_FILE = "keeps no append-only file: set appendonly to yes, or DURABILITY to postgres"
@@ -83,7 +84,7 @@ async def test_intents_in_postgresql_do_not_excuse_a_redis_that_evicts(configure
 async def test_nothing_starts_on_a_redis_that_evicts(configure, processes, kind):
     await configure("maxmemory-policy", "allkeys-lru")
 
-    with pytest.raises(AssertionError) as ended:
+    with pytest.raises(ProcessFailed) as ended:
         getattr(processes, kind)()
 
     assert "exit code 1" in str(ended.value)
@@ -95,7 +96,7 @@ async def test_nothing_starts_on_a_redis_that_evicts(configure, processes, kind)
 async def test_nothing_starts_on_a_redis_that_keeps_less_than_was_promised(configure, processes, kind):
     await configure("appendfsync", "everysec")
 
-    with pytest.raises(AssertionError) as ended:
+    with pytest.raises(ProcessFailed) as ended:
         getattr(processes, kind)(REDIS_SYNC="always")
 
     assert f"REDIS_URL: this Redis {SYNCS_LATE}" in str(ended.value)

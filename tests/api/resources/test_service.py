@@ -10,6 +10,7 @@ from domain.background.rebuilding import rebuild
 from domain.store.job_queue import QUEUE_NAME
 from domain.store.redis.rebuild_progress import Progress, tell
 from ops.commands.rotate_keys import rotate
+from ops.supervision.process import ProcessFailed
 from tests.api.conftest import serving
 from tests.factories import make_event
 
@@ -67,16 +68,16 @@ async def test_a_redis_that_forgets_is_not_ready_and_nothing_starts_on_it(  # no
         await redis.config_set(setting, wrong)
         try:
             answer = await client.get("/health/ready")
-            with pytest.raises(AssertionError) as api:
+            with pytest.raises(ProcessFailed) as api:
                 processes.api()
-            with pytest.raises(AssertionError) as worker:
+            with pytest.raises(ProcessFailed) as worker:
                 processes.worker()
         finally:
             await redis.config_set(setting, right)
 
     assert (answer.status_code, setting in answer.json()["redis"]) == (503, True)
     for refused in (str(api.value), str(worker.value)):
-        assert "not ready (exit code 1):\nREDIS_URL: this Redis " in refused
+        assert "is not ready: exit code 1\nREDIS_URL: this Redis " in refused
         assert f"set {setting} to {right}" in refused
 
 
