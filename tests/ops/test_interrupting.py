@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 SERVERS_AND_PROCESSES = 4
 """PostgreSQL, Valkey, the API and a worker, at least: PostgreSQL is several."""
 
-
-START_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 120.0
 """What takes ten seconds alone takes longer beside other tests."""
+
+END_SECONDS_MAX = 120.0
+"""An interrupted run waits ten seconds for each of its processes before it kills them."""
+
+pytestmark = pytest.mark.timeout(300)
 
 
 class Run:
@@ -84,7 +88,7 @@ def test_a_run_that_is_ended_leaves_no_process(run, number, options):
     ended = run(*options)
 
     ended.popen.send_signal(number)
-    ended.popen.wait(timeout=60)
+    ended.popen.wait(timeout=END_SECONDS_MAX)
 
     assert len(ended.began) > SERVERS_AND_PROCESSES
     assert soon(lambda: ended.left() == [])
