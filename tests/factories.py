@@ -79,7 +79,7 @@ async def make_account(stores: Stores) -> UUID:
 
 
 def new_event(**fields: Any) -> NewEvent:
-    """An event on sale: 100 places, as many of them to one account as it likes."""
+    """An event on sale: 100 tickets, without a lower limit for each account."""
     defaults: dict[str, Any] = {
         "title": f"Concert {next(_numbers)}",
         "location": "Tempodrom, Berlin",

@@ -61,7 +61,7 @@ class Caller:
         return made.json()
 
     async def book(self, event_id: str, *, quantity: int = 1, key: str | None = None, **headers: str) -> httpx.Response:
-        """Ask for places."""
+        """Ask for tickets."""
         if key:
             headers["Idempotency-Key"] = key
         return await self.post("/api/v1/bookings", {"event_id": event_id, "quantity": quantity}, headers=headers)

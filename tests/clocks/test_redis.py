@@ -115,7 +115,7 @@ async def test_a_counter_is_not_mended_by_readings_from_before_a_step(stores, se
     assert await taken(stores, event) == 3
 
 
-async def test_places_given_back_before_a_step_back_are_sold_and_confirmed_after_it(stores, set_redis_clock):
+async def test_tickets_returned_before_a_step_back_are_sold_and_confirmed_after_it(stores, set_redis_clock):
     event, (first, *_) = await sell_out(stores)
     await persist_all(stores)
     await stores.box_office.cancel(first)

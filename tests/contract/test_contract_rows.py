@@ -28,7 +28,7 @@ ROWS = {
     "POST /api/v1/auth/logout": f"{REVOCATION}::test_an_ended_token_is_dead_everywhere",
     "GET /api/v1/me": f"{REVOCATION}::test_a_living_token_works_after_redis_was_wiped",
     "PATCH /api/v1/me": f"{MISTAKES}::test_a_new_password_asks_for_the_current_one",
-    "DELETE /api/v1/me": f"{MISTAKES}::test_closing_an_account_returns_the_seats_of_future_bookings_only",
+    "DELETE /api/v1/me": f"{MISTAKES}::test_closing_an_account_returns_the_tickets_of_future_bookings_only",
     "PATCH /api/v1/me/role": f"{REVOCATION}::test_a_switched_role_comes_with_tokens_that_have_it",
     "GET /api/v1/dashboard": f"{ADMINISTRATION}::test_each_role_has_its_dashboard",
     "GET /api/v1/events": f"{EVENTS}::test_events_are_listed_soonest_first_by_cursor_and_by_skip",
@@ -42,7 +42,7 @@ ROWS = {
     ),
     "GET /api/v1/bookings/my-bookings": f"{BOOKINGS}::test_own_bookings_are_listed_page_by_page_newest_first",
     "DELETE /api/v1/bookings/{booking_id}": (
-        f"{MISTAKES}::test_a_booking_cancelled_32_times_at_once_returns_its_seats_once"
+        f"{MISTAKES}::test_a_booking_cancelled_32_times_at_once_returns_its_tickets_once"
     ),
     "GET /api/v1/bookings/{event_id}": f"{BOOKINGS}::test_a_guest_list_is_for_the_events_owner_and_admins",
     "POST /api/v1/admin/auth/login": (

@@ -25,7 +25,7 @@ CANARY = "canary-password-5f1d"
 INTEGERS = [2**31, 2**63, -(2**31), 10**40]
 
 
-async def test_a_booking_cancelled_32_times_at_once_returns_its_seats_once(callers, client, stores):
+async def test_a_booking_cancelled_32_times_at_once_returns_its_tickets_once(callers, client, stores):
     event = await (await callers.organizer()).make_event(capacity=10)
     buyer, other = await callers.attendee(), await callers.attendee()
     booking = (await buyer.book(event["id"], quantity=4)).json()
@@ -40,7 +40,7 @@ async def test_a_booking_cancelled_32_times_at_once_returns_its_seats_once(calle
     assert (shown["remaining"], shown["booked"]) == (7, 3)
 
 
-async def test_closing_an_account_returns_the_seats_of_future_bookings_only(callers, client, stores):
+async def test_closing_an_account_returns_the_tickets_of_future_bookings_only(callers, client, stores):
     organizer, buyer = await callers.organizer(), await callers.attendee()
     past, future = await organizer.make_event(capacity=10), await organizer.make_event(capacity=10)
     for event in (past, future):
@@ -220,7 +220,7 @@ async def test_sold_out_is_never_told_to_whoever_has_a_booking_under_that_key(ca
     assert (another.status_code, another.json()["code"]) == (409, "sold_out")
 
 
-async def test_a_sale_of_more_requests_than_seats_sells_each_seat_once(callers, client, stores):
+async def test_a_sale_of_more_requests_than_tickets_sells_each_ticket_once(callers, client, stores):
     event = await (await callers.organizer()).make_event(capacity=10, max_per_user=100)
     buyers = [await callers.attendee() for _ in range(4)]
 

@@ -11,7 +11,7 @@ from tests.waiting import persist_all
 
 
 async def closed_event(callers, stores):
-    """An event of ten places, three of them sold, that was closed; its organizer, its buyer, and the booking."""
+    """A closed event of ten tickets, three of them sold; its organizer, its buyer, and the booking."""
     organizer, buyer = await callers.organizer(), await callers.attendee()
     event = await organizer.make_event(capacity=10)
     booking = (await buyer.book(event["id"], quantity=3, key="order")).json()

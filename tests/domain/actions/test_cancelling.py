@@ -1,4 +1,4 @@
-"""A cancelled booking's places come back exactly once, whenever it is cancelled and however often."""
+"""The tickets of a cancelled booking are returned exactly once, whenever it is cancelled and however often."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.factories import ORGANIZED, begin, book, make_accounts, make_event
 from tests.waiting import eventually, persist_all
 
 
-async def test_a_hundred_cancels_at_once_return_the_places_once(stores, other_stores):
+async def test_a_hundred_cancels_at_once_return_the_tickets_once(stores, other_stores):
     event = await make_event(stores, capacity=10)
     keeper, booking = await book(stores, event, quantity=4), await book(stores, event, quantity=6)
     await persist_all(stores)
@@ -36,7 +36,7 @@ async def test_a_hundred_cancels_at_once_return_the_places_once(stores, other_st
     assert await taken(stores, event) == keeper.quantity
 
 
-async def test_a_hundred_cancels_at_once_of_a_retired_booking_return_the_places_once(stores, other_stores):
+async def test_a_hundred_cancels_at_once_of_a_retired_booking_return_the_tickets_once(stores, other_stores):
     event = await make_event(stores, capacity=10)
     keeper, booking = await book(stores, event, quantity=4), await book(stores, event, quantity=6)
     await persist_all(stores)
@@ -66,7 +66,7 @@ async def test_cancelling_again_after_everything_retired_returns_nothing(stores)
 
 
 @pytest.mark.usefixtures("worker")
-async def test_cancels_and_persists_at_once_return_the_places_once(stores, other_stores):
+async def test_cancels_and_persists_at_once_return_the_tickets_once(stores, other_stores):
     event = await make_event(stores, capacity=300)
     bookings = [await book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, 100)]
 
@@ -262,7 +262,7 @@ async def test_an_open_sale_is_not_cleared(stores):
 
 
 async def cleared(stores):
-    """Clear, and persist what that changed, until no cancelled event holds places."""
+    """Clear, and persist what that changed, until no cancelled event has tickets taken."""
 
     async def round_and_look():
         for event_id in await stores.events.uncleared(limit=10):

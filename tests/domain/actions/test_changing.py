@@ -84,7 +84,7 @@ async def test_capacity_is_lowered_to_what_is_sold(stores):
     assert await pool(stores, event) == (7, 7)
 
 
-async def test_capacity_waits_for_cancelled_places_that_postgresql_has_not_heard_of(stores):
+async def test_capacity_waits_for_cancelled_tickets_that_are_not_persisted(stores):
     event = await make_event(stores, capacity=10)
     booking = await book(stores, event, quantity=7)
     await persist_all(stores)
@@ -99,7 +99,7 @@ async def test_capacity_waits_for_cancelled_places_that_postgresql_has_not_heard
     assert changed.capacity == 3
 
 
-async def test_capacity_lowered_in_a_rush_never_leaves_more_sold_than_places(stores, other_stores):
+async def test_capacity_lowered_in_a_rush_is_never_below_the_tickets_sold(stores, other_stores):
     event = await make_event(stores, capacity=200)
     buyers = await make_accounts(stores, 150)
 

@@ -81,7 +81,7 @@ async def test_a_cancellation_is_persisted_like_a_booking(stores):
     assert await unpersisted(stores) == set()
 
 
-async def test_a_booking_cancelled_while_pending_never_takes_a_place_in_postgresql(stores):
+async def test_a_booking_cancelled_while_pending_never_takes_a_ticket_in_postgresql(stores):
     event = await make_event(stores, capacity=5)
     booking = await book(stores, event, quantity=4)
 
@@ -188,7 +188,7 @@ async def test_an_id_that_cannot_be_a_booking_is_not_found(stores):
         await stores.box_office.booking(event.id)
 
 
-async def test_places_of_an_event_nobody_made_are_not_found(stores):
+async def test_tickets_of_an_unknown_event_are_not_found(stores):
     with pytest.raises(EventNotFound):
         await stores.box_office.reserve(
             Ask.trusted(await make_account(stores)), TicketOrder(await make_account(stores), 1)

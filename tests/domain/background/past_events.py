@@ -10,7 +10,7 @@ from tests.waiting import persist_all
 
 
 async def sold_event(stores):
-    """Ten places: one account has three, another had two and gave them back; and the first account's booking."""
+    """An event of ten tickets: one account has three, another returned two; and the first account's booking."""
     event = await make_event(stores, capacity=10, max_per_user=4)
     user_id = await make_account(stores)
     booking = await book(stores, event, user_id=user_id, quantity=3, key="order")

@@ -265,7 +265,7 @@ async def test_an_api_killed_while_it_creates_an_event_leaves_nothing_behind(sto
 
 
 async def rush(stores, event, *, buyers):
-    """Each of so many accounts books a place, all at once."""
+    """So many accounts book a ticket each, all at once."""
     await asyncio.gather(*(book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, buyers)))
 
 

@@ -9,7 +9,7 @@ from domain.background.portions import portions
 A, B, C, D = (UUID(int=number) for number in range(1, 5))
 
 
-def test_events_share_a_portion_while_their_places_fit():
+def test_events_share_a_portion_while_their_tickets_fit():
     taken = {A: 4, B: 6, C: 1, D: 9}
 
     assert list(portions([A, B, C, D], taken, tickets_max=10)) == [[A, B], [C, D]]

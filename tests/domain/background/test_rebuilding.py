@@ -61,7 +61,7 @@ async def test_a_pending_booking_is_never_said_not_to_exist_between_a_fault_and_
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_after_the_rebuild_every_confirmed_place_is_taken_and_sales_go_on(stores, valkey, fault):
+async def test_after_the_rebuild_every_confirmed_ticket_is_taken_and_sales_go_on(stores, valkey, fault):
     event = await make_event(stores, capacity=10)
     kept, cancelled = await book(stores, event, quantity=4), await book(stores, event, quantity=3)
     await stores.box_office.cancel(cancelled)

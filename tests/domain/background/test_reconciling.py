@@ -76,7 +76,7 @@ async def test_a_counter_that_vanished_is_mended(stores):
     assert faults(outcomes) == {(Fault.COUNTER_TOO_LOW, user_counter(user_id))}
 
 
-async def test_a_row_without_a_record_takes_its_places(stores):
+async def test_a_row_without_a_record_takes_its_tickets(stores):
     event = await make_event(stores)
     user_id = await make_account(stores)
     booking = await book(stores, event, user_id=user_id)

@@ -17,7 +17,7 @@ from tests.factories import book, make_account, make_accounts, make_event, make_
 from tests.waiting import persist_all
 
 
-async def test_a_booking_that_postgresql_has_no_place_for_is_rejected_and_the_others_go_through(stores):
+async def test_a_booking_that_postgresql_has_no_ticket_for_is_rejected_and_the_others_are_confirmed(stores):
     event = await make_event(stores, capacity=10)
     bookings = [await book(stores, event, user_id=buyer) for buyer in await make_accounts(stores, 10)]
     await shrink(stores, event, size=7)
@@ -46,7 +46,7 @@ async def test_one_refused_booking_of_three_hundred_takes_no_other_with_it(store
     assert (await stores.box_office.booking(refused.id)).status is BookingStatus.REJECTED
 
 
-async def test_a_rejected_booking_gives_its_places_back_once(stores):
+async def test_a_rejected_booking_returns_its_tickets_once(stores):
     event = await make_event(stores, capacity=4)
     booking = await book(stores, event, quantity=4)
     await shrink(stores, event, size=3)
@@ -77,7 +77,7 @@ async def test_a_booking_cancelled_before_its_refusal_stays_cancelled(stores):
     assert await taken(stores, event) == 0
 
 
-async def test_a_place_given_back_is_not_refused_to_the_next_because_of_the_order_they_are_written_in(stores):
+async def test_a_returned_ticket_is_not_refused_to_the_next_buyer_because_of_the_order_of_writing(stores):
     """Bookings of one millisecond are listed in any order; one that is refused splits them up."""
     event, broken = await make_neighbours(stores, 2, capacity=1)
     first = await book(stores, event)

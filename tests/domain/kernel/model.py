@@ -98,7 +98,7 @@ class Model:
         )
 
     def reserve(self, asked: Asked) -> str:
-        """Take the places asked for, or say why not; a booking made before is answered."""
+        """Take the tickets asked for, or say why not; a booking made before is returned."""
         made = self.asked.get(asked.id)
         if made and asked.id in self.records:
             return "replayed" if made.quantity == asked.quantity else "mismatch"
@@ -118,7 +118,7 @@ class Model:
         return "reserved"
 
     def cancel(self, booking_id: UUID) -> BookingStatus | None:
-        """Give the places back, once; answers the status after it, None for a booking nobody knows."""
+        """Return the tickets, once; returns the status after it, None for an unknown booking."""
         booking = self.booking(booking_id)
         if booking is None:
             return None
@@ -132,7 +132,7 @@ class Model:
         return Snapshot({booking_id: self.records[booking_id] for booking_id in booking_ids})
 
     def write(self, snapshot: Snapshot) -> set[UUID]:
-        """Write a batch to PostgreSQL; answers what that refuses. What gives places back goes first."""
+        """Write a batch to PostgreSQL; answers what that refuses. What returns tickets goes first."""
         refused = set()
         for booking_id, copy in sorted(snapshot.read.items(), key=lambda item: item[1].holds):
             if self._refuses(booking_id, copy):
@@ -165,7 +165,7 @@ class Model:
                 self.reject(booking_id, version=snapshot.read[booking_id].version)
 
     def reject(self, booking_id: UUID, *, version: int) -> None:
-        """Return the places of a booking that PostgreSQL refused, if it is still the one it refused."""
+        """Return the tickets of a booking that PostgreSQL refused, if it is still the one it refused."""
         record = self.records.get(booking_id)
         if record and record.holds and record.version == version:
             self._change(booking_id, Copy(REJECTED, version + 1))

@@ -178,7 +178,7 @@ async def test_a_retry_of_a_cancelled_booking_answers_it_and_takes_nothing(store
     assert await taken(stores, event) == 0
 
 
-async def test_a_script_that_ran_twice_took_the_places_once(stores):
+async def test_a_script_that_ran_twice_took_the_tickets_once(stores):
     event = await make_event(stores)
     buyer = await make_account(stores)
     booking = await book(stores, event, user_id=buyer, quantity=3)

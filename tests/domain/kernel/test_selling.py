@@ -35,7 +35,7 @@ async def ask_at_once(stores, other_stores, event, buyers, *, quantity=1):
     )
 
 
-async def test_the_last_seat_is_sold_once(stores, other_stores):
+async def test_the_last_ticket_is_sold_once(stores, other_stores):
     event = await make_event(stores, capacity=1)
     buyers = await make_accounts(stores, 200)
 
@@ -47,7 +47,7 @@ async def test_the_last_seat_is_sold_once(stores, other_stores):
 
 
 @pytest.mark.usefixtures("worker")
-async def test_five_hundred_buyers_get_a_hundred_places(stores, other_stores):
+async def test_five_hundred_buyers_get_a_hundred_tickets(stores, other_stores):
     event = await make_event(stores, capacity=100)
     buyers = await make_accounts(stores, 500)
 
@@ -70,7 +70,7 @@ async def test_a_booking_takes_all_it_asks_for_or_nothing(stores):
     assert await counters(stores, event) == before
 
 
-async def test_an_account_gets_no_more_than_the_event_allows_it(stores, other_stores):
+async def test_an_account_gets_no_more_tickets_than_the_event_allows(stores, other_stores):
     event = await make_event(stores, capacity=100, max_per_user=4)
     buyer = await make_account(stores)
 
@@ -82,7 +82,7 @@ async def test_an_account_gets_no_more_than_the_event_allows_it(stores, other_st
     }
 
 
-async def test_a_cancelled_booking_counts_no_more_against_the_account(stores):
+async def test_a_cancelled_booking_does_not_count_against_the_limit_of_the_account(stores):
     event = await make_event(stores, max_per_user=2)
     buyer = await make_account(stores)
     booking = await book(stores, event, user_id=buyer, quantity=2)
@@ -92,7 +92,7 @@ async def test_a_cancelled_booking_counts_no_more_against_the_account(stores):
     assert (await book(stores, event, user_id=buyer, quantity=2)).quantity == 2
 
 
-async def test_who_may_not_have_more_is_told_so_even_when_nothing_is_left(stores):
+async def test_the_limit_of_an_account_is_named_even_when_the_event_is_sold_out(stores):
     event = await make_event(stores, capacity=2, max_per_user=2)
     buyer = await make_account(stores)
     await book(stores, event, user_id=buyer, quantity=2)
