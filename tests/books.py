@@ -1,4 +1,4 @@
-"""What the tests look at, read past the engine: counters and records in Redis, rows in PostgreSQL."""
+"""Reads of the servers past the engine: counters and records in Redis, rows in PostgreSQL."""
 
 from __future__ import annotations
 

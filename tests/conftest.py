@@ -1,4 +1,4 @@
-"""One real PostgreSQL for the whole run; of each process of the run, a database and a Valkey of its own."""
+"""One PostgreSQL for the run; a database, a Valkey and a fork server for each process of the run."""
 
 from __future__ import annotations
 

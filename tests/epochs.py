@@ -1,4 +1,4 @@
-"""Scripts in an epoch of their own, for tests of a server without a database."""
+"""Scripts in their own epoch, for tests of a server without a database."""
 
 from __future__ import annotations
 

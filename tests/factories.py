@@ -1,4 +1,4 @@
-"""Accounts, events and bookings for tests that care about something else."""
+"""Accounts, events and bookings for tests that do not depend on their details."""
 
 from __future__ import annotations
 

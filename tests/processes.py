@@ -1,4 +1,4 @@
-"""Real API and worker processes, started for one test and gone after it."""
+"""Real API and worker processes that are started for one test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for conditions, so that no test sleeps and hopes."""
+"""Waiting for conditions instead of times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts that call the API, and what they say most."""
+"""Callers of the API: accounts with their tokens and the most common requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Valkey whose clock can be set, beside the PostgreSQL of all tests."""
+"""A Valkey with a clock that tests can set."""
 
 from __future__ import annotations
 

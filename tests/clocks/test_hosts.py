@@ -1,4 +1,4 @@
-"""A host's own clock, and PostgreSQL's: what is off is told, and a step back locks nobody out."""
+"""The clocks of a host and of PostgreSQL: deviations are reported, and a step back locks nobody out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis' clock is set, by ten minutes either way: nothing is sold twice, rejected or locked out."""
+"""Redis' clock steps by ten minutes, forward and back: nothing is oversold, rejected or locked out."""
 
 from __future__ import annotations
 

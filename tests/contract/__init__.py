@@ -1,1 +1,1 @@
-"""What the OpenAPI document, the README and docs/ promise, held against the running system."""
+"""The OpenAPI document, the README and docs/ compared with the running system."""

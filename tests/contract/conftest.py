@@ -1,4 +1,4 @@
-"""The API as its clients see it, as the tests in tests/api start it."""
+"""The API as its clients see it; the fixtures of tests/api."""
 
 from tests.api.conftest import callers, cheap_passwords, client, limited_client, other_client, unlimited
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a judge of answers: what an answer has that the document does not say, and the reverse."""
+"""Compares an answer with the OpenAPI document, in both directions."""
 
 from __future__ import annotations
 

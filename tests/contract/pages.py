@@ -1,4 +1,4 @@
-"""What stands in the README and in docs/: sections, tables and shell sessions."""
+"""Reads the README and docs/: sections, tables and shell sessions."""
 
 from __future__ import annotations
 

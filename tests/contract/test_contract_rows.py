@@ -1,4 +1,4 @@
-"""Every route of the contract is there, nothing else is, and each has a test that says what it does."""
+"""The API has exactly the routes of the contract, and each route names a test that covers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route is asked for every success that the document has: header fields are compared both ways."""
+"""Every success answer of the OpenAPI document is requested; header fields are compared in both directions."""
 
 from __future__ import annotations
 

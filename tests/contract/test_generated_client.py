@@ -1,4 +1,4 @@
-"""A client made from the served document by a program, not by us, does what people do."""
+"""A client generated from the OpenAPI document signs up, books, polls and cancels."""
 
 from __future__ import annotations
 

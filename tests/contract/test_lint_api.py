@@ -1,4 +1,4 @@
-"""`make lint-api` runs what is locked, and says what is missing."""
+"""`make lint-api` runs the locked tools, and names what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shell sessions of README.md and docs/api.md, run as they stand, do what these say."""
+"""The shell sessions of README.md and docs/api.md run as they are written."""
 
 from __future__ import annotations
 

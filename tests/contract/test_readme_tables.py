@@ -1,4 +1,4 @@
-"""The tables of roles and limits in docs/api.md say what the route table and the settings say."""
+"""The tables of roles and limits in docs/api.md agree with the route table and the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two Valkey servers that replicate, behind one address that is moved from one to the other."""
+"""Two Valkey servers that replicate, behind one address that can be moved between them."""
 
 from __future__ import annotations
 

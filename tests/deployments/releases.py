@@ -1,4 +1,4 @@
-"""Other versions of this code, each in a folder of its own: the release before it, and changed builds."""
+"""Other versions of this code, each in its own folder: the previous release, and changed builds."""
 
 from __future__ import annotations
 

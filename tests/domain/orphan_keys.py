@@ -1,4 +1,4 @@
-"""Whose each key of the inventory is: a key that nobody would ever remove is a leak."""
+"""The owner of each inventory key: a key that nothing removes is a leak."""
 
 from __future__ import annotations
 

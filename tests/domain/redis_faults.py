@@ -1,4 +1,4 @@
-"""What can happen to Redis: it restarts, forgets its scripts, or loses its data."""
+"""Faults of Redis: a restart, a lost script cache, lost data."""
 
 from __future__ import annotations
 

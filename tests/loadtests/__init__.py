@@ -1,1 +1,1 @@
-"""The load tests' own tests: that `verify` can fail, and that the buyers do what they are said to do."""
+"""Tests of the load tests."""

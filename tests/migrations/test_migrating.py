@@ -1,4 +1,4 @@
-"""Migrations: two runs at once wait for each other, and never for what waits for them."""
+"""Two migrations at once run one after the other, and do not deadlock."""
 
 from __future__ import annotations
 

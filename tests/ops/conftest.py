@@ -1,4 +1,4 @@
-"""Stacks and servers that are gone after their test, whatever it did."""
+"""Stacks and folders that are removed after each test."""
 
 from __future__ import annotations
 

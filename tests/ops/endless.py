@@ -1,4 +1,4 @@
-"""A test that starts everything and never ends, for `test_interrupting` to interrupt."""
+"""A test that starts everything and never ends; `test_interrupting` interrupts it."""
 
 from __future__ import annotations
 

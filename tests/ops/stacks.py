@@ -1,4 +1,4 @@
-"""Whole stacks, started as an operator would, on a Procfile of stand-ins that start in no time."""
+"""Whole stacks, started like an operator's, with stand-ins for the API and the worker that start at once."""
 
 from __future__ import annotations
 

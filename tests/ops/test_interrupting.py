@@ -1,4 +1,4 @@
-"""However a run of the tests is ended, no process of it is left."""
+"""A run of the tests leaves no process behind, whatever ended it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house style, as far as a machine can read it."""
+"""The part of the house style that a program can check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image and the deployment that is described: nobody's root, nothing writable, no secret inside."""
+"""The image and the described deployment: no root, no writable files, no secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nobody may write here, found in the syntax of every module, whatever a linter thinks of it."""
+"""Dangerous constructs, found in the syntax tree of every module."""
 
 from __future__ import annotations
 

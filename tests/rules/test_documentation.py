@@ -1,4 +1,4 @@
-"""What the documentation names is there: paths, links, scripts, names in modules, metrics, make targets, figures."""
+"""Everything that the documentation names exists: paths, links, scripts, modules, metrics, make targets, figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contracts on imports in pyproject.toml give every module its place."""
+"""The import contracts in pyproject.toml cover every module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom, as the contracts in pyproject.toml say, and that what is named is there."""
+"""The import contracts in pyproject.toml hold, and the modules that they name exist."""
 
 from __future__ import annotations
 

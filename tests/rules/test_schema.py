@@ -1,4 +1,4 @@
-"""The tables that the migrations make are the tables that the code reads, named and explained."""
+"""The tables of the migrations are the tables of the code; constraints have names, and tables comments."""
 
 from __future__ import annotations
 

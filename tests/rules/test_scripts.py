@@ -1,4 +1,4 @@
-"""Every Lua script says what it takes and answers, and says the truth; Python calls it as it says."""
+"""The header of every Lua script agrees with the script and with its Python method."""
 
 from __future__ import annotations
 

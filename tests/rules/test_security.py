@@ -1,4 +1,4 @@
-"""SECURITY.md names what there is: every line, where it is, and tests that name the line."""
+"""Every row of SECURITY.md names existing code and existing tests."""
 
 from __future__ import annotations
 

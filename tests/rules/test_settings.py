@@ -1,4 +1,4 @@
-"""Every setting is in docs/operate.md as the code has it, and is refused by its name when it is wrong."""
+"""Every setting is documented in docs/operate.md, and a wrong value is refused by the setting's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is relied on of arq, pinned: a release that does otherwise breaks these, not a sale."""
+"""The behaviour of arq that the worker relies on; a release of arq that changes it fails here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A background pass goes on, whatever one of its rounds raises."""
+"""A background pass continues after a round that raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reconciliation at a time, and one line for one cause, however slow PostgreSQL is."""
+"""One reconciliation runs at a time, and one cause is logged once, however slow PostgreSQL is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only tells the past is deleted when its time is over; what only grew is bounded."""
+"""Old rows are deleted after their time; the growth of the others is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One e-mail address has one account, however it is spelled; accounts from before a rule go on working."""
+"""An e-mail address has one account, however it is spelled; accounts from before this rule still log in."""
 
 from __future__ import annotations
 

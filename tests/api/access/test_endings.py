@@ -1,4 +1,4 @@
-"""P22: what ends an account, a role or a password leaves nothing of requests that run beside it."""
+"""P22: after an account, a role or a password has ended, no effect of a concurrent request remains."""
 
 from __future__ import annotations
 

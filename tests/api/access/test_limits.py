@@ -1,4 +1,4 @@
-"""Limits count exactly, over all processes, and are told."""
+"""Rate limits count exactly over all processes, and answers carry them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a login takes tells nobody whether there is such an account."""
+"""The duration of a login does not reveal whether the account exists."""
 
 from __future__ import annotations
 

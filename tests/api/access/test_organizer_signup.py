@@ -1,4 +1,4 @@
-"""Who becomes an organizer is the operator's choice: whoever likes, whom an admin makes one, nobody."""
+"""ORGANIZER_SIGNUP decides who becomes an organizer: everybody, those promoted by an admin, or nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what to whose: every caller, on every route with an id, with its own, another's and a missing one."""
+"""Ownership: every role on every route with an id, with its own id, another's and a missing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refresh token works once; within its grace the same use is answered again, for two tabs or a lost answer."""
+"""A refresh token works once; a second use within the grace period gets the same answer (two tabs, a lost answer)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No token works once what ends it has been answered: on any process, whatever Redis went through."""
+"""No ended token works on any process, whatever happened to Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""P6, as a matrix: what ends a token, what happens to Redis, which process is asked, and how; none is accepted."""
+"""P6 as a matrix: each end of a token, each fate of Redis, each process, each kind of request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may call what. A route without a row here fails."""
+"""Every role on every route. A route without a row here fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing secret is logged, counted, named in a key or repeated in an error."""
+"""No secret appears in logs, metrics, key names or errors."""
 
 from __future__ import annotations
 

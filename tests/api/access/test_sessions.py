@@ -1,4 +1,4 @@
-"""Sessions: how many an account has, and what they leave."""
+"""Sessions: their number for each account, and the rows and fields that they leave."""
 
 from __future__ import annotations
 

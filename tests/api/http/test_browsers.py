@@ -1,4 +1,4 @@
-"""What browsers and proxies in front are told and believed."""
+"""Browsers and proxies: CORS, allowed hosts, forwarded addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""500 callers who mean no good hold connections open, and nobody else notices."""
+"""500 hostile connections do not disturb other callers."""
 
 from __future__ import annotations
 

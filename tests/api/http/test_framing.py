@@ -1,4 +1,4 @@
-"""Where a request ends and what belongs to it: trailers, chunks, upgrade offers, codings, half-closing."""
+"""Framing of requests: trailers, chunks, upgrade offers, content codings, half-closed connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests leave behind: nothing that only the garbage collector finds."""
+"""Requests leave no objects that only the garbage collector frees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every list of the API is walked from its first row to its last, with as many rows as a page holds and one more."""
+"""Every list of the API is read from its first row to its last, with a full page and with one row more."""
 
 from __future__ import annotations
 

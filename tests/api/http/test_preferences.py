@@ -1,4 +1,4 @@
-"""What a caller prefers or knows already: versions, media types, codings, methods; and what caches are told of it."""
+"""Conditional requests and content negotiation: versions, media types, codings, methods, cache headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem that says what was wrong and nothing more."""
+"""Every error is a problem document that names the cause and reveals nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A query parameter that a route does not have is refused, after who calls is known."""
+"""An unknown query parameter is refused, after authentication."""
 
 from __future__ import annotations
 

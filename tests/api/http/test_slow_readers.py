@@ -1,4 +1,4 @@
-"""Callers that take their answers slowly, or not at all: bounded in number and in time."""
+"""Slow readers are bounded in number and in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of an API process: load balancers hear of it first, and nobody's request is lost."""
+"""An API process stops in good order: readiness changes first, and no request is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes on a wire: requests that no client library would send, and what comes back for them."""
+"""Raw bytes on a socket: requests that no client library sends, and their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages for people: nothing asked of other hosts, colours that can be read, no word that is too long."""
+"""HTML pages load nothing from other hosts, have sufficient contrast, and break long words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a booking by server-sent events: what tells states apart, coming back, and knowing when to stop."""
+"""A booking's server-sent events: event ids, reconnecting, the end of the stream."""
 
 from __future__ import annotations
 

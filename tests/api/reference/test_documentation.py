@@ -1,4 +1,4 @@
-"""The documentation works without internet and says what the code does."""
+"""The documentation pages work without internet and agree with the code."""
 
 from __future__ import annotations
 

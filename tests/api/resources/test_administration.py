@@ -1,4 +1,4 @@
-"""What admins see and do."""
+"""Routes of admins."""
 
 from __future__ import annotations
 

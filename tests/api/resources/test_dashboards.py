@@ -1,4 +1,4 @@
-"""Dashboards filter, sort and sum before they cut."""
+"""Dashboards filter, sort and sum all rows before they take a page of them."""
 
 from __future__ import annotations
 

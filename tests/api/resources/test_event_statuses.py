@@ -1,4 +1,4 @@
-"""`GET /events?status=`: events by where their sales stand, page by page."""
+"""`GET /events?status=`: events by the status of their sale, page by page."""
 
 from __future__ import annotations
 

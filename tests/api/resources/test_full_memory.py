@@ -1,4 +1,4 @@
-"""What callers see while Redis' memory is full: 503 for new bookings, everything else as ever."""
+"""While Redis' memory is full, new bookings get 503 and all other requests are served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guest lists: who is on them, in which order, and what a spreadsheet makes of the file."""
+"""Guest lists: their content, their order, and CSV files that are safe in a spreadsheet."""
 
 from __future__ import annotations
 

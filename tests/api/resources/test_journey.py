@@ -1,4 +1,4 @@
-"""From signing up to a cancelled booking, over HTTP."""
+"""From sign-up to a cancelled booking, over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A closed event over HTTP: it is shown as before, by what PostgreSQL has, and nobody is answered 503."""
+"""A closed event over HTTP is served from PostgreSQL as before, and never with 503."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that would lose what it is trusted with is not trusted: readiness says why, and nothing starts on it."""
+"""A Redis whose settings would lose data is refused: readiness names the setting, and no process starts."""
 
 from __future__ import annotations
 

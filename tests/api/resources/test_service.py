@@ -1,4 +1,4 @@
-"""What whoever runs the service can see."""
+"""Health, readiness and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What depends on the time: an event that has begun, one that is over, deadlines of bookings."""
+"""Times: events that have begun or ended, and deadlines of bookings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of requests made from the served OpenAPI document, as one role, each answer held against it."""
+"""A run of schemathesis against the API as one role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, to every operation and as every role, the answer is one that the OpenAPI document has."""
+"""Every answer to generated requests, on every operation and as every role, agrees with the OpenAPI document."""
 
 from __future__ import annotations
 

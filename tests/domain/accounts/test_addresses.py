@@ -1,4 +1,4 @@
-"""Which addresses are e-mail addresses, and which of them are one."""
+"""E-mail addresses: which are accepted, and which are the same."""
 
 from __future__ import annotations
 

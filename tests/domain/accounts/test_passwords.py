@@ -1,4 +1,4 @@
-"""Passwords are hard to guess, slow to try, and never stop the process."""
+"""Passwords: rules, cost of hashes, and a bounded number of hashes at a time."""
 
 from __future__ import annotations
 

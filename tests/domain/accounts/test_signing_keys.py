@@ -1,4 +1,4 @@
-"""The ring of keys follows its file, and never falls back to a key that has retired."""
+"""The key ring follows its file, and never returns to a retired key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A token says who calls only if this deployment signed it, for this use, not too long ago."""
+"""A token is accepted only with this deployment's signature, for its purpose, and until it expires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A change of an event is in force when it is answered: nobody sells by terms that are over."""
+"""A change of an event is in force once it is answered: no process sells by the former terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A booking's way: reserved, persisted, retired, cancelled."""
+"""The life of a booking: reserved, persisted, expired from Redis, cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of the past leave Redis, PostgreSQL answers for them, and a change into the future opens them again."""
+"""Past events are removed from Redis, and PostgreSQL answers for them."""
 
 from __future__ import annotations
 

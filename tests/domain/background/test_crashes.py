@@ -1,4 +1,4 @@
-"""Real worker processes, killed, stopped and doubled where it hurts most: nothing is lost, nothing is doubled."""
+"""Worker processes that are killed, stopped or doubled lose nothing and write nothing twice."""
 
 from __future__ import annotations
 

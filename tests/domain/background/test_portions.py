@@ -1,4 +1,4 @@
-"""Portions are alike, however unequal the events are."""
+"""Work is divided into portions of similar size, however unequal the events are."""
 
 from __future__ import annotations
 

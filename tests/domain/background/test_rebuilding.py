@@ -1,4 +1,4 @@
-"""A Redis that may have forgotten something sells nothing until its counters were made anew from PostgreSQL."""
+"""A Redis that may have lost data sells nothing until its counters were rebuilt from PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planted drift of every kind is found and mended beside traffic, and nothing else is touched."""
+"""Reconciliation repairs drift of every kind while bookings go on, and changes nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL has the last word: what it refuses is found among thousands and given back, the rest goes through."""
+"""Bookings that PostgreSQL refuses are isolated, rejected and released; the rest of the batch is written."""
 
 from __future__ import annotations
 

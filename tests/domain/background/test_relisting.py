@@ -1,4 +1,4 @@
-"""Records that nobody would persist are found, beside traffic and a part at a time."""
+"""Records missing in the unpersisted set are found, part by part, while bookings go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rush is persisted in batches that overlap; whoever is at it is not rung for, and does not go on for ever."""
+"""A backlog is persisted in batches; a worker that is at it gets no wake-up, and stops after a bounded time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters are compared with bookings as of one instant, without stopping sales."""
+"""Counters are compared with bookings as of one instant, without a stop of sales."""
 
 from __future__ import annotations
 

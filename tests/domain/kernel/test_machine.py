@@ -1,4 +1,4 @@
-"""The real scripts and statements beside the model, through any sequence of what can happen to them."""
+"""The real scripts and statements behave as the model in every sequence of actions and faults."""
 
 from __future__ import annotations
 

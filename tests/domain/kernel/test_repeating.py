@@ -1,4 +1,4 @@
-"""One account and one idempotency key name one booking, whatever is retried, lost or wiped in between."""
+"""An account and an idempotency key name one booking, after retries, losses and wipes."""
 
 from __future__ import annotations
 

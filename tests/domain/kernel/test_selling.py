@@ -1,4 +1,4 @@
-"""Nothing scarce is sold twice, however many ask at once."""
+"""No ticket is sold twice, however many buyers ask at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done side by side is bounded, and nothing of it is left behind."""
+"""Concurrent work is bounded, and no task is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python and PostgreSQL make the same of every text that is searched."""
+"""Python and PostgreSQL fold every search text alike."""
 
 from __future__ import annotations
 

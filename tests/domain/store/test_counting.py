@@ -1,4 +1,4 @@
-"""What is counted for limits is in Redis, and not in its file: only what is promised waits for the disk."""
+"""Counts of rate limits are not written to Redis' file, so they do not wait for the disk."""
 
 from __future__ import annotations
 

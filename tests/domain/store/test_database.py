@@ -1,4 +1,4 @@
-"""What PostgreSQL cannot hold is a fault of the request, and no reason to come back later."""
+"""A value that PostgreSQL cannot store is an error of the request, not of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With `DURABILITY=postgres`, what was acknowledged survives the loss of Redis and all its data."""
+"""With `DURABILITY=postgres`, acknowledged bookings survive the loss of Redis and its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is sold, written or settled by scripts or readings of another epoch, server, deployment or layout."""
+"""Scripts and readings of another epoch, server, deployment or layout sell, write and settle nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis' memory is full: nothing more is sold, everything else goes on, and so memory gets free by itself."""
+"""While Redis' memory is full, nothing is sold; all else goes on and frees memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admission and what everybody asks for at once, in one call to Redis: run only for who is admitted."""
+"""Admission and the request's own script in one call to Redis; the script runs only if the caller is admitted."""
 
 from __future__ import annotations
 

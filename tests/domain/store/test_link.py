@@ -1,4 +1,4 @@
-"""The one connection on which every call of a process travels."""
+"""The connection that all calls of a process share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Organizers see how many were refused, and why."""
+"""Counts of refused bookings by reason, for organizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a bench as they could have been, for reports and bars."""
+"""Invented figures of a bench, for reports and bars."""
 
 from __future__ import annotations
 

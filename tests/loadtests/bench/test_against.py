@@ -1,4 +1,4 @@
-"""The bench measures two builds in turns, and tells this one's figures as ratios to the other's."""
+"""The bench measures two builds in turns, and reports ratios."""
 
 from __future__ import annotations
 

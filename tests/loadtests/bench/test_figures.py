@@ -1,4 +1,4 @@
-"""What a bench says of its figures: medians, ratios, bars, the report and its pictures."""
+"""Medians, ratios, bars, the report and its pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read from a profiler's stacks."""
+"""Sums of a profiler's stacks."""
 
 from __future__ import annotations
 

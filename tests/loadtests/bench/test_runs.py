@@ -1,4 +1,4 @@
-"""The bench runs from one command, and a case that is answered wrongly ends it."""
+"""The bench runs from one command, and a wrong answer ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers outlive the servers they need."""
+"""Workers survive outages of their servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's passwords are those that are printed, also after their file was lost."""
+"""The printed passwords of the demo are valid, also after their file was lost."""
 
 from __future__ import annotations
 

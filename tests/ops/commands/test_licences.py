@@ -1,4 +1,4 @@
-"""Everything that is shipped may be used, changed and sold by whoever runs it."""
+"""The licences of all shipped packages allow use, change and sale."""
 
 from __future__ import annotations
 

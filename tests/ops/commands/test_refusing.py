@@ -1,4 +1,4 @@
-"""What an operator can mend is told in a line: no traceback, and nothing is made on the way."""
+"""Errors that an operator can fix are one line without a traceback, and nothing is created."""
 
 from __future__ import annotations
 

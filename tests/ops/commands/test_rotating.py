@@ -1,4 +1,4 @@
-"""`onsale rotate-keys`, as an operator types it."""
+"""`onsale rotate-keys` from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator's command logs holds no secret, not even when it fails."""
+"""Logs and tracebacks of commands contain no secret."""
 
 from __future__ import annotations
 

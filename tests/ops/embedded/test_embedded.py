@@ -1,4 +1,4 @@
-"""The embedded servers keep what they acknowledged, wherever their folder is and however they ended."""
+"""The embedded servers keep acknowledged data, in any folder and after any kind of end."""
 
 from __future__ import annotations
 

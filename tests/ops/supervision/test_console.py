@@ -1,4 +1,4 @@
-"""What the operator reads never stands in the way of what it reports on."""
+"""A blocked or closed console does not block the stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However the stack ends, nothing of it is left."""
+"""A stack leaves no process behind, whatever ended it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dies is started again, later each time it dies young."""
+"""A process that dies is restarted, with a longer delay each time it dies soon."""
 
 from __future__ import annotations
 

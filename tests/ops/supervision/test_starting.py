@@ -1,4 +1,4 @@
-"""What an operator is told when a start cannot be, before anything is started."""
+"""A start that is impossible is refused with its reason before anything is started."""
 
 from __future__ import annotations
 
