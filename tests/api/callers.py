@@ -115,4 +115,4 @@ def event_draft(**fields: Any) -> dict[str, Any]:
 
 def process_of(client: httpx.AsyncClient) -> Process:
     """The process behind a client of this process."""
-    return client._transport.app.app._app.state[STATE]
+    return client._transport.app.app.app.state[STATE]
