@@ -33,6 +33,7 @@ from api.http.headers import IDEMPOTENCY_KEY, idempotency_key
 from api.http.middleware import NO_STORE
 from api.http.problems import problem, refusal_response, status_of_exception
 from api.http.queries import refused_parameters
+from api.reads.booking_stream import StreamToRetry
 from domain.accounts.tokens import Token
 from domain.kernel.refusals import Refusal
 from domain.store.redis.admission import Ask
@@ -181,7 +182,7 @@ class FastPath:
                 await process.stores.admission.admit(ask)
                 raise refusal
             response = await route.handle(request=FastRequest(process, scope, token, ask, key), **parameters)
-            if ask.admitted is None:
+            if ask.admitted is None and not isinstance(response, StreamToRetry):
                 raise NotAdmitted(route.template)
         except Refusal as refusal:
             response = refusal_response(refusal, request_id=reply.request_id)

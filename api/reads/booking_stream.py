@@ -78,7 +78,11 @@ def prefers_stream(scope: Scope) -> bool:
     return preferred(scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) == STREAM_MEDIA_TYPE
 
 
-def stream_to_retry(scope: Scope, refusal: Refusal) -> Response[Any]:
+class StreamToRetry(Response[Any]):
+    """A refusal in the form of a stream that only says when to come back."""
+
+
+def stream_to_retry(scope: Scope, refusal: Refusal) -> StreamToRetry:
     """A stream that only says when to come back, for a reader that came back at a bad moment.
 
     An EventSource gives up for good when it is answered 429 or 503.
@@ -92,7 +96,7 @@ def stream_to_retry(scope: Scope, refusal: Refusal) -> Response[Any]:
     headers = refusal_response(refusal, request_id=scope["request_id"]).headers  # type: ignore[typeddict-item]
     seconds = refusal.facts.get("retry_after_seconds", RETRY_S)
     content = _retry(seconds if isinstance(seconds, int) else RETRY_S)
-    return Response(content, status_code=200, headers=headers, media_type=STREAM_MEDIA_TYPE)
+    return StreamToRetry(content, status_code=200, headers=headers, media_type=STREAM_MEDIA_TYPE)
 
 
 async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -> Booking | None:
