@@ -11,9 +11,9 @@ from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
 from domain.platform.failpoints import Failpoint, reach
 from domain.sales.events import Deadline
-from domain.sales.refusals import not_on_sale
+from domain.sales.refusals import not_on_sale, too_late
 from domain.store.postgres.epochs import EpochOver
-from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled, too_late
+from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled
 
 if TYPE_CHECKING:
     from datetime import datetime

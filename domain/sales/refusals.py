@@ -1,11 +1,12 @@
-"""The refusals of orders that the terms of a sale do not allow."""
+"""The refusals of orders and cancellations that the terms of a sale do not allow."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from domain.kernel.event_status import EventStatus
-from domain.kernel.refusals import NotOnSale, PerUserLimit, SoldOut, tickets
+from domain.kernel.refusals import EventStarted, NotOnSale, PerUserLimit, SoldOut, tickets
+from domain.sales.events import Deadline
 
 if TYPE_CHECKING:
     from domain.sales.events import Terms
@@ -19,11 +20,22 @@ _NOT_ON_SALE = {
     EventStatus.ON_SALE: "Sales of this event are just opening or closing. Try again.",
 }
 
+_TOO_LATE = {
+    Deadline.BEGIN: "A booking can be cancelled until the event begins.",
+    Deadline.ATTENDANCE: "A booking can be cancelled until the event begins and its sales are closed.",
+    Deadline.OVER: "A booking can be cancelled until the event is over.",
+}
+
 
 def not_on_sale(terms: Terms, *, now_ms: int) -> NotOnSale:
     """The refusal of an order outside of the sales period."""
     status = terms.status(now_ms=now_ms, remaining=1)
     return NotOnSale(_NOT_ON_SALE[status], event_status=status, sales_open_at=terms.sales_open_at)
+
+
+def too_late(deadline: Deadline) -> EventStarted:
+    """The refusal of a cancellation after its deadline."""
+    return EventStarted(_TOO_LATE[deadline])
 
 
 def shortage(*, claim_index: int, remaining: int, allowance: int) -> PerUserLimit | SoldOut:

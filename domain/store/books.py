@@ -202,15 +202,15 @@ class Books:
 
     async def open_drift(self, *, since: datetime) -> int:
         """The number of tickets by which counts have differed since then without being repaired."""
-        places = func.abs(repairs.c.found - repairs.c.expected)
+        drift = func.abs(repairs.c.found - repairs.c.expected)
         latest = (
-            select(repairs.c.event_id, repairs.c.subject, func.max(places).label("places"))
+            select(repairs.c.event_id, repairs.c.subject, func.max(drift).label("drift"))
             .where(repairs.c.at >= since, ~repairs.c.done)
             .group_by(repairs.c.event_id, repairs.c.subject)
             .subquery()
         )
         async with self._database.connect() as connection:
-            return int((await connection.execute(select(func.coalesce(func.sum(latest.c.places), 0)))).scalar_one())
+            return int((await connection.execute(select(func.coalesce(func.sum(latest.c.drift), 0)))).scalar_one())
 
     async def repairs_by_fault(self) -> dict[tuple[str, bool], int]:
         """The number of differences of each kind within their retention, by whether they were repaired."""

@@ -18,9 +18,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.accounts.accounts import Standing
-from domain.accounts.tokens import Token
+from domain.accounts.tokens import Token, unauthenticated
 from domain.kernel.idempotency import fingerprint, key_reused
-from domain.kernel.refusals import InventoryUnavailable, RateLimited, Unauthenticated, Unavailable
+from domain.kernel.refusals import InventoryUnavailable, RateLimited, Unavailable
 from domain.store.postgres.accounts.session_reads import Standings
 from domain.store.redis.scripts import Command
 
@@ -223,13 +223,13 @@ class Admission:
             # time.
             return Standing(token.account_id, 0, live=False)
         if standing.account_id != token.account_id or standing.token_epoch < token.epoch:
-            raise _over()
+            raise unauthenticated()
         return standing
 
     async def _admit_by_postgres(self, token: Token, rule: Rule | None) -> Admitted:
         standing = await self._standing(token)
         if not standing.live or standing.token_epoch != token.epoch:
-            raise _over()
+            raise unauthenticated()
         if rule and not rule.fails_open:
             detail = "Requests cannot be counted at this moment."
             raise Unavailable(detail, retry_after_seconds=1)
@@ -297,7 +297,7 @@ def _admitted(answer: list[Any], rule: Rule | None) -> Admitted:
         case b"mismatch":
             raise key_reused()
         case _:
-            raise _over()
+            raise unauthenticated()
 
 
 def _limit_text(rule: Rule | None) -> str:
@@ -306,7 +306,3 @@ def _limit_text(rule: Rule | None) -> str:
 
 def _told(rule: Rule | None) -> dict[str, Any]:
     return {"limit": rule.name, "quota": rule.quota, "window_seconds": rule.period_s} if rule else {}
-
-
-def _over() -> Unauthenticated:
-    return Unauthenticated("A valid access token is needed.")

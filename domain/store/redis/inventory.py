@@ -20,14 +20,13 @@ from domain.kernel.idempotency import key_reused
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
-    EventStarted,
     InventoryUnavailable,
     PersistenceLagging,
 )
 from domain.kernel.times import from_ms, to_ms
 from domain.platform.clocks import Moment
 from domain.sales.events import Deadline, Terms
-from domain.sales.refusals import not_on_sale, shortage
+from domain.sales.refusals import not_on_sale, shortage, too_late
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
@@ -61,12 +60,6 @@ Far below RETIRE_MS: if the booking changed after the row was read, its record i
 
 
 KEYS_PER_SCAN = 1_000
-
-_TOO_LATE = {
-    Deadline.BEGIN: "A booking can be cancelled until the event begins.",
-    Deadline.ATTENDANCE: "A booking can be cancelled until the event begins and its sales are closed.",
-    Deadline.OVER: "A booking can be cancelled until the event is over.",
-}
 
 
 class TermsStale(Exception):
@@ -388,11 +381,6 @@ class Inventory:
         sent_s = time.monotonic()
         at_ms = await self.now_ms()
         return Moment(at_ms, sent_s, time.monotonic())
-
-
-def too_late(deadline: Deadline) -> EventStarted:
-    """The refusal of a cancellation after its deadline."""
-    return EventStarted(_TOO_LATE[deadline])
 
 
 def _reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
