@@ -263,7 +263,7 @@ async def test_what_remains_is_told_a_second_later_at_most_on_every_process(call
     async def remaining():
         return (await client.get(path)).json()["remaining"]
 
-    assert await eventually(remaining, is_so=lambda places: places == 7, seconds=1.5)
+    assert await eventually(remaining, is_so=lambda tickets: tickets == 7, seconds=1.5)
 
 
 async def test_a_sale_is_paused_and_goes_on(callers):
@@ -322,7 +322,7 @@ async def test_a_cancelled_event_shows_how_far_its_clearing_has_come(callers, pr
         seen.append((await organizer.get(f"/api/v1/events/{event['id']}")).json()["booked"])
         return seen[-1]
 
-    await eventually(booked, is_so=lambda places: places == 0)
+    await eventually(booked, is_so=lambda tickets: tickets == 0)
     assert seen == sorted(seen, reverse=True)
     assert len(set(seen)) > 2
 

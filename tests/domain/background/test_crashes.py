@@ -333,7 +333,7 @@ async def test_a_worker_killed_while_it_clears_a_cancelled_event_is_gone_on_from
     await persist_all(stores)
     first = processes.worker()
     await stores.event_actions.cancel(event.id, caller=ORGANIZED)
-    await eventually(lambda: taken(stores, event), is_so=lambda places: 0 < places < 1_500)
+    await eventually(lambda: taken(stores, event), is_so=lambda tickets: 0 < tickets < 1_500)
     first.signal(signal.SIGKILL)
 
     processes.worker()

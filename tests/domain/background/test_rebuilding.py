@@ -265,12 +265,12 @@ async def mend(stores):
         return None
 
 
-@pytest.mark.parametrize("places_per_portion", [1, 1_000_000])
+@pytest.mark.parametrize("tickets_per_portion", [1, 1_000_000])
 async def test_a_rebuild_in_chunks_and_portions_makes_the_counters_that_sales_had_made(
-    stores, monkeypatch, places_per_portion
+    stores, monkeypatch, tickets_per_portion
 ):
     monkeypatch.setattr(rebuilding, "COUNTERS_PER_CHUNK", 2)
-    monkeypatch.setattr(rebuilding, "TICKETS_PER_PORTION", places_per_portion)
+    monkeypatch.setattr(rebuilding, "TICKETS_PER_PORTION", tickets_per_portion)
     known = [await make_event(stores) for _ in range(4)]
     for number, event in enumerate(known):
         for buyer in await make_accounts(stores, number):

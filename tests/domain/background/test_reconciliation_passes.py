@@ -59,9 +59,9 @@ async def test_events_that_sold_much_are_compared_fewer_at_a_time(stores, monkey
     """A worker persists nothing while it compares."""
     monkeypatch.setattr(reconciling, "TICKETS_PER_PAGE", 2)
     events = sorted([await make_event(stores) for _ in range(5)], key=lambda event: event.id)
-    for event, places in zip(events, (1, 1, 3, 0, 0), strict=True):
-        if places:
-            await book(stores, event, quantity=places)
+    for event, quantity in zip(events, (1, 1, 3, 0, 0), strict=True):
+        if quantity:
+            await book(stores, event, quantity=quantity)
     await persist_all(stores)
     pages = []
 
