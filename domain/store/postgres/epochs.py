@@ -144,6 +144,12 @@ async def hold_own_epoch(connection: AsyncConnection, scripts: Scripts) -> None:
         raise InventoryUnavailable(detail, retry_after_seconds=1) from None
 
 
+async def is_epoch_held_alone(connection: AsyncConnection) -> bool:
+    """Whether no other transaction holds the epoch; if so, none can until this transaction ends. It never waits."""
+    alone = select(inventory_epoch.c.epoch).with_for_update(skip_locked=True)
+    return (await connection.execute(alone)).one_or_none() is not None
+
+
 def refuse_older(current: int, epoch: int) -> None:
     """Raise EpochOver if `epoch` is not the current one."""
     if current != epoch:

@@ -263,6 +263,7 @@ async def test_counters_of_an_event_that_was_never_created_are_removed(stores, m
 
 
 async def test_counters_of_an_event_that_is_being_created_stay(stores, other_stores, monkeypatch):
+    """The creation holds the epoch and nothing else, as in earlier versions."""
     install, passes = stores.inventory.install, []
 
     async def beside_a_pass(terms):

@@ -30,7 +30,7 @@ from domain.sales.events import TIMES, Event, EventChanges, NewEvent, broken_tim
 from domain.store.postgres.accounts.holding import hold_account, hold_caller
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.epochs import hold_own_epoch
-from domain.store.postgres.events.past_events import creation_lock, reopen_counters, terms_token
+from domain.store.postgres.events.past_events import reopen_counters, terms_token
 from domain.store.postgres.events.reads import FIND_EVENT, event_not_found
 from domain.store.postgres.events.rows import event_row, read_event
 from domain.store.postgres.holdings import read_taken
@@ -84,7 +84,6 @@ class Catalog:
             organizer = (await hold_caller(connection, caller))[caller.account_id]
             event = structs.replace(event, suspended=not organizer.sells)
             await hold_own_epoch(connection, self._scripts)
-            await connection.execute(select(func.pg_advisory_xact_lock(creation_lock(event.id))))
             await connection.execute(insert(events).values(**event_row(event), partition=partition_of_event(event.id)))
             await connection.execute(
                 insert(pools).values(event_id=event.id, counter=POOL_MAIN, size=event.capacity, taken=0)

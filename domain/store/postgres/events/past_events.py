@@ -14,7 +14,7 @@ from sqlalchemy import Integer, Interval, and_, bindparam, func, or_, select, up
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.refusals import Unavailable
 from domain.kernel.times import to_ms
-from domain.store.postgres.epochs import hold_own_epoch
+from domain.store.postgres.epochs import hold_own_epoch, is_epoch_held_alone
 from domain.store.postgres.events.reads import FIND_EVENT
 from domain.store.postgres.events.rows import read_event
 from domain.store.postgres.holdings import Holdings, is_all_persisted, read_holdings, read_taken
@@ -117,20 +117,17 @@ class PastEvents:
 
 
 async def _owns_no_counters(connection: AsyncConnection, event_id: UUID) -> bool:
-    """Whether an event is closed or does not exist, and stays so until the transaction ends."""
-    if not (await connection.execute(select(func.pg_try_advisory_xact_lock(creation_lock(event_id))))).scalar_one():
-        return False
-    statement = select(events.c.id, events.c.closed_at).where(events.c.id == event_id).with_for_update()
-    row = (await connection.execute(statement)).one_or_none()
-    return row is None or row.closed_at is not None
+    """Whether an event is closed, and stays so until the transaction ends, or was never created.
 
-
-def creation_lock(event_id: UUID) -> int:
-    """The advisory lock of the transaction that creates an event.
-
-    Counters are in Redis before that transaction commits. Without the lock they could be taken for leftovers.
+    Counters are in Redis before the transaction that creates their event commits. Every such transaction, of every
+    version, holds the epoch. So an event is known not to exist only while no other transaction holds it.
     """
-    return int.from_bytes(event_id.bytes[:8], signed=True)
+    statement = select(events.c.closed_at).where(events.c.id == event_id).with_for_update()
+    found = (await connection.execute(statement)).one_or_none()
+    if found is None and await is_epoch_held_alone(connection):
+        found = (await connection.execute(statement)).one_or_none()
+        return found is None or found.closed_at is not None
+    return found is not None and found.closed_at is not None
 
 
 async def reopen_counters(
