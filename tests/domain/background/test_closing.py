@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -22,12 +23,13 @@ from domain.kernel.refusals import (
     EventStarted,
     InventoryUnavailable,
     NotOnSale,
+    Unavailable,
 )
 from domain.store.redis.admission import Ask
 from domain.store.redis.keys import counters_key
 from tests.books import retire
 from tests.domain.background.past_events import change, closed_event, has_counters, sold_event, status_of
-from tests.factories import ORGANIZED, book, make_event, pass_by
+from tests.factories import ORGANIZED, book, make_event, pass_by, tomorrow
 from tests.waiting import eventually, persist_all
 
 
@@ -278,3 +280,27 @@ async def test_counters_of_an_event_that_is_being_created_stay(stores, other_sto
     assert [each.leftovers for each in passes] == [0]
     assert await has_counters(stores, event)
     assert await book(stores, event)
+
+
+@pytest.mark.parametrize("step", ["installed", "remove_counters"])
+async def test_a_pass_that_freezes_removes_no_counters_of_an_event_that_opens(stores, other_stores, monkeypatch, step):
+    """PostgreSQL ends the pass's transaction before the step, so its locks are gone."""
+    event, booking = await closed_event(stores)
+    go_on = getattr(other_stores.inventory, step)
+
+    async def after_a_freeze(*args, **kwargs):
+        await _end_idle_transactions(stores)
+        await change(stores, event, starts_at=tomorrow(), ends_at=None, sales_close_at=None)
+        return await go_on(*args, **kwargs)
+
+    monkeypatch.setattr(other_stores.inventory, step, after_a_freeze)
+    with suppress(Unavailable):
+        await other_stores.past_events.remove_leftovers(event.id)
+
+    assert await stores.inventory.taken([event.id]) == [booking.quantity]
+
+
+async def _end_idle_transactions(stores):
+    idle = "state = 'idle in transaction' AND datname = current_database()"
+    async with stores.engine.connect() as connection:
+        await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {idle}"))

@@ -96,11 +96,12 @@ class PastEvents:
         Raises:
             InventoryUnavailable.
         """
+        # Read first: if this process freezes and loses its locks, the event may open again, but with other terms.
+        left = await self._inventory.installed(event_id)
         async with self._database.begin() as connection:
             await hold_own_epoch(connection, self._scripts)
             if not await _owns_no_counters(connection, event_id):
                 return False
-            left = await self._inventory.installed(event_id)
             return await self._inventory.remove_counters(event_id, terms=left.terms or "")
 
     async def _is_at_rest(self, connection: AsyncConnection, event: Event, *, kept: timedelta) -> bool:
