@@ -19,6 +19,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.response import Stream
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.routes import HTTPRoute
@@ -131,19 +132,19 @@ class FastRoute:
 
     async def read(
         self, scope: Scope, receive: Receive, parameters: dict[str, Any]
-    ) -> tuple[Refusal | None, str | None]:
+    ) -> tuple[Refusal | RequestEntityTooLarge | None, str | None]:
         """Put the decoded body into `parameters`; returns what is wrong with the request, and its idempotency key.
 
         Raises:
-            RequestEntityTooLarge, InternalServerException: see read_body.
+            InternalServerException: the caller left.
         """
         key, fault = None, refused_parameters(scope, NO_PARAMETERS)
         try:
             key = idempotency_key(scope) if self.reads_key else None
             if self.decoder is not None:
                 parameters["data"] = decode_body(scope, await read_body(scope, receive), self.decoder)
-        except Refusal as refusal:
-            return refusal, key
+        except (Refusal, RequestEntityTooLarge) as error:
+            return error, key
         return fault, key
 
 
