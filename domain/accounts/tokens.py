@@ -38,7 +38,7 @@ LEEWAY_S = 10
 TOKEN_BYTES_MAX = 4096
 """The tokens of this deployment have some 500 bytes; longer ones are refused without being read."""
 
-VERDICTS_MAX = 50_000
+VERIFIED_MAX = 50_000
 """Tokens whose verified signature a process caches, about 1 KB each.
 
 It is enough for everybody who comes to an on-sale, as they all come back within a minute. Beyond it, each request costs
@@ -178,7 +178,7 @@ class Tokens:
             token = self._decode(text, now_s)
         except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError) as error:
             raise unauthenticated() from error
-        while len(self._verified) >= VERDICTS_MAX:
+        while len(self._verified) >= VERIFIED_MAX:
             del self._verified[next(iter(self._verified))]
         self._verified[text] = token
         return token

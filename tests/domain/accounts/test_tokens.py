@@ -12,7 +12,7 @@ import pytest
 
 from domain.accounts.accounts import Account, AccountStatus, Role
 from domain.accounts.signing_keys import Key, KeyRing, Keys
-from domain.accounts.tokens import AUDIENCE, ISSUER, VERDICTS_MAX, TokenKind, Tokens
+from domain.accounts.tokens import AUDIENCE, ISSUER, VERIFIED_MAX, TokenKind, Tokens
 from domain.kernel.refusals import Unauthenticated
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -147,8 +147,8 @@ def test_an_older_key_of_the_ring_still_verifies_and_one_that_is_not_on_it_does_
 
 def test_the_verdicts_a_process_remembers_are_bounded():
     tokens = _tokens()
-    tokens._verified = dict.fromkeys(map(str, range(VERDICTS_MAX)), None)
+    tokens._verified = dict.fromkeys(map(str, range(VERIFIED_MAX)), None)
 
     tokens.read(_issued(tokens), TokenKind.ACCESS, now_s=NOW.timestamp())
 
-    assert len(tokens._verified) == VERDICTS_MAX
+    assert len(tokens._verified) == VERIFIED_MAX
