@@ -1,10 +1,10 @@
-# One image for every process: `onsale`, `python -m api`, `python -m worker`. Nothing is written at run time, so
-# it runs with a read-only file system; the servers are elsewhere (docker-compose.yml), none is embedded.
+# One image for every process: `onsale`, `python -m api`, `python -m worker`. Nothing is written at run time, so it runs
+# with a read-only file system. It has no embedded servers (see docker-compose.yml).
 
 FROM python:3.13-slim AS build
 WORKDIR /onsale
 COPY requirements.txt requirements-bootstrap.txt ./
-# Two environments: what installs stays behind in the first.
+# Two environments: the installer stays in the first one and is not copied.
 RUN python -m venv /bootstrap \
     && /bootstrap/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-bootstrap.txt \
     && python -m venv --without-pip /venv \
