@@ -134,13 +134,13 @@ class Showing:
             after, size = (batch[-1].starts_at, batch[-1].id), SCAN_BATCH_MAX
         items, follows = cut(found, end)
         items = items[asked.skip :]
-        place: tuple[datetime, UUID, int] | None = None
+        position: tuple[datetime, UUID, int] | None = None
         if follows:
-            place = (items[-1][0].starts_at, items[-1][0].id, 0)
+            position = (items[-1][0].starts_at, items[-1][0].id, 0)
         elif more and after:
-            place = (*after, max(0, asked.skip - len(found)))
+            position = (*after, max(0, asked.skip - len(found)))
         return EventShownPage(
-            items=[EventShown.of(*each) for each in items], next_cursor=write_cursor(place) if place else None
+            items=[EventShown.of(*each) for each in items], next_cursor=write_cursor(position) if position else None
         )
 
     async def _batch(self, asked: ListAsked, *, after: tuple[datetime, UUID] | None, limit: int) -> list[Event]:

@@ -138,11 +138,11 @@ async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeD
     starts = await at.dashboards.starts_of({booking.event_id for booking in holding}, now=now) if holding else {}
     stored += [(starts[booking.event_id], booking) for booking in holding if booking.event_id in starts]
     found = {(starts_at, booking.created_at, booking.id): booking for starts_at, booking in stored}
-    places, more = cut(sorted(place for place in found if after is None or place > after), asked.limit)
+    positions, more = cut(sorted(position for position in found if after is None or position > after), asked.limit)
     return AttendeeDashboard(
-        upcoming=[BookingShown.of(found[place]) for place in places],
+        upcoming=[BookingShown.of(found[position]) for position in positions],
         counts=await _counts(at, account_id, fresh),
-        next_cursor=write_cursor(places[-1]) if more else None,
+        next_cursor=write_cursor(positions[-1]) if more else None,
     )
 
 
@@ -169,11 +169,11 @@ async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> Organize
         _sales_of(event, remaining, status, sold=sold.get(event.id, 0), refused=refused[event.id])
         for event, remaining, status in await at.stores.event_actions.on_show(events)
     ]
-    next_cursor = write_cursor((now, *_place(events[-1], now))) if more else None
+    next_cursor = write_cursor((now, *_position(events[-1], now))) if more else None
     return OrganizerDashboard(sales, await _totals(at, account_id), next_cursor)
 
 
-def _place(event: Event, now: datetime) -> tuple[int, datetime, UUID]:
+def _position(event: Event, now: datetime) -> tuple[int, datetime, UUID]:
     """The position of an event in `Dashboards.programme_of`."""
     return int(event.cancelled_at is not None or event.over_at <= now), event.starts_at, event.id
 

@@ -140,7 +140,7 @@ class EventController(Controller):
         if status is EventStatus.CANCELLED and not mine:
             pointer, message = "/status", "cancelled events are only listed with mine=true"
             raise Invalid.at(pointer, message)
-        after, skipped = _place(cursor, status)
+        after, skipped = _position(cursor, status)
         asked = ListAsked(
             limit=limit,
             skip=skip + skipped,
@@ -205,12 +205,12 @@ class EventController(Controller):
         return _response(request, await process(request).showing.of(event_id))
 
 
-def _place(cursor: str | None, status: EventStatus | None) -> tuple[tuple[datetime, UUID] | None, int]:
+def _position(cursor: str | None, status: EventStatus | None) -> tuple[tuple[datetime, UUID] | None, int]:
     """The position at which a page begins, and the number of events to skip from there; raises Invalid."""
     if status is None:
         return read_cursor(cursor, tuple[datetime, UUID]), 0
-    place = read_cursor(cursor, tuple[datetime, UUID, int])
-    return (place[:2], place[2]) if place else (None, 0)
+    position = read_cursor(cursor, tuple[datetime, UUID, int])
+    return (position[:2], position[2]) if position else (None, 0)
 
 
 def _caller_id(request: Request[Any, Any, Any]) -> UUID:

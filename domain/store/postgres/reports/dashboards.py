@@ -70,7 +70,7 @@ class Dashboards:
 
     async def upcoming_of(self, user_id: UUID, asked: UpcomingAsked) -> list[tuple[datetime, Booking]]:
         """An account's bookings that hold tickets of future events, with the start of the event, soonest first."""
-        place = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
+        position = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
         statement = (
             select(events.c.starts_at, *bookings.c)
             .join(events, events.c.id == bookings.c.event_id)
@@ -79,7 +79,7 @@ class Dashboards:
             .limit(asked.limit)
         )
         if asked.after:
-            statement = statement.where(place > asked.after)
+            statement = statement.where(position > asked.after)
         names = [column.name for column in bookings.c]
         return [
             (row[0], Booking(**dict(zip(names, row[1:], strict=True)) | {"status": BookingStatus.CONFIRMED}))
@@ -103,8 +103,8 @@ class Dashboards:
         )
         if after:
             then = extract("epoch", literal(after[1], events.c.starts_at.type))
-            place = tuple_(literal(after[0]), -then if after[0] else then, literal(after[2]))
-            statement = statement.where(tuple_(group, order, events.c.id) > place)
+            position = tuple_(literal(after[0]), -then if after[0] else then, literal(after[2]))
+            statement = statement.where(tuple_(group, order, events.c.id) > position)
         return [read_event(row) for row in await self._database.rows(statement)]
 
     async def sales_of(self, organizer_id: UUID) -> SalesOf:
