@@ -1,4 +1,7 @@
-"""Reconciling: a bounded pass that compares the counters with the bookings and repairs them during traffic."""
+"""Reconciling: a bounded pass that compares the counters with the bookings and repairs them during traffic.
+
+`domain.kernel.differences` decides what a difference is, and which repair it needs.
+"""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
         return (0, 0) if self.paused or self.cancelled or self.closed else (self.opens_ms, self.closes_ms)
 
     def deadline_ms(self, deadline: Deadline) -> int:
-        """The first millisecond at which it is too late to cancel a booking."""
+        """The first millisecond of Redis' clock at which it is too late to cancel; release_tickets.lua compares it."""
         match deadline:
             case Deadline.BEGIN:
                 return self.starts_ms
