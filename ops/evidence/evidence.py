@@ -133,15 +133,18 @@ async def gather(scene: Scene, run: RunRecord) -> Evidence:
     """
     async with redis_of(scene.settings) as redis, postgres_of(scene.settings) as postgres:
         snapshot = await read_snapshot(redis, postgres, scene.event_ids)
-        repairs = await postgres.fetch(_REPAIRS, scene.event_ids)
     owners = {answer.booking: answer.buyer for answer in run.answers if answer.accepted and answer.booking}
     owners |= {row.id: row.user_id for row in snapshot.rows.values()}
     audited, differences = await _audit(scene)
+    told, shown = await _ask_bookings(scene, owners), await _ask_events(scene)
+    # The repairs are read last: what a worker has repaired before the audit is no difference any more.
+    async with postgres_of(scene.settings) as postgres:
+        repairs = await postgres.fetch(_REPAIRS, scene.event_ids)
     return Evidence(
         **structs.asdict(run),
         snapshot=snapshot,
-        told=await _ask_bookings(scene, owners),
-        shown=await _ask_events(scene),
+        told=told,
+        shown=shown,
         audited=audited,
         differences=differences,
         repairs=[RecordedRepair(**repair) for repair in repairs],
