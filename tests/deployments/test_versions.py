@@ -75,7 +75,8 @@ def ready(version):
         with urllib.request.urlopen(f"{version.url}/health/ready") as response:
             return json.load(response)
     except HTTPError as answer:
-        return json.load(answer)
+        with answer:
+            return json.load(answer)
 
 
 async def until_ready(version):

@@ -175,7 +175,8 @@ def test_the_clients_address_is_the_callers_and_cannot_be_made_up(deployment):
             with urllib.request.urlopen(request, timeout=35) as answer:
                 statuses.append(answer.status)
         except urllib.error.HTTPError as refused:
-            statuses.append(refused.code)
+            with refused:
+                statuses.append(refused.code)
 
     assert statuses == [201] * 7 + [429] * 2
 
