@@ -16,8 +16,11 @@ from tests.waiting import persist_all
 STATEMENTS_MAX = 6
 """A list, its length, and what a dashboard adds up."""
 
-READS_MAX = 20
-"""Times that Redis may have to read from its connections for a page."""
+READS_MAX = 40
+"""Times that Redis may have to read from its connections for a page: fewer than the page has events.
+
+Redis reads 16 KB at a time, so the commands of a page are some twenty reads, in however few round trips.
+"""
 
 READS_TRIES = 5
 """Pages of which the cheapest counts: Redis counts what other tasks of this process ask meanwhile as well."""

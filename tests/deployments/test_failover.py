@@ -21,6 +21,10 @@ from tests.waiting import eventually, persist_all
 SOLD_BETWEEN = 20
 """Bookings before, between and after the faults."""
 
+EVENTS = 40
+CAPACITY = 1_000
+"""More tickets than a crowd can buy until the fail-over is noticed, at 100 of each event for a buyer."""
+
 
 async def fail_over_and_back(pair):
     """The first server is the primary again, with the data of the second one and no process started anew."""
@@ -142,7 +146,7 @@ async def test_a_replica_is_never_sold_on(pair, sellers):
 
 async def test_sales_go_on_by_themselves_over_a_fail_over_and_back(pair, pair_settings, sellers):
     """By hand: each server is demoted and lives on, with whoever is connected to it."""
-    events = [await make_event(sellers) for _ in range(4)]
+    events = [await make_event(sellers, capacity=CAPACITY) for _ in range(EVENTS)]
     crowd = Crowd(await mint(pair_settings, role=Role.ATTENDEE, count=3), events)
     environment = {"DURABILITY": "postgres", "RATE_LIMITS": "off"}
     with Processes(pair_settings) as processes:
@@ -159,7 +163,7 @@ async def test_sales_go_on_by_themselves_over_a_fail_over_and_back(pair, pair_se
 
 async def test_an_old_primary_that_nobody_demoted_is_left_for_where_the_address_leads(pair, pair_settings, sellers):
     """Isolated from the new one and not from those who sell: both take writes."""
-    events = [await make_event(sellers) for _ in range(4)]
+    events = [await make_event(sellers, capacity=CAPACITY) for _ in range(EVENTS)]
     crowd = Crowd(await mint(pair_settings, role=Role.ATTENDEE, count=3), events)
     environment = {"DURABILITY": "postgres", "RATE_LIMITS": "off"}
     with Processes(pair_settings) as processes:
