@@ -80,6 +80,10 @@ class EmbeddedServer(RestartableProcess, ABC):
         """Return variables of the server; those of the caller's environment override them."""
         return {}
 
+    def variables_at_start(self) -> dict[str, str]:
+        """Return the whole environment that the server is started with."""
+        return self.variables() | os.environ | self.environment
+
     def stale(self) -> list[Path]:
         """Return the files of a killed server that would hinder the next one."""
         return []
@@ -120,9 +124,8 @@ class EmbeddedServer(RestartableProcess, ABC):
             stale=self.stale(),
         )
         self._set_log_aside()
-        environment = self.variables() | os.environ | self.environment
         with self.log.open("ab") as log:
-            self._launch(command, environment, output=log, folder=self.folders.data)
+            self._launch(command, self.variables_at_start(), output=log, folder=self.folders.data)
 
     def stop(self, seconds: float = STOP_DEADLINE_SECONDS) -> int:
         """Stop the server in good order and return its exit code when it is gone."""

@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -16,24 +18,36 @@ from tests.processes import ROOT
 
 API_LINE = re.compile(r"^API=.*$", re.MULTILINE)
 
+HAS_CURL = shutil.which("curl") is not None
+
 SESSIONS = {"book": shell_sessions(README, "Book a ticket")[0]} | dict(
     zip(("attendee", "organizer", "admin"), shell_sessions(API, "Journeys"), strict=True)
 )
 
 
 @pytest.fixture
-def run(clean, processes, settings):  # noqa: ARG001  (clean servers)
+def stand_in(tmp_path):
+    """A folder with the `curl` of tests/contract/curl.py, for PATH."""
+    curl = tmp_path / "curl"
+    curl.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/contract/curl.py" "$@"\n')
+    curl.chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def run(clean, processes, settings, stand_in):  # noqa: ARG001  (clean servers)
     """Runs one of the sessions; answers the JSON and the text that it printed."""
     api, _ = processes.api(), processes.worker()
 
-    async def run(name):
+    async def run(name, *, has_curl=HAS_CURL):
+        path = os.environ["PATH"] if has_curl else f"{stand_in}:{os.environ['PATH']}"
         session, replaced = API_LINE.subn(f"API={api.url}/api/v1", SESSIONS[name])
         assert replaced == 1
         done = await asyncio.to_thread(
             subprocess.run,
             ["bash", "-euo", "pipefail", "-c", session],
             cwd=ROOT,
-            env=os.environ | _servers(settings),
+            env=os.environ | _servers(settings) | {"PATH": path},
             capture_output=True,
             text=True,
             check=False,
@@ -51,6 +65,14 @@ async def test_a_ticket_is_booked_as_the_readme_books_it(run, clean):
 
     assert profile["role"] == "attendee"
     assert (confirmed["status"], confirmed["quantity"]) == ("confirmed", 2)
+
+
+async def test_a_machine_without_curl_runs_the_same_sessions(run, clean):
+    await make_event(clean)
+
+    profile, confirmed = await run("book", has_curl=False)
+
+    assert (profile["role"], confirmed["status"]) == ("attendee", "confirmed")
 
 
 async def test_the_attendees_journey(run, clean):

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import stat
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -92,23 +91,14 @@ def test_no_server_listens_on_tcp(made):
     assert ask(made.postgres, "SHOW listen_addresses") == ""
 
 
-def variables_of(pid: int) -> dict[str, str]:
-    """The environment a process was started with."""
-    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    return dict(pair.split("=", 1) for pair in pairs if pair)
-
-
 def test_valkey_keeps_freed_memory_at_hand_unless_its_allocator_is_set_otherwise(folder, monkeypatch):
+    """Not read from a process: Valkey overwrites what /proc shows of its environment with its title."""
     valkey = EmbeddedValkey(folder, durable=False)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    valkey.start()
-    ours = variables_of(valkey.pid)
-    valkey.stop()
+    ours = valkey.variables_at_start()
 
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=9")
-    valkey.start()
-    theirs = variables_of(valkey.pid)
-    valkey.stop()
+    theirs = valkey.variables_at_start()
 
     assert ours["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=2000"
     assert ours["PATH"] == os.environ["PATH"]
