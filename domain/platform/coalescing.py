@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -74,8 +75,18 @@ class Coalesced(Generic[Key, Value]):
             raise self._too_many()
         before = None if self._joined_s_max else self._running.get(key)
         reading = self._next[key] = asyncio.create_task(self._read_after(before, key))
-        reading.add_done_callback(_retrieve)
+        reading.add_done_callback(partial(self._forget, key))
         return reading
+
+    def _forget(self, key: Key, reading: asyncio.Task[Value]) -> None:
+        """Forget a read that was cancelled before its start, so that the next caller begins another.
+
+        The exception is retrieved: if every caller has left, asyncio would log it as never retrieved.
+        """
+        if self._next.get(key) is reading:
+            del self._next[key]
+        if not reading.cancelled():
+            reading.exception()
 
     async def _read_after(self, before: _Running | None, key: Key) -> Value:
         if before is not None:
@@ -107,9 +118,3 @@ def own(error: Error) -> Error:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _retrieve(reading: asyncio.Task[Any]) -> None:
-    """Retrieve the exception: if every caller has left, asyncio would log it as never retrieved."""
-    if not reading.cancelled():
-        reading.exception()

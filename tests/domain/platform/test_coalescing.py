@@ -155,6 +155,27 @@ async def test_the_end_of_every_read_under_way_can_be_waited_for(readings):
     assert await asyncio.gather(*asked) == [1, 2]
 
 
+@pytest.mark.parametrize("another_is_under_way", [False, True], ids=["at-once", "while-another-is-under-way"])
+async def test_after_a_waiting_read_is_cancelled_the_next_caller_begins_another(readings, *, another_is_under_way):
+    shared = Coalesced(readings.read)
+    asked = [asyncio.create_task(shared.of("page"))] if another_is_under_way else []
+    await _turns()
+    before = asyncio.all_tasks()
+    waiting = asyncio.create_task(shared.of("page"))
+    await asyncio.sleep(0)
+    (read,) = asyncio.all_tasks() - before - {waiting}
+    read.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    asked.append(asyncio.create_task(shared.of("page")))
+    await _turns()
+    readings.gate.set()
+    assert await asyncio.gather(*asked) == [*range(1, len(asked) + 1)]
+    await shared.end()
+
+
 async def test_a_read_that_fails_after_its_caller_left_is_not_logged(readings, caplog):
     async def read(_):
         await readings.gate.wait()
