@@ -97,9 +97,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                     accounts=stores.accounts,
                     sessions=stores.sessions,
                     admission=stores.admission,
-                    follow_ups=FollowUps(
-                        stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions
-                    ),
+                    follow_ups=_follow_ups(stores),
                     hashing=passwords,
                     tokens=tokens,
                 ),
