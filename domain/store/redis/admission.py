@@ -140,7 +140,8 @@ class Admission:
         Raises:
             Unauthenticated: the session is over, or all tokens of the account were ended.
             RateLimited: carries `retry_after_seconds` and the limit.
-            IdempotencyKeyReused: the key came with another request before.
+            IdempotencyKeyReused: the key came with another request before. The request was counted, so `admitted` is
+                set.
             Unavailable: neither Redis nor PostgreSQL can answer; or Redis cannot, and the limit fails closed.
         """
         token = ask.token
@@ -157,6 +158,8 @@ class Admission:
                 break
             if answer[0] != b"unknown":
                 ask.admitted = _admitted(answer, ask.rule)
+                if answer[0] == b"mismatch":
+                    raise key_reused()
                 return after
             epoch = self._scripts.epoch
             standing = await self._standing(token)
@@ -288,14 +291,12 @@ def _digest(text: str) -> str:
 def _admitted(answer: list[Any], rule: Rule | None) -> Admitted:
     """The result or the exception for a script's answer."""
     match answer[0]:
-        case b"admitted":
+        case b"admitted" | b"mismatch":
             return Admitted(rule, answer[1], math.ceil(answer[2] / 1000))
         case b"limited":
             retry_s = max(1, math.ceil(answer[1] / 1000))
             detail = f"{_limit_text(rule)}Try again in {retry_s} s."
             raise RateLimited(detail, retry_after_seconds=retry_s, **_told(rule))
-        case b"mismatch":
-            raise key_reused()
         case _:
             raise unauthenticated()
 

@@ -54,6 +54,23 @@ async def test_limits_are_told_on_success_and_on_refusal(callers, strict):
     assert refused.headers["RateLimit"].startswith('"event_create";r=0;t=')
 
 
+async def test_a_refused_key_is_counted_and_told(callers, strict):
+    event, other = [await (await callers.organizer()).make_event() for _ in range(2)]
+    buyer = await callers.attendee()
+    async with serving(strict) as client:
+        caller = buyer.through(client)
+        await caller.book(event["id"], key="k")
+
+        refused = [await caller.book(asked, key="k", quantity=2) for asked in (event["id"], other["id"])]
+
+    assert [answer.json()["code"] for answer in refused] == ["idempotency_key_reused"] * 2
+    assert [answer.headers["RateLimit-Policy"] for answer in refused] == ['"booking_create";q=10;w=3600'] * 2
+    assert [answer.headers["RateLimit"].partition(";t=")[0] for answer in refused] == [
+        '"booking_create";r=8',
+        '"booking_create";r=7',
+    ]
+
+
 async def test_one_account_does_not_use_up_anothers_limit(callers, strict):
     one, other = await callers.organizer(), await callers.organizer()
     async with serving(strict) as client:
