@@ -34,7 +34,6 @@ from api.http.headers import IDEMPOTENCY_KEY, idempotency_key
 from api.http.middleware import NO_STORE
 from api.http.problems import problem, refusal_response, status_of_exception
 from api.http.queries import refused_parameters
-from api.reads.booking_stream import StreamToRetry
 from domain.accounts.tokens import Token
 from domain.kernel.refusals import Refusal
 from domain.store.redis.admission import Ask
@@ -60,6 +59,14 @@ _CONTENT_TYPES = {None: JSON_MEDIA_TYPE.encode()}
 
 class NotAdmitted(Exception):
     """A handler of the fast path answered without a call to the engine that admits the request."""
+
+
+class RefusedWith(Exception):
+    """A handler refuses the request with this response instead of a problem. As any refusal, it needs no admission."""
+
+    def __init__(self, response: Response[Any]) -> None:
+        super().__init__()
+        self.response = response
 
 
 class FastRequest(Request[Token, str, Any]):
@@ -183,10 +190,12 @@ class FastPath:
                 await process.stores.admission.admit(ask)
                 raise refusal
             response = await route.handle(request=FastRequest(process, scope, token, ask, key), **parameters)
-            if ask.admitted is None and not isinstance(response, StreamToRetry):
+            if ask.admitted is None:
                 raise NotAdmitted(route.template)
         except Refusal as refusal:
             response = refusal_response(refusal, request_id=reply.request_id)
+        except RefusedWith as refused:
+            response = refused.response
         except HTTPException as error:
             response = problem(status_of_exception(error), request_id=reply.request_id)
         if ask is not None and ask.admitted is not None:

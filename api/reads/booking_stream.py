@@ -78,12 +78,8 @@ def prefers_stream(scope: Scope) -> bool:
     return preferred(scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) == STREAM_MEDIA_TYPE
 
 
-class StreamToRetry(Response[Any]):
-    """A refusal in the form of a stream that only says when to come back."""
-
-
-def stream_to_retry(scope: Scope, refusal: Refusal) -> StreamToRetry:
-    """A stream that only says when to come back, for a reader that came back at a bad moment.
+def stream_to_retry(scope: Scope, refusal: Refusal) -> Response[bytes]:
+    """A refusal in the form of a stream that only says when to reconnect, for a reader that reconnects.
 
     An EventSource gives up for good when it is answered 429 or 503.
 
@@ -96,7 +92,7 @@ def stream_to_retry(scope: Scope, refusal: Refusal) -> StreamToRetry:
     headers = refusal_response(refusal, request_id=scope["request_id"]).headers  # type: ignore[typeddict-item]
     seconds = refusal.facts.get("retry_after_seconds", RETRY_S)
     content = _retry(seconds if isinstance(seconds, int) else RETRY_S)
-    return StreamToRetry(content, status_code=200, headers=headers, media_type=STREAM_MEDIA_TYPE)
+    return Response(content, status_code=200, headers=headers, media_type=STREAM_MEDIA_TYPE)
 
 
 async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -> Booking | None:

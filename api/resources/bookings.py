@@ -14,7 +14,7 @@ from msgspec import Meta
 from api.access.declarations import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.access.guards import check_owns_event
 from api.context import Process, process
-from api.fast_path import FastRequest, FastResponse
+from api.fast_path import FastRequest, FastResponse, RefusedWith
 from api.http.bodies import JSON_MEDIA_TYPE, Body
 from api.http.conditional import booking_headers, matches, preferred, say_varies, wait_s
 from api.http.headers import IDEMPOTENCY_KEY
@@ -144,7 +144,7 @@ class BookingController(Controller):
             booking = await request.process.stores.box_office.look(request.ask, booking_id)
             await _check_visible(request.process, request.caller, booking)
         except (RateLimited, Unavailable) as refusal:
-            return stream_to_retry(request.scope, refusal)
+            raise RefusedWith(stream_to_retry(request.scope, refusal)) from refusal
         say_varies(request.scope, b"Accept")
         if prefers_stream(request.scope):
             return _followed(request, booking)
