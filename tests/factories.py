@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 from msgspec import structs
 from sqlalchemy import insert, text
 
-from domain.accounts.accounts import Caller, Role
+from domain.accounts.accounts import AccountSession, Caller, Role
+from domain.accounts.tokens import Token, TokenKind
 from domain.kernel.bookings import TicketOrder
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
@@ -76,6 +77,26 @@ async def place_accounts(stores: Stores, ids: Sequence[UUID]) -> None:
 async def make_account(stores: Stores) -> UUID:
     """An attendee that holds nothing yet."""
     return (await make_accounts(stores, 1))[0]
+
+
+async def open_session(stores: Stores, *, account_id: UUID | None = None, known_to_redis: bool = False) -> Token:
+    """The access token of a new session; with `known_to_redis`, Redis is told of the session, as after a login."""
+    now = datetime.now(UTC)
+    account = await stores.accounts.find(account_id or await make_account(stores))
+    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
+    ended = await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
+    if known_to_redis:
+        await stores.admission.session_opened(account, session, ended=ended, opened_in=stores.scripts.epoch)
+    return Token(
+        kind=TokenKind.ACCESS,
+        id=uuid4(),
+        account_id=account.id,
+        session_id=session.id,
+        role=account.role,
+        epoch=account.token_epoch,
+        issued_s=int(now.timestamp()),
+        expires_s=int(now.timestamp()) + 60,
+    )
 
 
 def new_event(**fields: Any) -> NewEvent:

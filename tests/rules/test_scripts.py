@@ -6,13 +6,9 @@ import re
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
-from domain.accounts.accounts import AccountSession
-from domain.accounts.tokens import Token, TokenKind
 from domain.background.closing import close_past_events_once
 from domain.background.rebuilding import in_order, rebuild
 from domain.background.reconciling import reconcile
@@ -24,7 +20,7 @@ from domain.store.redis.admission import Ask, Rule
 from domain.store.redis.fence import ANCHOR, FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import counters_key, mine_key, unpersisted_key
 from tests.books import retire
-from tests.factories import ORGANIZED, book, make_account, make_event, pass_by, tomorrow
+from tests.factories import ORGANIZED, book, make_account, make_event, open_session, pass_by, tomorrow
 from tests.processes import ROOT
 from tests.waiting import eventually, persist_all
 
@@ -308,20 +304,7 @@ async def close_and_open_again(stores, event):
 
 async def ask_for_admission(stores, account_id):
     rule = Rule.of("bookings", Limit.parse("100/min"), fails_open=False)
-    now = datetime.now(UTC)
-    session = AccountSession(id=uuid4(), account_id=account_id, expires_at=now + timedelta(hours=1))
-    account = await stores.accounts.find(account_id)
-    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
-    token = Token(
-        kind=TokenKind.ACCESS,
-        id=uuid4(),
-        account_id=account_id,
-        session_id=session.id,
-        role=account.role,
-        epoch=account.token_epoch,
-        issued_s=int(now.timestamp()),
-        expires_s=int(now.timestamp()) + 60,
-    )
+    token = await open_session(stores, account_id=account_id)
     await stores.admission.admit(Ask.by(token, rule))
     event = await make_event(stores)
     reserved = await stores.box_office.reserve(Ask.by(token, rule), TicketOrder(event.id, 1, "order-7"))

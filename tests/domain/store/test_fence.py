@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -11,8 +11,6 @@ from msgspec import structs
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from domain.accounts.accounts import AccountSession
-from domain.accounts.tokens import Token, TokenKind
 from domain.background.persisting import persist_once, settlements, write
 from domain.background.rebuilding import in_order, rebuild, rebuild_if_needed_once
 from domain.engine import open_stores
@@ -30,7 +28,7 @@ from domain.store.redis.keys import epoch_key
 from domain.store.redis.scripts import InventoryState
 from tests.books import retire, rows, taken, unpersisted
 from tests.domain.redis_faults import restart, wipe
-from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event
+from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, open_session
 from tests.waiting import eventually, persist_all
 
 
@@ -297,23 +295,16 @@ async def book_or_none(stores, event):
 
 
 async def test_no_reading_of_an_earlier_epoch_revives_a_session(stores):
-    account = await stores.accounts.find(await make_account(stores))
-    now = datetime.now(UTC)
-    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(days=7))
-    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
-    token = Token(
-        kind=TokenKind.ACCESS, id=uuid4(), account_id=account.id, session_id=session.id, role="attendee", epoch=0,
-        issued_s=0, expires_s=0,
-    )  # fmt: skip
+    token = await open_session(stores)
 
     class Overtaken:
-        """Accounts of which a session ends, and Redis forgets it, while the answer is under way."""
+        """Sessions, one of which ends after it was read, and of which Redis then loses its data."""
 
         async def standings(self, session_ids):
             read = await stores.sessions.standings(session_ids)
-            if read[session.id].live:
-                await stores.sessions.end(session.id, now=now)
-                await stores.admission.sessions_ended(account.id, [session.id])
+            if read[token.session_id].live:
+                await stores.sessions.end(token.session_id, now=datetime.now(UTC))
+                await stores.admission.sessions_ended(token.account_id, [token.session_id])
                 await wipe(stores, None)
                 await rebuild(stores)
             return read

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
-
 import pytest
 from arq.constants import health_check_key_suffix
 from msgspec import structs
 
-from domain.accounts.accounts import AccountSession
-from domain.accounts.tokens import Token, TokenKind
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
 from domain.kernel.counters import POOL_MAIN
@@ -21,7 +16,7 @@ from domain.store.job_queue import QUEUE_NAME
 from domain.store.redis.admission import Ask, Rule
 from domain.store.redis.keys import counters_key
 from tests.books import retire, rows, taken, unlist
-from tests.factories import ORGANIZED, book, make_account, make_event
+from tests.factories import ORGANIZED, book, make_event, open_session
 from tests.waiting import eventually, persist_all
 
 ROOM_BYTES = 1_000_000
@@ -175,21 +170,3 @@ async def test_workers_go_on_with_a_full_memory(stores, processes, fill):
     await eventually(lambda: rows(stores, other), is_so=lambda found: found == {"cancelled": 1})
     await queue.delete(QUEUE_NAME + health_check_key_suffix)
     assert await eventually(lambda: queue.exists(QUEUE_NAME + health_check_key_suffix))
-
-
-async def open_session(stores):
-    """A token of an account's new session, of which Redis has not heard."""
-    now = datetime.now(UTC)
-    account = await stores.accounts.find(await make_account(stores))
-    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
-    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
-    return Token(
-        kind=TokenKind.ACCESS,
-        id=uuid4(),
-        account_id=account.id,
-        session_id=session.id,
-        role=account.role,
-        epoch=account.token_epoch,
-        issued_s=int(now.timestamp()),
-        expires_s=int(now.timestamp()) + 60,
-    )

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from redis.exceptions import ResponseError
 
-from domain.accounts.accounts import AccountSession
-from domain.accounts.tokens import Token, TokenKind
 from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
@@ -32,7 +29,7 @@ from ops.embedded.binaries import valkey_server
 from ops.supervision.launcher import launcher
 from ops.supervision.listener import listen
 from tests.epochs import first_epoch
-from tests.factories import make_account, make_event
+from tests.factories import make_event, open_session
 from tests.waiting import eventually
 
 OFTEN = Rule.of("bookings", Limit.parse("100/min"), fails_open=False)
@@ -41,22 +38,8 @@ ONCE = Rule.of("once", Limit.parse("1/min"), fails_open=False)
 
 @pytest.fixture
 async def token(stores):
-    """Of a buyer who has just signed in."""
-    account = await stores.accounts.find(await make_account(stores))
-    now = datetime.now(UTC)
-    session = AccountSession(id=uuid4(), account_id=account.id, expires_at=now + timedelta(hours=1))
-    await stores.sessions.open(account, session=session, refresh_hash=b"", password_hash=None, now=now)
-    await stores.admission.session_opened(account, session, ended=[], opened_in=stores.scripts.epoch)
-    return Token(
-        kind=TokenKind.ACCESS,
-        id=uuid4(),
-        account_id=account.id,
-        session_id=session.id,
-        role=account.role,
-        epoch=account.token_epoch,
-        issued_s=int(now.timestamp()),
-        expires_s=int(now.timestamp()) + 60,
-    )
+    """The token of a buyer who has just logged in."""
+    return await open_session(stores, known_to_redis=True)
 
 
 @pytest.fixture
