@@ -81,14 +81,7 @@ async def test_cancels_and_persists_at_once_return_the_tickets_once(stores, othe
 
 
 async def test_a_cancel_between_read_and_settle_is_not_settled_away(stores):
-    event = await make_event(stores)
-    booking = await book(stores, event)
-    partition = partition_of_event(event.id)
-    read = await stores.unpersisted.read(partition, limit=10)
-    written, _ = await write(stores, read, epoch=stores.scripts.epoch)
-    await stores.box_office.cancel(booking)
-
-    left = await stores.unpersisted.settle(partition, settlements(read, written))
+    booking, left = await cancel_between_read_and_settle(stores)
 
     assert left == 1
     assert (await stores.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
@@ -101,17 +94,22 @@ async def test_settling_without_comparing_versions_would_lose_that_cancel(settin
     with without(Protection.SETTLE_VERSION):
         async with open_stores(settings) as careless:
             await rebuild(careless)
-            event = await make_event(careless)
-            booking = await book(careless, event)
-            partition = partition_of_event(event.id)
-            read = await careless.unpersisted.read(partition, limit=10)
-            written, _ = await write(careless, read, epoch=careless.scripts.epoch)
-            await careless.box_office.cancel(booking)
 
-            left = await careless.unpersisted.settle(partition, settlements(read, written))
+            booking, left = await cancel_between_read_and_settle(careless)
 
             assert left == 0
             assert (await careless.box_office.booking(booking.id)).status is BookingStatus.CONFIRMED
+
+
+async def cancel_between_read_and_settle(stores):
+    """A booking that is cancelled after it was written and before it is settled, and how many entries are then left."""
+    event = await make_event(stores)
+    booking = await book(stores, event)
+    partition = partition_of_event(event.id)
+    read = await stores.unpersisted.read(partition, limit=10)
+    written, _ = await write(stores, read, epoch=stores.scripts.epoch)
+    await stores.box_office.cancel(booking)
+    return booking, await stores.unpersisted.settle(partition, settlements(read, written))
 
 
 async def test_a_booking_read_before_and_written_after_its_cancellation_stays_cancelled(stores):

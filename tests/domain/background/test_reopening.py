@@ -109,11 +109,8 @@ async def test_an_event_that_a_killed_pass_left_can_be_opened_again(stores):
 
 
 async def test_an_opening_that_was_cut_short_sells_nothing_and_is_done_again(stores):
-    event, _ = await sold_event(stores)
-    before = await counters(stores, event)
-    await pass_by(stores, event)
-    await close_past_events_once(stores)
-    cut_short = structs.replace((await stores.events.find(event.id)).terms, token="cut")
+    event, before = await closed_with_counters(stores)
+    cut_short = await terms_with_token(stores, event, "cut")
     await stores.inventory.reopen("begin", cut_short)
     with pytest.raises(NotOnSale):
         await book(stores, event)
@@ -128,12 +125,8 @@ async def test_an_opening_that_was_cut_short_sells_nothing_and_is_done_again(sto
 
 
 async def test_an_opening_that_was_overtaken_adds_nothing(stores):
-    event, _ = await sold_event(stores)
-    before = await counters(stores, event)
-    await pass_by(stores, event)
-    await close_past_events_once(stores)
-    terms = (await stores.events.find(event.id)).terms
-    frozen, later = structs.replace(terms, token="frozen"), structs.replace(terms, token="later")
+    event, before = await closed_with_counters(stores)
+    frozen, later = [await terms_with_token(stores, event, token) for token in ("frozen", "later")]
     await stores.inventory.reopen("begin", frozen)
     await stores.inventory.reopen("begin", later)
 
@@ -147,11 +140,8 @@ async def test_an_opening_that_was_overtaken_adds_nothing(stores):
 
 
 async def test_an_opening_that_was_not_committed_sells_nothing_and_is_done_again(stores):
-    event, _ = await sold_event(stores)
-    before = await counters(stores, event)
-    await pass_by(stores, event)
-    await close_past_events_once(stores)
-    lost = structs.replace((await stores.events.find(event.id)).terms, token="lost")
+    event, before = await closed_with_counters(stores)
+    lost = await terms_with_token(stores, event, "lost")
     await stores.inventory.reopen("begin", lost)
     await stores.inventory.reopen("finish", lost, fields=[POOL_MAIN, 3, f"size:{POOL_MAIN}", 10])
     with pytest.raises(NotOnSale):
@@ -217,3 +207,17 @@ async def opened(stores, event, number):
         found = await change(stores, event, starts_at=tomorrow() + timedelta(days=number))
         return found.closed_at is None
     return False
+
+
+async def closed_with_counters(stores):
+    """A closed event, and the counters that it had before."""
+    event, _ = await sold_event(stores)
+    before = await counters(stores, event)
+    await pass_by(stores, event)
+    await close_past_events_once(stores)
+    return event, before
+
+
+async def terms_with_token(stores, event, token):
+    """The terms of an opening of the event that is under way with `token`."""
+    return structs.replace((await stores.events.find(event.id)).terms, token=token)
