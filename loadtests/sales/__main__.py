@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from loadtests.sales.figures import figures_of, table
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2016
 from loadtests.sales.replay import ReplayFailed, SaleRun, replay
 from loadtests.sales.setup import SetupRefused
-from loadtests.sales.stack import sale_stack
+from loadtests.sales.stack import raise_open_files_limit, sale_stack
 from loadtests.sales.target import TargetRefused, loopback_url
 from ops.evidence.checks import check, verdict
 from ops.supervision.process import ProcessFailed
@@ -106,9 +105,7 @@ def _stack(url: str | None, folder: Path) -> Iterator[tuple[str, Settings]]:
     if url is not None:
         yield loopback_url(url), load_settings()
         return
-    # Each buyer has a connection, and the API inherits this process' limit on open files.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_open_files_limit()
     REPORT.mkdir(exist_ok=True)
     with sale_stack(folder, log=REPORT / "stack.log", say=_say) as stack:
         yield stack.url, stack.settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 from ops.embedded.running import RunningStack, inherited_settings
@@ -17,3 +18,12 @@ def sale_stack(
     """A stack that is not started yet; its data is in `folder`, its output in `log`, which outlives it."""
     unlimited = {"RATE_LIMITS": "off", **settings}
     return RunningStack(folder, log=log, say=say, environment=inherited_settings(), settings=unlimited)
+
+
+def raise_open_files_limit() -> None:
+    """Let this process, and the stack that it starts, open as many files as the system allows.
+
+    Each buyer has a connection.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

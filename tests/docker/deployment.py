@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ops.supervision.listener import free_port
 from tests.ops.stacks import soon
 from tests.processes import ROOT
 
@@ -37,9 +37,7 @@ class Deployment:
     """The services of docker-compose.yml under a project of their own, and the port they are reached at."""
 
     def __init__(self, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.environment = os.environ | {
             "COMPOSE_PROJECT_NAME": f"onsale-test-{secrets.token_hex(4)}",
             "JWT_SECRET": secrets.token_hex(32),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -11,7 +10,7 @@ from msgspec import Struct
 from loadtests.sales.figures import figures_of
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2019
 from loadtests.sales.replay import SaleRun, replay
-from loadtests.sales.stack import sale_stack
+from loadtests.sales.stack import raise_open_files_limit, sale_stack
 from ops.evidence.answers import Outcome
 from ops.evidence.checks import check
 
@@ -50,9 +49,7 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
     profile = PROFILES[SHMOOCON_2019.name]
     if buyers is not None:
         profile = profile.scaled(buyers)
-    # Each buyer has a connection, and the API inherits this process' limit of open files.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_open_files_limit()
     report.mkdir(exist_ok=True)
     with sale_stack(folder, log=report / "bench-rush.log", say=say) as stack:
         say(f"rush: {profile.buyers} buyers")
