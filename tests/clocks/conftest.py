@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from domain.platform.settings import Settings
     from ops.embedded.valkey import EmbeddedValkey
 
+NO_LIBRARY = (
+    "libfaketime's package has a library for Linux on x86-64 only; "
+    "on this machine, no test runs on a server whose clock is set"
+)
+
 CLOSE_MS = 5_000
 """A clock is off by what was asked for when it is off by that within this."""
 
@@ -28,7 +33,7 @@ CLOSE_MS = 5_000
 def redis_clock() -> Iterator[Clock]:
     """The clock of this process' Valkey."""
     if library() is None:
-        pytest.skip("libfaketime is not made for this machine")
+        pytest.skip(NO_LIBRARY)
     with tempfile.TemporaryDirectory(prefix="onsale-test-") as folder:
         yield Clock(Path(folder) / "clock")
     clear_shared_memory()

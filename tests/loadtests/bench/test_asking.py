@@ -25,7 +25,10 @@ from loadtests.sales.target import TargetRefused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NO_WRK = "wrk is a package of the operating system that this project does not install; without it the bench uses Own"
+NO_WRK = (
+    "wrk is not installed; it is a package of the operating system, not of this project. Without it, the bench uses "
+    "Own, which these tests cover, and it is not tested how the bench runs wrk and reads its output"
+)
 GENERATORS = [Own, pytest.param(Wrk, marks=pytest.mark.skipif(shutil.which("wrk") is None, reason=NO_WRK))]
 
 STALL_S = 0.3
