@@ -106,8 +106,7 @@ PARAGRAPHS: dict[str, str] = {
     "invalid_request": "The body, a parameter or a header field breaks a rule. `errors` lists every broken rule of the "
     "body, each with the JSON pointer of its field.",
     "idempotency_key_reused": "An earlier request with this `Idempotency-Key` made another booking or had another "
-    "body. "
-    "Use a new key for a new booking. A retry repeats both the key and the body.",
+    "body. Use a new key for a new booking. A retry repeats both the key and the body.",
     "unauthenticated": "The request needs an access token in `Authorization: Bearer …`. The token must not have "
     "expired, and its session must not have ended by a logout, a ban, a new password or another role. Log in again.",
     "invalid_credentials": "No active account has this e-mail address and this password.",
@@ -125,8 +124,7 @@ PARAGRAPHS: dict[str, str] = {
     "not_on_sale": "The event does not accept bookings now. `event_status` says why, and `sales_open_at` when sales "
     "open.",
     "event_started": "It is too late to cancel the booking. The owner can cancel it until the event has started and "
-    "its "
-    "sales are closed, the organizer of the event until the event is over.",
+    "its sales are closed, the organizer of the event until the event is over.",
     "event_cancelled": "A cancelled event cannot be changed.",
     "event_over": "An event that is over cannot be cancelled, because its bookings record who attended.",
     "capacity_below_sold": "The requested capacity is less than `sold`, the number of tickets sold. Nothing was "
@@ -135,15 +133,13 @@ PARAGRAPHS: dict[str, str] = {
     "last_admin": "The account is the only admin. Make another account an admin first.",
     "own_account": "Admins cannot ban the account that they are logged in with.",
     "version_mismatch": "The event was changed after the `ETag` in `If-Match` was read. It is now at `version`; read "
-    "it "
-    "again.",
+    "it again.",
     "rate_limited": "The caller has sent more requests than the limit named `limit` allows: `quota` in "
     "`window_seconds`. Wait for `retry_after_seconds`. A sold-out event never causes this answer.",
     "unavailable": "A server that is needed cannot be reached, or the inventory is being rebuilt. Nothing was booked. "
     "Repeat the request with the same `Idempotency-Key` after `retry_after_seconds`.",
     "persistence_lagging": "More bookings are accepted than can be stored. Nothing was booked. Repeat the request "
-    "after "
-    "`retry_after_seconds`.",
+    "after `retry_after_seconds`.",
     "bad_request": "The request is not valid HTTP, or this server does not understand it.",
     "not_found": "Nothing has this path, or an id in the path is not a UUID.",
     "method_not_allowed": "The path does not support this method. `Allow` lists the methods that it supports.",
