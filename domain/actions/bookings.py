@@ -152,8 +152,7 @@ class BoxOffice:
         await asyncio.gather(*(self._clear(each, terms, read_ms=read_ms, read_in=read_in) for each in batch))
         (taken,) = await self._inventory.taken([event_id])
         if taken is None:
-            detail = "The inventory is being rebuilt."
-            raise InventoryUnavailable(detail, retry_after_seconds=1)
+            raise InventoryUnavailable.rebuilding()
         return (batch[-1].id if batch else None), taken
 
     async def _clear(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
@@ -234,8 +233,7 @@ class BoxOffice:
             try:
                 await self._intents.append(change.booking, epoch=change.epoch)
             except EpochOver:
-                detail = "The inventory is being rebuilt."
-                raise InventoryUnavailable(detail, retry_after_seconds=1) from None
+                raise InventoryUnavailable.rebuilding() from None
 
     async def _release(self, booking_id: UUID, terms: Terms, *, deadline: Deadline, reason: str) -> Booking:
         """Cancel a booking by its record; if the record has retired, restore it from PostgreSQL first."""

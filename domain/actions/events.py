@@ -136,7 +136,6 @@ def _on_show(event: Event, counted: TakenTickets | None, stored: int | None) -> 
     """An event for `on_show`. A closed event is counted by `stored` from PostgreSQL, others by their counters."""
     taken = stored if event.closed_at is not None or counted is None else counted.taken
     if taken is None and event.cancelled_at is None:
-        detail = "The inventory is being rebuilt."
-        raise InventoryUnavailable(detail, retry_after_seconds=1)
+        raise InventoryUnavailable.rebuilding()
     remaining = max(0, event.capacity - (taken or 0))
     return event, remaining, event.terms.status(now_ms=counted.now_ms if counted else 0, remaining=remaining)

@@ -234,6 +234,11 @@ class Unavailable(Refusal):
 class InventoryUnavailable(Unavailable):
     """Redis has no inventory of the current epoch; retry after the rebuild."""
 
+    @classmethod
+    def rebuilding(cls) -> InventoryUnavailable:
+        """The refusal of a request that cannot be answered before the rebuild."""
+        return cls("The inventory is being rebuilt.", retry_after_seconds=1)
+
 
 class PersistenceLagging(Unavailable):
     """Bookings are accepted faster than workers persist them; carries `retry_after_seconds`."""

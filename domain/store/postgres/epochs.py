@@ -140,8 +140,7 @@ async def hold_own_epoch(connection: AsyncConnection, scripts: Scripts) -> None:
         await hold_epoch(connection, scripts.epoch)
     except EpochOver:
         await scripts.refresh()
-        detail = "The inventory is being rebuilt."
-        raise InventoryUnavailable(detail, retry_after_seconds=1) from None
+        raise InventoryUnavailable.rebuilding() from None
 
 
 async def is_epoch_held_alone(connection: AsyncConnection) -> bool:

@@ -22,7 +22,6 @@ from domain.platform.coalescing import ANY_AGE, Coalesced
 from domain.store.redis import previous_release
 from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import epoch_key, unpersisted_key
-from domain.store.redis.pipeline import RETRY_AFTER_SECONDS, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from domain.store.redis.connection import Link
     from domain.store.redis.fence import EpochRecord
+    from domain.store.redis.pipeline import Pipeline
     from domain.store.redis.server import Server
 
     class EpochRecords(Protocol):
@@ -118,7 +118,7 @@ class Scripts:
     def token(self) -> FencingToken:
         """The token of this process' scripts; raises InventoryUnavailable when the process may not sell."""
         if self._token is None:
-            raise _unavailable()
+            raise InventoryUnavailable.rebuilding()
         return self._token
 
     async def refresh(self) -> int:
@@ -127,7 +127,7 @@ class Scripts:
             async with asyncio.timeout(READING_S_MAX):
                 await self._records.of(None)
         except TimeoutError:
-            raise _unavailable() from None
+            raise InventoryUnavailable.rebuilding() from None
         return self.epoch
 
     async def call(self, name: str, keys: Sequence[str], args: Sequence[Any], *, epoch: int | None = None) -> list[Any]:
@@ -143,17 +143,17 @@ class Scripts:
             await self.refresh()
         token = self.token
         if epoch is not None and epoch != token.epoch:
-            raise _unavailable()
+            raise InventoryUnavailable.rebuilding()
         try:
             answer = await self._run(token, name, keys, args)
         except ResponseError as error:
             if str(error).startswith(APART):
                 raise KeysApart from error
-            raise _unavailable() from error
+            raise InventoryUnavailable.rebuilding() from error
         if FENCED in (answer[0], answer[0][0]):
             if self._token == token:
                 await self.refresh()
-            raise _unavailable()
+            raise InventoryUnavailable.rebuilding()
         return answer
 
     async def call_joined(self, first: Command, second: Command) -> tuple[list[Any], Answered | None]:
@@ -314,7 +314,3 @@ async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
         if isinstance(answer, BaseException):
             raise answer
     return answers
-
-
-def _unavailable() -> InventoryUnavailable:
-    return InventoryUnavailable("The inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
