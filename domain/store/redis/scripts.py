@@ -19,12 +19,13 @@ from redis.exceptions import NoScriptError, ResponseError
 from domain.kernel.partitions import PARTITIONS
 from domain.kernel.refusals import InventoryUnavailable
 from domain.platform.coalescing import ANY_AGE, Coalesced
+from domain.platform.concurrency import together
 from domain.store.redis import previous_release
 from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import epoch_key, unpersisted_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Protocol
 
     from domain.store.redis.connection import Link
@@ -267,9 +268,13 @@ class Scripts:
     async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
         """Whether the server of this connection was rebuilt for the epoch and has not restarted (check_anchor.lua)."""
         called = sha1(ANCHOR, token)
-        asked = (self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition)) for partition in partitions)
+
+        async def anchored(partition: int) -> bool:
+            answer = await self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition))
+            return bool(answer[0] == ANCHORED)
+
         try:
-            return all(answer[0] == ANCHORED for answer in await _all(asked))
+            return all(await together(anchored, partitions, at_once_max=PARTITIONS))
         except NoScriptError:
             return False
 
@@ -284,12 +289,14 @@ class Scripts:
     async def _adopt(self, epoch: int, server: str, link: Link) -> InventoryState:
         """Adopt an epoch of the previous release, if its rebuild is complete."""
         called = previous_release.pulse_sha1(epoch)
-        asked = (
-            self.pipeline.call_on(link, "EVALSHA", called, 2, epoch_key(partition), unpersisted_key(partition))
-            for partition in range(PARTITIONS)
-        )
+
+        async def sells(partition: int) -> bool:
+            keys = (epoch_key(partition), unpersisted_key(partition))
+            answer = await self.pipeline.call_on(link, "EVALSHA", called, len(keys), *keys)
+            return bool(answer[0] != FENCED)
+
         try:
-            complete = all(answer[0] != FENCED for answer in await _all(asked))
+            complete = all(await together(sells, range(PARTITIONS), at_once_max=PARTITIONS))
         except NoScriptError:
             complete = False
         if not complete:
@@ -305,12 +312,3 @@ class Scripts:
         await self._learn()
         log.info("epoch_adopted", epoch=epoch)
         return InventoryState.IN_ORDER
-
-
-async def _all(calls: Iterable[Awaitable[Any]]) -> list[Any]:
-    """The answers of calls that share a round trip. All calls end before the first failure is raised."""
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers

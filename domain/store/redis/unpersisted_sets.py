@@ -6,7 +6,6 @@ it. Fails closed: outside the inventory's epoch, nothing is settled.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from msgspec.msgpack import Decoder
 
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.unpersisted import Unpersisted
+from domain.platform.concurrency import together
 from domain.store.redis.keys import (
     doorbell_key,
     epoch_key,
@@ -120,13 +120,7 @@ class UnpersistedSets:
 
     async def pulses(self) -> list[Pulse]:
         """The unpersisted changes of each partition; raises InventoryUnavailable when one of them does not sell."""
-        asked = (self.pulse(partition) for partition in range(PARTITIONS))
-        # Every call ends before the first failure is raised, so that none goes on in the background.
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [answer for answer in answers if isinstance(answer, Pulse)]
+        return await together(self.pulse, range(PARTITIONS), at_once_max=PARTITIONS)
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
         """Whether `holder` gets the lease to persist this partition (take_lease.lua).
