@@ -89,9 +89,9 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
             yield Process(
                 settings=settings,
                 stores=stores,
-                guest_lists=GuestLists(stores.engine),
-                dashboards=Dashboards(stores.engine),
-                admin_reports=AdminReports(stores.engine),
+                guest_lists=GuestLists(stores.database),
+                dashboards=Dashboards(stores.database),
+                admin_reports=AdminReports(stores.database),
                 tokens=tokens,
                 membership=Membership(
                     accounts=stores.accounts,

@@ -63,7 +63,7 @@ class Retention(Struct, frozen=True):
 class Stores(Struct, frozen=True):
     """The stores of one process, and the actions on bookings and events that use them."""
 
-    engine: Database
+    database: Database
     pipeline: Pipeline
     scripts: Scripts
     queue: ArqRedis
@@ -127,7 +127,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     catalog = Catalog(database, inventory, unpersisted, scripts)
     terms = TermsCache(events, catalog)
     return Stores(
-        engine=database,
+        database=database,
         pipeline=pipeline,
         scripts=scripts,
         queue=queue,

@@ -62,7 +62,7 @@ async def records_of(stores: Stores, booking_ids: Collection[UUID]) -> dict[UUID
 
 async def row(stores: Stores, booking: Booking) -> dict[str, object] | None:
     """A booking's row in PostgreSQL."""
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         found = (
             await connection.execute(text("SELECT * FROM bookings WHERE id = :id"), {"id": booking.id})
         ).one_or_none()
@@ -73,13 +73,13 @@ async def rows(stores: Stores, event: Event | None = None) -> Counter[str]:
     """How many bookings of each status PostgreSQL has, of one event or in all."""
     where, values = ("WHERE event_id = :id", {"id": event.id}) if event else ("", {})
     statement = text(f"SELECT status, count(*) AS number FROM bookings {where} GROUP BY status")
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return Counter(dict((await connection.execute(statement, values)).all()))
 
 
 async def pool(stores: Stores, event: Event) -> tuple[int, int]:
     """What PostgreSQL's own count of an event's tickets says: (size, taken)."""
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         found = await connection.execute(text("SELECT size, taken FROM pools WHERE event_id = :id"), {"id": event.id})
         size, tickets = found.one()
         return int(size), int(tickets)
@@ -99,7 +99,7 @@ async def differences(stores: Stores) -> list[str]:
 
 async def snapshot(stores: Stores) -> Snapshot:
     """What Redis and PostgreSQL hold of all events."""
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         postgres = (await connection.get_raw_connection()).driver_connection
         return await read_snapshot(stores.pipeline.redis, postgres)
 

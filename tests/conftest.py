@@ -167,7 +167,7 @@ async def _flush(valkey: EmbeddedValkey) -> None:
 
 
 async def _empty_tables(stores: Stores) -> None:
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(_EMPTY_TABLES)
 
 

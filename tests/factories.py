@@ -139,7 +139,7 @@ async def pass_by(stores: Stores, *passed: Event, days: int = 40) -> None:
         "opened_at = opened_at - make_interval(days => :days) WHERE id = :id"
     )
     for event in passed:
-        async with stores.engine.begin() as connection:
+        async with stores.database.begin() as connection:
             await connection.execute(text(moved), {"days": days, "id": event.id})
         await stores.catalog.renew_terms(event.id)
 
@@ -157,7 +157,7 @@ async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
         "terms_token": "by hand",
         "created_at": datetime.now(UTC),
     }
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(insert(events).values(values))
         await connection.execute(insert(pools).values(event_id=event_id, counter=POOL_MAIN, size=new.capacity, taken=0))
     await stores.catalog.renew_terms(event_id)
@@ -194,5 +194,5 @@ async def book(
 
 
 async def _insert_accounts(stores: Stores, ids: Sequence[UUID], *, role: str) -> None:
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(_INSERT_ACCOUNTS, {"ids": list(ids), "role": role, "password_hash": NO_PASSWORD})

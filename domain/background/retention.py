@@ -51,7 +51,7 @@ async def delete_expired_once(stores: Stores, *, limit: int = DELETED_ROWS_MAX) 
     kept = stores.retention
     deleted = Deleted(
         sessions=await stores.sessions.delete_ended(kept=ENDED_SESSIONS_KEPT, limit=limit),
-        audit_entries=await audit_log.delete_old(stores.engine, kept=kept.audit_log, limit=limit),
+        audit_entries=await audit_log.delete_old(stores.database, kept=kept.audit_log, limit=limit),
         repairs=await stores.books.delete_repairs(kept=kept.repairs, limit=limit),
     )
     if deleted.total:

@@ -120,7 +120,7 @@ async def _asked(question: Awaitable[str]) -> str:
 
 
 async def _postgresql(stores: Stores) -> str:
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         await connection.execute(text("SELECT 1"))
     return OK
 

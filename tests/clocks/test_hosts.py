@@ -124,7 +124,7 @@ async def test_a_worker_whose_clock_is_set_goes_on_saying_that_it_lives_and_reco
 
 
 async def test_a_rebuild_lease_from_before_postgresqls_clock_was_set_back_keeps_nobody_away(stores):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         statement = text("INSERT INTO rebuild_lease (holder, until) VALUES (:holder, now() + interval '10 minutes')")
         await connection.execute(statement, {"holder": uuid4()})
 

@@ -125,7 +125,7 @@ async def test_what_is_counted_or_skipped_is_read_in_an_index_alone(stores, stat
     compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
     await make_accounts(stores, 2_000)
 
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         # Of two indexes of a page each, either may be taken.
         await connection.execute(text("ANALYZE accounts"))
         # Of a few rows, reading the table and sorting them would be cheaper.

@@ -177,6 +177,6 @@ async def test_a_version_of_a_higher_layout_takes_over(stores, crowd, processes,
 
 
 async def lower(stores):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE inventory_epoch SET layout = 1"))
     await rebuild(stores)

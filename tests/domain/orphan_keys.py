@@ -33,7 +33,7 @@ account's unpersisted ones: the entry in the unpersisted set, which persisting e
 
 async def orphans(stores: Stores) -> list[str]:
     """Keys that neither expire nor have an owner."""
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         events = set((await connection.execute(text("SELECT id FROM events WHERE closed_at IS NULL"))).scalars())
     waiting = await unpersisted(stores)
     redis = stores.pipeline.redis

@@ -10,7 +10,7 @@ from tests.processes import ROOT
 
 
 async def rows(stores, statement):
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return [tuple(row) for row in await connection.execute(text(statement))]
 
 

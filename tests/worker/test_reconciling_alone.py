@@ -19,13 +19,13 @@ WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_da
 @asynccontextmanager
 async def slow_events(stores):
     """Whoever reads events waits until the end of the block."""
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
         yield
 
 
 async def _waiting(stores):
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return (await connection.execute(WAITING)).scalar_one()
 
 

@@ -24,12 +24,12 @@ def ago(days):
 
 
 async def count(stores, table):
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return (await connection.execute(select(func.count()).select_from(table))).scalar_one()
 
 
 async def plant_audit_entries(stores, number, *, at):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         rows = [{"at": at, "actor_id": uuid4(), "action": "account.created", "detail": {}}] * number
         await connection.execute(insert(audit_log), rows)
 
@@ -38,13 +38,13 @@ async def plant_repairs(stores, number, *, at):
     event = await make_event(stores)
     row = {"at": at, "event_id": event.id, "fault": "counter_too_low", "subject": "pool:main"}
     row |= {"found": 1, "expected": 2, "repair": "mend", "done": True}
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(insert(repairs), [row] * number)
 
 
 async def plant_session(stores, *, expires_at, revoked_at=None):
     row = {"id": uuid4(), "account_id": await make_account(stores), "refresh_hash": b"", "created_at": ago(20)}
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(insert(sessions).values(row | {"expires_at": expires_at, "revoked_at": revoked_at}))
     return row["id"]
 
@@ -112,7 +112,7 @@ async def test_rows_go_when_their_retention_is_over_and_not_before(stores):
     deleted = await delete_expired_once(stores)
 
     assert deleted == Deleted(sessions=2, audit_entries=3, repairs=4)
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         assert set((await connection.execute(select(sessions.c.id))).scalars()) == kept
     # What events leave besides: one entry for each that an admin made, here none.
     assert (await count(stores, audit_log), await count(stores, repairs)) == (2, 2)
@@ -136,14 +136,14 @@ async def test_intents_go_in_bounded_statements_once_their_bookings_are_kept(sto
     await persist_all(stores)
     pending = await book(stores, event)
     rows = [_intent(kept, version=-number) for number in range(7)] + [_intent(pending, version=1)]
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(insert(intents), rows)
 
     first = await stores.intents.forget_kept(limit=3, rounds=2)
     rest = await stores.intents.forget_kept(limit=3, rounds=2)
 
     assert (first, rest) == (6, 1)
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         assert (await connection.execute(select(intents.c.id))).scalars().all() == [pending.id]
     await persist_all(stores)
 
@@ -159,7 +159,7 @@ async def test_a_worker_deletes_what_is_past_its_retention(stores, processes):
 
 
 async def test_the_oldest_ended_sessions_are_found_by_an_index(stores):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = await connection.execute(
             text(

@@ -50,7 +50,7 @@ async def plant(stores, email, *, password=PASSWORD):
         "created_at": datetime.now(UTC),
     }
     passwords.close()
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(insert(accounts).values(row))
     return str(row["id"])
 

@@ -33,12 +33,12 @@ async def status_of(client, event):
 
 
 async def one(stores, statement, **values):
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return (await connection.execute(text(statement), values)).scalar_one()
 
 
 async def change(stores, statement, **values):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text(statement), values)
 
 
@@ -205,7 +205,7 @@ async def test_an_account_that_cannot_be_followed_up_keeps_no_other_back(callers
         await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
     follow_ups = follow_ups_of(stores)
 
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("SELECT FROM accounts WHERE id = :id FOR UPDATE"), {"id": held.id})
         await follow_ups.run_due_once(limit=10)
     found = await status_of(client, behind), await status_of(client, event)

@@ -75,7 +75,7 @@ async def test_tokens_that_follow_are_not_stored(callers, stores):
     caller = await callers.attendee()
     fresh = await refreshed(caller)
 
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         rows = str((await connection.exec_driver_sql("SELECT * FROM sessions")).all())
 
     assert str(fingerprint(fresh["refresh_token"])) in rows

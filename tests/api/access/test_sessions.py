@@ -23,7 +23,7 @@ async def test_role_changes_leave_neither_rows_nor_fields(callers, stores):
         caller.access_token = answer.json()["access_token"]
 
     assert (await caller.get("/api/v1/me")).status_code == 200
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         assert (await connection.execute(select(func.count()).select_from(sessions))).scalar_one() <= 2
     assert await stores.pipeline.redis.hlen(f"{{a:{UUID(caller.id).hex}}}:account") <= 70
 
@@ -31,7 +31,7 @@ async def test_role_changes_leave_neither_rows_nor_fields(callers, stores):
 async def test_a_dead_token_asks_postgresql_once_when_its_session_is_deleted(callers, stores):
     caller = await callers.attendee()
     await caller.post("/api/v1/auth/logout")
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         session_id = (await connection.execute(delete(sessions).returning(sessions.c.id))).scalar_one()
     key = f"{{a:{UUID(caller.id).hex}}}:account"
     await stores.pipeline.redis.delete(key)
@@ -59,7 +59,7 @@ async def test_a_password_that_an_operator_sets_ends_every_session(callers, clie
         for password in (PASSWORD, NEW_PASSWORD)
     ]
     assert [answer.status_code for answer in answers] == [401, 200]
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         statement = select(audit_log.c.actor_id, audit_log.c.target_id).where(
             audit_log.c.action == "account.password_set"
         )

@@ -165,12 +165,12 @@ def _has_array(operation: dict[str, Any], schemas: dict[str, Any]) -> bool:
 
 async def _change(stores, statement, ids):
     sql = text(statement).bindparams(bindparam("ids", list(map(UUID, map(str, ids))), type_=ARRAY(Uuid)))
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(sql)
 
 
 async def _write_audit_log(stores, admin_id):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("DELETE FROM audit_log"))
         await connection.execute(
             text(
@@ -186,10 +186,10 @@ async def _upcoming(stores, user_id):
         "SELECT bookings.id::text FROM bookings JOIN events ON events.id = event_id WHERE user_id = :user_id "
         "ORDER BY starts_at, bookings.created_at, bookings.id"
     )
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         return list((await connection.execute(statement, {"user_id": UUID(user_id)})).scalars())
 
 
 async def _audit_log(stores):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         return list((await connection.execute(text("SELECT id FROM audit_log ORDER BY id DESC"))).scalars())

@@ -138,7 +138,7 @@ async def test_a_booking_is_not_cancelled_after_its_event_began(callers, stores)
     _, event, buyer = await _sale(callers)
     booking = (await buyer.book(event["id"])).json()
     await persist_all(stores)
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE events SET starts_at = now() - interval '1 minute'"))
     await stores.catalog.renew_terms(UUID(event["id"]))
 
@@ -151,10 +151,10 @@ async def test_a_booking_is_not_cancelled_after_its_event_began(callers, stores)
 async def test_a_booking_that_was_rejected_says_why(callers, stores):
     _, event, buyer = await _sale(callers)
     booking = (await buyer.book(event["id"], quantity=2)).json()
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE pools SET size = 1"))
     await persist_all(stores)
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE pools SET size = 100"))
 
     shown = (await buyer.get(f"/api/v1/bookings/{booking['id']}/status")).json()

@@ -42,7 +42,9 @@ async def test_a_booking_that_is_persisted_while_a_dashboard_is_made_counts_as_i
     shown = await stores.unpersisted.of_account(UUID(buyer.id))
     await persist_all(stores)
 
-    counts = await Dashboards(stores.engine).booking_statuses(UUID(buyer.id), without=[booking.id for booking in shown])
+    counts = await Dashboards(stores.database).booking_statuses(
+        UUID(buyer.id), without=[booking.id for booking in shown]
+    )
 
     assert [booking.status for booking in shown] == ["cancelled"]
     assert counts == {"confirmed": 1, "cancelled": 0, "rejected": 0}

@@ -150,7 +150,7 @@ async def test_events_are_skipped_over_pages_that_end_before(client, in_a_row, s
 async def test_a_status_narrows_a_search_and_what_is_not_over(callers, client, stores):
     organizer = await callers.organizer()
     past, other, _ = [await organizer.make_event(title=title) for title in ("Gala Night", "Gala Day", "Opera")]
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(
             text("UPDATE events SET starts_at = now() - interval '2 days' WHERE id = :id"), {"id": UUID(past["id"])}
         )

@@ -111,7 +111,7 @@ async def test_events_are_found_by_title_and_location_and_those_to_come_by_defau
         (await organizer.make_event(title=title, location=place))["id"]
         for title, place in (("Winter Gala", "Turbine Hall"), ("Open-Air Cinema", "Castle Meadow"), ("Gala", "Nowhere"))
     ]
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(
             text("UPDATE events SET starts_at = now() - interval '1 day' WHERE id = :id"), {"id": UUID(past)}
         )

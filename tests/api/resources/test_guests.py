@@ -57,7 +57,7 @@ async def put(stores, statement, id_, value):
     typed = text(statement)
     if isinstance(value, datetime):
         typed = typed.bindparams(bindparam("value", type_=TIMESTAMP(timezone=True)))
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(typed, {"id": UUID(id_), "value": value})
 
 

@@ -32,7 +32,7 @@ async def move(stores, event, **moments):
     sets = ", ".join(f"{name} = :{name}" for name in moments)
     typed = [bindparam(name, type_=TIMESTAMP(timezone=True)) for name in moments]
     statement = text(f"UPDATE events SET {sets} WHERE id = :id").bindparams(*typed)
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(statement, {"id": UUID(event["id"]), **moments})
     await stores.catalog.renew_terms(UUID(event["id"]))
 

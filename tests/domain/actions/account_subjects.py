@@ -109,7 +109,7 @@ async def make_subjects(first, number, *, role, paused=False):
     password_hash = await first.membership._passwords.hash(PASSWORD)
     made = [[new_account(each, password_hash) for each in (role, Role.ADMIN, Role.ATTENDEE)] for _ in range(number)]
     opened = [[first.open(account), first.open(account), first.open(admin)] for account, admin, _ in made]
-    async with first.stores.engine.begin() as connection:
+    async with first.stores.database.begin() as connection:
         await connection.execute(insert(accounts), [account_row(each) for three in made for each in three])
         await connection.execute(insert(sessions), [session.row for three in opened for session in three])
     await asyncio.gather(*(first.tell(session) for three in opened for session in three))

@@ -207,7 +207,7 @@ async def lives_on(ended):
     """What the endings left, of all rounds: a statement for each kind of thing, not for each subject."""
     stores = ended[0].at.stores
     ids = [each.subject.account.id for each in ended]
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         found = await connection.execute(select(*ACCOUNT_FIELDS).where(accounts.c.id.in_(ids)))
         as_they_are = {account.id: account for account in map(read_account, found)}
         live = select(sessions.c.account_id).where(sessions.c.account_id.in_(ids), sessions.c.revoked_at.is_(None))
@@ -263,7 +263,7 @@ async def accepted(ended, account):
 
 async def on_sale(stores, organizer_ids):
     """Those of these organizers that have an event on sale."""
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         statement = select(events.c.id).where(events.c.organizer_id.in_(organizer_ids))
         ids = list((await connection.execute(statement)).scalars())
     shown = await stores.event_actions.on_show(list((await stores.events.find_all(ids)).values()))
@@ -279,7 +279,7 @@ async def late_acts(stores, ids):
         AND (ended.action IN ('account.banned', 'account.closed') OR ended.detail @> '{"to": "attendee"}')
         """
     )
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return [f"late: {action}" for (action,) in await connection.execute(statement, {"ids": ids})]
 
 
@@ -298,7 +298,7 @@ async def test_a_session_that_ended_before_it_was_handed_out_does_not_live_in_a_
             await rebuild(stores)
             return ended
 
-    at.membership._sessions = Overtaken(stores.engine)
+    at.membership._sessions = Overtaken(stores.database)
     account = await at.membership.sign_up(email="somebody@example.org", password=PASSWORD, role=Role.ATTENDEE)
     token = at.read(await at.membership.log_in(email=account.email, password=PASSWORD))
 

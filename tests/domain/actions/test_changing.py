@@ -230,7 +230,7 @@ async def test_bookings_are_persisted_while_their_event_is_being_changed(stores,
     event = await make_event(stores)
     booking = await book(stores, event)
 
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await stores.catalog._hold(connection, event.id)
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await persist_all(other_stores)

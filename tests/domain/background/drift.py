@@ -23,7 +23,7 @@ async def move(stores, event, counter, by):
 
 
 async def sql(stores, statement, **values):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text(statement), values)
 
 

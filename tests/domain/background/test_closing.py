@@ -62,7 +62,7 @@ async def test_an_event_is_not_closed_before_its_time(stores):
     recent, old = await make_event(stores), await make_event(stores)
     await pass_by(stores, recent, days=8)
     await pass_by(stores, old)
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE events SET opened_at = now() WHERE id = :id"), {"id": old.id})
 
     done = await close_past_events_once(stores)
@@ -171,7 +171,7 @@ async def test_postgres_refuses_terms_of_a_closed_event_that_nobody_opened(store
     event, _ = await closed_event(stores)
 
     with pytest.raises(IntegrityError, match="ck_events_closed"):
-        async with stores.engine.begin() as connection:
+        async with stores.database.begin() as connection:
             await connection.execute(
                 text("UPDATE events SET terms_token = 'another', starts_at = now() WHERE id = :id"), {"id": event.id}
             )
@@ -302,5 +302,5 @@ async def test_a_pass_that_freezes_removes_no_counters_of_an_event_that_opens(st
 
 async def _end_idle_transactions(stores):
     idle = "state = 'idle in transaction' AND datname = current_database()"
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {idle}"))

@@ -200,7 +200,7 @@ async def test_an_epoch_counter_restored_from_a_backup_is_overtaken(stores):
     booking = await book(stores, event)
     await persist_all(stores)
     sold_in = stores.scripts.epoch
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE inventory_epoch SET epoch = epoch - 5"))
 
     rebuilt = await rebuild(stores)

@@ -173,7 +173,7 @@ async def test_what_was_found_is_told_once_and_kept(stores):
     await move(stores, event, POOL_MAIN, 1)
 
     await reconcile(stores, event.id)
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         kept = (await connection.execute(text("SELECT event_id, fault, found, expected, done FROM repairs"))).all()
 
     assert kept == [(event.id, "counter_too_high", 4, 3, True)]

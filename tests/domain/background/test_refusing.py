@@ -184,7 +184,7 @@ async def reused_key(stores):
 async def pools_of_full_size(stores):
     """Undoes every `shrink` after the test, before the books are checked."""
     yield
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(
             text("UPDATE pools SET size = capacity FROM events WHERE events.id = pools.event_id AND size < capacity")
         )
@@ -192,7 +192,7 @@ async def pools_of_full_size(stores):
 
 async def shrink(stores, event, *, size):
     """Set a pool's size past the engine, as a hand in psql would."""
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(
             text("UPDATE pools SET size = :size WHERE event_id = :id"), {"size": size, "id": event.id}
         )

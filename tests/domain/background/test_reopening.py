@@ -61,7 +61,7 @@ async def test_a_change_into_the_future_opens_an_event_again(stores, other_store
 
 async def test_an_event_that_many_accounts_booked_is_opened_again_in_steps(stores):
     event = await make_event(stores, capacity=5_000)
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(
             text(
                 """

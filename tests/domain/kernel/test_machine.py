@@ -373,12 +373,12 @@ class Machine(RuleBasedStateMachine):
         await self.stores.pipeline.redis.delete(f"{{p{partition_of_booking(booking_id)}}}:booking:{booking_id}")
 
     async def execute(self, *statements: str, **values: Any) -> None:
-        async with self.stores.engine.begin() as connection:
+        async with self.stores.database.begin() as connection:
             for statement in statements:
                 await connection.execute(text(statement), values)
 
     async def fetch(self, *statements: str) -> list[list[Any]]:
-        async with self.stores.engine.connect() as connection:
+        async with self.stores.database.connect() as connection:
             return [list((await connection.execute(text(statement))).all()) for statement in statements]
 
 

@@ -45,7 +45,7 @@ async def test_every_character_is_folded_alike_by_python_and_postgresql(stores, 
         for code in range(1, sys.maxunicode + 1)
         if code not in SURROGATES and unicodedata.category(chr(code)) not in {"Cn", "Co"}
     ]
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         expression = (await connection.execute(text(EXPRESSION), {"column": f"{column}_folded"})).scalar_one()
         statement = (
             f"SELECT code, {expression} FROM (SELECT code, 'A' || chr(code) AS {column} FROM unnest($1::int[]) code) c"

@@ -31,7 +31,7 @@ async def test_a_value_that_postgres_cannot_hold_is_refused_as_the_callers_fault
 
 async def test_a_server_that_takes_too_long_for_a_lock_is_unavailable(stores):
     """S18: a lock timeout is a 503."""
-    async with stores.engine.begin() as holding:
+    async with stores.database.begin() as holding:
         await holding.execute(text("SELECT pg_advisory_xact_lock(7)"))
 
         with pytest.raises(Unavailable):
@@ -45,43 +45,43 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_unavailable(stor
     def break_off(*_):
         raise error
 
-    event.listen(stores.engine.engine.sync_engine, "connect", break_off)
+    event.listen(stores.database.engine.sync_engine, "connect", break_off)
     try:
-        await stores.engine.engine.dispose()
+        await stores.database.engine.dispose()
         with pytest.raises(Unavailable):
             await _ask(stores, "SELECT :value", "1")
     finally:
-        event.remove(stores.engine.engine.sync_engine, "connect", break_off)
+        event.remove(stores.database.engine.sync_engine, "connect", break_off)
     await _ask(stores, "SELECT CAST(:value AS text)", "back")
 
 
 async def test_a_reading_opens_no_transaction(stores):
     """One statement is one round trip, and a process that freezes in between leaves nothing open."""
-    async with stores.engine.connect() as reading:
+    async with stores.database.connect() as reading:
         asking = await reading.scalar(text("SELECT pg_backend_pid()"))
-        async with stores.engine.connect() as beside:
+        async with stores.database.connect() as beside:
             state = await beside.scalar(text("SELECT state FROM pg_stat_activity WHERE pid = :pid"), {"pid": asking})
 
     assert state == "idle"
 
 
 async def test_a_snapshot_does_not_see_what_is_committed_after_its_first_statement(stores):
-    async with stores.engine.snapshot() as snapshot:
+    async with stores.database.snapshot() as snapshot:
         before = await snapshot.scalar(text("SELECT count(*) FROM accounts"))
         await make_accounts(stores, 1)
 
         assert await snapshot.scalar(text("SELECT count(*) FROM accounts")) == before
 
-    async with stores.engine.connect() as reading:
+    async with stores.database.connect() as reading:
         assert await reading.scalar(text("SELECT count(*) FROM accounts")) == before + 1
 
 
 async def _take_the_lock_at_once(stores):
-    async with stores.engine.begin() as waiting:
+    async with stores.database.begin() as waiting:
         await waiting.execute(text("SET LOCAL lock_timeout = '10ms'"))
         await waiting.execute(text("SELECT pg_advisory_xact_lock(7)"))
 
 
 async def _ask(stores, statement, value):
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text(statement), {"value": value})

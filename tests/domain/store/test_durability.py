@@ -37,7 +37,7 @@ async def lose_redis(stores):
 
 
 async def intents(stores):
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return (await connection.execute(text("SELECT count(*) FROM intents"))).scalar_one()
 
 
@@ -174,14 +174,14 @@ async def test_nothing_is_acknowledged_whose_epoch_ended_in_between(durable, sto
 
 async def test_nothing_is_acknowledged_while_postgresql_keeps_no_intents(durable):
     event = await make_event(durable)
-    async with durable.engine.begin() as connection:
+    async with durable.database.begin() as connection:
         await connection.execute(text("ALTER TABLE intents RENAME TO away"))
 
     try:
         with pytest.raises(Unavailable):
             await book(durable, event)
     finally:
-        async with durable.engine.begin() as connection:
+        async with durable.database.begin() as connection:
             await connection.execute(text("ALTER TABLE away RENAME TO intents"))
     assert len(await unpersisted(durable)) == 1
 

@@ -282,7 +282,7 @@ async def test_a_process_of_a_lower_layout_neither_sells_nor_rebuilds(stores, ot
         await rebuild(other_stores)
     assert "later layout" in (await check(other_stores, keys_current=True)).inventory
     assert await other_stores.epochs.current() == epoch + 1
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("UPDATE inventory_epoch SET layout = 1"))
     await rebuild(stores)
 

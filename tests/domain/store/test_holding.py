@@ -20,7 +20,7 @@ async def test_a_dead_token_is_refused_before_an_account_that_is_missing(stores,
     await make_event(stores)
     dead = structs.replace(ORGANIZED, token_epoch=ORGANIZED.token_epoch + 1)
 
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         with pytest.raises(Unauthenticated):
             await hold_caller(connection, dead, changing=[missing])
         with pytest.raises(UserNotFound):

@@ -63,7 +63,7 @@ async def test_a_small_sale_is_in_order_and_tampering_is_found(run, clean) -> No
 async def _tamper(run, stores, evidence):
     """Lose a booking in PostgreSQL and count a ticket too many in Redis, then gather anew."""
     lost = next(row for row in evidence.snapshot.rows.values() if row.status == "confirmed")
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text("DELETE FROM bookings WHERE id = :id"), {"id": lost.id})
     async with Redis.from_url(run.settings.redis_url.get_secret_value()) as redis:
         await redis.hincrby(counters_key(lost.event_id), "pool:main", 1)

@@ -69,7 +69,7 @@ async def test_a_difference_in_postgresql_is_found(stores: Stores, statement: st
     await persist_all(stores)
     assert await differences(stores) == []
 
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(text(statement))
 
     assert await differences(stores)
