@@ -171,23 +171,16 @@ class Membership:
         Raises:
             Unauthenticated: the token was ended meanwhile.
         """
-        for _ in range(ATTEMPTS_MAX):
-            now, in_use = utc_now(), await self._sessions.refresh_hash(token.session_id)
-            if in_use is None:
-                break
-            account = await self._accounts.find(token.account_id)
-            pair = next(self._tokens.successors(in_use.hex(), account, session_id=token.session_id, now=now))
-            rotated = await self._sessions.rotate(
-                token.session_id,
-                token_epoch=token.epoch,
-                old_hash=in_use,
-                new_hash=fingerprint(pair.refresh),
-                expires_at=now + self._refresh_lifetime,
-                now=now,
-            )
-            if rotated is not None and rotated.token_epoch == account.token_epoch:
-                return LoggedIn(pair.access, pair.refresh, self._tokens.lifetime_s[TokenKind.ACCESS], rotated)
-        raise unauthenticated()
+        now = utc_now()
+        account, pair = await self._sessions.renew(
+            caller=token.caller,
+            successor=lambda account, in_use: next(
+                self._tokens.successors(in_use.hex(), account, session_id=token.session_id, now=now)
+            ),
+            expires_at=now + self._refresh_lifetime,
+            now=now,
+        )
+        return LoggedIn(pair.access, pair.refresh, self._tokens.lifetime_s[TokenKind.ACCESS], account)
 
     async def log_out(self, token: Token) -> None:
         """End the token's session in PostgreSQL and in Redis before this returns."""

@@ -235,3 +235,20 @@ async def test_roles_and_refreshes_at_once_end_no_session(callers):
         assert (renewed.status_code, beside.status_code) == (200, 200)
         assert (await caller.get("/api/v1/me", token=renewed.json()["access_token"])).status_code == 200
         assert (await caller.get("/api/v1/me", token=beside.json()["access_token"])).status_code == 200
+
+
+async def test_many_at_once_for_the_role_one_has_are_all_answered(callers, other_client):
+    """Each waits for the session's row and refreshes what the one before it left."""
+    for _ in range(ROUNDS):
+        caller = await callers.attendee()
+        tabs = [caller, caller.through(other_client)] * 4
+
+        answers = await asyncio.gather(*(tab.patch("/api/v1/me/role", {"role": "attendee"}) for tab in tabs))
+
+        assert [answer.status_code for answer in answers] == [200] * len(tabs)
+        assert len({answer.json()["refresh_token"] for answer in answers}) == len(tabs)
+        async with asyncio.TaskGroup() as seen:
+            looks = [
+                seen.create_task(caller.get("/api/v1/me", token=answer.json()["access_token"])) for answer in answers
+            ]
+        assert {look.result().status_code for look in looks} == {200}

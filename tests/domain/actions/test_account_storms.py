@@ -138,7 +138,18 @@ async def renew_password(at, subject):
     await at.membership.change(at.read(subject.there), current_password=PASSWORD, password=NEW_PASSWORD)
 
 
-ENDINGS = [ban, demote, close, renew_password]
+async def set_password(at, subject):
+    after = await at.stores.accounts.set_password(
+        subject.account.id, password_hash=await at.membership._passwords.hash(NEW_PASSWORD), now=datetime.now(UTC)
+    )
+    await at.stores.admission.tokens_ended(after)
+
+
+async def log_out(at, subject):
+    await at.membership.log_out(at.read(subject.here))
+
+
+ENDINGS = [ban, demote, close, renew_password, set_password, log_out]
 
 
 @pytest.mark.parametrize("end", ENDINGS, ids=lambda end: end.__name__)
@@ -232,7 +243,7 @@ async def of_the_account(ended, account):
         account.password_hash or ended.subject.account.email == account.email
     ):
         found.append("personal data")
-    if end is renew_password and active and not await has_password(ended.at, account, NEW_PASSWORD):
+    if end in {renew_password, set_password} and active and not await has_password(ended.at, account, NEW_PASSWORD):
         found.append("another password")
     if end in {ban, close} and active:
         found.append("the account")
@@ -247,6 +258,7 @@ async def accepted(ended, account):
     """Tokens that still work and should not."""
     at, subject = ended.at, ended.subject
     kept = at.read(ended.kept).session_id if ended.end in {renew_password, change_password} else None
+    gone = at.read(subject.here).session_id if ended.end is log_out else None
     found = []
     for handed_out in [subject.here, subject.there, *subject.handed_out]:
         token = at.read(handed_out)
@@ -255,7 +267,7 @@ async def accepted(ended, account):
         except Refusal:
             continue
         as_it_is = token.epoch == account.token_epoch and token.role is account.role
-        other = kept is not None and token.session_id != kept
+        other = token.session_id == gone or (kept is not None and token.session_id != kept)
         if account.status is not AccountStatus.ACTIVE or other or not as_it_is:
             found.append(f"a token of {token.role} that works for a {account.status} {account.role}")
     return found
@@ -276,7 +288,8 @@ async def late_acts(stores, ids):
         """
         SELECT late.action FROM audit_log AS ended JOIN audit_log AS late ON late.id > ended.id
         WHERE ended.target_id = ANY(:ids) AND late.actor_id = ended.target_id
-        AND (ended.action IN ('account.banned', 'account.closed') OR ended.detail @> '{"to": "attendee"}')
+        AND (ended.action IN ('account.banned', 'account.closed', 'account.password_set')
+            OR ended.detail @> '{"to": "attendee"}')
         """
     )
     async with stores.database.connect() as connection:

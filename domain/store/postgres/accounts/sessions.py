@@ -12,18 +12,27 @@ from msgspec import Struct
 from sqlalchemy import and_, delete, exists, func, insert, select, update
 
 from domain.accounts.accounts import Account, AccountSession, AccountStatus, Role, Standing
-from domain.store.postgres.accounts.holding import ACCOUNT_FIELDS, AccountChanged, hold_account, read_account
+from domain.accounts.tokens import fingerprint, unauthenticated
+from domain.store.postgres.accounts.holding import (
+    ACCOUNT_FIELDS,
+    AccountChanged,
+    hold_account,
+    hold_caller,
+    read_account,
+)
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.tables import accounts, sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
     from uuid import UUID
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from domain.accounts.accounts import Caller
+    from domain.accounts.tokens import TokenPair
     from domain.store.postgres.database import Database
 
 SESSIONS_MAX = 20
@@ -138,12 +147,31 @@ class Sessions:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else read_account(row)
 
-    async def refresh_hash(self, session_id: UUID) -> bytes | None:
-        """The fingerprint of a session's unused refresh token; None without a row."""
-        statement = select(sessions.c.refresh_hash).where(sessions.c.id == session_id)
-        async with self._database.connect() as connection:
-            found: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
-        return found
+    async def renew(
+        self, *, caller: Caller, successor: Callable[[Account, bytes], TokenPair], expires_at: datetime, now: datetime
+    ) -> tuple[Account, TokenPair]:
+        """Exchange the refresh token in use of the caller's session, whichever it is; concurrent calls wait in turn.
+
+        `successor` makes the next tokens, given the account and the fingerprint of the refresh token in use.
+
+        Returns:
+            The account as it is now, and the next tokens.
+
+        Raises:
+            Unauthenticated: the caller's token is dead.
+        """
+        async with self._database.begin() as connection:
+            account = (await hold_caller(connection, caller, changing=[caller.account_id]))[caller.account_id]
+            # A logout and a refresh lock only the session.
+            live = [sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None)]
+            held = select(sessions.c.refresh_hash).where(*live).with_for_update()
+            in_use: bytes | None = (await connection.execute(held)).scalar_one_or_none()
+            if in_use is None:
+                raise unauthenticated()
+            pair = successor(account, in_use)
+            renewed = {"refresh_hash": fingerprint(pair.refresh), "expires_at": expires_at, "rotated_at": now}
+            await connection.execute(update(sessions).where(*live).values(renewed))
+        return account, pair
 
     async def last_end(self) -> datetime | None:
         """The time at which the last live session will have expired if none is used again; None without one."""
