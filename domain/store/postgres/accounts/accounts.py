@@ -15,7 +15,6 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.accounts.accounts import Account, AccountStatus, Role, email_key, former_email_key
-from domain.accounts.tokens import unauthenticated
 from domain.kernel.refusals import EmailTaken, LastAdmin, UserNotFound
 from domain.store.postgres.accounts.holding import (
     ACCOUNT_FIELDS,
@@ -174,13 +173,8 @@ class Accounts:
             before = held[caller.account_id]
             after = await _change_role(connection, before, role, actor_id=caller.account_id, now=now)
             ended = await end_sessions(connection, other_sessions(before.id, caller.session_id), now)
-            kept = (
-                update(sessions)
-                .where(sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None))
-                .values(refresh_hash=refresh_hash, expires_at=expires_at)
-            )
-            if not (await connection.execute(kept)).rowcount:
-                raise unauthenticated()
+            kept = update(sessions).where(sessions.c.id == caller.session_id)
+            await connection.execute(kept.values(refresh_hash=refresh_hash, expires_at=expires_at))
         return after, ended
 
     async def assign_role(self, account_id: UUID, role: Role, *, caller: Caller, now: datetime) -> Account:

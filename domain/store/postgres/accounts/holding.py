@@ -2,14 +2,14 @@
 
 The conditions under which a request was admitted (token epoch, role, live session) may have ended by the time it
 writes, so they are checked again under the lock. Locks are taken in one order, so that there are no deadlocks: accounts
-by id, then the epoch of the inventory, then the event.
+by id, then the caller's session, the epoch of the inventory, and the event.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, select
 
 from domain.accounts.accounts import Account, AccountStatus, Role
 from domain.accounts.tokens import unauthenticated
@@ -36,7 +36,7 @@ async def hold_caller(
 ) -> dict[UUID, Account]:
     """Lock the accounts of the caller and others until the transaction ends; returns them by id.
 
-    Accounts in `changing` are locked exclusively, the others against changes only.
+    Accounts in `changing` are locked exclusively, the others and the caller's session against changes only.
 
     Raises:
         Unauthenticated: the caller's account, token epoch, role or session has changed since the request was
@@ -90,13 +90,16 @@ def _is_as_admitted(account: Account | None, caller: Caller) -> bool:
 
 
 async def _lives(connection: AsyncConnection, caller: Caller) -> bool:
-    """Whether the session is alive. The account must be locked: every end of the account takes that lock too."""
+    """Whether the session is alive; if so, it is locked too, so that a logout waits for this transaction.
+
+    The account must be locked before it.
+    """
     if caller.session_id is None:
         return True
-    live = exists().where(
+    live = select(sessions.c.id).where(
         sessions.c.id == caller.session_id,
         sessions.c.account_id == caller.account_id,
         sessions.c.revoked_at.is_(None),
         sessions.c.expires_at > func.now(),
     )
-    return bool((await connection.execute(select(live))).scalar_one())
+    return (await connection.execute(live.with_for_update(read=True))).one_or_none() is not None

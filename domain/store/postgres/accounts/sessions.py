@@ -12,7 +12,7 @@ from msgspec import Struct
 from sqlalchemy import and_, delete, exists, func, insert, select, update
 
 from domain.accounts.accounts import Account, AccountSession, AccountStatus, Role, Standing
-from domain.accounts.tokens import fingerprint, unauthenticated
+from domain.accounts.tokens import fingerprint
 from domain.store.postgres.accounts.holding import (
     ACCOUNT_FIELDS,
     AccountChanged,
@@ -162,15 +162,12 @@ class Sessions:
         """
         async with self._database.begin() as connection:
             account = (await hold_caller(connection, caller, changing=[caller.account_id]))[caller.account_id]
-            # A logout and a refresh lock only the session.
-            live = [sessions.c.id == caller.session_id, sessions.c.revoked_at.is_(None)]
-            held = select(sessions.c.refresh_hash).where(*live).with_for_update()
-            in_use: bytes | None = (await connection.execute(held)).scalar_one_or_none()
-            if in_use is None:
-                raise unauthenticated()
-            pair = successor(account, in_use)
+            own = sessions.c.id == caller.session_id
+            pair = successor(
+                account, (await connection.execute(select(sessions.c.refresh_hash).where(own))).scalar_one()
+            )
             renewed = {"refresh_hash": fingerprint(pair.refresh), "expires_at": expires_at, "rotated_at": now}
-            await connection.execute(update(sessions).where(*live).values(renewed))
+            await connection.execute(update(sessions).where(own).values(renewed))
         return account, pair
 
     async def last_end(self) -> datetime | None:
