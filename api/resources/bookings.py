@@ -212,11 +212,12 @@ async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) ->
     if caller_id == booking.user_id:
         return await stores.box_office.cancel(booking)
     by_admin = request.user.role is Role.ADMIN
-    # The reason is written with the cancellation itself, whatever becomes of the entry.
+    # The reason is stored with the cancellation itself, so it is known even if the entry is lost.
     cancelled = await stores.box_office.cancel(
         booking, deadline=Deadline.OVER, reason=CANCELLED_BY_ADMIN if by_admin else CANCELLED_BY_ORGANIZER
     )
-    if by_admin and booking.status in HOLDING:
+    # The owner may have been faster since the booking was read; then this call cancelled nothing.
+    if by_admin and booking.status in HOLDING and cancelled.reason == CANCELLED_BY_ADMIN:
         await stores.accounts.note(
             actor_id=caller_id,
             action="booking.cancelled",
