@@ -51,7 +51,7 @@ class AccessMiddleware:
             declared = declared_access(scope["route_handler"]) or OPTIONS_ACCESS
             scope["user"] = scope["auth"] = None
             if declared.limit != UNLIMITED:
-                receive = await _Admission(scope, declared).admit(receive)
+                receive = await _RequestAdmission(scope, declared).admit(receive)
             if scope["method"] == "OPTIONS":
                 await answer_options(scope, send)
                 return
@@ -61,8 +61,8 @@ class AccessMiddleware:
         await self.app(scope, receive, send)
 
 
-class _Admission:
-    """One request that is to be admitted."""
+class _RequestAdmission:
+    """The admission of one request."""
 
     def __init__(self, scope: HTTPScope, declared: Access) -> None:
         self._declared = declared
@@ -71,7 +71,7 @@ class _Admission:
         self._process: Process = scope["litestar_app"].state[STATE]
 
     async def admit(self, receive: Receive) -> Receive:
-        """Admit by account if an account is needed or told, else by address; some routes always by address.
+        """Admit by account if the route needs one or a token was sent, else by address; some routes always by address.
 
         If the route has a limit of its own, its body is decoded first.
 

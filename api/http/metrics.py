@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from domain.kernel.refusals import Unavailable
 from domain.store.clocks import HOST, POSTGRESQL, REDIS
-from domain.store.redis.rebuild_progress import told
+from domain.store.redis.rebuild_progress import read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -203,7 +203,7 @@ async def exposition(stores: Stores) -> bytes:
     except Unavailable:
         pulses = None
     try:
-        progress = await told(stores.pipeline)
+        progress = await read_progress(stores.pipeline)
     except Unavailable:
         progress = None
     try:

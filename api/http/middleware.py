@@ -86,8 +86,8 @@ class Envelope:
             await reply.refuse(400)
             return
         reply.fields += self._cors.fields(scope)
-        if scope["method"] == "OPTIONS" and (told := self._options(scope)):
-            await reply.whole(204, [*told, NO_STORE], b"")
+        if scope["method"] == "OPTIONS" and (answer := self._options(scope)):
+            await reply.whole(204, [*answer, NO_STORE], b"")
             return
         scope["reply"] = reply
         try:

@@ -148,12 +148,12 @@ def _header(name: str) -> dict[str, Any]:
 def _responses(operation: dict[str, Any], declared: Access, problems: Problems) -> dict[str, Any]:
     """The answers of an operation: successes with their header fields, refusals, and any other problem."""
     usual = {"description": ANSWERS[operation["operationId"]]}
-    told = {status: response | usual for status, response in operation["responses"].items() if status < "400"}
-    told |= MORE_ANSWERS.get(operation["operationId"], {})
+    successes = {status: response | usual for status, response in operation["responses"].items() if status < "400"}
+    successes |= MORE_ANSWERS.get(operation["operationId"], {})
     limits = () if declared.limit == UNLIMITED else LIMITS
     found = {
         status: response | {"headers": headers_of(*ALWAYS, *limits, *declared.sends.get(int(status), ()))}
-        for status, response in told.items()
+        for status, response in successes.items()
     }
     by_status: dict[int, set[str]] = {}
     for code in _codes(operation, declared):

@@ -42,7 +42,7 @@ LOCATION_CHARS_MIN = 3
 Title = Annotated[str, Meta(min_length=TITLE_CHARS_MIN, max_length=150, pattern=LINE_PATTERN)]
 Location = Annotated[str, Meta(min_length=LOCATION_CHARS_MIN, max_length=200, pattern=LINE_PATTERN)]
 Description = Annotated[str, Meta(max_length=10_000, pattern=TEXT_PATTERN)]
-Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, in 2000 to 2100.")]
+EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, in 2000 to 2100.")]
 Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 
@@ -73,13 +73,13 @@ class EventDraft(Body):
 
     title: Title
     location: Location
-    starts_at: Moment
+    starts_at: EventTime
     capacity: Capacity
     description: Description = ""
-    ends_at: Moment | None = None
+    ends_at: EventTime | None = None
     max_per_user: MaxPerUser = 8
-    sales_open_at: Moment | None = None
-    sales_close_at: Moment | None = None
+    sales_open_at: EventTime | None = None
+    sales_close_at: EventTime | None = None
 
     def broken_rules(self) -> Iterable[Broken]:
         """Texts must not be empty, and times must not contradict each other."""
@@ -97,12 +97,12 @@ class EventPatch(Body):
     title: Title | UnsetType = UNSET
     location: Location | UnsetType = UNSET
     description: Description | UnsetType = UNSET
-    starts_at: Moment | UnsetType = UNSET
-    ends_at: Moment | UnsetType | None = UNSET
+    starts_at: EventTime | UnsetType = UNSET
+    ends_at: EventTime | UnsetType | None = UNSET
     capacity: Capacity | UnsetType = UNSET
     max_per_user: MaxPerUser | UnsetType = UNSET
-    sales_open_at: Moment | UnsetType | None = UNSET
-    sales_close_at: Moment | UnsetType | None = UNSET
+    sales_open_at: EventTime | UnsetType | None = UNSET
+    sales_close_at: EventTime | UnsetType | None = UNSET
     paused: bool | UnsetType = UNSET
 
     def broken_rules(self) -> Iterable[Broken]:

@@ -26,7 +26,7 @@ from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import EpochOver
 from domain.store.postgres.holdings import Holdings
 from domain.store.redis.keys import counters_key, epoch_key
-from domain.store.redis.rebuild_progress import Progress, tell
+from domain.store.redis.rebuild_progress import Progress, write_progress
 from domain.store.redis.scripts import InventoryState
 
 if TYPE_CHECKING:
@@ -204,13 +204,13 @@ async def _write_all(stores: Stores, batch: Sequence[Unpersisted], epoch: int) -
 async def _refill_all(stores: Stores, token: FencingToken) -> int:
     filled, last = 0, None
     of = await stores.events.number()
-    await tell(stores.pipeline, Progress(token.epoch, filled, of))
+    await write_progress(stores.pipeline, Progress(token.epoch, filled, of))
     while page := await stores.events.after(last, limit=EVENTS_PER_PAGE):
         last = page[-1].id
         await _refill_page(stores, {event.id: event for event in page}, token)
         filled += len(page)
         log.info("rebuild_progress", epoch=token.epoch, events=filled, of=of)
-        await tell(stores.pipeline, Progress(token.epoch, filled, of))
+        await write_progress(stores.pipeline, Progress(token.epoch, filled, of))
     return filled
 
 

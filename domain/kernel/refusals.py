@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from domain.kernel.event_status import EventStatus
 
-Moment = Annotated[datetime, Meta(tz=True)]
+ZonedTime = Annotated[datetime, Meta(tz=True)]
 
 
 class BrokenRule(TypedDict):
@@ -91,7 +91,7 @@ class NotOnSale(Conflict):
 
     code = "not_on_sale"
     title = "Not on sale"
-    members: ClassVar[dict[str, Any]] = {"event_status": EventStatus, "sales_open_at": Moment | None}
+    members: ClassVar[dict[str, Any]] = {"event_status": EventStatus, "sales_open_at": ZonedTime | None}
 
 
 class EventCancelled(Conflict):

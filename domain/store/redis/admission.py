@@ -296,7 +296,7 @@ def _admitted(answer: list[Any], rule: Rule | None) -> Admitted:
         case b"limited":
             retry_s = max(1, math.ceil(answer[1] / 1000))
             detail = f"{_limit_text(rule)}Try again in {retry_s} s."
-            raise RateLimited(detail, retry_after_seconds=retry_s, **_told(rule))
+            raise RateLimited(detail, retry_after_seconds=retry_s, **_limit_facts(rule))
         case _:
             raise unauthenticated()
 
@@ -305,5 +305,5 @@ def _limit_text(rule: Rule | None) -> str:
     return f"The limit `{rule.name}` is {rule.quota} requests in {rule.period_s} s. " if rule else ""
 
 
-def _told(rule: Rule | None) -> dict[str, Any]:
+def _limit_facts(rule: Rule | None) -> dict[str, Any]:
     return {"limit": rule.name, "quota": rule.quota, "window_seconds": rule.period_s} if rule else {}

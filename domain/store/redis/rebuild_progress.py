@@ -30,7 +30,7 @@ class Progress(Struct, frozen=True):
     of: int
 
 
-async def tell(pipeline: Pipeline, progress: Progress) -> None:
+async def write_progress(pipeline: Pipeline, progress: Progress) -> None:
     """Store the progress."""
     fields = ("epoch", progress.epoch, "done", progress.done, "of", progress.of)
     with suppress(Unavailable):
@@ -38,7 +38,7 @@ async def tell(pipeline: Pipeline, progress: Progress) -> None:
         await pipeline.call("EXPIRE", PROGRESS_KEY, KEPT_S)
 
 
-async def told(pipeline: Pipeline) -> Progress | None:
+async def read_progress(pipeline: Pipeline) -> Progress | None:
     """The progress stored last, None when no rebuild ran lately; raises Unavailable."""
     found = await pipeline.call("HMGET", PROGRESS_KEY, "epoch", "done", "of")
     return None if None in found else Progress(*map(int, found))

@@ -12,7 +12,7 @@ INFO = ("INFO", "replication")
 PRIMARY = "master"
 """The word for a primary in this answer, in Redis and Valkey."""
 
-NOBODY = "0" * 40
+NO_ID = "0" * 40
 """The second replication id of a server that was never promoted."""
 
 _LINE = re.compile(rb"^(role|master_replid|master_replid2):([^\r\n]*)", re.MULTILINE)
@@ -34,7 +34,7 @@ class Server(Struct, frozen=True):
     def of(cls, info: bytes) -> Server:
         """Parse the answer to INFO."""
         found = {name.decode(): value.decode() for name, value in _LINE.findall(info)}
-        return cls(found.get("role", ""), found.get("master_replid", ""), found.get("master_replid2", NOBODY))
+        return cls(found.get("role", ""), found.get("master_replid", ""), found.get("master_replid2", NO_ID))
 
     @property
     def primary(self) -> bool:
@@ -44,4 +44,4 @@ class Server(Struct, frozen=True):
     @property
     def promoted(self) -> bool:
         """Whether it was a replica before it became a primary."""
-        return self.former_id != NOBODY
+        return self.former_id != NO_ID

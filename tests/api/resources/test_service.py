@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from domain.accounts.tokens import utc_now
 from domain.background.rebuilding import rebuild
 from domain.store.job_queue import QUEUE_NAME
-from domain.store.redis.rebuild_progress import Progress, tell
+from domain.store.redis.rebuild_progress import Progress, write_progress
 from ops.commands.rotate_keys import rotate
 from ops.supervision.process import ProcessFailed
 from tests.api.conftest import serving
@@ -86,7 +86,7 @@ async def test_metrics_tell_how_far_a_rebuild_has_come(client, stores):
         await make_event(stores)
     await rebuild(stores)
     done = (await client.get("/metrics")).text
-    await tell(stores.pipeline, Progress(epoch=99, done=1, of=3))
+    await write_progress(stores.pipeline, Progress(epoch=99, done=1, of=3))
 
     half_way = (await client.get("/metrics")).text
 
