@@ -47,22 +47,22 @@ async def test_a_logout_waits_for_the_requests_that_hold_their_caller(stores):
     await make_event(stores)
     caller, now = structs.replace(ORGANIZED, session_id=uuid4()), datetime.now(UTC)
     row = {"id": caller.session_id, "account_id": caller.account_id, "refresh_hash": b"", "created_at": now}
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await connection.execute(insert(sessions).values(row | {"expires_at": now + timedelta(days=1)}))
 
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         await hold_caller(connection, caller)
         logout = asyncio.create_task(stores.sessions.end(caller.session_id, now=now))
         await eventually(lambda: _waits_or_is_done(stores, logout))
 
         assert not logout.done()
     await logout
-    async with stores.engine.begin() as connection:
+    async with stores.database.begin() as connection:
         with pytest.raises(Unauthenticated):
             await hold_caller(connection, caller)
 
 
 async def _waits_or_is_done(stores, task):
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with stores.engine.connect() as connection:
+    async with stores.database.connect() as connection:
         return task.done() or (await connection.execute(text(waiting))).scalar_one() > 0
