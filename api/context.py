@@ -1,4 +1,4 @@
-"""What one API process holds while it serves: the stores, and what is built on them."""
+"""The objects of one API process: the stores, and the services that use them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FAIL_OPEN = ("admin_read", "default")
 
 
 class Process(Struct, frozen=True):
-    """The stores, and what is built on them. `rules` is None while limits are off."""
+    """The objects of an API process. `rules` is None while limits are off."""
 
     settings: Settings
     stores: Stores

@@ -72,8 +72,8 @@ class RefusedWith(Exception):
 class FastRequest(Request[Token, str, Any]):
     """A request of the fast path. A handler is served here if it declares this `request_class`.
 
-    It has what is set here and nothing else of the framework's class. `ask` is admitted by the first call to the engine
-    that is made with it.
+    Only the attributes that are set here exist; those of the framework's class are not set. `ask` is admitted by the
+    first call to the engine that is made with it.
     """
 
     __slots__ = ("ask", "caller", "idempotency_key", "process")
@@ -91,7 +91,7 @@ class FastRequest(Request[Token, str, Any]):
 class FastResponse(Response[Shown]):
     """A response of the fast path, made in a tenth of the time. Names of header fields are in lower case.
 
-    Like `FastRequest`, it has what is set here and nothing else of the framework's class.
+    As with `FastRequest`, only the attributes that are set here exist.
     """
 
     def __init__(self, content: Shown, *, status_code: int, headers: dict[str, str]) -> None:
@@ -140,7 +140,7 @@ class FastRoute:
     async def read(
         self, scope: Scope, receive: Receive, parameters: dict[str, Any]
     ) -> tuple[Refusal | RequestEntityTooLarge | None, str | None]:
-        """Put the decoded body into `parameters`; returns what is wrong with the request, and its idempotency key.
+        """Put the decoded body into `parameters`; returns the fault of the request, and its idempotency key.
 
         Raises:
             InternalServerException: the caller left.
@@ -178,7 +178,7 @@ class FastPath:
     async def _serve(self, route: FastRoute, parameters: dict[str, Any], scope: Any, receive: Receive) -> None:  # noqa: ANN401  (as above)
         """Answer a request of a route.
 
-        The order of the checks: token, body, session and limit, role, and then whatever is wrong with the request.
+        The order of the checks: token, body, session and limit, role, and then the fault of the request.
         """
         scope["path_template"], scope["litestar_app"], scope["user"] = route.template, self.app, None
         process, reply, ask = self.app.state[STATE], scope["reply"], None

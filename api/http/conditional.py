@@ -109,11 +109,11 @@ NOT_ACCEPTED = (0.0, 0, 0)
 def _rank(offer: str, ranges: list[tuple[str, float]]) -> tuple[float, int, int]:
     """Weight, specificity and position of the most specific range for an offer; NOT_ACCEPTED without a weight."""
     exactness = {"*/*": 1, f"{offer.partition('/')[0]}/*": 2, offer: 3}
-    fitting = [(exactness[name], -place, weight) for place, (name, weight) in enumerate(ranges) if name in exactness]
+    fitting = [(exactness[name], -index, weight) for index, (name, weight) in enumerate(ranges) if name in exactness]
     if not fitting:
         return NOT_ACCEPTED
-    exact, place, weight = max(fitting)
-    return (weight, exact, place) if weight else NOT_ACCEPTED
+    exact, position, weight = max(fitting)
+    return (weight, exact, position) if weight else NOT_ACCEPTED
 
 
 def accepts_gzip(scope: Scope) -> bool:

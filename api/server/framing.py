@@ -1,4 +1,4 @@
-"""What a request's header may be: its size, and what it asks of the connection (RFC 9110, RFC 9112)."""
+"""Checks of a request's header: its size, Host, Expect and Transfer-Encoding (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ URL_BYTES_MAX = 8_192
 CHUNKED = b"chunked"
 
 CONTINUE = b"100-continue"
-"""The only expectation that there is (RFC 9110, 10.1.1)."""
+"""The only expectation that HTTP defines (RFC 9110, 10.1.1)."""
 
 SERVER = b"*"
-"""What OPTIONS names to ask for the whole server (RFC 9110, 9.3.7)."""
+"""The target of an OPTIONS request about the whole server (RFC 9110, 9.3.7)."""
 
 HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(?::\d{0,5})?|\[[0-9A-Fa-f:.]+\](?::\d{0,5})?")
 """A name or address, and a port (RFC 3986, 3.2.2)."""
@@ -67,7 +67,7 @@ def _members(value: bytes) -> list[bytes]:
 def _fault_of_codings(codings: list[bytes], *, old: bool) -> int | None:
     """The status for transfer codings other than `chunked`, None for that one.
 
-    400 where nobody can know where the body ends (RFC 9112, 6.1 and 6.3).
+    400 if the end of the body cannot be determined (RFC 9112, 6.1 and 6.3).
     """
     if old or codings[-1].partition(b";")[0].strip() != CHUNKED or codings.count(CHUNKED) > 1:
         return 400

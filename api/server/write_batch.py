@@ -1,9 +1,9 @@
 """Answers in one write, at the end of a turn of the event loop.
 
-uvicorn writes head and body apart, each with a system call, after it has searched every field for characters that may
-not be in it. `write_whole` writes both at once. And sixteen bookings come back from Redis in one turn of the loop: if
-each were written at once, the reader of the answers would be woken for each, and often take the processor for it. So
-the answers of a turn are written together at its end.
+uvicorn searches every field for forbidden characters, and writes head and body with a system call each. `write_whole`
+writes both with one. Redis answers up to sixteen bookings in one turn of the loop. If each answer were written
+immediately, the reading process would wake up for each, and often take the processor from this one. So the answers of a
+turn are written together at its end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class WriteBatch:
-    """What is written at the end of this turn of the loop, in the order in which it came, on any connection.
+    """Answers on any connection that are written at the end of this turn of the loop, in their order.
 
     Code that writes to a connection by itself, or closes it, must call `send` first.
     """

@@ -34,7 +34,7 @@ was persisted becomes `rejected` if PostgreSQL refuses it.
 """
 
 FINAL = frozenset(TRANSITIONS) - {BookingStatus.PENDING}
-"""States that do not change by themselves, so a client can stop polling."""
+"""States at which a client can stop polling. Only `cancelled` may still change by itself, to `rejected`."""
 
 HOLDING = frozenset(status for status, successors in TRANSITIONS.items() if BookingStatus.CANCELLED in successors)
 """States in which a booking holds its claims, and in which it can be cancelled."""

@@ -151,7 +151,7 @@ class Inventory:
     ) -> Reserved:
         """Take every claim of a booking or none, and promise to persist it (reserve_tickets.lua).
 
-        A request that is not admitted yet is admitted in the same call; without `ask` nobody is asked to be.
+        A request that is not admitted yet is admitted in the same call. Without `ask`, admission is not checked.
 
         `looked_up` says that no booking with this id exists outside Redis: PostgreSQL was asked in the epoch
         `looked_up_in` and had none, or the id is new. The answer is not valid in a later epoch, because a rebuild
@@ -248,7 +248,7 @@ class Inventory:
     async def look(self, booking_id: UUID, *, ask: Ask | None = None) -> Booking:
         """Read a booking from its record (read_booking.lua).
 
-        A request that is not admitted yet is admitted in the same call; without `ask` nobody is asked to be.
+        A request that is not admitted yet is admitted in the same call. Without `ask`, admission is not checked.
 
         Raises:
             RecordUnknown, InventoryUnavailable.
