@@ -56,7 +56,7 @@ class Coalesced(Generic[Key, Value]):
         await asyncio.wait([reading])
         error = reading.exception()
         if error is not None:
-            raise own(error)
+            raise own_copy(error)
         return reading.result()
 
     async def end(self) -> None:
@@ -106,7 +106,7 @@ class _Running(Struct, frozen=True):
     began_s: float
 
 
-def own(error: Error) -> Error:
+def own_copy(error: Error) -> Error:
     """A copy of an exception for one caller: a shared one would collect the tracebacks of all callers.
 
     It has the same cause and begins with the same traceback.

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from domain.kernel.refusals import Unavailable
-from domain.platform.coalescing import own
+from domain.platform.coalescing import own_copy
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -79,6 +79,6 @@ class Standings:
 def _refuse(answer: asyncio.Future[Standing | None], error: Unavailable) -> None:
     if answer.done():
         return
-    answer.set_exception(own(error))
+    answer.set_exception(own_copy(error))
     # Mark the exception as retrieved, because every caller may have left.
     answer.exception()
