@@ -97,7 +97,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                     accounts=stores.accounts,
                     sessions=stores.sessions,
                     admission=stores.admission,
-                    follow_ups=_follow_ups(stores),
+                    follow_ups=FollowUps(stores),
                     hashing=passwords,
                     tokens=tokens,
                 ),
@@ -115,10 +115,6 @@ def process(connection: ASGIConnection[Any, Any, Any, Any]) -> Process:
     """The process that serves this request."""
     found: Process = connection.scope["litestar_app"].state[STATE]
     return found
-
-
-def _follow_ups(stores: Stores) -> FollowUps:
-    return FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
 
 
 def _tokens(settings: Settings) -> Tokens:

@@ -44,7 +44,7 @@ CLOCKS_INTERVAL_S = 5.0
 
 def passes_of(stores: Stores, *, heartbeat: Path | None = None) -> list[Pass[Any]]:
     """Every pass of a worker; `heartbeat` is the file that shows that the worker runs."""
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
+    follow_ups = FollowUps(stores)
     passes: list[Pass[Any]] = [
         Pass("rebuild", REBUILD_INTERVAL_S, partial(rebuild_if_needed_once, stores)),
         Pass("sweep", SWEEP_INTERVAL_S, partial(sweep_once, stores)),

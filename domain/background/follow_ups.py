@@ -22,12 +22,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.accounts.accounts import Account
-    from domain.actions.bookings import BoxOffice
-    from domain.actions.events import EventActions
+    from domain.engine import Stores
     from domain.kernel.bookings import Booking
-    from domain.store.postgres.accounts.accounts import Accounts, FollowUp
-    from domain.store.postgres.accounts.sessions import Sessions
-    from domain.store.redis.admission import Admission
+    from domain.store.postgres.accounts.accounts import FollowUp
 
 log = structlog.get_logger()
 
@@ -56,19 +53,12 @@ SESSIONS_MAX = 1_000
 class FollowUps:
     """Safe to run at any time and repeatedly, and to be killed at any point."""
 
-    def __init__(
-        self,
-        accounts: Accounts,
-        sessions: Sessions,
-        admission: Admission,
-        box_office: BoxOffice,
-        event_actions: EventActions,
-    ) -> None:
-        self._accounts = accounts
-        self._sessions = sessions
-        self._admission = admission
-        self._box_office = box_office
-        self._event_actions = event_actions
+    def __init__(self, stores: Stores) -> None:
+        self._accounts = stores.accounts
+        self._sessions = stores.sessions
+        self._admission = stores.admission
+        self._box_office = stores.box_office
+        self._event_actions = stores.event_actions
 
     async def begin(self, account: Account) -> None:
         """Do at once as much as possible of an account's follow-up; a worker does the rest."""

@@ -23,10 +23,6 @@ ROUNDS = 8
 ME = "/api/v1/me"
 
 
-def follow_ups_of(stores):
-    return FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
-
-
 async def status_of(client, event):
     shown = (await client.get(f"/api/v1/events/{event['id']}")).json()
     return shown["status"], shown["suspended"]
@@ -148,7 +144,7 @@ async def test_a_closing_that_was_cut_short_is_finished_by_a_worker(callers, cli
     monkeypatch.setattr(follow_ups._box_office, "held_by", away)
     left = await caller.call("DELETE", ME, json={"current_password": PASSWORD})
     taken = (await client.get(f"/api/v1/events/{event['id']}")).json()["booked"]
-    await follow_ups_of(stores).run_due_once(limit=10)
+    await FollowUps(stores).run_due_once(limit=10)
 
     assert (left.status_code, taken) == (204, 4)
     assert (await client.get(f"/api/v1/events/{event['id']}")).json()["booked"] == 0
@@ -170,7 +166,7 @@ async def test_tokens_that_redis_was_not_told_of_are_ended_by_a_worker(callers, 
     assert changed.status_code == 503
     assert (await caller.get(ME)).status_code == 200
 
-    await follow_ups_of(stores).run_due_once(limit=10)
+    await FollowUps(stores).run_due_once(limit=10)
 
     assert (await caller.get(ME)).status_code == 401
     assert (await here.get(ME)).status_code == 200
@@ -179,7 +175,7 @@ async def test_tokens_that_redis_was_not_told_of_are_ended_by_a_worker(callers, 
 async def test_a_booking_that_was_under_way_when_its_account_was_closed_is_cancelled(callers, client, stores):
     organizer, caller = await callers.organizer(), await callers.attendee()
     event = await organizer.make_event(capacity=10)
-    follow_ups = follow_ups_of(stores)
+    follow_ups = FollowUps(stores)
     await caller.call("DELETE", ME, json={"current_password": PASSWORD})
     await follow_ups.run_due_once(limit=10)
 
@@ -203,7 +199,7 @@ async def test_an_account_that_cannot_be_followed_up_keeps_no_other_back(callers
     behind, event = await held.make_event(), await free.make_event()
     for organizer in (held, free):
         await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
-    follow_ups = follow_ups_of(stores)
+    follow_ups = FollowUps(stores)
 
     async with stores.database.begin() as connection:
         await connection.execute(text("SELECT FROM accounts WHERE id = :id FOR UPDATE"), {"id": held.id})
@@ -220,7 +216,7 @@ async def test_an_account_that_fails_unexpectedly_keeps_no_other_back(callers, c
     event = await fine.make_event()
     for organizer in (broken, fine):
         await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
+    follow_ups = FollowUps(stores)
     behind = stores.event_actions.behind_organizer
 
     async def fails(organizer_id, **page):
@@ -355,12 +351,12 @@ async def test_a_suspension_that_was_cut_short_is_finished_by_a_worker(callers, 
     assert (await buyer.book(event["id"])).status_code == 202
     await change(stores, "UPDATE accounts SET status = 'banned' WHERE id = :id", id=organizer.id)
 
-    looked_at = await follow_ups_of(stores).run_due_once(limit=10)
+    looked_at = await FollowUps(stores).run_due_once(limit=10)
 
     assert looked_at == 1
     assert await status_of(client, event) == ("paused", True)
     assert (await buyer.book(event["id"])).status_code == 409
-    assert await follow_ups_of(stores).run_due_once(limit=10) == 0
+    assert await FollowUps(stores).run_due_once(limit=10) == 0
 
 
 async def test_the_role_one_has_makes_no_second_session(callers, stores):

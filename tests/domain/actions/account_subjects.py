@@ -88,7 +88,7 @@ async def engine(stores, settings):
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     passwords._nobodys_hash = passwords._hasher.hash("nobody's")
     tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: 1800, TokenKind.REFRESH: 604_800})
-    follow_ups = FollowUps(stores.accounts, stores.sessions, stores.admission, stores.box_office, stores.event_actions)
+    follow_ups = FollowUps(stores)
     membership = Membership(
         accounts=stores.accounts,
         sessions=stores.sessions,
