@@ -1,237 +1,238 @@
-"""The fast path over a real socket: one write for an answer, and nothing in it is different for that."""
+"""The routes of the fast path: the framework's router never serves them, however a request is spelled."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from datetime import UTC, datetime
+from uuid import uuid4
 
-import httpx
 import pytest
-import uvicorn
-import uvloop
-from uvicorn.server import ServerState
+from litestar import Litestar, get
 
-from api.server import connection
-from api.server.connection import BoundedProtocol
-from api.server.write_batch import WriteBatch, write_batch_of, write_whole
+from api.access.declarations import ANYONE, EVERYBODY, UNLIMITED, Undeclared, access
+from api.fast_path import FastPath, FastRequest
+from domain.kernel.bookings import Booking, BookingStatus, Reservation
 from tests.api.conftest import serving
-from tests.api.http.wires import HOST, ended, hang_up
 
-SHOP = "https://shop.example.org"
+ELSEWHERE = {"Origin": "https://elsewhere.example.org"}
+"""A page of another origin."""
 
-OF_THE_SERVER = {"date", "x-request-id"}
-"""Fields that a server adds, or that differ from answer to answer."""
+OF_ONE_ANSWER = {"x-request-id", "ratelimit"}
+"""Fields in which two answers to the same request differ."""
 
 
 @pytest.fixture
-def written(monkeypatch):
-    """Whether each answer that could be was written in one piece."""
-    found = []
+def routed(monkeypatch):
+    """The paths of the requests that were passed to the framework."""
+    found, call = [], Litestar.__call__
 
-    def noting(*arguments):
-        found.append(write_whole(*arguments))
-        return found[-1]
+    async def noting(self, scope, receive, send):
+        if scope["type"] == "http":
+            found.append(scope["path"])
+        await call(self, scope, receive, send)
 
-    monkeypatch.setattr(connection, "write_whole", noting)
+    monkeypatch.setattr(Litestar, "__call__", noting)
     return found
 
 
-@asynccontextmanager
-async def _on_a_socket(client):
-    """The client's application behind a socket of this process."""
-    config = uvicorn.Config(client._transport.app, ws="none", log_config=None)
-    config.load()
-    state = ServerState()
-    state.default_headers = [(b"date", b"today")]
-    loop = asyncio.get_running_loop()
-    async with (
-        await loop.create_server(lambda: BoundedProtocol(config, state, {}), HOST, 0) as server,
-        httpx.AsyncClient(base_url=f"http://{HOST}:{server.sockets[0].getsockname()[1]}") as there,
-    ):
-        yield there
-    await ended(state)
+def _said(answer):
+    body = answer.json() if answer.content else None
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name != "instance"}
+    fields = {name: value for name, value in answer.headers.items() if name not in OF_ONE_ANSWER}
+    return answer.status_code, fields, body
 
 
-async def _sale(callers):
-    organizer, buyer = await callers.organizer(), await callers.attendee()
-    return await organizer.make_event(capacity=1), buyer
+async def _every_way(routed, caller, method, path, *, headers=None, **options):
+    """The one answer to a request: plain, from a page of another origin, and with another spelling of its path."""
+    routed.clear()
+    answers = []
+    for asked, origin in ((path, {}), (path, ELSEWHERE), (f"{path}/", {}), (path.replace("/v1", "//v1"), {})):
+        content = {"content": _chunks()} if options.get("content") == "chunks" else {}
+        answer = await caller.call(method, asked, headers=(headers or {}) | origin, **options | content)
+        answers.append(_said(answer))
+    assert routed == []
+    assert all(each == answers[0] for each in answers)
+    return answers[0]
 
 
-async def test_what_everybody_asks_at_once_is_answered_with_one_write(client, callers, written):
-    event, buyer = await _sale(callers)
-    async with _on_a_socket(client) as socket:
-        there = buyer.through(socket)
-        booked = await there.book(event["id"])
-        again = await there.get(booked.headers["Location"])
-        unchanged = await there.get(booked.headers["Location"], headers={"If-None-Match": again.headers["ETag"]})
-        refused = await (await callers.attendee()).through(socket).book(event["id"])
-
-    assert [answer.status_code for answer in (booked, again, unchanged, refused)] == [202, 200, 304, 409]
-    assert written == [True] * 4
+async def _chunks():
+    for _ in range(70):
+        yield b" " * 1_000
 
 
-async def test_one_write_says_what_two_would(client, callers):
-    event, buyer = await _sale(callers)
+ASKED = {
+    "sold out": {"json": {"event_id": "", "quantity": 1}},
+    "no such event": {"json": {"event_id": str(uuid4()), "quantity": 1}},
+    "a broken rule": {"json": {"event_id": str(uuid4()), "quantity": 0}},
+    "no JSON": {"content": b"{", "headers": {"Content-Type": "application/json"}},
+    "no body": {},
+    "another media type": {"content": b"a=b", "headers": {"Content-Type": "text/plain"}},
+    "an announced body too large": {"content": b" " * 70_000, "headers": {"Content-Type": "application/json"}},
+    "a body too large": {"content": "chunks", "headers": {"Content-Type": "application/json"}},
+    "two keys": {"json": {}, "headers": {"Idempotency-Key": "a b"}},
+    "no token": {"json": {}, "headers": {"Authorization": "Bearer none"}},
+}
+
+
+LIKE_ANY_BODY = ["no JSON", "no body", "another media type", "an announced body too large", "a body too large"]
+
+
+@pytest.mark.parametrize("asked", sorted(ASKED))
+async def test_a_refused_order_is_answered_alike_however_it_is_sent(callers, routed, asked):
+    event = await (await callers.organizer()).make_event(capacity=1)
+    assert (await (await callers.attendee()).book(event["id"])).status_code == 202
+    buyer, options = await callers.attendee(), dict(ASKED[asked])
+    if asked == "sold out":
+        options["json"] = {"event_id": event["id"], "quantity": 1}
+
+    status, _, _ = await _every_way(routed, buyer, "POST", "/api/v1/bookings", **options)
+
+    assert status >= 400
+
+
+@pytest.mark.parametrize("asked", [*LIKE_ANY_BODY, "no token"])
+async def test_a_request_that_is_wrong_is_answered_as_by_routes_of_the_framework(callers, routed, asked):
+    admin, options = await callers.admin(), dict(ASKED[asked])
+    answers = []
+    for path in ("/api/v1/bookings", "/api/v1/events"):
+        content = {"content": _chunks()} if options.get("content") == "chunks" else {}
+        answers.append(_said(await admin.call("POST", path, **options | content)))
+
+    assert answers[0] == answers[1]
+    assert routed[-1:] == ["/api/v1/events"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}, {"Prefer": "wait=1"}, {"Authorization": "none"}])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_poll_is_answered_alike_however_it_is_sent(callers, routed, method, headers):
+    event = await (await callers.organizer()).make_event()
+    buyer = await callers.attendee()
     booked = await buyer.book(event["id"])
-    async with _on_a_socket(client) as socket:
-        for headers in ({}, {"If-None-Match": booked.headers["ETag"]}, {"Authorization": "Bearer none"}):
-            here = await buyer.get(booked.headers["Location"], headers=headers)
-            there = await buyer.through(socket).get(booked.headers["Location"], headers=headers)
 
-            assert (there.status_code, _kept(there)) == (here.status_code, _kept(here))
-            assert there.headers["Date"] == "today"
+    status, _, _ = await _every_way(routed, buyer, method, booked.headers["Location"], headers=headers)
+
+    assert status == {"If-None-Match": 304, "Authorization": 401}.get(next(iter(headers), ""), 200)
 
 
-def _kept(answer):
-    return {name: value for name, value in answer.headers.items() if name not in OF_THE_SERVER}
+async def test_a_booking_that_nobody_has_is_answered_alike(callers, routed):
+    buyer = await callers.attendee()
+
+    status, _, _ = await _every_way(routed, buyer, "GET", f"/api/v1/bookings/{uuid4()}/status")
+
+    assert status == 404
 
 
-async def test_a_head_has_the_fields_of_a_get_and_nothing_more(client, callers):
-    event, buyer = await _sale(callers)
+async def test_every_spelling_of_a_path_leads_to_the_same_booking(callers, routed):
+    event = await (await callers.organizer()).make_event()
+    buyer = await callers.attendee()
+    booked = (await buyer.book(event["id"])).json()
+    path, booking_id = f"/api/v1/bookings/{booked['id']}/status", booked["id"]
+    others = [
+        f"{path}/",
+        path.replace("/status", "//status"),
+        path.replace("-", ""),
+        path.replace(booking_id, booking_id.upper()),
+        path.replace(booking_id, f"{{{booking_id}}}"),
+    ]
+    routed.clear()
+
+    shown = [(await buyer.get(each)).json() for each in (path, *others)]
+
+    assert [each["id"] for each in shown] == [booking_id] * 6
+    assert routed == []
+
+
+@pytest.mark.parametrize("path", ["/api/v1/bookings/" + "x" * 36 + "/status", "/api/v1/bookings/1/status"])
+async def test_what_is_no_id_is_nothing(callers, routed, path):
+    buyer = await callers.attendee()
+    routed.clear()
+
+    answer = await buyer.get(path)
+
+    assert (answer.status_code, answer.json()["code"], routed) == (404, "not_found", [path])
+
+
+async def test_a_stream_is_counted_once(callers, clean, settings):  # noqa: ARG001  (clean servers)
+    event = await (await callers.organizer()).make_event()
+    buyer = await callers.attendee()
     booked = await buyer.book(event["id"])
-    async with _on_a_socket(client) as socket:
-        there = buyer.through(socket)
-        got = await there.get(booked.headers["Location"])
-        head = await there.call("HEAD", booked.headers["Location"])
-        after = await there.get(booked.headers["Location"])
+    await buyer.delete(f"/api/v1/bookings/{booked.json()['id']}")
+    async with serving(settings) as client:
+        there = buyer.through(client)
+        streamed = await there.get(booked.headers["Location"], headers={"Accept": "text/event-stream"})
+        polled = await there.get(booked.headers["Location"])
 
-    assert (head.content, _kept(head)) == (b"", _kept(got))
-    assert after.json() == got.json()
-
-
-async def test_a_caller_that_wants_the_connection_closed_sees_it_closed(client, callers):
-    event, buyer = await _sale(callers)
-    async with _on_a_socket(client) as socket:
-        answer = await buyer.through(socket).book(event["id"], Connection="close")
-
-        assert answer.headers["Connection"] == "close"
-        assert answer.json()["status"] == "pending"
+    assert streamed.headers["Content-Type"].startswith("text/event-stream")
+    assert _left(polled) == _left(streamed) - 1
 
 
-async def test_requests_sent_together_are_answered_in_their_order(client, callers):
-    event, buyer = await _sale(callers)
-    booked = await buyer.book(event["id"])
-    ask = f"GET {booked.headers['Location']} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {buyer.access_token}\r\n"
-    async with _on_a_socket(client) as socket:
-        reader, writer = await asyncio.open_connection(HOST, socket.base_url.port)
-        writer.write(b"".join(f"{ask}X-Request-Id: {name}\r\n\r\n".encode() for name in ("first", "second", "third")))
-        ids = [await _request_id(reader) for _ in range(3)]
-        await hang_up(writer)
-
-    assert ids == [b"first", b"second", b"third"]
+def _left(answer):
+    return int(answer.headers["RateLimit"].partition("r=")[2].partition(";")[0])
 
 
-class Wire:
-    """Notes what is written to a connection."""
+async def test_every_spelling_is_one_route_in_the_metrics(callers, client):
+    buyer = await callers.attendee()
+    path = f"/api/v1/bookings/{uuid4()}/status"
+    await buyer.get(path)
+    before = _counted((await client.get("/metrics")).text)
+    await buyer.get(path)
+    plain = _counted((await client.get("/metrics")).text)
+    await buyer.get(f"{path}/")
+    otherwise = _counted((await client.get("/metrics")).text)
 
-    def __init__(self, notes, name=""):
-        self._notes = notes
-        self._name = name
-
-    def is_closing(self):
-        return False
-
-    def write(self, answer):
-        self._notes.append(self._name + answer.decode())
-
-
-async def test_answers_of_one_turn_leave_together_at_its_end_in_their_order():
-    notes, outbox = [], write_batch_of(asyncio.get_running_loop())
-    one, other = Wire(notes, "one "), Wire(notes, "other ")
-    outbox.put(one, b"1")
-    outbox.put(other, b"2")
-    outbox.put(one, b"3")
-    at_once = list(notes)
-    await asyncio.sleep(0)
-    after_a_turn = list(notes)
-    outbox.put(other, b"4")
-    await asyncio.sleep(0)
-
-    assert at_once == []
-    assert after_a_turn == ["one 1", "other 2", "one 3"]
-    assert notes == [*after_a_turn, "other 4"]
+    assert (plain - before, otherwise - plain) == (1, 1)
 
 
-def test_who_has_left_takes_no_answer_of_others_along():
-    async def leave_and_stay():
-        made = asyncio.Queue()
-
-        class Noted(asyncio.Protocol):
-            def connection_made(self, transport):
-                made.put_nowait(transport)
-
-        async with await asyncio.get_running_loop().create_server(Noted, HOST, 0) as server:
-            address = server.sockets[0].getsockname()
-            (_, leaving), gone = await asyncio.open_connection(*address), await made.get()
-            (reader, staying), here = await asyncio.open_connection(*address), await made.get()
-            gone.abort()
-            await asyncio.sleep(0)
-            outbox = write_batch_of(asyncio.get_running_loop())
-            outbox.put(gone, b"1")
-            outbox.put(here, b"2")
-            try:
-                async with asyncio.timeout(30):
-                    return await reader.readexactly(1)
-            finally:
-                await hang_up(leaving)
-                await hang_up(staying)
-
-    # The loop that serves raises where asyncio's own is silent.
-    assert uvloop.run(leave_and_stay()) == b"2"
+def _counted(metrics):
+    label = 'route="/api/v1/bookings/{booking_id}/status"'
+    lines = [line for line in metrics.splitlines() if label in line and 'status="404"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if "_total" in line)
 
 
-@pytest.mark.parametrize("ending", [lambda it: it.shutdown(), lambda it: it.send_400_response("no HTTP")])
-async def test_an_answer_on_its_way_goes_before_the_end_of_its_connection(ending):
-    config = uvicorn.Config(None, log_config=None)
-    config.load()
-    served, loop = asyncio.Queue(), asyncio.get_running_loop()
+async def test_a_fault_is_answered_as_a_problem(callers, routed, monkeypatch):
+    buyer = await callers.attendee()
+    routed.clear()
 
-    class Noted(BoundedProtocol):
-        def connection_made(self, transport):
-            super().connection_made(transport)
-            served.put_nowait(self)
+    async def fails(self, ask, booking_id):  # noqa: ARG001  (as the method has them)
+        raise ZeroDivisionError
 
-    async with await loop.create_server(lambda: Noted(config, ServerState(), {}), HOST, 0) as server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        connection = await served.get()
-        write_batch_of(loop).put(connection.transport, b"an answer")
-        ending(connection)
-        received = await reader.read()
-        await hang_up(writer)
+    monkeypatch.setattr("domain.actions.bookings.BoxOffice.look", fails)
+    answer = await buyer.get(f"/api/v1/bookings/{uuid4()}/status")
 
-    assert received.startswith(b"an answer")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert routed == []
 
 
-async def _request_id(reader):
-    head = await reader.readuntil(b"\r\n\r\n")
-    fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
-    await reader.readexactly(int(fields[b"content-length"]))
-    return fields[b"x-request-id"]
+async def test_an_answer_without_an_admission_is_a_fault(callers, monkeypatch):
+    """Session and limit are checked by the engine's first call: a handler that makes none must not answer."""
+    buyer = await callers.attendee()
+
+    async def reserves_without_asking(self, ask, order):  # noqa: ARG001  (as the method has them)
+        booking = Booking(
+            id=uuid4(),
+            event_id=order.event_id,
+            user_id=ask.account_id,
+            quantity=order.quantity,
+            status=BookingStatus.PENDING,
+            version=1,
+            created_at=datetime.now(UTC),
+        )
+        return Reservation(booking, replayed=False)
+
+    monkeypatch.setattr("domain.actions.bookings.BoxOffice.reserve", reserves_without_asking)
+    answer = await buyer.book(str(uuid4()))
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
 
 
-async def test_a_page_of_a_named_origin_may_read_what_the_fast_path_answers(clean, unlimited):  # noqa: ARG001
-    async with serving(unlimited.model_copy(update={"cors_origins": (SHOP,)})) as client:
-        answer = await client.post("/api/v1/bookings", json={}, headers={"Origin": SHOP})
+@pytest.mark.parametrize(
+    "declared",
+    [access(ANYONE), access(EVERYBODY, limit=UNLIMITED), access(EVERYBODY, per_session=True)],
+)
+def test_a_route_that_the_fast_path_cannot_admit_does_not_start(declared):
+    @get("/hot", request_class=FastRequest, **declared)
+    async def hot(request: FastRequest) -> None:
+        """Asks for what the fast path does not check."""
 
-    assert answer.status_code == 401
-    assert answer.headers["Access-Control-Allow-Origin"] == SHOP
-    assert "WWW-Authenticate" in answer.headers
-
-
-def _cycle(**differing):
-    """A request of uvicorn's that waits for its answer, as far as it is looked at."""
-    flow = SimpleNamespace(write_paused=differing.pop("write_paused", False))
-    state = {"response_started": False, "disconnected": False, "keep_alive": True, "default_headers": [], "flow": flow}
-    return SimpleNamespace(**state | differing)
-
-
-@pytest.mark.parametrize("differing", [{"write_paused": True}, {"disconnected": True}, {"response_started": True}])
-def test_an_answer_that_cannot_be_written_now_is_left_alone(differing):
-    assert write_whole(_cycle(**differing), WriteBatch(), 200, [], b"", b"") is False
-
-
-@pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb"])
-def test_no_field_of_an_answer_can_become_two(value):
-    with pytest.raises(ValueError, match="line break"):
-        write_whole(_cycle(), WriteBatch(), 200, [(b"etag", value)], b"", b"")
+    with pytest.raises(Undeclared, match="/hot"):
+        FastPath(Litestar([hot], logging_config=None))

@@ -10,7 +10,7 @@ import pytest
 from tests.api.access.test_roles import MAY
 from tests.api.bad_input import answers, bodies, fields, queries, requests
 from tests.api.callers import PASSWORD, event_draft
-from tests.api.http.wires import Wire, bounded, exchange, request
+from tests.api.server.wires import Wire, bounded, exchange, request
 
 WIRES = 8
 

@@ -10,7 +10,7 @@ import pytest
 from api.http.conditional import preferred
 from tests.api.access.test_roles import MAY
 from tests.api.conftest import serving
-from tests.api.http.wires import bounded, exchange, request
+from tests.api.server.wires import bounded, exchange, request
 
 CSV = "text/csv"
 JSON = "application/json"

@@ -19,7 +19,7 @@ from api.http.server_scope import ABORT
 from api.server import connection
 from api.server.connection import BoundedProtocol
 from domain.kernel.refusals import RateLimited, Unavailable
-from tests.api.http.wires import HOST, hang_up, request
+from tests.api.server.wires import HOST, hang_up, request
 from tests.waiting import eventually
 
 CSV = {"Accept": "text/csv"}

@@ -10,7 +10,7 @@ import pytest
 
 from domain.platform.settings import Limit
 from tests.api.conftest import serving
-from tests.api.http.wires import HOST, bounded, hang_up, request
+from tests.api.server.wires import HOST, bounded, hang_up, request
 from tests.waiting import persist_all
 
 STREAM = "text/event-stream"

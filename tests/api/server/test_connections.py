@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.server.connection import PATIENCE_S, Phase
-from tests.api.http.wires import HOST, bounded, hang_up
+from tests.api.server.wires import HOST, bounded, hang_up
 from tests.waiting import eventually
 
 NO_HEADERS = [

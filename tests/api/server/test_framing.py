@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.callers import PASSWORD
 from tests.api.conftest import serving
-from tests.api.http.wires import HOST, Wire, bounded, exchange, hang_up, request
+from tests.api.server.wires import HOST, Wire, bounded, exchange, hang_up, request
 from tests.waiting import eventually
 
 LONG_POLL_S = 30

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.api.http.wires import Wire, request
+from tests.api.server.wires import Wire, request
 from tests.waiting import eventually
 
 CLIENTS = 8

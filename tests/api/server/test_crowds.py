@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 import httpx
 
-from tests.api.http.wires import HOST, hang_up
+from tests.api.server.wires import HOST, hang_up
 
 CROWD = 500
 
