@@ -68,6 +68,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     from domain.kernel.refusals import Refusal
     from migrations.upgrade import SchemaRefused
     from ops.commands.accounts import AdminRefused, SessionsUntold
+    from ops.commands.demo import DemoRefused
     from ops.commands.rotate_keys import RotationRefused
     from ops.commands.servers import StackAbsent, StillStarting
     from ops.commands.up import StartFailed
@@ -75,7 +76,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
     start = (AlreadyRunning, PortTaken, AddressRefused, ProcfileRefused, StartFailed, StackAbsent, StillStarting)
     servers = (ServerFailed, BinaryMissing, FolderRefused, FileBroken, SchemaRefused)
-    return (*start, *servers, AdminRefused, SessionsUntold, RotationRefused, Refusal, TimeoutError)
+    return (*start, *servers, AdminRefused, SessionsUntold, DemoRefused, RotationRefused, Refusal, TimeoutError)
 
 
 def _os_line(failed: OSError) -> str:

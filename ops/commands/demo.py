@@ -25,6 +25,10 @@ EVENTS_LOOKED_AT_MAX = 100
 """Events read to find those of the demo; its organizer has far fewer."""
 
 
+class DemoRefused(Exception):
+    """The demo data cannot be completed; `str()` says why."""
+
+
 @dataclass(frozen=True)
 class DemoEvent:
     """A demo event; its times are in days from now."""
@@ -70,6 +74,7 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
     If the file of the passwords was lost, the accounts get new ones, and their sessions end.
 
     Raises:
+        DemoRefused: the organizer was banned or has another role now.
         Unavailable: PostgreSQL or Redis does not answer; the next run continues.
         TimeoutError: the inventory was not rebuilt within INVENTORY_DEADLINE_SECONDS.
     """
@@ -77,7 +82,7 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
     passwords, complete = demo_passwords(path), demo_is_complete(path)
     await ensure_in_order(stores)
     accounts, changed = await _accounts(stores, passwords, renew=not complete)
-    event_ids = await _events(stores, next(account for account in accounts if account.role is Role.ORGANIZER))
+    event_ids = await _events(stores, accounts[[*ROLES.values()].index(Role.ORGANIZER)])
     set_demo_complete(path)
     known = {email: None if email in changed else password for email, password in passwords.items()}
     return Demo(known, event_ids[0])
@@ -117,15 +122,15 @@ async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -
 
 
 async def _renew(stores: Stores, hasher: Passwords, account: Account, password: str) -> None:
-    """Set the printed password of an account of an earlier demo."""
-    _, ended = await stores.accounts.change_credentials(
-        account, caller=_operator_as(account), password_hash=await hasher.hash(password), now=datetime.now(UTC)
+    """Set the printed password of an account of an earlier demo, in whatever state the account is."""
+    after = await stores.accounts.set_password(
+        account.id, password_hash=await hasher.hash(password), now=datetime.now(UTC)
     )
-    await stores.admission.sessions_ended(account.id, ended)
+    await stores.admission.tokens_ended(after)
 
 
 def _operator_as(account: Account) -> Caller:
-    """The operator as a caller, acting for a demo account without a token."""
+    """The operator as a caller, acting for the demo's organizer without a token."""
     return Caller(account_id=account.id, session_id=None, token_epoch=account.token_epoch, role=account.role)
 
 
@@ -147,6 +152,10 @@ async def _events(stores: Stores, organizer: Account) -> list[UUID]:
     ids = {event.title: event.id for event in known.events}
     for scene in DEMO_EVENTS:
         if scene.title not in ids:
+            if not organizer.sells:
+                standing = f"role {organizer.role}, {organizer.status}"
+                message = f"events are missing, and {organizer.email} may not sell ({standing})"
+                raise DemoRefused(message)
             event = await stores.catalog.create(_new_event(scene, now), caller=_operator_as(organizer), now=now)
             ids[scene.title] = event.id
     return [ids[scene.title] for scene in DEMO_EVENTS]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from sqlalchemy import text
 
 from domain.accounts.passwords import Passwords
 from ops.commands.accounts import set_password
-from ops.commands.demo import describe, make_demo
+from ops.commands.demo import DemoRefused, describe, make_demo
 from ops.commands.demo_credentials import DEMO_FILE, ROLES
 
 
@@ -58,3 +61,39 @@ async def test_a_password_that_somebody_changed_is_left_alone_while_there_is_the
 
     assert again.passwords == dict.fromkeys(ROLES)
     assert await fitting(stores, hasher, changed.passwords) == set(ROLES)
+
+
+async def test_a_lost_file_of_a_demo_with_a_banned_account_is_made_anew(stores, hasher, tmp_path):
+    await make_demo(stores, tmp_path)
+    (tmp_path / DEMO_FILE).unlink()
+    async with stores.database.begin() as connection:
+        await connection.execute(text("UPDATE accounts SET status = 'banned', token_epoch = 1 WHERE role = 'attendee'"))
+
+    again = await make_demo(stores, tmp_path)
+
+    assert await fitting(stores, hasher, again.passwords) == set(ROLES)
+
+
+async def test_a_demo_beside_other_changes_of_its_passwords_is_made(stores, hasher, tmp_path):
+    await make_demo(stores, tmp_path)
+    (tmp_path / DEMO_FILE).unlink()
+    email = "attendee-1@demo.example"
+
+    again, *_ = await asyncio.gather(
+        make_demo(stores, tmp_path),
+        *(set_password(stores, email=email, password="a better password") for _ in range(3)),
+    )
+
+    assert await fitting(stores, hasher, again.passwords) >= ROLES.keys() - {email}
+
+
+async def test_events_are_not_made_for_an_organizer_that_may_not_sell(stores, tmp_path):
+    made = await make_demo(stores, tmp_path)
+    async with stores.database.begin() as connection:
+        await connection.execute(text("UPDATE accounts SET role = 'attendee' WHERE role = 'organizer'"))
+
+    assert (await make_demo(stores, tmp_path)).event_id == made.event_id
+    async with stores.database.begin() as connection:
+        await connection.execute(text("UPDATE events SET title = 'Another' WHERE id = :id"), {"id": made.event_id})
+    with pytest.raises(DemoRefused, match=r"organizer@demo\.example may not sell \(role attendee, active\)"):
+        await make_demo(stores, tmp_path)
