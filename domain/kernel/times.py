@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_ms(moment: datetime) -> int:
-    """Milliseconds since 1970."""
-    return round(moment.timestamp() * 1000)
+    """Whole milliseconds since 1970, rounded down."""
+    return (moment - _BEGINNING) // _MILLISECOND
+
+
+def to_ms_up(moment: datetime) -> int:
+    """Whole milliseconds since 1970, rounded up."""
+    return -((_BEGINNING - moment) // _MILLISECOND)
 
 
 def from_ms(milliseconds: int) -> datetime:

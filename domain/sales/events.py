@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.kernel.bookings import Claim
 from domain.kernel.counters import POOL_MAIN, user_counter
 from domain.kernel.event_status import EventStatus
-from domain.kernel.times import to_ms
+from domain.kernel.times import to_ms, to_ms_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -107,7 +107,7 @@ class Event(Struct, frozen=True, kw_only=True):
             token=self.terms_token,
             capacity=self.capacity,
             max_per_user=self.max_per_user,
-            opens_ms=to_ms(self.sales_open_at) if self.sales_open_at else 0,
+            opens_ms=to_ms_up(self.sales_open_at) if self.sales_open_at else 0,
             closes_ms=to_ms(self.sales_close_at) if self.sales_close_at else starts_ms,
             starts_ms=starts_ms,
             over_ms=to_ms(self.over_at),
@@ -121,7 +121,8 @@ class Event(Struct, frozen=True, kw_only=True):
 class Terms(Struct, frozen=True, kw_only=True, gc=False):
     """The terms of a sale, as API processes cache them and the inventory verifies them by `token`.
 
-    Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock.
+    Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock. The
+    clock is read in whole milliseconds, rounded down; so `opens_ms` is rounded up and `closes_ms` down.
     """
 
     event_id: UUID
