@@ -9,7 +9,7 @@ import os
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -20,7 +20,7 @@ from domain.store.clocks import HOST, POSTGRESQL, REDIS
 from domain.store.redis.rebuild_progress import read_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Iterable, Mapping
 
     from prometheus_client.core import Metric
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from domain.platform.clocks import ClockComparison
     from domain.store.redis.rebuild_progress import Progress
     from domain.store.redis.unpersisted_sets import Pulse
+
+Value = TypeVar("Value")
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -198,18 +200,9 @@ unavailabilities = Unavailabilities()
 
 async def exposition(stores: Stores) -> bytes:
     """The metrics of this process and of the inventory, in the text format of Prometheus."""
-    try:
-        pulses = await stores.unpersisted.pulses()
-    except Unavailable:
-        pulses = None
-    try:
-        progress = await read_progress(stores.pipeline)
-    except Unavailable:
-        progress = None
-    try:
-        found = await stores.books.repairs_by_fault()
-    except Unavailable:
-        found = None
+    pulses = await _if_available(stores.unpersisted.pulses())
+    progress = await _if_available(read_progress(stores.pipeline))
+    found = await _if_available(stores.books.repairs_by_fault())
     compared = await stores.clocks.compare_once()
     registry = CollectorRegistry()
     clocks = ClocksCollector(compared, stores.clocks.steps)
@@ -217,3 +210,11 @@ async def exposition(stores: Stores) -> bytes:
     for collector in (*own, InventoryCollector(pulses), Rebuild(progress), Repairs(found), clocks):
         registry.register(collector)
     return generate_latest(registry)
+
+
+async def _if_available(reading: Awaitable[Value]) -> Value | None:
+    """The result of a read, None if its server cannot be reached."""
+    try:
+        return await reading
+    except Unavailable:
+        return None
