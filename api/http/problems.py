@@ -168,6 +168,12 @@ class ProblemDetails(Struct, frozen=True):
     code: str
 
 
+def statuses_by_code() -> dict[str, int]:
+    """The HTTP status of each code."""
+    framework = {code: status for status, (code, _) in FRAMEWORK.items()}
+    return framework | {refusal.code: status for refusal, status in STATUSES.items()}
+
+
 def status_of(refusal: type[refusals.Refusal]) -> int:
     """The status of a refusal, or of its nearest base class that has one."""
     return STATUSES.get(refusal) or next(STATUSES[cls] for cls in refusal.__mro__ if cls in STATUSES)

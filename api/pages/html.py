@@ -9,7 +9,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from api.http.problems import FRAMEWORK, PARAGRAPHS, STATUSES
+from api.http.problems import PARAGRAPHS, statuses_by_code
 from api.pages.static import CHECKED, Static
 
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -27,12 +27,6 @@ def problems_page() -> Static:
     """The page that explains all problem codes, made from the same tables as the answers."""
     text = files("api.pages").joinpath("problems.html").read_text(encoding="utf-8")
     return _page(text.replace("{{problems}}", "\n".join(_paragraph(code) for code in sorted(PARAGRAPHS))))
-
-
-def statuses_by_code() -> dict[str, int]:
-    """The HTTP status of each code."""
-    framework = {code: status for status, (code, _) in FRAMEWORK.items()}
-    return framework | {refusal.code: status for refusal, status in STATUSES.items()}
 
 
 def _page(text: str) -> Static:

@@ -16,8 +16,8 @@ from litestar.routes import HTTPRoute
 from api.access.declarations import EVERYBODY, UNLIMITED, declared_access
 from api.http.bodies import JsonBody
 from api.http.options import shape
+from api.http.problems import statuses_by_code
 from api.http.response_headers import ALWAYS, LIMITS, header_components, headers_of
-from api.pages.html import statuses_by_code
 from api.reference.answers import ANSWERS, MORE_ANSWERS
 from api.reference.examples import EXAMPLES
 from api.reference.problem_schemas import DEFAULT_RESPONSE, Problems

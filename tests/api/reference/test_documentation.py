@@ -7,8 +7,7 @@ import re
 
 from api.access.declarations import declared_access
 from api.app import create_litestar
-from api.http.problems import PARAGRAPHS, STATUSES
-from api.pages.html import statuses_by_code
+from api.http.problems import PARAGRAPHS, STATUSES, statuses_by_code
 from api.reference.answers import MORE_ANSWERS
 from api.reference.assets import FILES
 from api.reference.openapi import openapi_document
