@@ -89,7 +89,7 @@ class ClockComparison(Struct, frozen=True):
         apart = abs(redis_ms) > APART_MS_MAX and abs(postgresql_ms) > APART_MS_MAX
         return apart and abs(redis_ms - postgresql_ms) <= APART_MS_MAX
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The clocks that are off, and by how much; `ok` when none is."""
         if self.host_is_off:
             return f"this host's clock is {_ahead(-(self.redis_ms or 0))} Redis' and PostgreSQL's"
@@ -107,6 +107,6 @@ def _ahead(by_ms: int) -> str:
     return f"{abs(by_ms) / 1000:.0f} s {'ahead of' if by_ms > 0 else 'behind'}"
 
 
-def step_told(by_ms: int) -> str:
-    """A description of a step."""
+def describe_step(by_ms: int) -> str:
+    """A step in words."""
     return f"set {'forward' if by_ms > 0 else 'back'} by {abs(by_ms) / 1000:.0f} s"

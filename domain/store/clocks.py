@@ -15,7 +15,7 @@ from msgspec import Struct
 from sqlalchemy import text
 
 from domain.kernel.refusals import Unavailable
-from domain.platform.clocks import OK, ClockComparison, HostClock, Moment, apart_ms, step_ms, step_told
+from domain.platform.clocks import OK, ClockComparison, HostClock, Moment, apart_ms, describe_step, step_ms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,14 +70,14 @@ class Clocks:
             postgresql_ms=await self._compare(POSTGRESQL, self._postgresql_ms),
         )
 
-    def told(self, compared: ClockComparison) -> str:
+    def describe(self, compared: ClockComparison) -> str:
         """The present fault of the clocks, and the last step for a while; `ok` when there is neither."""
         step = self._last
         if step is None or time.monotonic() - step.noticed_s > STEP_TOLD_S:
-            return compared.told()
+            return compared.describe()
         ago_s = time.monotonic() - step.noticed_s
-        lately = f"{step.clock} clock was {step_told(step.by_ms)}, noticed {ago_s:.0f} s ago"
-        return lately if compared.told() == OK else f"{compared.told()}; {lately}"
+        lately = f"{step.clock} clock was {describe_step(step.by_ms)}, noticed {ago_s:.0f} s ago"
+        return lately if compared.describe() == OK else f"{compared.describe()}; {lately}"
 
     async def _compare(self, clock: str, read_ms: Callable[[], Awaitable[int]]) -> int | None:
         before_ms, sent_s = time.time() * 1000, time.monotonic()

@@ -62,7 +62,7 @@ async def check(stores: Stores, *, keys_current: bool) -> Readiness:
     answers = (*found, OK if keys_current else KEYS_UNREADABLE)
     compared = await stores.clocks.compare_once()
     ready = set(answers) == {OK} and not compared.host_is_off
-    return Readiness("ready" if ready else "not ready", *answers, stores.clocks.told(compared))
+    return Readiness("ready" if ready else "not ready", *answers, stores.clocks.describe(compared))
 
 
 async def refuse_forgetful_inventory(settings: Settings) -> None:

@@ -157,7 +157,7 @@ def test_what_a_host_has_shown_once_is_none_of_the_future():
     ],
 )
 def test_two_clocks_outvote_the_third(compared, told, host_is_off):
-    assert (compared.told(), compared.host_is_off) == (told, host_is_off)
+    assert (compared.describe(), compared.host_is_off) == (told, host_is_off)
 
 
 @pytest.mark.parametrize(("server_ms", "apart"), [(999, -1), (1_000, 0), (1_500, 0), (2_000, 0), (2_001, 1)])
