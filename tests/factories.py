@@ -118,7 +118,7 @@ async def make_event(stores: Stores, **fields: Any) -> Event:
 
 
 async def begin(stores: Stores, event_id: UUID) -> None:
-    """Let an event begin: its start is moved to a moment from now, further off on a slower machine, and waited for."""
+    """Move the start of an event to a moment from now, and wait for it. On a slow machine the moment is later."""
     event, ahead = await stores.event_actions.find(event_id), BEGIN_AHEAD
     caller = as_organizer(event.organizer_id)
     while True:
@@ -133,7 +133,7 @@ async def begin(stores: Stores, event_id: UUID) -> None:
 
 
 async def pass_by(stores: Stores, *passed: Event, days: int = 40) -> None:
-    """Let so many days go by for these events: they were made so long ago, and take place so much earlier."""
+    """Move the creation and the start of these events into the past by `days`."""
     moved = (
         "UPDATE events SET starts_at = starts_at - make_interval(days => :days), "
         "opened_at = opened_at - make_interval(days => :days) WHERE id = :id"

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 WAIT_SECONDS_MAX = 30.0
-"""What takes this long on a busy machine does not happen."""
+"""Longer than anything that is waited for takes on a busy machine."""
 
 LOOK_EVERY_SECONDS = 0.01
 
 ROUNDS_MAX = 1_000
-"""Batches after which a set that is still not empty never will be."""
+"""Batches of one partition: more than any test leaves to persist."""
 
 
 async def eventually(
@@ -30,7 +30,7 @@ async def eventually(
     is_so: Callable[[Answer], bool] = bool,
     seconds: float = WAIT_SECONDS_MAX,
 ) -> Answer:
-    """What `look` answers, once `is_so` says yes to it.
+    """Wait until `is_so` holds for the answer of `look`; returns that answer.
 
     Raises:
         AssertionError: it never did; carries the last answer.

@@ -123,7 +123,7 @@ class Buyer(FastHttpUser):
     @task
     def attend(self) -> None:
         """Wait for the opening, shop, and leave."""
-        while not self.sale.doors.wait(POLL_SECONDS_MAX):
+        while not self.sale.opening.wait(POLL_SECONDS_MAX):
             self._look()
         if self.visit.arrival_seconds is None:
             self.sale.returns.wait()
@@ -263,9 +263,9 @@ class RushShape(LoadTestShape):
         """The number of buyers and how many to start per second, None at the end. Locust calls this every second."""
         if self.sale is None:
             self.sale = self._prepare()
-        if self.sale is None or (self.sale.doors.is_set() and self.sale.over()):
+        if self.sale is None or (self.sale.opening.is_set() and self.sale.over()):
             return None
-        if self.sale.ready == self.sale.people and not self.sale.doors.is_set():
+        if self.sale.ready == self.sale.people and not self.sale.opening.is_set():
             self.runner.stats.reset_all()  # type: ignore[union-attr]
             # Thousands of buyers stay for the whole rush; garbage collections that visit them all delayed it.
             spare_what_stays()

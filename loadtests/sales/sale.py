@@ -40,7 +40,7 @@ class BuyerVisit(msgspec.Struct, frozen=True):
 class Sale:
     """The buyers of one sale.
 
-    `doors` is set when all buyers are ready, `returns` when all but the patient ones have left. `refused` is set when a
+    `opening` is set when all buyers are ready, `returns` when all but the patient ones have left. `refused` is set when a
     buyer is told that no tickets are left.
     """
 
@@ -52,7 +52,7 @@ class Sale:
         self.event_id: str = options.event or _event(self.profile, url=url)
         self.event = UUID(self.event_id)
         self.answers = AnswerLog(Path(options.answers_file))
-        self.doors = Event()
+        self.opening = Event()
         self.returns = Event()
         self.ready = 0
         self.refused = False
@@ -79,7 +79,7 @@ class Sale:
         """Open the sale."""
         self._opened_s = time.time()
         self._cpu_s, self._cpu_read_s = time.process_time(), time.perf_counter()
-        self.doors.set()
+        self.opening.set()
 
     def over(self) -> bool:
         """Whether the run has ended, by itself or at a maximum. It is called every second, and also measures CPU."""

@@ -1,8 +1,7 @@
-"""Negative controls: with a protection taken away the checker must turn red, or it proves nothing.
+"""Negative controls: without a protection, a check must fail; otherwise the checker proves nothing.
 
-Each control is a trial that provokes what the protection is there for. It is run with the protection,
-where the checks that watch it must find nothing, and without, where one of them must find something
-within SEEDS_MAX seeds.
+Each control is a trial that provokes the faults against which the protection exists. With the protection, the watched
+checks must pass. Without it, one of them must fail within SEEDS_MAX seeds.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ LATE_WORKER = tuple(
         ScheduledFault(second + 0.5, FaultKind.REDIS_WIPE, "redis", 0.0),
     )
 )
-"""A worker has read what to write and cannot write it while Redis is wiped and rebuilt by the other worker."""
+"""A worker has read bookings and cannot write them while Redis is wiped and the other worker rebuilds it."""
 
 QUIET = TrialPlan(seed=1, seconds=SECONDS, mix={}, failpoints={}, faults_per_second=0.5, final_seconds_max=10.0)
 """A crowd and no fault."""
 
 
 class Control(Struct, frozen=True, kw_only=True):
-    """A guard taken away: `without` it one of `watched` must find something, `with_it` none may."""
+    """The trials without and with a protection: of the `watched` checks, one must fail in the first and none in the other."""
 
     name: str
     without: TrialPlan
@@ -52,17 +51,17 @@ class Control(Struct, frozen=True, kw_only=True):
 
 
 class ControlResult(Struct, frozen=True, kw_only=True):
-    """What a control showed. `red` are the watched checks that turned red, after `seeds` seeds."""
+    """The result of a control: the watched checks that failed without the protection, after `seeds` seeds, and with it."""
 
     name: str
     seeds: int
-    red: list[str]
-    red_with_it: list[str]
+    failed: list[str]
+    failed_with_it: list[str]
 
     @property
     def holds(self) -> bool:
-        """Whether the checker noticed, and noticed nothing where there was nothing."""
-        return bool(self.red) and not self.red_with_it
+        """Whether a check failed without the protection, and none with it."""
+        return bool(self.failed) and not self.failed_with_it
 
 
 def _control(protection: Protection, plan: TrialPlan, *watched: str) -> Control:
@@ -151,7 +150,7 @@ CONTROLS: tuple[Control, ...] = (
 
 
 def run_all(controls: Sequence[Control], folder: Path, *, say: Callable[[str], None]) -> bool:
-    """Run them, print a table, and answer whether each turned red without its guard, and only then."""
+    """Run the controls and print a table; returns whether every control holds."""
     hush()
     outcomes = run_controls(controls, folder, say)
     say("\n" + table(outcomes))
@@ -159,7 +158,7 @@ def run_all(controls: Sequence[Control], folder: Path, *, say: Callable[[str], N
 
 
 def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str], None]) -> list[ControlResult]:
-    """Run each of them; says how it went after each."""
+    """Run the controls, and print a line for each."""
     outcomes = []
     for control in controls:
         outcome = run_control(control, folder, say)
@@ -169,33 +168,33 @@ def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str],
 
 
 def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> ControlResult:
-    """With the protection once, without it until a check turns red."""
+    """Run the trial with the protection once, and without it until a check fails."""
     say(f"{control.name}: with it")
-    red_with_it = _red(control, control.with_it, folder / control.name / "with", say)
-    red: list[str] = []
+    failed_with_it = _failed(control, control.with_it, folder / control.name / "with", say)
+    failed: list[str] = []
     seed = 0
-    while not red and seed < SEEDS_MAX:
+    while not failed and seed < SEEDS_MAX:
         seed += 1
         say(f"{control.name}: without it, seed {seed}")
-        red = _red(control, structs.replace(control.without, seed=seed), folder / control.name / "without", say)
-    return ControlResult(name=control.name, seeds=seed, red=red, red_with_it=red_with_it)
+        failed = _failed(control, structs.replace(control.without, seed=seed), folder / control.name / "without", say)
+    return ControlResult(name=control.name, seeds=seed, failed=failed, failed_with_it=failed_with_it)
 
 
 def table(outcomes: Sequence[ControlResult]) -> str:
-    """Every control in Markdown."""
-    rows = ["| without | turned red | after seeds | with it |", "| --- | --- | ---: | --- |"]
+    """The results of the controls as a table in Markdown."""
+    rows = ["| without | after seeds | with it |", "| --- | --- | ---: | --- |"]
     for outcome in outcomes:
-        red = ", ".join(name.replace("_", " ") for name in outcome.red) or "**nothing**"
-        red_with_it = ", ".join(name.replace("_", " ") for name in outcome.red_with_it) or "green"
-        rows.append(f"| `{outcome.name}` | {red} | {outcome.seeds} | {red_with_it} |")
+        failed = ", ".join(name.replace("_", " ") for name in outcome.failed) or "**nothing**"
+        failed_with_it = ", ".join(name.replace("_", " ") for name in outcome.failed_with_it) or "none"
+        rows.append(f"| `{outcome.name}` | {failed} | {outcome.seeds} | {failed_with_it} |")
     return "\n".join(rows)
 
 
-def _red(control: Control, plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> list[str]:
+def _failed(control: Control, plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> list[str]:
     broken = try_plan(plan, folder, say).broken
     return sorted(control.watched & set(broken))
 
 
 def _line(outcome: ControlResult) -> str:
     verdict = "ok" if outcome.holds else "FAIL"
-    return f"{verdict:4} {outcome.name}: red {outcome.red} after {outcome.seeds} seeds, with it {outcome.red_with_it}"
+    return f"{verdict:4} {outcome.name}: failed {outcome.failed} after {outcome.seeds} seeds, with it {outcome.failed_with_it}"

@@ -1,4 +1,4 @@
-"""How soon there are sales again after Redis was gone, and how long a dead worker delays a booking.
+"""The time until sales resume after a loss of Redis, and the delay of a booking by a dead worker.
 
 Measured apart from the storm, with one fault at a time, on a full box office (EVENTS events, PENDING bookings that are
 accepted and not yet persisted): Redis is killed, and brought back as it was, as it was some seconds ago, or empty;

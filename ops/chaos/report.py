@@ -1,4 +1,4 @@
-"""What a run of trials adds up to: a table for docs/reliability.md, and the same as JSON."""
+"""The report of a run of trials: a table for docs/reliability.md, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS_MIN = 20
 FAULTS_MIN = 1_000
 HITS_MIN = 500
 ACCEPTED_MIN = 10_000
-"""What a run needs before its zeros say much: faults and self-kills in all, seeds and bookings for each durability."""
+"""The least that makes a run a full one: faults and self-kills in total, seeds and bookings for each durability."""
 
 DURABILITIES = ("redis", "postgres")
 

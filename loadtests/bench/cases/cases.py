@@ -62,7 +62,7 @@ class Case:
 
     @property
     def letter(self) -> str:
-        """What `--only` chooses the case by: the letter that its title begins with."""
+        """The letter at the beginning of its title, by which `--only` chooses cases."""
         return self.title[1]
 
 
@@ -247,7 +247,7 @@ class Bench(OwnBench):
         return self.crowd.write(orders, again=False)
 
     def _ceilings(self, bare: Peer) -> Iterator[Case]:
-        """What the generators could ask, so that nobody takes it for what a server can answer."""
+        """The limits of the load generators, so that they are not taken for limits of a server."""
         orders = [order(uuid4(), token=buyer.token, key=uuid4().hex) for buyer in self._pollers]
         title, echo = f"(z) ceiling of {self.generator.name}", self.stack.peer("echo")
         yield Case("generator", title, 200, echo, lambda: self.crowd.write(orders, again=True))

@@ -104,9 +104,9 @@ class GrowthBench:
         return Side(stack, bench, measurements)
 
     def _warm_up(self, bench: OwnBench) -> None:
-        """Have as much persisted as a database at work has since its last checkpoint.
+        """Persist as many bookings as a busy database has persisted since its last checkpoint.
 
-        After a checkpoint PostgreSQL writes each page that it touches for the first time whole, and a furnished
+        After a checkpoint, PostgreSQL writes each page as a whole when it first changes, and a newly furnished
         database begins with a checkpoint.
         """
         left = self._plan.warm_up

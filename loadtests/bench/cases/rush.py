@@ -27,7 +27,7 @@ FAILED = ": failed"
 
 
 class Rush(Struct, frozen=True, kw_only=True):
-    """What came of it; a figure that does not exist is None.
+    """The results of a rush; a figure that does not exist is None.
 
     `failed` counts, by kind, answers that were neither right nor a documented refusal; `violated` are the promises
     that the books break afterwards.

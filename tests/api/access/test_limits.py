@@ -97,7 +97,7 @@ async def test_logins_are_counted_by_address_and_account(callers, limited_client
 
 
 async def test_guesses_with_a_stolen_token_are_counted_by_account_as_logins_are(callers, limited_client):
-    """S11: neither `PATCH /me` nor `DELETE /me` is a faster way to try passwords than the front door."""
+    """S11: neither `PATCH /me` nor `DELETE /me` is a faster way to try passwords than a login."""
     caller = (await callers.attendee()).through(limited_client)
     other = (await callers.attendee()).through(limited_client)
     guess = {"current_password": "not this one"}

@@ -63,7 +63,7 @@ LINES = {
 }
 
 
-PLACES = LINES | {"too short": '"ab"', "too short without its spaces": '"  a  "'}
+LOCATIONS = LINES | {"too short": '"ab"', "too short without its spaces": '"  a  "'}
 """For every name that is one line: each is 422."""
 
 

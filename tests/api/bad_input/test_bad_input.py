@@ -40,7 +40,7 @@ FIELDS = [
     ("POST /api/v1/events", "max_per_user", fields.INTEGERS),
     ("PATCH /api/v1/events/{event_id}", "capacity", fields.INTEGERS),
     ("POST /api/v1/events", "title", fields.LINES),
-    ("POST /api/v1/events", "location", fields.PLACES),
+    ("POST /api/v1/events", "location", fields.LOCATIONS),
     ("PATCH /api/v1/events/{event_id}", "title", fields.LINES),
     ("POST /api/v1/events", "starts_at", fields.MOMENTS),
     ("POST /api/v1/events", "ends_at", fields.MOMENTS),

@@ -74,7 +74,7 @@ KEYS = ("a", "b")
 ASKS = st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(KEYS), st.integers(1, 3))
 """Event, account, key, quantity."""
 
-DOORS = st.integers(0, 1)
+PROCESSES = st.integers(0, 1)
 ORDERS = st.integers(0, 2)
 STEPS = ("write", "settle", "reject", "cancel", "wipe", "restart")
 FATES = st.permutations(STEPS).map(lambda steps: steps[: 1 + steps.index("settle")]) | st.lists(
@@ -107,10 +107,10 @@ class Batch:
 
 
 class Machine(RuleBasedStateMachine):
-    """`run` runs a coroutine; `doors` are the stores of two processes."""
+    """`run` runs a coroutine; `processes` are the stores of two processes."""
 
     run: Callable[[Awaitable[Any]], Any]
-    doors: tuple[Stores, Stores]
+    processes: tuple[Stores, Stores]
 
     batches = Bundle("batches")
 
@@ -122,30 +122,30 @@ class Machine(RuleBasedStateMachine):
             self.run(place_event(self.stores, event_id, capacity=capacity, max_per_user=limit))
             self.model.events[event_id] = EventModel(capacity, limit, capacity)
 
-    @rule(asks=st.lists(ASKS, min_size=1, max_size=6), door=DOORS)
-    def reserve(self, asks: list[tuple[int, int, str, int]], door: int) -> None:
+    @rule(asks=st.lists(ASKS, min_size=1, max_size=6), process=PROCESSES)
+    def reserve(self, asks: list[tuple[int, int, str, int]], process: int) -> None:
         for event, user, key, quantity in asks:
-            self.reserve_one(EVENTS[event], USERS[user], key, quantity, self.doors[door])
+            self.reserve_one(EVENTS[event], USERS[user], key, quantity, self.processes[process])
 
     @precondition(lambda self: self.model.asked)
-    @rule(number=NUMBERS, more=st.sampled_from((0, 0, 1)), door=DOORS)
-    def ask_again(self, number: int, more: int, door: int) -> None:
+    @rule(number=NUMBERS, more=st.sampled_from((0, 0, 1)), process=PROCESSES)
+    def ask_again(self, number: int, more: int, process: int) -> None:
         asked = pick(self.model.asked.values(), number)
-        self.reserve_one(asked.event_id, asked.user_id, asked.key, asked.quantity + more, self.doors[door])
+        self.reserve_one(asked.event_id, asked.user_id, asked.key, asked.quantity + more, self.processes[process])
 
     @precondition(lambda self: self.model.asked)
-    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3), door=DOORS)
-    def cancel(self, numbers: list[int], door: int) -> None:
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3), process=PROCESSES)
+    def cancel(self, numbers: list[int], process: int) -> None:
         for number in numbers:
-            self.cancel_one(pick(self.model.asked, number), self.doors[door])
+            self.cancel_one(pick(self.model.asked, number), self.processes[process])
 
     @precondition(lambda self: self.model.unpersisted)
-    @rule(number=NUMBERS, order=ORDERS, door=DOORS)
-    def persist(self, number: int, order: int, door: int) -> None:
+    @rule(number=NUMBERS, order=ORDERS, process=PROCESSES)
+    def persist(self, number: int, order: int, process: int) -> None:
         partition = partition_of_booking(pick(self.unpersisted(), number))
         waiting = self.waiting(partition, order)
 
-        done = self.run(persist_once(self.doors[door], partition))
+        done = self.run(persist_once(self.processes[process], partition))
 
         self.model.persist([UUID(entry.id) for entry in waiting])
         assert done.left == sum(partition_of_booking(each) == partition for each in self.model.unpersisted)
@@ -193,13 +193,13 @@ class Machine(RuleBasedStateMachine):
             self.model.retire(booking_id)
 
     @precondition(lambda self: self.model.unpersisted)
-    @rule(event=st.integers(0, 2), capacity=st.integers(1, 8), door=DOORS)
-    def resize(self, event: int, capacity: int, door: int) -> None:
+    @rule(event=st.integers(0, 2), capacity=st.integers(1, 8), process=PROCESSES)
+    def resize(self, event: int, capacity: int, process: int) -> None:
         event_id = EVENTS[event]
         changes = EventChanges(capacity=capacity)
 
         answer = self.answer(
-            self.doors[door].event_actions.change(event_id, changes, caller=ORGANIZED, expected_version=None)
+            self.processes[process].event_actions.change(event_id, changes, caller=ORGANIZED, expected_version=None)
         )
 
         expected = self.model.resize(event_id, capacity)
@@ -266,11 +266,11 @@ class Machine(RuleBasedStateMachine):
         assert records == {each: (record.status, record.version) for each, record in self.model.records.items()}
 
     @precondition(lambda self: self.model.asked)
-    @rule(number=NUMBERS, door=DOORS)
-    def every_booking_is_answered_as_it_stands(self, number: int, door: int) -> None:
+    @rule(number=NUMBERS, process=PROCESSES)
+    def every_booking_is_answered_as_it_stands(self, number: int, process: int) -> None:
         booking_id = pick(self.model.asked, number)
         try:
-            found = self.run(self.doors[door].box_office.booking(booking_id))
+            found = self.run(self.processes[process].box_office.booking(booking_id))
             answer = Copy(found.status, found.version)
         except BookingNotFound:
             answer = None
@@ -326,7 +326,7 @@ class Machine(RuleBasedStateMachine):
 
     @property
     def stores(self) -> Stores:
-        return self.doors[0]
+        return self.processes[0]
 
     def waiting(self, partition: int, order: int) -> list[Unpersisted]:
         """The unpersisted bookings of a partition, put into an order that clocks might have put them into."""
@@ -351,7 +351,7 @@ class Machine(RuleBasedStateMachine):
 
     def begin_again_without_model(self) -> None:
         self.run(rebuild(self.stores))
-        self.run(self.doors[1].scripts.refresh())
+        self.run(self.processes[1].scripts.refresh())
 
     def answer(self, call: Awaitable[Any]) -> Any:
         """What a call answers, or the word for what it raised."""
@@ -407,10 +407,10 @@ def test_the_model_notices_a_protection_that_is_missing(settings, protection):
 def run(settings: Settings, examples: int, phases: list[Phase]) -> None:
     """Run the machine on the stores of two processes, in a loop of its own."""
     with asyncio.Runner() as runner, ExitStack() as closing:
-        doors = tuple(_opened(runner, closing, settings) for _ in range(2))
-        for door in doors:
-            runner.run(door.scripts.refresh())
-        machine = type("BoundMachine", (Machine,), {"run": staticmethod(runner.run), "doors": doors})
+        processes = tuple(_opened(runner, closing, settings) for _ in range(2))
+        for each in processes:
+            runner.run(each.scripts.refresh())
+        machine = type("BoundMachine", (Machine,), {"run": staticmethod(runner.run), "processes": processes})
         run_state_machine_as_test(
             machine,
             settings=hypothesis_settings(

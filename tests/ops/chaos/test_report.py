@@ -158,13 +158,13 @@ def test_controls_watch_checks_that_there_are() -> None:
         assert control.watched <= set(NAMES)
 
 
-def test_a_control_that_stays_green_or_is_red_anyway_does_not_hold() -> None:
-    held = ControlResult(name="sweep", seeds=1, red=["one_booking_per_key"], red_with_it=[])
+def test_a_control_holds_if_a_check_fails_without_the_protection_and_none_with_it() -> None:
+    held = ControlResult(name="sweep", seeds=1, failed=["one_booking_per_key"], failed_with_it=[])
 
     assert held.holds
-    assert not structs.replace(held, red=[]).holds
-    assert not structs.replace(held, red_with_it=["one_booking_per_key"]).holds
-    assert "**nothing**" in controls_table([structs.replace(held, red=[])])
+    assert not structs.replace(held, failed=[]).holds
+    assert not structs.replace(held, failed_with_it=["one_booking_per_key"]).holds
+    assert "**nothing**" in controls_table([structs.replace(held, failed=[])])
 
 
 def test_a_trial_whose_server_did_not_come_back_is_held_again_and_said(tmp_path: Path, monkeypatch) -> None:
