@@ -42,7 +42,7 @@ QUIET = TrialPlan(seed=1, seconds=SECONDS, mix={}, failpoints={}, faults_per_sec
 
 
 class Control(Struct, frozen=True, kw_only=True):
-    """The trials without and with a protection: of the `watched` checks, one must fail in the first and none in the other."""
+    """A trial without a protection and one with it: a `watched` check must fail in the first and none in the other."""
 
     name: str
     without: TrialPlan
@@ -197,4 +197,5 @@ def _failed(control: Control, plan: TrialPlan, folder: Path, say: Callable[[str]
 
 def _line(outcome: ControlResult) -> str:
     verdict = "ok" if outcome.holds else "FAIL"
-    return f"{verdict:4} {outcome.name}: failed {outcome.failed} after {outcome.seeds} seeds, with it {outcome.failed_with_it}"
+    without = f"failed {outcome.failed} after {outcome.seeds} seeds"
+    return f"{verdict:4} {outcome.name}: {without}, with it {outcome.failed_with_it}"
