@@ -40,8 +40,8 @@ class BuyerVisit(msgspec.Struct, frozen=True):
 class Sale:
     """The buyers of one sale.
 
-    `opening` is set when all buyers are ready, `returns` when all but the patient ones have left. `refused` is set when a
-    buyer is told that no tickets are left.
+    `opening` is set when all buyers are ready, `returns` when all but the patient ones have left. `refused` is set when
+    a buyer is told that no tickets are left.
     """
 
     def __init__(self, options: Namespace, *, url: str) -> None:

@@ -51,7 +51,7 @@ class Control(Struct, frozen=True, kw_only=True):
 
 
 class ControlResult(Struct, frozen=True, kw_only=True):
-    """The result of a control: the watched checks that failed without the protection, after `seeds` seeds, and with it."""
+    """The watched checks that failed without the protection, after `seeds` seeds, and those that failed with it."""
 
     name: str
     seeds: int
