@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from loadtests.bench.against.build import revision, working_tree
 from loadtests.bench.cases.growth import GrowthBench
 from loadtests.bench.cases.rush import measure_rush
-from loadtests.bench.load.generator import Unexpected, generator
+from loadtests.bench.load.generator import Unexpected
 from loadtests.bench.machine import description
 from loadtests.bench.plan import BOUNDS, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import bars_of
@@ -94,17 +94,15 @@ def _options() -> Namespace:
 def _run(options: Namespace, found: list[Results]) -> Results:
     """Measure; `found` gets the results before they have figures, so that they survive a failure."""
     plan = plan_of(options)
-    load = generator(connections=plan.connections)
     results = Results(
         started_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         machine=description(),
         options=structs.asdict(plan),
-        generator=load.name,
         cases=Measurements(),
     )
     found.append(results)
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
-        _measure(options, plan, BenchRun(load, results, Path(folder), _say))
+        _measure(options, plan, BenchRun(plan.connections, results, Path(folder), _say))
     return results
 
 

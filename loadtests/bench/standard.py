@@ -39,7 +39,7 @@ def measure(run: BenchRun, plan: BenchPlan) -> None:
     """
     run.say("starting PostgreSQL, Valkey, API and worker")
     with BenchStack(run.folder) as stack:
-        bench = Bench(stack, _crowd(stack, run, plan), run.load, seconds=plan.seconds)
+        bench = Bench(stack, _crowd(stack, run, plan), seconds=plan.seconds, connections=plan.connections)
         measurements = case_measurements(bench, [case for case in bench.cases() if plan.wants(case.letter)])
         if plan.wants("g"):
             measurements.append(drain_measurement(bench, backlog=plan.backlog, bare=True))
@@ -67,7 +67,7 @@ def compare(run: BenchRun, plan: BenchPlan, builds: tuple[Build, Build]) -> None
             run.results.cases.labels[name] = build.label
             (run.folder / name).mkdir()
             stack = exits.enter_context(BuildStack(build, run.folder / name))
-            bench = OwnBench(stack, _crowd(stack, run, plan), run.load, seconds=plan.seconds)
+            bench = OwnBench(stack, _crowd(stack, run, plan), seconds=plan.seconds, connections=plan.connections)
             sides[name] = Side(stack, bench, _of_any_build(bench, plan))
             stack.pause()
         take_turns(run.results.cases, sides, rounds=plan.rounds, say=run.say)

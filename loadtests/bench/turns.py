@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loadtests.bench.cases.cases import Case, OwnBench
-    from loadtests.bench.load.generator import Generator
     from loadtests.bench.report.results import Figures, Measurements, Results
     from loadtests.bench.stack import BenchStack
 
@@ -25,9 +24,9 @@ FIGURES_SAID = 3
 
 
 class BenchRun(NamedTuple):
-    """What every part of a run needs: the generator, the results, which grow meanwhile, a folder, and a reporter."""
+    """What every part of a run needs: connections, the results, which grow meanwhile, a folder, and a reporter."""
 
-    load: Generator
+    connections: int
     results: Results
     folder: Path
     say: Callable[[str], None]

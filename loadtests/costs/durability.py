@@ -11,8 +11,7 @@ from uuid import UUID, uuid4
 
 from loadtests.bench.cases.cases import Case, OwnBench
 from loadtests.bench.cases.crowd import SignedInBuyers
-from loadtests.bench.load.generator import generator
-from loadtests.bench.load.prepared import order
+from loadtests.bench.load.requests import order
 from loadtests.bench.report.results import OTHER, THIS, Measurements
 from loadtests.bench.report.tables import measurement_tables
 from loadtests.bench.stack import BenchStack
@@ -20,8 +19,6 @@ from loadtests.bench.turns import Side, case_measurements, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from loadtests.bench.load.prepared import Prepared
 
 MODES = {THIS: "postgres", OTHER: "redis"}
 
@@ -62,11 +59,11 @@ def main() -> None:
 
 def _side(stack: BenchStack, *, seconds: int, connections: int) -> Side:
     crowd = SignedInBuyers(stack, size=BUYERS)
-    bench = OwnBench(stack, crowd, generator(connections=connections), seconds=seconds)
+    bench = OwnBench(stack, crowd, seconds=seconds, connections=connections)
 
-    def prepare() -> Prepared:
+    def prepare() -> list[bytes]:
         events = [crowd.event() for _ in range(EVENTS)]
-        return crowd.write(orders(events, [buyer.token for buyer in crowd.buyers]), again=False)
+        return list(orders(events, [buyer.token for buyer in crowd.buyers]))
 
     case = Case("book", "bookings", 202, stack.api, prepare, afterwards=lambda _: stack.wait_until_drained())
     return Side(stack, bench, case_measurements(bench, [case]))

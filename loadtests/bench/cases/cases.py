@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import cycle, repeat
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
 
-from loadtests.bench.load.generator import Unexpected, check_all
-from loadtests.bench.load.locust_ceiling import Locust
-from loadtests.bench.load.prepared import order, request
+from loadtests.bench.load.generator import Unexpected, check_all, fire
+from loadtests.bench.load.locust_ceiling import fire_locust
+from loadtests.bench.load.requests import order, request
 from loadtests.bench.machine import cpu_seconds
 from loadtests.bench.stack import BASELINE_DATABASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from uuid import UUID
 
     from loadtests.bench.cases.crowd import SignedInBuyers
-    from loadtests.bench.load.generator import Generator, LoadResult
-    from loadtests.bench.load.prepared import Prepared
+    from loadtests.bench.load.generator import LoadResult
     from loadtests.bench.report.results import Figures
     from loadtests.bench.stack import BenchStack, Peer, Served
 
@@ -36,9 +36,6 @@ POLLED_MAX = 2_000
 
 IDLE_S = 2.0
 
-BARE_REQUESTS = 1_000
-"""Different requests of a bare case, which does not look at them."""
-
 BASELINE_PER_SECOND_MAX = 1_500
 """Requests prepared for each second of the baseline, several times what it answers."""
 
@@ -47,7 +44,7 @@ BASELINE_PER_SECOND_MAX = 1_500
 class Case:
     """One kind of request, sent over and over.
 
-    `prepare` makes the requests of a round; `generator` replaces the bench's own. `during` is entered around the
+    `prepare` makes the requests of a round; with `by_locust`, locust sends its own. `during` is entered around the
     requests; `afterwards` is given the answers, and returns when their consequences are done.
     """
 
@@ -55,8 +52,8 @@ class Case:
     title: str
     expected: int
     program: Served
-    prepare: Callable[[], Prepared]
-    generator: Generator | None = None
+    prepare: Callable[[], Iterable[bytes]]
+    by_locust: bool = False
     during: Callable[[], AbstractContextManager[None]] = nullcontext
     afterwards: Callable[[LoadResult], None] = lambda _: None
 
@@ -73,16 +70,16 @@ class OwnBench:
         self,
         stack: BenchStack,
         crowd: SignedInBuyers,
-        generator: Generator,
         *,
         seconds: float,
+        connections: int,
         listed: int = LIST_EVENTS,
     ) -> None:
         """Measure cases of `seconds` each; `listed` events are put on sale for the cases that read them."""
         self.stack = stack
         self.crowd = crowd
-        self.generator = generator
         self.seconds = seconds
+        self.connections = connections
         self._listed = listed
         self._idle = self._measure_idle()
         self._event = uuid4()
@@ -98,23 +95,29 @@ class OwnBench:
         Raises:
             Unexpected: an answer was not the case's.
         """
-        prepared = case.prepare()
+        requests = case.prepare()
         with case.during():
             before = self._cpu(case)
-            answered = (case.generator or self.generator).fire(case.program.url, prepared, seconds=self.seconds)
+            answered = self.fire(case.program.url, requests) if not case.by_locust else self._fire_locust(case)
             check_all(answered, expected=case.expected, what=case.title)
             case.afterwards(answered)
             after = self._cpu(case)
-        prepared.path.unlink()
         took_s = after.pop("at") - before.pop("at")
         used_s = {part: after[part] - before[part] - self._idle.get(part, 0.0) * took_s for part in after}
-        used_s["generator"] = answered.generator_cpu_s or 0.0
+        used_s["generator"] = answered.generator_cpu_s
         return {
             "per_second": answered.per_second,
             "p50_ms": answered.p50_ms,
             "p99_ms": answered.p99_ms,
             "count": answered.count,
         } | {f"cpu_ms.{part}": max(0.0, used) * 1000 / answered.count for part, used in used_s.items()}
+
+    def fire(self, url: str, requests: Iterable[bytes], *, seconds: float | None = None) -> LoadResult:
+        """Send requests for as long as a case lasts, or for `seconds`."""
+        return fire(url, requests, connections=self.connections, seconds=seconds or self.seconds)
+
+    def _fire_locust(self, case: Case) -> LoadResult:
+        return fire_locust(case.program.url, connections=self.connections, seconds=self.seconds)
 
     def measure_rest(self) -> Figures:
         """Share of a core that each part uses while nothing is asked, and resident memory."""
@@ -146,7 +149,7 @@ class OwnBench:
             *self._reading(),
         ]
 
-    def _prepare_booking(self) -> Prepared:
+    def _prepare_booking(self) -> list[bytes]:
         self._event = self.crowd.event()
         return self.crowd.orders([self._event], key=uuid4().hex)
 
@@ -154,11 +157,11 @@ class OwnBench:
         """Wait until PostgreSQL has what was accepted, and count it there: those cut off at the end may be in it."""
         self.stack.wait_until_drained()
         ((rows,),) = self.stack.fetch("SELECT count(*) FROM bookings WHERE event_id = $1", self._event)
-        if not answered.count <= rows <= answered.count + self.generator.connections:
+        if not answered.count <= rows <= answered.count + self.connections:
             message = f"{answered.count} bookings were accepted and {rows} are in PostgreSQL"
             raise Unexpected(message)
 
-    def _prepare_sold_out(self) -> Prepared:
+    def _prepare_sold_out(self) -> list[bytes]:
         event_id = self.crowd.sold_out_event()
         look = order(event_id, token=self.crowd.buyers[1].token, key=uuid4().hex)
         (reply,) = self.crowd.ask([look], expected=409)
@@ -168,7 +171,7 @@ class OwnBench:
         self.stack.wait_until_drained()
         return self.crowd.orders([event_id], key=uuid4().hex)
 
-    def _prepare_pending(self) -> Prepared:
+    def _prepare_pending(self) -> Iterable[bytes]:
         event_id = self.crowd.event()
         self.stack.pause_workers()
         self._booked = self.crowd.book(event_id, self._pollers)
@@ -196,12 +199,12 @@ class OwnBench:
                 raise Unexpected(message)
         yield
 
-    def _polls(self) -> Prepared:
-        return self.crowd.write(self._poll_requests(), again=True)
+    def _polls(self) -> Iterable[bytes]:
+        return cycle(self._poll_requests())
 
-    def _prepare_unchanged(self) -> Prepared:
+    def _prepare_unchanged(self) -> Iterable[bytes]:
         replies = self.crowd.ask(self._poll_requests(), expected=200)
-        return self.crowd.write(self._poll_requests([reply.field(b"etag") for reply in replies]), again=True)
+        return cycle(self._poll_requests([reply.field(b"etag") for reply in replies]))
 
     def _poll_requests(self, etags: list[str] | None = None) -> list[bytes]:
         polls = zip(self._booked, self._pollers, etags or [""] * len(self._booked), strict=True)
@@ -214,7 +217,7 @@ class OwnBench:
 
     def _read(self, name: str, title: str, path: str) -> Case:
         requests = [request("GET", path, token=buyer.token) for buyer in self._pollers]
-        return Case(name, title, 200, self.stack.api, lambda: self.crowd.write(requests, again=True))
+        return Case(name, title, 200, self.stack.api, lambda: cycle(requests))
 
 
 class Bench(OwnBench):
@@ -227,10 +230,9 @@ class Bench(OwnBench):
 
     def _bare(self, bare: Peer) -> Iterator[Case]:
         event_id = uuid4()
-        posts = [order(event_id, token="", key="", path="/bookings")] * BARE_REQUESTS
-        gets = [request("GET", f"/events/{event_id}")] * BARE_REQUESTS
-        yield Case("bare_post", "(a) bare Litestar, POST", 202, bare, lambda: self.crowd.write(posts, again=True))
-        yield Case("bare_get", "(a) bare Litestar, GET", 200, bare, lambda: self.crowd.write(gets, again=True))
+        post, get = order(event_id, token="", key="", path="/bookings"), request("GET", f"/events/{event_id}")
+        yield Case("bare_post", "(a) bare Litestar, POST", 202, bare, lambda: repeat(post))
+        yield Case("bare_get", "(a) bare Litestar, GET", 200, bare, lambda: repeat(get))
 
     def _baseline(self) -> Case:
         self.stack.fetch(f"CREATE DATABASE {BASELINE_DATABASE}")
@@ -238,21 +240,18 @@ class Bench(OwnBench):
         title = "(f) FastAPI, SELECT … FOR UPDATE"
         return Case("baseline", title, 201, baseline, lambda: self._prepare_baseline(baseline))
 
-    def _prepare_baseline(self, baseline: Peer) -> Prepared:
+    def _prepare_baseline(self, baseline: Peer) -> list[bytes]:
         event_id = uuid4()
         event = {"id": str(event_id), "capacity": 1_000_000, "max_per_user": 100}
         httpx.post(f"{baseline.url}/events", json=event).raise_for_status()
         buyers = self.crowd.buyers[: round(self.seconds * BASELINE_PER_SECOND_MAX)]
-        orders = [order(event_id, token=buyer.token, key=uuid4().hex, path="/bookings") for buyer in buyers]
-        return self.crowd.write(orders, again=False)
+        return [order(event_id, token=buyer.token, key=uuid4().hex, path="/bookings") for buyer in buyers]
 
     def _ceilings(self, bare: Peer) -> Iterator[Case]:
         """The limits of the load generators, so that they are not taken for limits of a server."""
         orders = [order(uuid4(), token=buyer.token, key=uuid4().hex) for buyer in self._pollers]
-        title, echo = f"(z) ceiling of {self.generator.name}", self.stack.peer("echo")
-        yield Case("generator", title, 200, echo, lambda: self.crowd.write(orders, again=True))
-        locust = Locust(connections=self.generator.connections)
-        yield Case("locust", "(z) ceiling of locust", 202, bare, lambda: self.crowd.write([], again=False), locust)
+        yield Case("generator", "(z) ceiling of the generator", 200, self.stack.peer("echo"), lambda: cycle(orders))
+        yield Case("locust", "(z) ceiling of locust", 202, bare, list, by_locust=True)
 
 
 def _poll(booking: UUID, token: str, *, etag: str = "") -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
@@ -13,9 +12,7 @@ from uuid import uuid4
 import uvloop
 from msgspec import Struct
 
-from loadtests.bench.load.generator import check_all
-from loadtests.bench.load.open_loop import ask_at
-from loadtests.bench.load.prepared import read_requests
+from loadtests.bench.load.generator import ask_at, check_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,17 +70,15 @@ def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Figur
     """
     count = round(per_second * seconds)
     event_ids = _events(bench, count)
-    prepared = bench.crowd.orders(event_ids, key=uuid4().hex)
-    requests = list(islice(read_requests(prepared), count))
-    paced = uvloop.run(ask_at(bench.stack.api.url, requests, per_second=per_second))
-    prepared.path.unlink()
-    check_all(paced.answered, expected=202, what="(h) bookings at half load")
+    requests = bench.crowd.orders(event_ids, key=uuid4().hex)[:count]
+    answered = uvloop.run(ask_at(bench.stack.api.url, requests, per_second=per_second))
+    check_all(answered, expected=202, what="(h) bookings at half load")
     p50_ms, p99_ms = _waits(bench, event_ids)
     return {
         "per_second": per_second,
-        "post_p50_ms": paced.answered.p50_ms,
-        "post_p99_ms": paced.answered.p99_ms,
-        "late_p99_ms": paced.late_p99_ms,
+        "post_p50_ms": answered.p50_ms,
+        "post_p99_ms": answered.p99_ms,
+        "late_p99_ms": answered.late_p99_ms,
         "confirm_p50_ms": p50_ms,
         "confirm_p99_ms": p99_ms,
     }
@@ -92,16 +87,15 @@ def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Figur
 def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float) -> Full:
     """Book as fast as bookings are accepted for some seconds, and sample the backlog."""
     event_ids = _events(bench, round(expected_per_second * seconds * SPARE))
-    prepared = bench.crowd.orders(event_ids, key=uuid4().hex)
+    requests = bench.crowd.orders(event_ids, key=uuid4().hex)
     before = bench.stack.cpu_seconds()
     began_s = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
-        answering = pool.submit(bench.generator.fire, bench.stack.api.url, prepared, seconds=seconds)
+        answering = pool.submit(bench.fire, bench.stack.api.url, requests, seconds=seconds)
         at_s, backlog = _watch(bench, answering, began_s)
     answered = answering.result()
     took_s = time.perf_counter() - began_s
     after = bench.stack.cpu_seconds()
-    prepared.path.unlink()
     check_all(answered, expected=202, what="(h) bookings at full load")
     p50_ms, p99_ms = _waits(bench, event_ids)
     return Full(
@@ -113,7 +107,7 @@ def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float)
         at_s=at_s,
         backlog=backlog,
         shares={part: (after[part] - before[part]) / took_s for part in after}
-        | {"generator": (answered.generator_cpu_s or 0.0) / took_s},
+        | {"generator": answered.generator_cpu_s / took_s},
     )
 
 

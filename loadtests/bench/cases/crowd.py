@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, cycle
+from itertools import cycle
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import uvloop
 from domain.accounts.accounts import Role
 from loadtests.bench.load.client import ask_all
 from loadtests.bench.load.generator import Unexpected
-from loadtests.bench.load.prepared import order, request, write_requests
+from loadtests.bench.load.requests import order, request
 from loadtests.sales.profiles import SaleProfile
 from loadtests.sales.setup import create_event
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loadtests.bench.load.client import HttpReply
-    from loadtests.bench.load.prepared import Prepared
     from loadtests.bench.stack import BenchStack
     from ops.evidence.bulk import Minted
 
@@ -41,7 +40,6 @@ class SignedInBuyers:
         self._stack = stack
         self.buyers: list[Minted] = stack.mint(role=Role.ATTENDEE, count=size)
         self._organizers = cycle(stack.mint(role=Role.ORGANIZER, count=ORGANIZERS))
-        self._files = count()
         self.ask([request("GET", "/api/v1/me", token=buyer.token) for buyer in self.buyers], expected=200)
 
     def event(self, *, capacity: int = CAPACITY_MAX) -> UUID:
@@ -55,20 +53,13 @@ class SignedInBuyers:
         self.book(event_id, self.buyers[:1])
         return event_id
 
-    def orders(self, event_ids: Sequence[UUID], *, key: str, path: str = "/api/v1/bookings") -> Prepared:
+    def orders(self, event_ids: Sequence[UUID], *, key: str) -> list[bytes]:
         """One booking of each buyer for each event, one event after the other; every key is used once."""
-        return self.write(
-            (
-                order(event_id, token=buyer.token, key=f"{key}-{event_id}", path=path)
-                for event_id in event_ids
-                for buyer in self.buyers
-            ),
-            again=False,
-        )
-
-    def write(self, requests: object, *, again: bool) -> Prepared:
-        """Write requests to a file of their own."""
-        return write_requests(self._stack.folder / f"{next(self._files)}.requests", requests, again=again)  # type: ignore[arg-type]
+        return [
+            order(event_id, token=buyer.token, key=f"{key}-{event_id}")
+            for event_id in event_ids
+            for buyer in self.buyers
+        ]
 
     def book(self, event_id: UUID, buyers: Sequence[Minted]) -> list[UUID]:
         """Book a ticket for each buyer; returns the ids of the bookings."""
@@ -78,7 +69,7 @@ class SignedInBuyers:
 
     def ask(self, requests: list[bytes], *, expected: int) -> list[HttpReply]:
         """Send the API each request once; raises Unexpected unless every answer has this status."""
-        replies = uvloop.run(ask_all(self._stack.api.url, requests, connections=CONNECTIONS))
+        replies = uvloop.run(ask_all(self._stack.api.url, requests, connections=min(CONNECTIONS, len(requests))))
         for reply in replies:
             if reply.status != expected:
                 message = f"expected {expected}, got {reply.status}: {reply.body.decode(errors='replace')}"

@@ -93,7 +93,7 @@ class GrowthBench:
         exits.enter_context(stack)
         buyers = max(plan.backlog, plan.seconds * BUYERS_PER_SECOND)
         crowd = SignedInBuyers(stack, size=buyers)
-        bench = OwnBench(stack, crowd, self._run.load, seconds=plan.seconds, listed=amount.listed)
+        bench = OwnBench(stack, crowd, seconds=plan.seconds, connections=self._run.connections, listed=amount.listed)
         if amount.records:
             _furnish_records(bench, amount.records)
         self._warm_up(bench)

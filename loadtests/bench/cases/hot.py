@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from loadtests.bench.cases.cases import OwnBench
 from loadtests.bench.cases.crowd import SignedInBuyers
-from loadtests.bench.load.generator import generator
 from loadtests.bench.stack import BenchStack
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def main() -> None:
 def _look(name: str, folder: Path) -> tuple[Figures, CpuProfile]:
     with BenchStack(folder) as stack:
         crowd = SignedInBuyers(stack, size=SECONDS * BUYERS_PER_SECOND)
-        bench = OwnBench(stack, crowd, generator(connections=CONNECTIONS), seconds=SECONDS)
+        bench = OwnBench(stack, crowd, seconds=SECONDS, connections=CONNECTIONS)
         cases = {case.name: case for case in bench.own_cases()}
         if name == "poll_final":
             # It polls the bookings of poll_pending.

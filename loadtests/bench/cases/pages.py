@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from loadtests.bench.load.client import Connection
 from loadtests.bench.load.generator import Unexpected
-from loadtests.bench.load.prepared import request
+from loadtests.bench.load.requests import request
 
 BLOCK = 100
 """Pages whose median is one point of a picture."""

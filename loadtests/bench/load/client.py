@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"\r\ncontent-length:"
@@ -81,41 +82,25 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def ask_all(url: str, requests: Sequence[bytes], *, connections: int) -> list[HttpReply]:
-    """Send each request once, as fast as answers come; the replies are in the order of the requests."""
-    replies: list[HttpReply | None] = [None] * len(requests)
-    numbered = iter(enumerate(requests))
+async def ask_all(
+    url: str, requests: Iterable[bytes], *, connections: int, seconds: float = math.inf
+) -> list[HttpReply]:
+    """Send each request once, as fast as answers come, until there are no more requests or the time is over.
+
+    The replies are in the order of the requests.
+    """
+    replies: dict[int, HttpReply] = {}
+    numbered, until_s = enumerate(requests), time.perf_counter() + seconds
 
     async def work() -> None:
         connection = await Connection.to(url)
-        for number, request in numbered:
+        while time.perf_counter() < until_s and (due := next(numbered, None)):
+            number, request = due
             replies[number] = await connection.ask(request)
         connection.close()
 
-    await asyncio.gather(*(work() for _ in range(min(connections, len(requests)))))
-    return [reply for reply in replies if reply]
-
-
-async def ask_for(url: str, requests: Iterable[bytes], *, connections: int, seconds: float) -> list[HttpReply]:
-    """Send requests for some seconds as fast as answers come, or until there are no more requests."""
-    replies: list[HttpReply] = []
-    feed, until_s = iter(requests), time.perf_counter() + seconds
-
-    async def work() -> None:
-        connection = await Connection.to(url)
-        replies.extend([await connection.ask(request) for request in _until(feed, until_s)])
-        connection.close()
-
     await asyncio.gather(*(work() for _ in range(connections)))
-    return replies
-
-
-def _until(feed: Iterator[bytes], until_s: float) -> Iterator[bytes]:
-    while time.perf_counter() < until_s:
-        request = next(feed, None)
-        if request is None:
-            return
-        yield request
+    return [replies[number] for number in sorted(replies)]
 
 
 def _length(head: bytes) -> int:

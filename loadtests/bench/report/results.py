@@ -49,7 +49,6 @@ class Results(Struct, kw_only=True):
     started_at: str
     machine: dict[str, object]
     options: dict[str, object]
-    generator: str
     cases: Measurements
     full: Full | None = None
     growth: list[Measurements] = []

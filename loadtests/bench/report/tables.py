@@ -206,7 +206,7 @@ def _head(results: Results) -> str:
     machine, options = (
         ", ".join(f"{name} {value}" for name, value in facts.items()) for facts in (results.machine, results.options)
     )
-    head = f"{results.started_at}; {machine}; generator {results.generator}; {options}"
+    head = f"{results.started_at}; {machine}; {options}"
     return f"{head}\n\n{_sides(results.cases)}" if results.cases.labels else head
 
 

@@ -44,7 +44,6 @@ def results(*series: dict[str, Series]) -> Results:
         started_at="2030-01-01 00:00 UTC",
         machine={"cores": 2},
         options={"rounds": 3},
-        generator="wrk",
         cases=Measurements(series={name: each for one in series for name, each in one.items()}),
     )
 

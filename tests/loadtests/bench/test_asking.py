@@ -1,13 +1,13 @@
-"""The generators ask what was prepared, count what they are answered, and time it as a buyer would."""
+"""The generator sends the requests, counts the answers, and times them as a buyer would."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from itertools import repeat
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,20 +16,13 @@ import uvloop
 
 from loadtests.bench.cases.pages import BLOCK, List, walk
 from loadtests.bench.load.client import ask_all
-from loadtests.bench.load.generator import LoadResult, Own, Unexpected, Wrk, check_all
-from loadtests.bench.load.open_loop import ask_at
-from loadtests.bench.load.prepared import read_requests, request, write_requests
+from loadtests.bench.load.generator import LoadResult, Unexpected, ask_at, check_all, fire
+from loadtests.bench.load.requests import request
 from loadtests.bench.machine import cpu_seconds
 from loadtests.sales.target import TargetRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-NO_WRK = (
-    "wrk is not installed; it is a package of the operating system, not of this project. Without it, the bench uses "
-    "Own, which these tests cover, and it is not tested how the bench runs wrk and reads its output"
-)
-GENERATORS = [Own, pytest.param(Wrk, marks=pytest.mark.skipif(shutil.which("wrk") is None, reason=NO_WRK))]
 
 STALL_S = 0.3
 SLOW_S = 0.002
@@ -90,35 +83,23 @@ def answering(protocol: type[asyncio.Protocol] = Answering) -> Iterator[str]:
         loop.close()
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
-def test_each_prepared_request_is_sent_once(kind, tmp_path) -> None:
+def test_each_request_is_sent_once() -> None:
     asked = [request("GET", "/202"), request("GET", "/409"), *[request("POST", "/202", body={"a": 1})] * 98]
-    prepared = write_requests(tmp_path / "requests", asked, again=False)
 
     with answering() as url:
-        answered = kind(connections=8).fire(url, prepared, seconds=1)
+        answered = fire(url, asked, connections=8, seconds=1)
 
     assert answered.statuses == {202: 99, 409: 1}
     assert answered.broken == 0
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
-def test_requests_that_may_repeat_do_until_the_time_is_over(kind, tmp_path) -> None:
-    prepared = write_requests(tmp_path / "requests", [request("GET", "/304")] * 3, again=True)
-
+def test_requests_that_repeat_do_until_the_time_is_over() -> None:
     with answering() as url:
-        answered = kind(connections=2).fire(url, prepared, seconds=1)
+        answered = fire(url, repeat(request("GET", "/304")), connections=2, seconds=1)
 
     assert answered.statuses.keys() == {304}
     assert answered.count > 100
     assert 0.5 < answered.seconds < 3
-
-
-def test_a_file_of_requests_is_nobody_elses(tmp_path) -> None:
-    prepared = write_requests(tmp_path / "requests", [b"GET /a", b"GET /b"], again=False)
-
-    assert list(read_requests(prepared)) == [b"GET /a", b"GET /b"]
-    assert prepared.path.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("statuses", [{202: 10, 500: 1}, {409: 10}, {}])
@@ -136,11 +117,9 @@ def test_neither_is_one_with_broken_connections() -> None:
         check_all(answered, expected=202, what="bookings")
 
 
-def test_no_other_machine_is_asked(tmp_path) -> None:
-    prepared = write_requests(tmp_path / "requests", [b""], again=False)
-
+def test_no_other_machine_is_asked() -> None:
     with pytest.raises(TargetRefused):
-        Own(connections=1).fire("http://192.0.2.1:8000", prepared, seconds=1)
+        fire("http://192.0.2.1:8000", [b""], connections=1, seconds=1)
 
 
 def test_replies_come_in_the_order_of_requests() -> None:
@@ -158,10 +137,10 @@ def test_a_request_that_could_not_be_sent_in_time_counts_from_when_it_was_due() 
     asked = [request("GET", "/stall"), *[request("GET", "/202")] * 20]
 
     with answering() as url:
-        paced = uvloop.run(ask_at(url, asked, per_second=200))
+        answered = uvloop.run(ask_at(url, asked, per_second=200))
 
-    assert paced.answered.statuses == {202: 21}
-    assert paced.answered.p50_ms > STALL_S * 1000 / 2
+    assert answered.statuses == {202: 21}
+    assert answered.p50_ms > STALL_S * 1000 / 2
 
 
 def test_the_last_pages_of_a_list_are_compared_with_the_first_in_turns(monkeypatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from loadtests.bench.cases.cases import OwnBench
 from loadtests.bench.cases.crowd import SignedInBuyers
-from loadtests.bench.load.generator import Unexpected, generator
+from loadtests.bench.load.generator import Unexpected
 from loadtests.bench.report.results import Results
 from loadtests.bench.stack import BenchStack
 from tests.processes import ROOT
@@ -61,7 +61,7 @@ def test_a_run_that_cannot_be_had_is_no_figure() -> None:
 def test_a_case_that_is_answered_wrongly_ends_the_bench(tmp_path) -> None:
     """Bookings are refused by the limit here, which is not what either case expects."""
     with BenchStack(tmp_path, settings={"LIMIT_BOOKING_CREATE": "1/min"}) as stack:
-        bench = OwnBench(stack, SignedInBuyers(stack, size=40), generator(connections=4), seconds=1, listed=1)
+        bench = OwnBench(stack, SignedInBuyers(stack, size=40), seconds=1, connections=4, listed=1)
         cases = {case.name: case for case in bench.own_cases()}
 
         accepted = bench.measure(cases["book"])
