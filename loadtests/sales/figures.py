@@ -21,6 +21,10 @@ CEILING_SHARE = 0.9
 """The share of one core above which the generator limits the load, as locust itself warns."""
 
 
+FAILED = ": failed"
+"""How names of rates end whose answers were wrong or missing."""
+
+
 class Closing(Struct, frozen=True, kw_only=True):
     """What the generator measured of itself: `cpu_shares` is its share of one core in each second since the opening."""
 
@@ -65,6 +69,11 @@ class Figures(Struct, frozen=True, kw_only=True):
     seen: Times | None
     confirmed: Times | None
     generator_share_peak: float
+
+    @property
+    def failed(self) -> int:
+        """The number of answers that were neither right nor a documented refusal."""
+        return sum(rate.times.count for name, rate in self.rates.items() if name.endswith(FAILED))
 
     @property
     def generator_was_the_ceiling(self) -> bool:
@@ -137,7 +146,7 @@ def table(figures: Figures, profile: SaleProfile, *, run: str) -> str:
 
 
 def _name_of(answer: Answer) -> str:
-    return f"{answer.kind}: failed" if answer.outcome is Outcome.FAILED else answer.outcome.value
+    return f"{answer.kind}{FAILED}" if answer.outcome is Outcome.FAILED else answer.outcome.value
 
 
 def _row_of(answer: Answer) -> int:

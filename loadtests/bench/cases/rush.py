@@ -7,37 +7,34 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loadtests.sales.figures import figures_of
-from loadtests.sales.profiles import PROFILES, SHMOOCON_2019
+from loadtests.sales.figures import Figures, figures_of, table
+from loadtests.sales.profiles import SHMOOCON_2019, SaleProfile
 from loadtests.sales.replay import SaleRun, replay
 from loadtests.sales.stack import raise_open_files_limit, sale_stack
-from ops.evidence.answers import Outcome
 from ops.evidence.checks import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from loadtests.sales.figures import Figures
-
 RUSH_SECONDS = 120
 """A rush ends after this; normally it takes about ten seconds."""
 
-FAILED = ": failed"
+NAME = "bench-rush"
 
 
 class Rush(Struct, frozen=True, kw_only=True):
-    """The results of a rush; a figure that does not exist is None.
+    """The results of a rush; `violated` are the promises that the books break afterwards."""
 
-    `failed` counts, by kind, answers that were neither right nor a documented refusal; `violated` are the promises
-    that the books break afterwards.
-    """
-
-    profile: str
-    buyers: int
-    figures: dict[str, float | None]
-    failed: dict[str, int]
+    profile: SaleProfile
+    figures: Figures
     violated: list[str]
+
+    @property
+    def table(self) -> str:
+        """The table of the sale, as `python -m loadtests.sales` prints it, and the broken promises."""
+        sale = table(self.figures, self.profile, run=NAME)
+        return f"```\n{sale}\nfailed: {self.figures.failed}; promises broken: {', '.join(self.violated) or 'none'}\n```"
 
 
 def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callable[[str], None]) -> Rush:
@@ -46,18 +43,16 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
     Raises:
         ProcessFailed, ReplayFailed, SetupRefused: it could not be held.
     """
-    profile = PROFILES[SHMOOCON_2019.name]
-    if buyers is not None:
-        profile = profile.scaled(buyers)
+    profile = SHMOOCON_2019 if buyers is None else SHMOOCON_2019.scaled(buyers)
     raise_open_files_limit()
     report.mkdir(exist_ok=True)
-    with sale_stack(folder, log=report / "bench-rush.log", say=say) as stack:
+    with sale_stack(folder, log=report / f"{NAME}.log", say=say) as stack:
         say(f"rush: {profile.buyers} buyers")
         run = SaleRun(
             url=stack.url,
             settings=stack.settings(),
             profile=profile,
-            name="bench-rush",
+            name=NAME,
             seconds=RUSH_SECONDS,
             folder=folder,
             report=report,
@@ -65,27 +60,4 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
         replayed = asyncio.run(replay(run))
     figures = figures_of(replayed.evidence.answers, replayed.closing, tickets=profile.tickets)
     violated = [name for name, found in check(replayed.evidence).items() if found]
-    return rush_of(figures, profile=profile.title, buyers=profile.buyers, violated=violated)
-
-
-def rush_of(figures: Figures, *, profile: str, buyers: int, violated: list[str]) -> Rush:
-    """The rush by the figures of a run in which somebody was accepted."""
-    everything, accepted = figures.rates["requests"], figures.rates[Outcome.ACCEPTED.value]
-    refused = figures.rates.get(Outcome.REFUSED.value)
-    return Rush(
-        profile=profile,
-        buyers=buyers,
-        figures={
-            "requests": everything.times.count,
-            "requests in the busiest second": everything.per_second_peak,
-            "accepted": accepted.times.count,
-            "accepted, p50 ms": accepted.times.p50_ms,
-            "accepted, p99 ms": accepted.times.p99_ms,
-            "refused": refused.times.count if refused else 0,
-            "all tickets held after, seconds": figures.held_seconds,
-            "202 to confirmed, p99 ms": figures.confirmed.p99_ms if figures.confirmed else None,
-            "the generator's busiest second, percent of a core": figures.generator_share_peak * 100,
-        },
-        failed={name: rate.times.count for name, rate in figures.rates.items() if name.endswith(FAILED)},
-        violated=violated,
-    )
+    return Rush(profile=profile, figures=figures, violated=violated)

@@ -71,7 +71,7 @@ def bars_of(results: Results) -> list[Bar]:
         for walk in results.walks
     ]
     if rush := results.rush:
-        bars.append(Bar("requests of the rush that failed", 0, sum(rush.failed.values()), at_most=True))
+        bars.append(Bar("requests of the rush that failed", 0, rush.figures.failed, at_most=True))
         bars.append(Bar("promises the books break after the rush", 0, len(rush.violated), at_most=True))
     return bars
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from loadtests.bench.cases.confirming import Full
     from loadtests.bench.cases.pages import Walk
-    from loadtests.bench.cases.rush import Rush
     from loadtests.bench.report.results import Measurements, Results, Series
 
 REFERENCE = "bare_post"
@@ -59,7 +58,7 @@ def report(results: Results) -> str:
     if results.walks:
         sections.append(walks_table(results.walks))
     if results.rush:
-        sections.append(rush_table(results.rush))
+        sections.append(results.rush.table)
     if bars := bars_of(results):
         sections.append(table(["Bar", "needed", "found", ""], [bar.cells for bar in bars]))
     return "\n\n".join(sections)
@@ -192,14 +191,6 @@ def walks_table(walks: Sequence[Walk]) -> str:
     """Pages of lists, the first and the last."""
     lines = [[walk.title, f"{walk.pages:,}", number(walk.first_ms), number(walk.last_ms)] for walk in walks]
     return table(["Pages by cursor", "pages", "first ms", "last ms"], lines)
-
-
-def rush_table(rush: Rush) -> str:
-    """The rush, figure by figure."""
-    lines = [[name, "-" if figure is None else number(figure)] for name, figure in rush.figures.items()]
-    failed = f"{sum(rush.failed.values()):,}"
-    lines += [["failed", failed], ["promises broken", ", ".join(rush.violated) or "none"]]
-    return table([f"Rush: {rush.profile}, {rush.buyers:,} buyers", ""], lines)
 
 
 def _head(results: Results) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from loadtests.bench.cases.confirming import Full
 from loadtests.bench.cases.pages import Walk
 from loadtests.bench.cases.rush import Rush
 from loadtests.bench.report.results import OTHER, THIS, Figures, Measurements, Results, Series
+from loadtests.sales.figures import Figures as RushFigures
+from loadtests.sales.figures import Rate, Times
+from loadtests.sales.profiles import SHMOOCON_2019
 
 
 def measured(per_second: float) -> Figures:
@@ -48,6 +53,17 @@ def results(*series: dict[str, Series]) -> Results:
     )
 
 
+def rush_figures() -> RushFigures:
+    times = Times(count=13_000, p50_ms=5.0, p95_ms=8.0, p99_ms=9.0)
+    rates = {
+        "requests": Rate(per_second=1_300.0, per_second_peak=2_000, times=times),
+        "poll: failed": Rate(per_second=1.0, per_second_peak=2, times=structs.replace(times, count=2)),
+    }
+    return RushFigures(
+        rates=rates, held_seconds=None, accepted_per_second=0.0, seen=None, confirmed=times, generator_share_peak=0.5
+    )
+
+
 def everything() -> Results:
     """A run in which all was measured."""
     found = results(measure("bare_post", 4_000.0, 5_000.0), measure("book", 3_000.0, 4_000.0))
@@ -64,11 +80,5 @@ def everything() -> Results:
     growth.add("memory", "memory of Redis", {"pending_bytes": 700.0, "retired_bytes": 500.0})
     found.growth = [growth]
     found.walks = [Walk("guest list", 200, [2.0, 2.1], first_ms=2.0, last_ms=2.1)]
-    found.rush = Rush(
-        profile="ShmooCon",
-        buyers=3_456,
-        figures={"requests": 13_000.0, "all tickets held after, seconds": None},
-        failed={"poll: failed": 2},
-        violated=["nothing_is_oversold"],
-    )
+    found.rush = Rush(profile=SHMOOCON_2019, figures=rush_figures(), violated=["nothing_is_oversold"])
     return found
