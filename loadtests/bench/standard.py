@@ -50,7 +50,9 @@ def measure(run: BenchRun, plan: BenchPlan) -> None:
             run.say(f"(h) full load for {plan.full_seconds} s")
             accepted = median(run.results.cases.values("book", "per_second"))
             with side.turn():
-                run.results.full = measure_full(bench, expected_per_second=accepted, seconds=plan.full_seconds)
+                figures, backlog = measure_full(bench, expected_per_second=accepted, seconds=plan.full_seconds)
+            run.results.cases.add("full", "(h) full load", figures)
+            run.results.backlog = backlog
 
 
 def compare(run: BenchRun, plan: BenchPlan, builds: tuple[Build, Build]) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import uvloop
-from msgspec import Struct
 
 from loadtests.bench.load.generator import ask_at, check_all
 
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from loadtests.bench.cases.cases import OwnBench
     from loadtests.bench.load.generator import LoadResult
     from loadtests.bench.report.results import Figures
+
+Samples = list[tuple[float, int]]
+"""The backlog at some seconds of a run."""
 
 LOOK_SECONDS = 0.1
 
@@ -37,30 +39,6 @@ _WAITS = """
     FROM bookings WHERE event_id = ANY($1)
 """
 """Both clocks are the machine's: Redis sets created_at, PostgreSQL sets confirmed_at as it writes."""
-
-
-class Full(Struct, frozen=True):
-    """Full load for a while. `backlog` is sampled at `at_s`; `shares` are parts of a core."""
-
-    seconds: float
-    per_second: float
-    post_p99_ms: float
-    confirm_p50_ms: float
-    confirm_p99_ms: float
-    at_s: list[float]
-    backlog: list[int]
-    shares: dict[str, float]
-
-    @property
-    def growth_s(self) -> float:
-        """How much longer bookings wait at the end than at the beginning, by the backlog."""
-        third = max(1, len(self.backlog) // 3)
-        return (median(self.backlog[-third:]) - median(self.backlog[:third])) / self.per_second
-
-    @property
-    def growing(self) -> bool:
-        """Whether the workers fall behind."""
-        return self.growth_s > GROWING_S
 
 
 def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Figures:
@@ -84,7 +62,7 @@ def measure_half(bench: OwnBench, *, per_second: float, seconds: float) -> Figur
     }
 
 
-def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float) -> Full:
+def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float) -> tuple[Figures, Samples]:
     """Book as fast as bookings are accepted for some seconds, and sample the backlog."""
     event_ids = _events(bench, round(expected_per_second * seconds * SPARE))
     requests = bench.crowd.orders(event_ids, key=uuid4().hex)
@@ -92,23 +70,30 @@ def measure_full(bench: OwnBench, *, expected_per_second: float, seconds: float)
     began_s = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(bench.fire, bench.stack.api.url, requests, seconds=seconds)
-        at_s, backlog = _watch(bench, answering, began_s)
+        samples = _watch(bench, answering, began_s)
     answered = answering.result()
     took_s = time.perf_counter() - began_s
-    after = bench.stack.cpu_seconds()
+    used_s = {part: after - before[part] for part, after in bench.stack.cpu_seconds().items()}
+    used_s["generator"] = answered.generator_cpu_s
     check_all(answered, expected=202, what="(h) bookings at full load")
     p50_ms, p99_ms = _waits(bench, event_ids)
-    return Full(
-        seconds=answered.seconds,
-        per_second=answered.per_second,
-        post_p99_ms=answered.p99_ms,
-        confirm_p50_ms=p50_ms,
-        confirm_p99_ms=p99_ms,
-        at_s=at_s,
-        backlog=backlog,
-        shares={part: (after[part] - before[part]) / took_s for part in after}
-        | {"generator": answered.generator_cpu_s / took_s},
-    )
+    backlog = [left for _, left in samples]
+    figures = {
+        "per_second": answered.per_second,
+        "seconds": answered.seconds,
+        "post_p99_ms": answered.p99_ms,
+        "confirm_p50_ms": p50_ms,
+        "confirm_p99_ms": p99_ms,
+        "backlog_max": float(max(backlog)),
+        "growth_s": growth_s(backlog, per_second=answered.per_second),
+    }
+    return figures | {f"core_percent.{part}": used * 100 / took_s for part, used in used_s.items()}, samples
+
+
+def growth_s(backlog: Sequence[int], *, per_second: float) -> float:
+    """How much longer bookings wait at the end than at the beginning, by the backlog."""
+    third = max(1, len(backlog) // 3)
+    return (median(backlog[-third:]) - median(backlog[:third])) / per_second
 
 
 def _events(bench: OwnBench, bookings: int) -> list[UUID]:
@@ -116,15 +101,14 @@ def _events(bench: OwnBench, bookings: int) -> list[UUID]:
     return [bench.crowd.event() for _ in range(max(1, ceil(bookings / len(bench.crowd.buyers))))]
 
 
-def _watch(bench: OwnBench, answering: Future[LoadResult], began_s: float) -> tuple[list[float], list[int]]:
-    at_s: list[float] = []
-    backlog: list[int] = []
+def _watch(bench: OwnBench, answering: Future[LoadResult], began_s: float) -> Samples:
+    samples: Samples = []
     with bench.stack.redis() as redis:
         while not answering.done():
-            backlog.append(bench.stack.unpersisted(redis))
-            at_s.append(time.perf_counter() - began_s)
+            left = bench.stack.unpersisted(redis)
+            samples.append((time.perf_counter() - began_s, left))
             time.sleep(LOOK_SECONDS)
-    return at_s, backlog
+    return samples
 
 
 def _waits(bench: OwnBench, event_ids: Sequence[UUID]) -> tuple[float, float]:

@@ -89,15 +89,15 @@ def _ratios(cases: Measurements) -> Iterator[Bar]:
 
 def _waits(results: Results) -> Iterator[Bar]:
     confirm, post = (results.cases.values("half", figure) for figure in ("confirm_p99_ms", "post_p99_ms"))
-    confirmed, growth = (results.full.confirm_p99_ms, results.full.growth_s) if results.full else (None, None)
+    confirmed, growth = (results.cases.values("full", figure) for figure in ("confirm_p99_ms", "growth_s"))
     longer = "how much longer bookings wait at the end of full load than at its beginning"
-    for title, need, figure, unit in (
-        ("202 to confirmed, p99 at half load", 150, median(confirm) if confirm else None, " ms"),
+    for title, need, figures, unit in (
+        ("202 to confirmed, p99 at half load", 150, confirm, " ms"),
         ("202 to confirmed, p99 at full load", 400, confirmed, " ms"),
         (longer, GROWING_S, growth, " s"),
-        ("POST p99 at half load", 20, median(post) if post else None, " ms"),
+        ("POST p99 at half load", 20, post, " ms"),
     ):
-        yield Bar(title, need, figure, unit, at_most=True)
+        yield Bar(title, need, median(figures) if figures else None, unit, at_most=True)
 
 
 def _grown(theme: Measurements) -> Iterator[Bar]:

@@ -13,7 +13,6 @@ from loadtests.bench.report.tables import PARTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.bench.cases.confirming import Full
     from loadtests.bench.cases.pages import Walk
     from loadtests.bench.report.results import Measurements, Results, Series
 
@@ -23,9 +22,9 @@ CEILINGS = ("generator", "locust")
 
 def pictures(results: Results) -> dict[str, str]:
     """Pictures as SVG, by theme."""
-    drawn = _measured(results.cases, results.full)
-    if results.full:
-        backlog = Line("backlog", results.full.at_s, [float(left) for left in results.full.backlog])
+    drawn = _measured(results.cases)
+    if results.backlog:
+        backlog = Line("backlog", *([float(each) for each in axis] for axis in zip(*results.backlog, strict=True)))
         drawn["backlog"] = line_picture(
             "Unpersisted bookings at full load", [backlog], x_unit="seconds", y_unit="bookings"
         )
@@ -43,7 +42,7 @@ def spread_bar(label: str, values: Sequence[float]) -> DrawnBar:
     return DrawnBar(label, [spread.median], spread.low, spread.high)
 
 
-def _measured(found: Measurements, full: Full | None) -> dict[str, str]:
+def _measured(found: Measurements) -> dict[str, str]:
     cases = [case for name, case in found.series.items() if case.values("count") and name not in CEILINGS]
     drawn = {}
     if cases:
@@ -54,10 +53,10 @@ def _measured(found: Measurements, full: Full | None) -> dict[str, str]:
     if drain := found.series.get("drain"):
         titles = {"per_second": "one worker", "bare_per_second": "bare INSERT … SELECT unnest"}
         drawn["drain"] = bar_picture("Draining a full backlog", _bars(drain, titles), unit="bookings per second")
-    if (half := found.series.get("half")) and full:
-        titles = {"post_p99_ms": "POST p99", "confirm_p50_ms": "confirmed p50", "confirm_p99_ms": "confirmed p99"}
-        bars = _bars(half, {figure: f"{title}, half load" for figure, title in titles.items()})
-        bars += [DrawnBar(f"{title}, full load", [getattr(full, figure)]) for figure, title in list(titles.items())[1:]]
+    if (half := found.series.get("half")) and (full := found.series.get("full")):
+        confirmed = {"confirm_p50_ms": "confirmed p50", "confirm_p99_ms": "confirmed p99"}
+        bars = _bars(half, _titled({"post_p99_ms": "POST p99"} | confirmed, "half load"))
+        bars += _bars(full, _titled(confirmed, "full load"))
         drawn["waits"] = bar_picture("How long a booking takes", bars, unit="milliseconds")
     return drawn
 
@@ -80,6 +79,10 @@ def _grown(theme: Measurements) -> dict[str, str]:
 
 def _bars(series: Series, titles: dict[str, str]) -> list[DrawnBar]:
     return [spread_bar(title, values) for figure, title in titles.items() if (values := series.values(figure))]
+
+
+def _titled(figures: dict[str, str], load: str) -> dict[str, str]:
+    return {figure: f"{title}, {load}" for figure, title in figures.items()}
 
 
 def _cpu_ms(case: Series, part: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from loadtests.bench.cases.confirming import Full
 from loadtests.bench.cases.pages import Walk
 from loadtests.bench.cases.rush import Rush
 
@@ -44,13 +43,13 @@ class Measurements(Struct, kw_only=True):
 
 
 class Results(Struct, kw_only=True):
-    """A run; what was not measured is empty or None."""
+    """A run; what was not measured is empty or None. `backlog` has samples of full load, each with its second."""
 
     started_at: str
     machine: dict[str, object]
     options: dict[str, object]
     cases: Measurements
-    full: Full | None = None
+    backlog: list[tuple[float, int]] = []
     growth: list[Measurements] = []
     walks: list[Walk] = []
     rush: Rush | None = None

@@ -11,7 +11,6 @@ from loadtests.bench.report.results import OTHER, THIS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtests.bench.cases.confirming import Full
     from loadtests.bench.cases.pages import Walk
     from loadtests.bench.report.results import Measurements, Results, Series
 
@@ -39,6 +38,20 @@ OTHER_TABLES = (
             "per_second": "bookings per s",
         },
     ),
+    (
+        "Full load",
+        "full",
+        {
+            "per_second": "bookings per s",
+            "seconds": "seconds",
+            "post_p99_ms": "POST p99 ms",
+            "confirm_p50_ms": "202 to confirmed p50 ms",
+            "confirm_p99_ms": "202 to confirmed p99 ms",
+            "backlog_max": "largest backlog",
+            "growth_s": "seconds that bookings wait longer at its end",
+            **{f"core_percent.{part}": f"percent of a core: {part}" for part in ("api", *PARTS[1:])},
+        },
+    ),
     ("Redis bytes per booking", "memory", {"pending_bytes": "pending", "retired_bytes": "persisted"}),
     ("Resident MiB", "rest", {f"rss_mib.{part}": part for part in ("api", "worker", "valkey")}),
     ("Percent of a core while nothing is asked", "rest", {f"idle_percent.{part}": part for part in PARTS[1:4]}),
@@ -49,8 +62,6 @@ OTHER_TABLES = (
 def report(results: Results) -> str:
     """The whole report."""
     sections = [_head(results), *measurement_tables(results.cases)]
-    if results.full:
-        sections.append(full_table(results.full))
     if results.growth:
         sections.append(growth_table(results.growth))
         for theme in results.growth:
@@ -158,20 +169,6 @@ def _ratio(this: Sequence[float], other: Sequence[float]) -> list[str]:
         return ["-"] * 3
     ratio = ratio_so_far(this, other)
     return [f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high)]
-
-
-def full_table(full: Full) -> str:
-    """Full load, figure by figure."""
-    figures = {
-        "bookings per s": number(full.per_second),
-        "seconds": f"{full.seconds:.0f}",
-        "POST p99 ms": number(full.post_p99_ms),
-        "202 to confirmed p50 ms": number(full.confirm_p50_ms),
-        "202 to confirmed p99 ms": number(full.confirm_p99_ms),
-        "largest backlog": f"{max(full.backlog):,}, {'growing' if full.growing else 'not growing'}",
-        **{f"share of a core: {part}": f"{share:.0%}" for part, share in full.shares.items()},
-    }
-    return table(["Full load", ""], [[name, figure] for name, figure in figures.items()])
 
 
 def growth_table(growth: Sequence[Measurements]) -> str:

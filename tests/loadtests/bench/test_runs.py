@@ -38,7 +38,7 @@ def test_one_command_measures_every_case(tmp_path) -> None:
     assert found.cases.values("drain", "bookings") == [500]
     assert found.cases.values("drain", "bare_per_second")[0] > 0
     assert found.cases.values("half", "confirm_p99_ms")[0] > 0
-    assert found.full is not None
+    assert found.cases.values("full", "backlog_max") == [max(left for _, left in found.backlog)]
     assert "POST /bookings, accepted" in bench.stdout
     assert (tmp_path / "bench-rates.svg").exists()
 
