@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import re
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -19,7 +22,6 @@ from loadtests.bench.against.build import revision, working_tree
 from loadtests.bench.cases.growth import GrowthBench
 from loadtests.bench.cases.rush import measure_rush
 from loadtests.bench.load.generator import Unexpected
-from loadtests.bench.machine import description
 from loadtests.bench.plan import BOUNDS, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import bars_of
 from loadtests.bench.report.pictures import pictures
@@ -96,7 +98,7 @@ def _run(options: Namespace, found: list[Results]) -> Results:
     plan = plan_of(options)
     results = Results(
         started_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        machine=description(),
+        machine=_machine(),
         options=structs.asdict(plan),
         cases=Measurements(),
     )
@@ -104,6 +106,19 @@ def _run(options: Namespace, found: list[Results]) -> Results:
     with tempfile.TemporaryDirectory(prefix="onsale-bench-") as folder:
         _measure(options, plan, BenchRun(plan.connections, results, Path(folder), _say))
     return results
+
+
+def _machine() -> dict[str, object]:
+    """What a reader of figures wants to know of the machine."""
+    cpus = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    named = re.search(r"^model name\s*: (.*)$", cpus, re.MULTILINE)
+    return {
+        "cpu": named[1] if named else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+    }
 
 
 def _measure(options: Namespace, plan: BenchPlan, run: BenchRun) -> None:

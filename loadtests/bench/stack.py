@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol, Self
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import asyncpg
 import httpx
+import psutil
 from redis import Redis
 
 from domain.kernel.partitions import PARTITIONS
 from domain.store.redis.keys import unpersisted_key
-from loadtests.bench.machine import cpu_seconds
 from ops.embedded.running import ONSALE, RunningStack
 from ops.evidence.bulk import mint
 from ops.supervision.listener import listen
@@ -23,8 +23,6 @@ from ops.supervision.program import Program
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import psutil
 
     from domain.accounts.accounts import Role
     from ops.evidence.bulk import Minted
@@ -41,50 +39,11 @@ SETTINGS = {"ACCESS_TOKEN_SECONDS": str(6 * 3600)}
 """No token expires during a bench."""
 
 
-class Served(Protocol):
-    """A process that answers requests."""
+class Served(NamedTuple):
+    """A process that answers requests at a URL."""
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-
-
-class Peer(Program):
-    """A program to compare the API with. It listens on a socket that is bound before it starts."""
-
-    def __init__(self, module: str, environment: Mapping[str, str], *, log: Path) -> None:
-        self._listener = listen("127.0.0.1", 0)
-        fd = self._listener.fileno()
-        command, variables = [sys.executable, "-m", module], {**environment, "LISTEN_FD": str(fd)}
-        super().__init__(module, command, variables, log=log, pass_fds=[fd])
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        """Start it; returns when it answers a request with anything but a server error."""
-        super().__enter__()
-        self.wait_until(lambda: _answers(self.url))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop it and close its socket."""
-        self.stop()
-        self._listener.close()
-
-
-class _Api:
-    """The API of a stack, by its first process."""
-
-    def __init__(self, url: str, pid: int) -> None:
-        self.url = url
-        self.pid = pid
+    url: str
+    pid: int
 
 
 class BenchStack(RunningStack):
@@ -114,7 +73,7 @@ class BenchStack(RunningStack):
             self._found = self.parts()
             api = self._found["api"][0]
             self.variables = api.environ()
-            self.api = _Api(self.url, api.pid)
+            self.api = Served(self.url, api.pid)
         except BaseException:
             self.stop()
             raise
@@ -130,12 +89,21 @@ class BenchStack(RunningStack):
         """Accounts that are signed in."""
         return asyncio.run(mint(self.settings(), role=role, count=count))
 
-    def peer(self, name: str) -> Peer:
-        """A peer that runs until the stack ends, with the stack's environment."""
+    def peer(self, name: str) -> Served:
+        """A program to compare the API with: it has the stack's environment, and runs until the stack ends.
+
+        Returns when it answers a request with anything but a server error.
+        """
         module = f"loadtests.bench.peers.{name}"
+        listener = self._beside.enter_context(listen("127.0.0.1", 0))
+        url, fd = f"http://127.0.0.1:{listener.getsockname()[1]}", listener.fileno()
         baseline = self.database_url(BASELINE_DATABASE).replace("postgresql://", "postgresql+asyncpg://")
-        environment = self.variables | {"BASELINE_URL": baseline}
-        return self._beside.enter_context(Peer(module, environment, log=self.folder / f"{module}.log"))
+        variables = self.variables | {"BASELINE_URL": baseline, "LISTEN_FD": str(fd)}
+        command = [sys.executable, "-m", module]
+        program = Program(module, command, variables, log=self.folder / f"{module}.log", pass_fds=[fd])
+        self._beside.enter_context(program)
+        program.wait_until(lambda: _answers(url))
+        return Served(url, program.pid)
 
     def redis(self) -> Redis:
         """A client of the inventory's server."""
@@ -148,7 +116,7 @@ class BenchStack(RunningStack):
 
     def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Query PostgreSQL."""
-        return asyncio.run(_fetch(self.database_url(), statement, arguments))
+        return asyncio.run(self._fetch(statement, arguments))
 
     def unpersisted(self, redis: Redis) -> int:
         """Accepted bookings that are not yet in PostgreSQL."""
@@ -190,6 +158,14 @@ class BenchStack(RunningStack):
         found = self._found
         return {part: sum(each.memory_info().rss for each in found[part]) for part in ("api", "worker", "valkey")}
 
+    async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+        # Not by `settings`: another build may keep its servers elsewhere in its folder.
+        connection = await asyncpg.connect(self.database_url())
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        finally:
+            await connection.close()
+
     def _signal(self, part: str, number: signal.Signals) -> None:
         for process in self._found.get(part, []):
             process.send_signal(number)
@@ -202,9 +178,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-async def _fetch(url: str, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url)
-    try:
-        return list(await connection.fetch(statement, *arguments))
-    finally:
-        await connection.close()
+def cpu_seconds(root: int) -> float:
+    """CPU time of a process and of everything it started, children that have ended included."""
+    family = [psutil.Process(root)]
+    family += family[0].children(recursive=True)
+    total = 0.0
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total

@@ -11,7 +11,7 @@ from loadtests.bench.against.build_stack import BuildStack
 from loadtests.bench.cases.cases import Bench, OwnBench
 from loadtests.bench.cases.confirming import measure_full, measure_half
 from loadtests.bench.cases.crowd import SignedInBuyers
-from loadtests.bench.cases.memory import measure_memory
+from loadtests.bench.cases.drain import measure_memory
 from loadtests.bench.report.results import OTHER, THIS
 from loadtests.bench.stack import BenchStack
 from loadtests.bench.turns import (

@@ -14,8 +14,7 @@ import httpx
 from loadtests.bench.load.generator import Unexpected, check_all, fire
 from loadtests.bench.load.locust_ceiling import fire_locust
 from loadtests.bench.load.requests import order, request
-from loadtests.bench.machine import cpu_seconds
-from loadtests.bench.stack import BASELINE_DATABASE
+from loadtests.bench.stack import BASELINE_DATABASE, cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from loadtests.bench.cases.crowd import SignedInBuyers
     from loadtests.bench.load.generator import LoadResult
     from loadtests.bench.report.results import Figures
-    from loadtests.bench.stack import BenchStack, Peer, Served
+    from loadtests.bench.stack import BenchStack, Served
 
 LIST_EVENTS = 20
 """Events on sale before the first round: a full first page, however many rounds there are."""
@@ -228,7 +227,7 @@ class Bench(OwnBench):
         bare = self.stack.peer("bare")
         return [*self._bare(bare), *self.own_cases(), self._baseline(), *self._ceilings(bare)]
 
-    def _bare(self, bare: Peer) -> Iterator[Case]:
+    def _bare(self, bare: Served) -> Iterator[Case]:
         event_id = uuid4()
         post, get = order(event_id, token="", key="", path="/bookings"), request("GET", f"/events/{event_id}")
         yield Case("bare_post", "(a) bare Litestar, POST", 202, bare, lambda: repeat(post))
@@ -240,14 +239,14 @@ class Bench(OwnBench):
         title = "(f) FastAPI, SELECT … FOR UPDATE"
         return Case("baseline", title, 201, baseline, lambda: self._prepare_baseline(baseline))
 
-    def _prepare_baseline(self, baseline: Peer) -> list[bytes]:
+    def _prepare_baseline(self, baseline: Served) -> list[bytes]:
         event_id = uuid4()
         event = {"id": str(event_id), "capacity": 1_000_000, "max_per_user": 100}
         httpx.post(f"{baseline.url}/events", json=event).raise_for_status()
         buyers = self.crowd.buyers[: round(self.seconds * BASELINE_PER_SECOND_MAX)]
         return [order(event_id, token=buyer.token, key=uuid4().hex, path="/bookings") for buyer in buyers]
 
-    def _ceilings(self, bare: Peer) -> Iterator[Case]:
+    def _ceilings(self, bare: Served) -> Iterator[Case]:
         """The limits of the load generators, so that they are not taken for limits of a server."""
         orders = [order(uuid4(), token=buyer.token, key=uuid4().hex) for buyer in self._pollers]
         yield Case("generator", "(z) ceiling of the generator", 200, self.stack.peer("echo"), lambda: cycle(orders))

@@ -1,18 +1,20 @@
-"""Draining: how fast the workers write a full backlog, beside bare inserts of the same rows."""
+"""A full backlog: how fast the workers write it, beside bare inserts of the same rows, and its memory in Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
-
-import asyncpg
 
 from domain.background.persisting import BATCH_MAX
 from loadtests.bench.load.generator import Unexpected
+from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
+    import asyncpg
+
+    from domain.platform.settings import Settings
     from loadtests.bench.cases.cases import OwnBench
     from loadtests.bench.report.results import Figures
     from loadtests.bench.stack import BenchStack
@@ -70,8 +72,26 @@ def measure_drain(bench: OwnBench, *, backlog: int, bare: bool) -> Figures:
         if len(rows) != backlog:
             message = f"{backlog} bookings were accepted and {len(rows)} are in PostgreSQL"
             raise Unexpected(message)
-        figures["bare_per_second"] = asyncio.run(_insert_bare(stack.database_url(), rows))
+        figures["bare_per_second"] = asyncio.run(_insert_bare(stack.settings(), rows))
     return figures
+
+
+def measure_memory(bench: OwnBench, *, bookings: int) -> Figures:
+    """Make bookings over HTTP while the workers are paused, then have them persisted.
+
+    Bytes for one booking, with all that its request leaves in Redis: record, lists, counter, key, limit.
+    """
+    stack = bench.stack
+    stack.pause_workers()
+    try:
+        before = _used_bytes(stack)
+        fill(bench, backlog=bookings)
+        pending = _used_bytes(stack)
+    finally:
+        stack.resume_workers()
+    stack.wait_until_drained()
+    retired = _used_bytes(stack)
+    return {"pending_bytes": (pending - before) / bookings, "retired_bytes": (retired - before) / bookings}
 
 
 def fill(bench: OwnBench, *, backlog: int) -> list[UUID]:
@@ -98,6 +118,13 @@ def fill(bench: OwnBench, *, backlog: int) -> list[UUID]:
     return event_ids
 
 
+def _used_bytes(stack: BenchStack) -> int:
+    """What Redis says it uses for data."""
+    with stack.redis() as redis:
+        info = cast("dict[str, Any]", redis.info("memory"))
+    return int(info["used_memory_dataset"])
+
+
 def _rate_of_drain(stack: BenchStack) -> float:
     """Bookings a second from the first look that finds fewer than before to the one that finds none.
 
@@ -114,21 +141,18 @@ def _rate_of_drain(stack: BenchStack) -> float:
         return began_left / (time.perf_counter() - began_s)
 
 
-async def _insert_bare(url: str, rows: list[asyncpg.Record]) -> float:
+async def _insert_bare(settings: Settings, rows: list[asyncpg.Record]) -> float:
     """Rows a second, in batches as large as the worker's, each a transaction of its own."""
     batches = [
         [list(column) for column in zip(*rows[start : start + BATCH_MAX], strict=True)]
         for start in range(0, len(rows), BATCH_MAX)
     ]
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(_BARE_TABLE)
-        insert = await connection.prepare(_BARE_INSERT)
+    async with postgres_of(settings) as postgres:
+        await postgres.execute(_BARE_TABLE)
+        insert = await postgres.prepare(_BARE_INSERT)
         began_s = time.perf_counter()
         for batch in batches:
             await insert.fetch(*batch)
         took_s = time.perf_counter() - began_s
-        await connection.execute("DROP TABLE bare_bookings")
-    finally:
-        await connection.close()
+        await postgres.execute("DROP TABLE bare_bookings")
     return len(rows) / took_s

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from loadtests.bench.cases.cases import OwnBench
 from loadtests.bench.cases.crowd import SignedInBuyers
-from loadtests.bench.cases.drain import measure_drain
+from loadtests.bench.cases.drain import measure_drain, measure_memory
 from loadtests.bench.cases.furnishing import Owner, furnish_bookings, furnish_events, furnish_records
-from loadtests.bench.cases.memory import measure_memory
 from loadtests.bench.cases.pages import List, walk
 from loadtests.bench.report.results import OTHER, THIS, Measurements
 from loadtests.bench.stack import BenchStack

@@ -18,7 +18,7 @@ from loadtests.bench.cases.pages import BLOCK, List, walk
 from loadtests.bench.load.client import ask_all
 from loadtests.bench.load.generator import LoadResult, Unexpected, ask_at, check_all, fire
 from loadtests.bench.load.requests import request
-from loadtests.bench.machine import cpu_seconds
+from loadtests.bench.stack import cpu_seconds
 from loadtests.sales.target import TargetRefused
 
 if TYPE_CHECKING:
