@@ -11,7 +11,7 @@ import asyncpg
 
 from migrations.upgrade import migrate
 from ops.embedded.postgres import ROLE
-from ops.embedded.stack import throwaway_servers
+from tests.throwaway import throwaway_servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

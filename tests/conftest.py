@@ -18,12 +18,12 @@ from sqlalchemy import text
 from domain.background.rebuilding import rebuild
 from domain.engine import Stores, open_stores
 from domain.platform.settings import Settings
-from ops.embedded.stack import throwaway_servers
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 from ops.supervision.launcher import PR_SET_PDEATHSIG
 from tests.cluster import Cluster
 from tests.fork_server import ForkServer
 from tests.processes import ROOT, Processes
+from tests.throwaway import throwaway_servers
 from tests.waiting import keep_persisting
 
 if TYPE_CHECKING:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ops.embedded.folders import folders_of, make_data_folder
@@ -16,11 +12,10 @@ from ops.embedded.server import wait_until_ready
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 JWT_SECRET_BYTES = 32
 """The length of the hash of HS256."""
-
 
 KEYS_FILE = "keys.json"
 """Name of the key ring in the data folder; it exists after the first rotation."""
@@ -85,21 +80,3 @@ class EmbeddedStack:
             "JWT_SECRET": kept["jwt_secret"],
             "JWT_KEYS_FILE": str(self.folders.data / KEYS_FILE),
         }
-
-
-@contextmanager
-def throwaway_servers(
-    only: str | None = None, *, environment: Mapping[str, str] | None = None
-) -> Iterator[EmbeddedStack]:
-    """Run servers on a temporary folder during the block, for tests; a power cut may lose their data."""
-    folder = Path(tempfile.mkdtemp(prefix="onsale-test-"))
-    stack = EmbeddedStack(folder, durable=False, only=only)
-    try:
-        for server in stack.servers:
-            server.environment |= environment or {}
-        stack.start()
-        yield stack
-    finally:
-        for server in stack.servers:
-            server.kill()
-        shutil.rmtree(folder)

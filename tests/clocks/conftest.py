@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.chaos.stack.clocks import Clock, clear_shared_memory, library
-from ops.embedded.stack import throwaway_servers
 from tests.conftest import settings_on
+from tests.throwaway import throwaway_servers
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ import psutil
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ops.embedded.server import STOP_DEADLINE_SECONDS
-from ops.embedded.server import wait_until_ready as server_ready
+from ops.embedded.server import STOP_DEADLINE_SECONDS, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,19 +37,14 @@ CROWD_MAX = 120
 """More connections than PostgreSQL accepts."""
 
 
-async def wait_until_ready(server: EmbeddedServer) -> None:
-    """Return when it answers.
+async def start(server: EmbeddedServer) -> None:
+    """Start it and return when it answers.
 
     Raises:
         ServerFailed: it ended, or does not answer in time.
     """
-    await asyncio.to_thread(server_ready, server)
-
-
-async def start(server: EmbeddedServer) -> None:
-    """Start it and return when it answers."""
     server.spawn()
-    await wait_until_ready(server)
+    await asyncio.to_thread(wait_until_ready, server)
 
 
 async def kill(server: EmbeddedServer) -> None:

@@ -99,7 +99,7 @@ class TrialStack:
         """Run the servers during the block, with an empty schema and sound links."""
         self._embedded.spawn()
         try:
-            await asyncio.to_thread(self._wait_for_servers)
+            await asyncio.to_thread(wait_until_ready, *self._embedded.servers)
             await asyncio.to_thread(migrate, self.postgres.server.url())
             for link in self.links.values():
                 await link.open()
@@ -146,9 +146,6 @@ class TrialStack:
                     if asyncio.get_running_loop().time() > deadline:
                         raise NotReady(self._last_words())
                     await asyncio.sleep(LOOK_SECONDS)
-
-    def _wait_for_servers(self) -> None:
-        wait_until_ready(*self._embedded.servers)
 
     def _last_words(self) -> str:
         logs = [self.folder / f"{name}.log" for name in PROCESS_NAMES] + [self.folder / "fork_server.log"]
