@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from ops.commands.demo_credentials import DEMO_FILE, demo_is_complete
 from ops.embedded.binaries import check_binaries
 from ops.embedded.folder_lock import held
-from ops.embedded.server import wait_until_ready
 from ops.embedded.stack import EmbeddedStack
 from ops.supervision.console import Console
 from ops.supervision.launcher import PR_SET_PDEATHSIG
@@ -135,7 +134,7 @@ class _Run:
         stack = EmbeddedStack(self._settings.data_dir)
         try:
             stack.spawn()
-            wait_until_ready(*stack.servers, pause=self._supervisor.turn)
+            stack.wait_until_ready(pause=self._supervisor.turn)
             for server in stack.servers:
                 self._supervisor.keep(server)
             yield os.environ | stack.environment()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from ops.embedded.folders import folders_of, make_folders
 from ops.supervision.launcher import launcher
-from ops.supervision.process import ProcessFailed, RestartableProcess
+from ops.supervision.process import ProcessFailed
+from ops.supervision.program import LoggedProcess
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
     from pathlib import Path
 
 START_DEADLINE_SECONDS = 60.0
@@ -32,20 +32,19 @@ POLL_SECONDS = 0.02
 LOG_BYTES_MAX = 8 * 2**20
 """A larger log is renamed at a start; one renamed log is kept."""
 
-LOG_TAIL_LINES = 15
-"""Lines of the log in an error."""
-
 
 class ServerFailed(ProcessFailed):
     """An embedded server did not start, or ended; `str()` has the last lines of its log."""
 
 
-class EmbeddedServer(RestartableProcess, ABC):
+class EmbeddedServer(LoggedProcess, ABC):
     """One server on one data folder. Not safe to share between threads."""
 
     name: str
     death_signal: signal.Signals
     """Sent by the kernel when the starting process ends: ends the server at once without loss of data."""
+    failure = ServerFailed
+    ready_seconds_max = START_DEADLINE_SECONDS
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         """Describe the server whose data is in `data_dir`; nothing is started or written yet.
@@ -56,6 +55,7 @@ class EmbeddedServer(RestartableProcess, ABC):
         """
         super().__init__(self.name)
         self.folders = folders_of(data_dir)
+        self.log = self.folders.logs / f"{self.name}.log"
         self.durable = durable
         self.environment: dict[str, str] = {}
         """Variables of the server; they override those of the caller's environment."""
@@ -89,11 +89,6 @@ class EmbeddedServer(RestartableProcess, ABC):
         return []
 
     @property
-    def log(self) -> Path:
-        """The file with the server's output."""
-        return self.folders.logs / f"{self.name}.log"
-
-    @property
     def lock(self) -> Path:
         """The file that the server and its children lock until the last of them ends."""
         return self.folders.data / f"{self.name}.lock"
@@ -109,7 +104,7 @@ class EmbeddedServer(RestartableProcess, ABC):
         if self.alive():
             return
         self.spawn()
-        wait_until_ready(self)
+        self.wait_until(self.ready)
 
     def spawn(self) -> None:
         """Start the server without waiting for it."""
@@ -141,18 +136,6 @@ class EmbeddedServer(RestartableProcess, ABC):
         while self._children_live() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
-    def check_alive(self) -> None:
-        """Raise ServerFailed, with the end of the log, if the process has ended."""
-        code = self.poll()
-        if code is not None:
-            message = f"{self.name} ended with {code}; {self.log_tail()}"
-            raise ServerFailed(message)
-
-    def log_tail(self) -> str:
-        """Return the log's name and its last lines."""
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n  ".join([f"the end of {self.log}:", *lines])
-
     def _children_live(self) -> bool:
         lock_fd = os.open(self.lock, os.O_RDWR)
         try:
@@ -166,19 +149,3 @@ class EmbeddedServer(RestartableProcess, ABC):
     def _set_log_aside(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
-
-
-def wait_until_ready(*servers: EmbeddedServer, pause: Callable[[], None] = lambda: time.sleep(POLL_SECONDS)) -> None:
-    """Return when each of `servers` answers.
-
-    Raises:
-        ServerFailed: one ended, or did not answer within START_DEADLINE_SECONDS.
-    """
-    deadline = time.monotonic() + START_DEADLINE_SECONDS
-    for server in servers:
-        while not server.ready():
-            server.check_alive()
-            if time.monotonic() > deadline:
-                message = f"{server.name} did not answer within {START_DEADLINE_SECONDS:.0f} s; {server.log_tail()}"
-                raise ServerFailed(message)
-            pause()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self
 from ops.embedded.folders import folders_of, make_data_folder
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.private_files import keep_once
-from ops.embedded.server import wait_until_ready
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
+from ops.supervision.program import short_pause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 JWT_SECRET_BYTES = 32
@@ -51,7 +52,7 @@ class EmbeddedStack:
         """
         try:
             self.spawn()
-            wait_until_ready(*self.servers)
+            self.wait_until_ready()
         except BaseException:
             self.stop()
             raise
@@ -61,6 +62,11 @@ class EmbeddedStack:
         # Valkey first: it reads its file while PostgreSQL makes its cluster.
         for server in reversed(self.servers):
             server.spawn()
+
+    def wait_until_ready(self, *, pause: Callable[[], None] = short_pause) -> None:
+        """Return when each server answers; raises ServerFailed."""
+        for server in self.servers:
+            server.wait_until(server.ready, pause=pause)
 
     def stop(self) -> None:
         """Stop the servers in good order."""

@@ -31,14 +31,56 @@ def plain_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ENVIRONMENT_KEPT if name in os.environ}
 
 
-class Program(RestartableProcess):
-    """A program whose output goes to `log`, which outlives it. As a context manager it runs during the block."""
+def short_pause() -> None:
+    """Wait until it is worth checking a process again."""
+    time.sleep(POLL_SECONDS)
 
-    death_signal: signal.Signals = signal.SIGKILL
-    """Sent by the kernel when the process that started the program ends, however that one ended."""
+
+class LoggedProcess(RestartableProcess):
+    """A process whose output goes to `log`, which outlives it."""
+
+    log: Path
+
+    failure: type[ProcessFailed] = ProcessFailed
+    """Raised when the process is not ready."""
 
     ready_seconds_max: float = READY_SECONDS_MAX
     """How long `wait_until` waits by default."""
+
+    @property
+    def output(self) -> str:
+        """Everything in the log."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_until(
+        self,
+        ready: Callable[[], bool],
+        *,
+        what: str = "ready",
+        seconds: float | None = None,
+        pause: Callable[[], None] = short_pause,
+    ) -> None:
+        """Return when `ready` says so; `pause` is called between two checks.
+
+        Raises:
+            ProcessFailed: the process ended, or `seconds` passed; `str()` has its last output and the path of its log.
+        """
+        seconds = self.ready_seconds_max if seconds is None else seconds
+        deadline_s = time.monotonic() + seconds
+        while not ready():
+            ended = self.poll()
+            if ended is not None or time.monotonic() > deadline_s:
+                how = f"exit code {ended}" if ended is not None else f"after {seconds:.0f} s"
+                lines = self.output.splitlines()[-LOG_LINES_SHOWN:]
+                raise self.failure("\n".join([f"{self.name} is not {what}: {how}", *lines, f"The log: {self.log}"]))
+            pause()
+
+
+class Program(LoggedProcess):
+    """Any program. As a context manager it runs during the block."""
+
+    death_signal: signal.Signals = signal.SIGKILL
+    """Sent by the kernel when the process that started the program ends, however that one ended."""
 
     def __init__(  # noqa: PLR0913  (the parts of a process)
         self,
@@ -76,26 +118,3 @@ class Program(RestartableProcess):
     def stop(self, seconds: float = STOP_SECONDS_MAX) -> int:
         """End the program in good order, or kill it after `seconds`; returns its exit code."""
         return super().stop(seconds)
-
-    @property
-    def output(self) -> str:
-        """Everything in the log."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def wait_until(self, ready: Callable[[], bool], *, what: str = "ready", seconds: float | None = None) -> None:
-        """Return when `ready` says so.
-
-        Raises:
-            ProcessFailed: the program ended, or `seconds` passed; `str()` ends with its last output.
-        """
-        seconds = self.ready_seconds_max if seconds is None else seconds
-        deadline_s = time.monotonic() + seconds
-        while not ready():
-            ended = self.poll()
-            if ended is not None or time.monotonic() > deadline_s:
-                how = f"exit code {ended}" if ended is not None else f"after {seconds:.0f} s"
-                raise ProcessFailed("\n".join([f"{self.name} is not {what}: {how}", *self._last_lines()]))
-            time.sleep(POLL_SECONDS)
-
-    def _last_lines(self) -> list[str]:
-        return self.output.splitlines()[-LOG_LINES_SHOWN:]

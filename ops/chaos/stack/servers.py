@@ -14,7 +14,7 @@ import psutil
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ops.embedded.server import STOP_DEADLINE_SECONDS, wait_until_ready
+from ops.embedded.server import STOP_DEADLINE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def start(server: EmbeddedServer) -> None:
         ServerFailed: it ended, or does not answer in time.
     """
     server.spawn()
-    await asyncio.to_thread(wait_until_ready, server)
+    await asyncio.to_thread(server.wait_until, server.ready)
 
 
 async def kill(server: EmbeddedServer) -> None:

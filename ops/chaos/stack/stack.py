@@ -19,7 +19,6 @@ from ops.chaos.stack.processes import ForkedProcess, ForkServer
 from ops.chaos.stack.proxy import Proxy
 from ops.chaos.stack.servers import Postgres, Valkey
 from ops.embedded.postgres import ROLE
-from ops.embedded.server import wait_until_ready
 from ops.embedded.stack import EmbeddedStack
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE
 from ops.supervision.listener import free_port
@@ -99,7 +98,7 @@ class TrialStack:
         """Run the servers during the block, with an empty schema and sound links."""
         self._embedded.spawn()
         try:
-            await asyncio.to_thread(wait_until_ready, *self._embedded.servers)
+            await asyncio.to_thread(self._embedded.wait_until_ready)
             await asyncio.to_thread(migrate, self.postgres.server.url())
             for link in self.links.values():
                 await link.open()
