@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadtests.bench.cases.drain import measure_drain
-from loadtests.bench.report.figures import number
+from loadtests.bench.report.results import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -20,7 +20,7 @@ from loadtests.sales.figures import figures_of, table
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2016
 from loadtests.sales.replay import ReplayFailed, SaleRun, replay
 from loadtests.sales.setup import SetupRefused
-from loadtests.sales.stack import raise_open_files_limit, sale_stack
+from loadtests.sales.stack import sale_stack
 from loadtests.sales.target import TargetRefused, loopback_url
 from ops.evidence.checks import check, verdict
 from ops.supervision.process import ProcessFailed
@@ -105,7 +105,6 @@ def _stack(url: str | None, folder: Path) -> Iterator[tuple[str, Settings]]:
     if url is not None:
         yield loopback_url(url), load_settings()
         return
-    raise_open_files_limit()
     REPORT.mkdir(exist_ok=True)
     with sale_stack(folder, log=REPORT / "stack.log", say=_say) as stack:
         yield stack.url, stack.settings()

@@ -15,15 +15,11 @@ if TYPE_CHECKING:
 def sale_stack(
     folder: Path, *, log: Path | None = None, say: Callable[[str], None] = print, **settings: str
 ) -> RunningStack:
-    """A stack that is not started yet; its data is in `folder`, its output in `log`, which outlives it."""
-    unlimited = {"RATE_LIMITS": "off", **settings}
-    return RunningStack(folder, log=log, say=say, environment=inherited_settings(), settings=unlimited)
+    """A stack that is not started yet; its data is in `folder`, its output in `log`, which outlives it.
 
-
-def raise_open_files_limit() -> None:
-    """Let this process, and the stack that it starts, open as many files as the system allows.
-
-    Each buyer has a connection.
+    Each buyer has a connection, so this process and the stack may open as many files as the system allows.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    unlimited = {"RATE_LIMITS": "off", **settings}
+    return RunningStack(folder, log=log, say=say, environment=inherited_settings(), settings=unlimited)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from loadtests.sales.figures import Figures, figures_of, table
 from loadtests.sales.profiles import SHMOOCON_2019, SaleProfile
 from loadtests.sales.replay import SaleRun, replay
-from loadtests.sales.stack import raise_open_files_limit, sale_stack
+from loadtests.sales.stack import sale_stack
 from ops.evidence.checks import check
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def measure_rush(folder: Path, report: Path, *, buyers: int | None, say: Callabl
         ProcessFailed, ReplayFailed, SetupRefused: it could not be held.
     """
     profile = SHMOOCON_2019 if buyers is None else SHMOOCON_2019.scaled(buyers)
-    raise_open_files_limit()
     report.mkdir(exist_ok=True)
     with sale_stack(folder, log=report / f"{NAME}.log", say=say) as stack:
         say(f"rush: {profile.buyers} buyers")

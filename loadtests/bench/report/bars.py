@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loadtests.bench.cases.confirming import GROWING_S
-from loadtests.bench.report.figures import number, ratio_so_far
-from loadtests.bench.report.results import OTHER
+from loadtests.bench.report.results import OTHER, number, ratio_so_far
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

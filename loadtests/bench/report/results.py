@@ -1,11 +1,17 @@
-"""What a bench found, as it is kept: figures by measurement, side and round."""
+"""The figures of a bench by measurement, side and round, as they are kept; their spread, and ratios within rounds."""
 
 from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from loadtests.bench.cases.pages import Walk
 from loadtests.bench.cases.rush import Rush
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Figures = dict[str, float]
 """What one measurement found once. A part of a figure follows a dot: per_second, p99_ms, cpu_ms.valkey."""
@@ -53,3 +59,43 @@ class Results(Struct, kw_only=True):
     growth: list[Measurements] = []
     walks: list[Walk] = []
     rush: Rush | None = None
+
+
+class Spread(Struct, frozen=True):
+    """The median of some rounds, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def cells(self) -> list[str]:
+        """The three figures, to read."""
+        return [number(self.median), number(self.low), number(self.high)]
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """The spread of at least one value."""
+    return Spread(median(values), min(values), max(values))
+
+
+def ratio_of(values: Sequence[float], to: Sequence[float]) -> Spread:
+    """The spread of the ratios within each round: what a busy moment does to both sides cancels out.
+
+    Raises:
+        ValueError: the sides have not the same number of values.
+    """
+    return spread_of([value / other for value, other in zip(values, to, strict=True)])
+
+
+def ratio_so_far(values: Sequence[float], to: Sequence[float]) -> Spread:
+    """As `ratio_of`, over the rounds that both have: in a run that failed, one has a round more."""
+    rounds = min(len(values), len(to))
+    return ratio_of(values[:rounds], to[:rounds])
+
+
+def number(value: float) -> str:
+    """A figure with about three digits and a comma between thousands."""
+    if abs(value) >= 100:  # noqa: PLR2004  (three digits)
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.bench.report.bars import bars_of
-from loadtests.bench.report.figures import number, ratio_so_far, spread_of
-from loadtests.bench.report.results import OTHER, THIS
+from loadtests.bench.report.results import OTHER, THIS, number, ratio_so_far, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,8 @@ from loadtests.bench.cases.growth import themes_of
 from loadtests.bench.load.locust_ceiling import Entry, answered_by
 from loadtests.bench.plan import BOUNDS, THEMES, growth_plan_of, plan_of
 from loadtests.bench.report.bars import Bar, bars_of
-from loadtests.bench.report.figures import ratio_of, spread_of
-from loadtests.bench.report.picture import DrawnBar, Line, bar_picture, line_picture
-from loadtests.bench.report.pictures import pictures
-from loadtests.bench.report.results import OTHER, THIS, Results
+from loadtests.bench.report.pictures import DrawnBar, bar_picture, line_picture, pictures
+from loadtests.bench.report.results import OTHER, THIS, Results, ratio_of, spread_of
 from loadtests.bench.report.tables import report, table
 from tests.loadtests.bench.results import everything, full, half, halves, measure, measured, results
 
@@ -169,7 +167,7 @@ def test_labels_cannot_break_a_picture() -> None:
 
 
 def test_a_line_goes_through_its_points() -> None:
-    picture = ET.fromstring(line_picture("Pages", [Line("a", [0.0, 2.0], [0.0, 4.0])], x_unit="x", y_unit="y"))
+    picture = ET.fromstring(line_picture("Pages", {"a": [(0, 0.0), (2, 4.0)]}, x_unit="x", y_unit="y"))
 
     points = [point.split(",") for point in (next(picture.iter(f"{SVG}polyline")).get("points") or "").split()]
 
