@@ -15,10 +15,10 @@ from redis import Redis
 
 from domain.kernel.partitions import PARTITIONS
 from domain.store.redis.keys import unpersisted_key
-from ops.embedded.running import ONSALE, RunningStack
+from ops.embedded.running import RunningStack
 from ops.evidence.bulk import mint
 from ops.supervision.listener import listen
-from ops.supervision.program import Program
+from ops.supervision.program import ONSALE, Program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,8 @@ async def set_password(stores: Stores, *, email: str, password: str) -> Account:
 
 
 async def _hash(password: str) -> str:
-    passwords = Passwords()
-    try:
+    with closing(Passwords()) as passwords:
         return await passwords.hash(password)
-    finally:
-        passwords.close()
 
 
 def _check(what: str, broken: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from domain.accounts.accounts import Caller, Role
 from domain.accounts.passwords import Passwords
 from domain.background.rebuilding import ensure_in_order
 from domain.sales.events import NewEvent
+from ops.commands.accounts import set_password
 from ops.commands.demo_credentials import DEMO_FILE, ROLES, demo_is_complete, demo_passwords, set_demo_complete
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
 
     Raises:
         DemoRefused: the organizer was banned or has another role now.
-        Unavailable: PostgreSQL or Redis does not answer; the next run continues.
+        Unavailable, SessionsUntold: PostgreSQL or Redis does not answer; the next run continues.
         TimeoutError: the inventory was not rebuilt within INVENTORY_DEADLINE_SECONDS.
     """
     path = data_dir / DEMO_FILE
@@ -108,25 +110,16 @@ def describe(demo: Demo, *, base_url: str) -> str:
 
 async def _accounts(stores: Stores, passwords: dict[str, str], *, renew: bool) -> tuple[list[Account], set[str]]:
     """The demo's accounts, and the addresses of those with another password; with `renew`, they get the given one."""
-    hasher = Passwords()
-    try:
+    with closing(Passwords()) as hasher:
         accounts = [await _account(stores, hasher, email, password) for email, password in passwords.items()]
-        changed = [
-            account for account in accounts if not await hasher.verify(passwords[account.email], account.password_hash)
-        ]
-        for account in changed if renew else ():
-            await _renew(stores, hasher, account, passwords[account.email])
-        return accounts, set() if renew else {account.email for account in changed}
-    finally:
-        hasher.close()
-
-
-async def _renew(stores: Stores, hasher: Passwords, account: Account, password: str) -> None:
-    """Set the printed password of an account of an earlier demo, in whatever state the account is."""
-    after = await stores.accounts.set_password(
-        account.id, password_hash=await hasher.hash(password), now=datetime.now(UTC)
-    )
-    await stores.admission.tokens_ended(after)
+        changed = {
+            account.email
+            for account in accounts
+            if not await hasher.verify(passwords[account.email], account.password_hash)
+        }
+    for email in changed if renew else ():
+        await set_password(stores, email=email, password=passwords[email])
+    return accounts, set() if renew else changed
 
 
 def _operator_as(account: Account) -> Caller:

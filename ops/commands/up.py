@@ -21,6 +21,7 @@ from ops.supervision.launcher import PR_SET_PDEATHSIG
 from ops.supervision.listener import listen
 from ops.supervision.process import Child
 from ops.supervision.procfile import read_procfile
+from ops.supervision.program import ONSALE
 from ops.supervision.readiness import ReadinessPoller, base_url, reachable_host
 from ops.supervision.supervisor import Stopped, Supervisor
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 5.0
 """Between two lines of progress; after a longer silence people press Ctrl-C."""
-
-ONSALE = [sys.executable, "-m", "ops.commands.cli"]
-"""The operator's command line; some steps of a start are commands."""
 
 
 class StartFailed(Exception):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -18,7 +17,7 @@ from migrations.upgrade import migrate
 from ops.embedded.stack import EmbeddedStack
 from ops.supervision.listener import free_port
 from ops.supervision.process import ProcessFailed
-from ops.supervision.program import Program, plain_environment
+from ops.supervision.program import ONSALE, Program, plain_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     import psutil
 
 Written = TypeVar("Written")
-
-ONSALE = (sys.executable, "-m", "ops.commands.cli")
-"""The command line of this code."""
 
 SERVER_SETTINGS = ("DATABASE_URL", "REDIS_URL", "QUEUE_URL", "JWT_SECRET", "JWT_KEYS_FILE")
 """Settings that would lead the stack to other servers than its own."""

@@ -6,6 +6,7 @@ transaction. Here each is a row of one statement.
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -137,8 +138,5 @@ def _session_row(settings: Settings, account: Account, session_id: UUID, *, now:
 
 
 async def _hash(password: str) -> str:
-    passwords = Passwords()
-    try:
+    with closing(Passwords()) as passwords:
         return await passwords.hash(password)
-    finally:
-        passwords.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +14,9 @@ from ops.supervision.process import ProcessFailed, RestartableProcess
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+ONSALE = (sys.executable, "-m", "ops.commands.cli")
+"""The operator's command line of this code; some steps of a start are commands."""
 
 READY_SECONDS_MAX = 240.0
 """A start with a million bookings rebuilds the inventory for some seconds, on a busy machine for many more."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loadtests.bench.cases.confirming import GROWING_S
-from loadtests.bench.report.results import OTHER, number, ratio_so_far
+from loadtests.bench.report.results import OTHER, number, ratio_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +78,9 @@ def bars_of(results: Results) -> list[Bar]:
 def _ratios(cases: Measurements) -> Iterator[Bar]:
     for title, one, other, need in RATIOS:
         rates, reference = cases.values(one, "per_second"), cases.values(other, "per_second")
-        yield Bar(title, need, ratio_so_far(rates, reference).median if rates and reference else None)
+        yield Bar(title, need, ratio_of(rates, reference).median if rates and reference else None)
     persisted, bare = (cases.values("drain", figure) for figure in ("per_second", "bare_per_second"))
-    yield Bar("persisted to bare inserts", 0.4, ratio_so_far(persisted, bare).median if persisted else None)
+    yield Bar("persisted to bare inserts", 0.4, ratio_of(persisted, bare).median if persisted else None)
     accepted = cases.values("book", "per_second")
     both = median(persisted) / median(accepted) if persisted and accepted else None
     yield Bar("persisted to accepted by one API process", 2, both)
@@ -104,6 +104,6 @@ def _grown(theme: Measurements) -> Iterator[Bar]:
         large, small = series.values("per_second"), series.values("per_second", OTHER)
         if large and small:
             sides = " to ".join(theme.labels.values())
-            yield Bar(f"{theme.title}, {sides}: {name}", KEPT, ratio_so_far(large, small).median)
+            yield Bar(f"{theme.title}, {sides}: {name}", KEPT, ratio_of(large, small).median)
     if pending := theme.values("memory", "pending_bytes"):
         yield Bar("Redis for a pending booking", 1024, median(pending), " bytes", at_most=True)

@@ -82,16 +82,9 @@ def spread_of(values: Sequence[float]) -> Spread:
 def ratio_of(values: Sequence[float], to: Sequence[float]) -> Spread:
     """The spread of the ratios within each round: what a busy moment does to both sides cancels out.
 
-    Raises:
-        ValueError: the sides have not the same number of values.
+    In a run that failed, one side may have a round more, which is left out.
     """
-    return spread_of([value / other for value, other in zip(values, to, strict=True)])
-
-
-def ratio_so_far(values: Sequence[float], to: Sequence[float]) -> Spread:
-    """As `ratio_of`, over the rounds that both have: in a run that failed, one has a round more."""
-    rounds = min(len(values), len(to))
-    return ratio_of(values[:rounds], to[:rounds])
+    return spread_of([value / other for value, other in zip(values, to, strict=False)])
 
 
 def number(value: float) -> str:

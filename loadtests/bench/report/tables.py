@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loadtests.bench.report.bars import bars_of
-from loadtests.bench.report.results import OTHER, THIS, number, ratio_so_far, spread_of
+from loadtests.bench.report.results import OTHER, THIS, number, ratio_of, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def _rates(cases: Sequence[Series], reference: Sequence[float]) -> str:
     lines = []
     for case in cases:
         rates = case.values("per_second")
-        ratio = number(ratio_so_far(rates, reference).median) if reference else "-"
+        ratio = number(ratio_of(rates, reference).median) if reference else "-"
         times = [number(spread_of(case.values(figure)).median) for figure in ("p50_ms", "p99_ms")]
         lines.append([case.title, *spread_of(rates).cells, ratio, *times])
     return table(["Requests", "per s", "lowest", "highest", "to bare POST", "p50 ms", "p99 ms"], lines)
@@ -166,7 +166,7 @@ def _cells(this: Sequence[float], other: Sequence[float]) -> list[str]:
 def _ratio(this: Sequence[float], other: Sequence[float]) -> list[str]:
     if not all(other):
         return ["-"] * 3
-    ratio = ratio_so_far(this, other)
+    ratio = ratio_of(this, other)
     return [f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high)]
 
 

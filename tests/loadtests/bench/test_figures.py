@@ -38,9 +38,8 @@ def test_a_ratio_is_taken_within_each_round() -> None:
     assert (spread.median, spread.low, spread.high) == (0.5, 0.5, 0.5)
 
 
-def test_sides_of_unequal_rounds_have_no_ratio() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        ratio_of([1.0], [1.0, 2.0])
+def test_a_round_that_one_side_lacks_has_no_ratio() -> None:
+    assert ratio_of([1.0], [2.0, 100.0]).cells == ["0.50", "0.50", "0.50"]
 
 
 def test_a_run_that_failed_within_a_round_has_a_report() -> None:
