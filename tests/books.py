@@ -80,7 +80,9 @@ async def rows(stores: Stores, event: Event | None = None) -> Counter[str]:
 async def pool(stores: Stores, event: Event) -> tuple[int, int]:
     """What PostgreSQL's own count of an event's tickets says: (size, taken)."""
     async with stores.database.connect() as connection:
-        found = await connection.execute(text("SELECT size, taken FROM pools WHERE event_id = :id"), {"id": event.id})
+        found = await connection.execute(
+            text("SELECT size, taken FROM counters WHERE event_id = :id"), {"id": event.id}
+        )
         size, tickets = found.one()
         return int(size), int(tickets)
 

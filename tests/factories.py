@@ -12,12 +12,12 @@ from sqlalchemy import insert, text
 
 from domain.accounts.accounts import AccountSession, Caller, Role
 from domain.accounts.tokens import Token, TokenKind
-from domain.kernel.bookings import TicketOrder
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Invalid
 from domain.sales.events import EventChanges, NewEvent
-from domain.store.postgres.tables import events, pools
+from domain.sales.orders import TicketOrder
+from domain.store.postgres.tables import counters, events
 from domain.store.redis.admission import Ask
 from tests.waiting import eventually
 
@@ -159,7 +159,9 @@ async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
     }
     async with stores.database.begin() as connection:
         await connection.execute(insert(events).values(values))
-        await connection.execute(insert(pools).values(event_id=event_id, counter=POOL_MAIN, size=new.capacity, taken=0))
+        await connection.execute(
+            insert(counters).values(event_id=event_id, counter=POOL_MAIN, size=new.capacity, taken=0)
+        )
     await stores.catalog.renew_terms(event_id)
 
 
@@ -191,6 +193,11 @@ async def book(
         Ask.trusted(user_id or await make_account(stores)), TicketOrder(event.id, quantity, key)
     )
     return reservation.booking
+
+
+def as_polled(booking: Booking) -> Booking:
+    """A booking as a poll reads it: without what only the engine needs."""
+    return structs.replace(booking, claims=None, fingerprint=None)
 
 
 async def _insert_accounts(stores: Stores, ids: Sequence[UUID], *, role: str) -> None:

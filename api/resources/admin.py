@@ -83,7 +83,7 @@ class Reconciliation(Struct, frozen=True, kw_only=True):
             pending=books.pending,
             confirmed=books.confirmed,
             drift=books.drift,
-            pool_drift=books.pool_drift,
+            pool_drift=books.row_drift,
         )
 
 

@@ -32,7 +32,7 @@ from api.resources.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestSta
 from api.shapes import BookingShown, Page
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
-from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation, TicketOrder
+from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation
 from domain.kernel.refusals import (
     BookingNotFound,
     EventNotFound,
@@ -47,6 +47,7 @@ from domain.kernel.refusals import (
     Unavailable,
 )
 from domain.sales.events import Deadline
+from domain.sales.orders import TicketOrder
 from domain.store.postgres.reports.guests import Guest, GuestsAsked
 
 if TYPE_CHECKING:

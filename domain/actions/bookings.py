@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.actions.terms import TermsCache
-    from domain.kernel.bookings import NewBooking, TicketOrder
+    from domain.kernel.bookings import NewBooking, Order
     from domain.sales.events import Terms
     from domain.store.job_queue import Doorbell
     from domain.store.postgres.ledger import Ledger
@@ -68,7 +68,7 @@ class BoxOffice:
         self._intents = intents
         self._refusal_counts = refusal_counts
 
-    async def reserve(self, ask: Ask, order: TicketOrder) -> Reservation:
+    async def reserve(self, ask: Ask, order: Order) -> Reservation:
         """Admit the caller, take the tickets of an order, and promise to persist the booking.
 
         Raises:
@@ -82,10 +82,10 @@ class BoxOffice:
             self._refusal_counts.count(order.event_id, refusal.code)
             raise
 
-    async def _book(self, ask: Ask, order: TicketOrder) -> Reservation:
+    async def _book(self, ask: Ask, order: Order) -> Reservation:
         new = new_booking(order, account_id=ask.account_id)
         try:
-            reserved = await self._take(ask, new, looked_up=new.idempotency_key is None)
+            reserved = await self._take(ask, new, looked_up=order.idempotency_key is None)
         except LookupNeeded as needed:
             earlier = await self._ledger.find_by_key(new.id)
             if earlier is not None:
@@ -149,15 +149,15 @@ class BoxOffice:
             return None, 0
         read_in, read_ms = self._inventory.epoch, await self._inventory.now_ms()
         batch = await self._ledger.holding(event_id, after=after, limit=CLEAR_BATCH_MAX)
-        await asyncio.gather(*(self._clear(each, terms, read_ms=read_ms, read_in=read_in) for each in batch))
+        await asyncio.gather(*(self._clear(each, read_ms=read_ms, read_in=read_in) for each in batch))
         (taken,) = await self._inventory.taken([event_id])
         if taken is None:
             raise InventoryUnavailable.rebuilding()
         return (batch[-1].id if batch else None), taken
 
-    async def _clear(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
+    async def _clear(self, booking: Booking, *, read_ms: int, read_in: int) -> None:
         """Cancel a booking of a cancelled event, given its row from PostgreSQL."""
-        await self._inventory.restore(booking, terms, read_ms=read_ms, read_in=read_in)
+        await self._inventory.restore(booking, read_ms=read_ms, read_in=read_in)
         try:
             released = await self._inventory.release(booking, status=BookingStatus.CANCELLED, reason="event_cancelled")
         except RecordUnknown:
@@ -241,7 +241,7 @@ class BoxOffice:
             booking, unknown = await self._find(booking_id)
             reach(Failpoint.CANCEL_FOUND)
             if unknown:
-                await self._inventory.restore(booking, terms, read_ms=unknown.now_ms, read_in=unknown.epoch)
+                await self._inventory.restore(booking, read_ms=unknown.now_ms, read_in=unknown.epoch)
                 reach(Failpoint.CANCEL_RESTORED)
             try:
                 released = await self._inventory.release(

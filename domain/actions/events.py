@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from domain.kernel.refusals import InventoryUnavailable
 from domain.kernel.times import from_ms
+from domain.sales.events import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,7 @@ class EventActions:
             # These events were closed after they were read, or the inventory is being rebuilt.
             known |= await self._events.find_all(gone)
         closed = [event.id for event in known.values() if event.closed_at is not None]
-        stored = await self._ledger.pools_taken(closed) if closed else {}
+        stored = await self._ledger.taken_of(ROOM, closed) if closed else {}
         return [_on_show(known[event.id], taken.get(event.id), stored.get(event.id)) for event in events]
 
     async def _now(self, event_id: UUID | None = None) -> datetime:

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from domain.background.reconciling import reconcile_page
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus
-from domain.kernel.counters import USER_PREFIX
+from domain.kernel.differences import Repair
 from domain.kernel.partitions import PARTITIONS
+from domain.sales.events import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,8 @@ class EventBooks(Struct, frozen=True, kw_only=True):
     """The tickets of an event, counted in Redis and in PostgreSQL.
 
     `drift` is `size` - `remaining` - `pending` - `confirmed`, which is 0 when every ticket is accounted for.
-    `pool_drift` is the difference between PostgreSQL's own count and its bookings. `user_drift` is the number of
-    accounts whose counter differs from their tickets.
+    `row_drift` is the sum of the differences between PostgreSQL's own counts, of all counters, and its bookings.
+    `other_drift` is the number of other counters in Redis, such as those of accounts, that differ from the bookings.
     """
 
     event_id: UUID
@@ -39,13 +40,13 @@ class EventBooks(Struct, frozen=True, kw_only=True):
     pending: int
     confirmed: int
     drift: int
-    pool_drift: int = 0
-    user_drift: int = 0
+    row_drift: int = 0
+    other_drift: int = 0
 
     @property
     def in_order(self) -> bool:
         """Whether there is no difference."""
-        return not (self.drift or self.pool_drift or self.user_drift)
+        return not (self.drift or self.row_drift or self.other_drift)
 
 
 class Pending(Struct):
@@ -78,17 +79,18 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
     pending = await _pending(stores)
     taken = await stores.inventory.taken(ids)
     stored = await stores.ledger.taken(ids)
-    wrong_accounts = Counter(
+    wrong_counters = Counter(
         outcome.difference.event_id
         for outcome in await reconcile_page(stores, ids, fix=False)
-        if outcome.difference.subject.startswith(USER_PREFIX)
+        if outcome.difference.repair is Repair.MEND_COUNTER and outcome.difference.subject != ROOM
     )
     books = []
     for event, found in zip(page, taken, strict=True):
-        row, waiting = stored[event.id], pending.get(event.id, Pending())
+        rows, waiting = stored[event.id], pending.get(event.id, Pending())
+        room = rows[ROOM]
         # A closed event has no counters in Redis; only PostgreSQL counts its tickets.
-        remaining = event.capacity - (row.pool if event.closed_at else found or 0)
-        confirmed = row.booked - waiting.released
+        remaining = event.capacity - (room.counted if event.closed_at else found or 0)
+        confirmed = room.booked - waiting.released
         books.append(
             EventBooks(
                 event_id=event.id,
@@ -98,8 +100,8 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
                 pending=waiting.reserved,
                 confirmed=confirmed,
                 drift=event.capacity - remaining - waiting.reserved - confirmed,
-                pool_drift=row.pool - row.booked,
-                user_drift=wrong_accounts[event.id],
+                row_drift=sum(abs(row.counted - row.booked) for row in rows.values()),
+                other_drift=wrong_counters[event.id],
             )
         )
     return books

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import structlog
@@ -17,14 +17,13 @@ from msgspec import Struct
 from domain.background.passes import Pass, run
 from domain.background.persisting import BATCH_MAX, settlements, write, write_off
 from domain.background.portions import portions
-from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import Unavailable
 from domain.kernel.unpersisted import Unpersisted
 from domain.platform.concurrency import together
 from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import EpochOver
-from domain.store.postgres.holdings import Holdings
+from domain.store.postgres.holdings import refill_fields
 from domain.store.redis.keys import counters_key, epoch_key
 from domain.store.redis.rebuild_progress import Progress, write_progress
 from domain.store.redis.scripts import InventoryState
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from domain.engine import Stores
     from domain.kernel.unpersisted import Written
     from domain.sales.events import Event
+    from domain.store.postgres.holdings import Holdings
     from domain.store.redis.fence import FencingToken
 
 log = structlog.get_logger()
@@ -43,8 +43,8 @@ EVENTS_PER_PAGE = 200
 COUNTERS_PER_CHUNK = 1_000
 """Counters that one script call writes in 1 ms. Twice as many arguments are within Lua's limit for `unpack`."""
 
-TICKETS_PER_PORTION = 50_000
-"""Tickets taken of the events whose counters one statement sums up, unless a single event has more. It takes 0.1 s of
+UNITS_PER_PORTION = 50_000
+"""Units taken of the events whose counters one statement sums up, unless a single event has more. It takes 0.1 s of
 PostgreSQL's time and a few megabytes in this process."""
 
 PORTIONS_MAX = 2
@@ -221,19 +221,19 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
         holdings = await stores.ledger.holdings(event_ids, counters_max=COUNTERS_PER_CHUNK)
         reach(Failpoint.REBUILD_REFILLING)
         await together(
-            lambda event_id: _refill(stores, page[event_id], holdings.get(event_id, Holdings()), token),
+            lambda event_id: _refill(stores, page[event_id], holdings.get(event_id, []), token),
             event_ids,
             at_once_max=EVENTS_PER_PAGE,
         )
 
-    taken = await stores.ledger.pools_taken(list(page))
-    await together(refill, portions(list(page), taken, tickets_max=TICKETS_PER_PORTION), at_once_max=PORTIONS_MAX)
+    taken = await stores.ledger.units_taken(list(page))
+    await together(refill, portions(list(page), taken, units_max=UNITS_PER_PORTION), at_once_max=PORTIONS_MAX)
 
 
 async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:
     """Write one event's counters. The terms come last: without them nothing of the event is sold."""
-    last: list[Any] = [POOL_MAIN, held.tickets, f"size:{POOL_MAIN}", event.capacity, "terms", event.terms_token]
-    chunks: list[list[Any]] = [*held.chunks[:-1], [*held.chunks[-1], *last]] if held.chunks else [last]
+    chunks = list(refill_fields(held, event.sizes))
+    chunks[-1] += ["terms", event.terms_token]
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
     for number, chunk in enumerate(chunks):
         part = "first" if number == 0 else "more"

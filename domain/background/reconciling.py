@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EVENTS_PER_PAGE = 100
-TICKETS_PER_PAGE = 20_000
-"""Tickets taken of the events that are compared at once, unless a single event has more. A comparison takes 0.1 s,
+UNITS_PER_PAGE = 20_000
+"""Units taken of the events that are compared at once, unless a single event has more. A comparison takes 0.1 s,
 during which this worker persists nothing."""
 
 UNPERSISTED_MAX = 50_000
@@ -70,7 +70,7 @@ class Reading(Struct, frozen=True):
     until_ms: int
 
 
-NOTHING_READ = Reading(CounterBooks(None, None, 0, [], 0), [], 0)
+NOTHING_READ = Reading(CounterBooks(None, {}, 0, [], 0), [], 0)
 """The reading for repairs that do not depend on counters."""
 
 
@@ -130,8 +130,8 @@ async def reconcile_some(
 async def _portion_after(stores: Stores, after: UUID | None) -> list[UUID]:
     """The next events to compare: one page, or fewer events if they have sold many tickets."""
     page = [event.id for event in await stores.events.after(after, limit=EVENTS_PER_PAGE)]
-    taken = await stores.ledger.pools_taken(page)
-    return next(portions(page, taken, tickets_max=TICKETS_PER_PAGE), [])
+    taken = await stores.ledger.units_taken(page)
+    return next(portions(page, taken, units_max=UNITS_PER_PAGE), [])
 
 
 async def _nowhere(_: UUID | None) -> None:
@@ -220,8 +220,8 @@ async def _repair(stores: Stores, difference: Difference, *, mends: int, read_ms
             return await stores.books.mend(difference, mends=mends, read_ms=read_ms)
         case Repair.REINSTALL_TERMS:
             return await _renew_terms(stores, difference.event_id)
-        case Repair.RECOUNT_POOL | Repair.RESIZE_POOL:
-            return await stores.books.recount_pool(difference.event_id)
+        case Repair.RECOUNT_ROW:
+            return await stores.books.recount_row(difference.event_id, difference.subject)
         case Repair.RELIST:
             return await stores.books.relist(UUID(difference.subject))
         case Repair.REBUILD:

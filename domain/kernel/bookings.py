@@ -1,12 +1,22 @@
-"""Bookings: their states, and the claims that they consist of."""
+"""Bookings: their states, and the orders that they are made from."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from domain.kernel.claims import Claim
+    from domain.kernel.refusals import Refusal
+
+FINGERPRINT_LENGTH_MAX = 64
+"""Characters of an order's fingerprint."""
 
 
 class BookingStatus(StrEnum):
@@ -40,36 +50,53 @@ HOLDING = frozenset(status for status, successors in TRANSITIONS.items() if Book
 """States in which a booking holds its claims, and in which it can be cancelled."""
 
 
-class Claim(Struct, frozen=True, array_like=True, gc=False):
-    """A claim of `quantity` units of one counter, whose total is `size`."""
+class Order(Protocol):
+    """What a caller orders of an event. Only the order itself knows what its claims mean."""
 
-    counter: str
-    quantity: int
-    size: int
+    @property
+    def event_id(self) -> UUID:
+        """The event."""
 
+    @property
+    def quantity(self) -> int:
+        """The number of tickets."""
 
-class TicketOrder(Struct, frozen=True, gc=False):
-    """What a caller orders: `quantity` tickets of an event. A repeated order with the same key is the same order."""
+    @property
+    def idempotency_key(self) -> str | None:
+        """The caller's key; a repeated order with the same key is the same order."""
 
-    event_id: UUID
-    quantity: int
-    idempotency_key: str | None = None
+    @property
+    def fingerprint(self) -> str:
+        """What makes two orders of an event with one key the same, at most FINGERPRINT_LENGTH_MAX characters."""
+
+    def claims(self, terms: Any, *, account_id: UUID) -> Iterable[Claim]:  # noqa: ANN401  (the terms of any sale)
+        """The claims by these terms. The first is of the counter of the account, if need be of 0 units.
+
+        That counter exists from the account's first booking of the event on, so without it no such booking exists.
+        """
+
+    def shortage(self, terms: Any, claim: Claim, *, remaining: int) -> Refusal:  # noqa: ANN401  (as above)
+        """The refusal when a counter has too little left."""
 
 
 class NewBooking(Struct, frozen=True, gc=False):
     """A requested booking. Its claims are computed from the terms of the event at the time of the request."""
 
     id: UUID
-    event_id: UUID
     user_id: UUID
-    quantity: int
-    idempotency_key: str | None = None
+    order: Order
+
+    @property
+    def event_id(self) -> UUID:
+        """The event that the order is for."""
+        return self.order.event_id
 
 
 class Booking(Struct, frozen=True, gc=False):
     """A booking in one version.
 
-    `version` grows with every change; PostgreSQL keeps the highest version that it has received.
+    `version` grows with every change; PostgreSQL keeps the highest version that it has received. `claims` is the text
+    of its claims, None where it was not read. `fingerprint` is None for an order that only says how many tickets.
     """
 
     id: UUID
@@ -82,11 +109,21 @@ class Booking(Struct, frozen=True, gc=False):
     confirmed_at: datetime | None = None
     cancelled_at: datetime | None = None
     reason: str | None = None
+    claims: str | None = None
+    fingerprint: str | None = None
 
     @property
     def final(self) -> bool:
         """Whether its state is in FINAL, so that polling can stop."""
         return self.status in FINAL
+
+    @property
+    def known_claims(self) -> str:
+        """Its claims; raises ValueError where they were not read: a booking without claims would hold nothing."""
+        if self.claims is None:
+            message = f"the claims of booking {self.id} were not read"
+            raise ValueError(message)
+        return self.claims
 
 
 class Reservation(Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""Counters: the names of what is limited."""
+"""The names of counters, for the code that computes claims; no other code knows what a counter counts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 POOL_MAIN = "pool:main"
 """The counter of an event's tickets. An event has one pool of them."""
 
-USER_PREFIX = "user:"
-
 
 def user_counter(user_id: UUID) -> str:
     """The counter of the tickets that one account holds of an event."""
-    return f"{USER_PREFIX}{user_id.hex}"
+    return f"user:{user_id.hex}"

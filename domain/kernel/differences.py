@@ -15,7 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus
-from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.claims import read_claims
 from domain.kernel.times import to_ms
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ class Fault(StrEnum):
     """The kinds of difference that reconciliation finds."""
 
     COUNTER_TOO_HIGH = "counter_too_high"
-    """Redis counts tickets that no booking holds, so fewer tickets are sold than there are."""
+    """Redis counts units that no booking claims, so less is sold than there is."""
     COUNTER_TOO_LOW = "counter_too_low"
-    """Bookings hold tickets that Redis does not count, so more tickets would be sold than there are."""
+    """Bookings claim units that Redis does not count, so more would be sold than there is."""
     TERMS_DIFFER = "terms_differ"
-    """The terms in Redis are not those of PostgreSQL."""
+    """The terms or the sizes in Redis are not those of PostgreSQL."""
     UNINSTALLED = "uninstalled"
     """Redis has no counters of the event."""
-    POOL_MISCOUNTED = "pool_miscounted"
-    """The pool in PostgreSQL has another number than the sum of its bookings."""
-    POOL_RESIZED = "pool_resized"
-    """The pool in PostgreSQL has another size than the capacity of the event."""
+    ROW_MISCOUNTED = "row_miscounted"
+    """The counter's row in PostgreSQL has another number than the sum of its bookings."""
+    ROW_RESIZED = "row_resized"
+    """The counter's row in PostgreSQL has another size than the event gives it."""
     ORPHAN_RECORD = "orphan_record"
     """A booking record that is not in the unpersisted set and has no lifetime, so that no worker would persist it."""
 
@@ -47,8 +47,7 @@ class Repair(StrEnum):
     MEND_COUNTER = "mend_counter"
     REINSTALL_TERMS = "reinstall_terms"
     REBUILD = "rebuild"
-    RECOUNT_POOL = "recount_pool"
-    RESIZE_POOL = "resize_pool"
+    RECOUNT_ROW = "recount_row"
     RELIST = "relist"
 
 
@@ -57,8 +56,8 @@ REPAIRS: dict[Fault, Repair] = {
     Fault.COUNTER_TOO_LOW: Repair.MEND_COUNTER,
     Fault.TERMS_DIFFER: Repair.REINSTALL_TERMS,
     Fault.UNINSTALLED: Repair.REBUILD,
-    Fault.POOL_MISCOUNTED: Repair.RECOUNT_POOL,
-    Fault.POOL_RESIZED: Repair.RESIZE_POOL,
+    Fault.ROW_MISCOUNTED: Repair.RECOUNT_ROW,
+    Fault.ROW_RESIZED: Repair.RECOUNT_ROW,
     Fault.ORPHAN_RECORD: Repair.RELIST,
 }
 
@@ -91,47 +90,53 @@ class Counted(Struct, frozen=True):
 
 
 class CounterBooks(Struct, frozen=True):
-    """An event's counters in Redis, page by page; `terms` and `size` are None when it has none.
+    """An event's counters in Redis, page by page, and their sizes; `terms` is None when it has none.
 
     `mends` is the number of repairs so far; a repair is applied only if it has not changed. `ahead_ms` is how far
     Redis' clock is behind the latest time that the event has recorded, 0 when it is not behind.
     """
 
     terms: str | None
-    size: int | None
+    sizes: dict[str, int]
     mends: int
     pages: list[Counted]
     ahead_ms: int
 
 
+class CounterRow(Struct, frozen=True):
+    """A counter in PostgreSQL."""
+
+    size: int
+    taken: int
+
+
 class StoredBooks(Struct, frozen=True):
     """An event in one snapshot of PostgreSQL.
 
-    `held` maps the counter of each account to the tickets that it holds. `moving` has the bookings that changed since
-    the counters were read, or that Redis lists as unpersisted. A `closed` event has no counters in Redis.
+    `sizes` are those that the event gives its counters, `rows` the counters as they are stored. `held` maps every
+    counter to the units that bookings claim of it. `moving` has the bookings that changed since the counters were read,
+    or that Redis lists as unpersisted. A `closed` event has no counters in Redis.
     """
 
     event_id: UUID
     terms: str
-    capacity: int
-    pool_size: int
-    pool_taken: int
+    sizes: dict[str, int]
+    rows: dict[str, CounterRow]
     held: dict[str, int]
     moving: dict[UUID, Booking]
     closed: bool = False
 
 
 class Move(Struct, frozen=True):
-    """A booking that changed recently: when it began and ceased to hold tickets, and whether PostgreSQL counts it."""
+    """A recent change of a booking: when it began and ceased to hold its claims, and whether PostgreSQL counts it."""
 
-    user_id: UUID
-    quantity: int
+    claims: dict[str, int]
     from_ms: int
     until_ms: int | None
     counted: bool
 
     def corrections(self, at_ms: int) -> tuple[int, int]:
-        """The least and the most to add to PostgreSQL's count to get the tickets that were held at `at_ms`.
+        """The least and the most of its claims to add to PostgreSQL's counts to get those at `at_ms`: -1, 0 or 1.
 
         They differ for a change in the millisecond of `at_ms`: it was made before the reading or after it. Calls that
         arrive together run within one millisecond, so this is common.
@@ -139,7 +144,7 @@ class Move(Struct, frozen=True):
         after_ms = at_ms + 1
         surely = self.from_ms < at_ms and (self.until_ms is None or self.until_ms > at_ms)
         maybe = self.from_ms < after_ms and (self.until_ms is None or self.until_ms >= at_ms)
-        return (surely - self.counted) * self.quantity, (maybe - self.counted) * self.quantity
+        return surely - self.counted, maybe - self.counted
 
 
 def moves(unpersisted: Iterable[Booking], stored: StoredBooks) -> list[Move]:
@@ -165,8 +170,9 @@ def differences(
     if counters.terms is None:
         return [Difference(stored.event_id, Fault.UNINSTALLED, "terms", 0, 1)]
     found = list(_stored_differences(stored))
-    if counters.terms != stored.terms or counters.size != stored.capacity:
-        found.append(Difference(stored.event_id, Fault.TERMS_DIFFER, "terms", counters.size or 0, stored.capacity))
+    if counters.terms != stored.terms or counters.sizes != stored.sizes:
+        sizes = sum(counters.sizes.values()), sum(stored.sizes.values())
+        found.append(Difference(stored.event_id, Fault.TERMS_DIFFER, "terms", *sizes))
     moving = moves(unpersisted, stored)
     if not clock_is_behind(counters, moving, until_ms=until_ms):
         found += _counter_differences(counters, moving, stored)
@@ -183,10 +189,10 @@ def clock_is_behind(counters: CounterBooks, moving: Iterable[Move], *, until_ms:
 def _counter_differences(counters: CounterBooks, moving: list[Move], stored: StoredBooks) -> Iterable[Difference]:
     """Counters that differ from the bookings.
 
-    The tickets in PostgreSQL are summed once; recent changes are added for each page at the instant of that page. A
+    The claims in PostgreSQL are summed once; recent changes are added for each page at the instant of that page. A
     change in the same millisecond as the page leaves two values open, and neither is a difference.
     """
-    held = stored.held | {POOL_MAIN: sum(stored.held.values())}
+    held = stored.held
     shift = _shift(moving, at_ms=0)
     seen: set[str] = set()
     for page in counters.pages:
@@ -210,8 +216,7 @@ def _move(booking: Booking, row: Booking | None) -> Move:
         None if booking.status in HOLDING else to_ms(booking.cancelled_at) if booking.cancelled_at else created_ms
     )
     return Move(
-        user_id=booking.user_id,
-        quantity=booking.quantity,
+        claims=read_claims(booking.known_claims),
         from_ms=created_ms,
         until_ms=until_ms,
         counted=row is not None and row.status is BookingStatus.CONFIRMED,
@@ -223,9 +228,9 @@ def _shift(moving: Iterable[Move], *, at_ms: int) -> defaultdict[str, tuple[int,
     found: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for move in moving:
         least, most = move.corrections(at_ms)
-        for counter in (user_counter(move.user_id), POOL_MAIN):
+        for counter, quantity in move.claims.items():
             before = found[counter]
-            found[counter] = (before[0] + least, before[1] + most)
+            found[counter] = (before[0] + least * quantity, before[1] + most * quantity)
     return found
 
 
@@ -241,8 +246,9 @@ def _counter_difference(
 
 
 def _stored_differences(stored: StoredBooks) -> Iterable[Difference]:
-    booked = sum(stored.held.values())
-    if stored.pool_taken != booked:
-        yield Difference(stored.event_id, Fault.POOL_MISCOUNTED, POOL_MAIN, stored.pool_taken, booked)
-    if stored.pool_size != stored.capacity:
-        yield Difference(stored.event_id, Fault.POOL_RESIZED, POOL_MAIN, stored.pool_size, stored.capacity)
+    for counter, row in stored.rows.items():
+        booked, size = stored.held.get(counter, 0), stored.sizes[counter]
+        if row.taken != booked:
+            yield Difference(stored.event_id, Fault.ROW_MISCOUNTED, counter, row.taken, booked)
+        if row.size != size:
+            yield Difference(stored.event_id, Fault.ROW_RESIZED, counter, row.size, size)

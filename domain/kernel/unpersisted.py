@@ -31,6 +31,8 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
     created_ms: int = 0
     cancelled_ms: int = 0
     reason: str = ""
+    claims: str = ""
+    fingerprint: str = ""
 
     @classmethod
     def of(cls, booking: Booking, *, epoch: int) -> Self:
@@ -46,6 +48,8 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
             created_ms=to_ms(booking.created_at),
             cancelled_ms=to_ms(booking.cancelled_at) if booking.cancelled_at else 0,
             reason=booking.reason or "",
+            claims=booking.known_claims,
+            fingerprint=booking.fingerprint or "",
         )
 
     @property
@@ -66,6 +70,8 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
             created_at=from_ms(self.created_ms),
             cancelled_at=from_ms(self.cancelled_ms) if self.cancelled_ms else None,
             reason=self.reason or None,
+            claims=self.claims,
+            fingerprint=self.fingerprint or None,
         )
 
 

@@ -1,4 +1,4 @@
-"""Events, their sales terms, and the claims of their bookings."""
+"""Events and their sales terms."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
-from domain.kernel.bookings import Claim
-from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.times import to_ms, to_ms_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+ROOM = POOL_MAIN
+"""The counter of all tickets of an event."""
 
 OVER_AFTER_START = timedelta(hours=24)
 """The time after its start at which an event without an end is over."""
@@ -71,7 +73,8 @@ class Event(Struct, frozen=True, kw_only=True):
     """An event as PostgreSQL has it. `terms_token` identifies this version of its sales terms.
 
     `paused` is set by the organizer. `suspended` is set while the organizer may not sell or has lost the role.
-    `closed_at` is the time at which the event was closed; since then it has no counters in Redis.
+    `closed_at` is the time at which the event was closed; since then it has no counters in Redis. `counters` are the
+    sizes of its counters in PostgreSQL.
     """
 
     id: UUID
@@ -92,6 +95,12 @@ class Event(Struct, frozen=True, kw_only=True):
     terms_token: str
     created_at: datetime
     closed_at: datetime | None = None
+    counters: dict[str, int] = {}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size that each counter of the event must have."""
+        return {**self.counters, POOL_MAIN: self.capacity}
 
     @property
     def over_at(self) -> datetime:
@@ -105,7 +114,7 @@ class Event(Struct, frozen=True, kw_only=True):
         return Terms(
             event_id=self.id,
             token=self.terms_token,
-            capacity=self.capacity,
+            sizes=self.sizes,
             max_per_user=self.max_per_user,
             opens_ms=to_ms_up(self.sales_open_at) if self.sales_open_at else 0,
             closes_ms=to_ms(self.sales_close_at) if self.sales_close_at else starts_ms,
@@ -122,12 +131,13 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     """The terms of a sale, as API processes cache them and the inventory verifies them by `token`.
 
     Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock. The
-    clock is read in whole milliseconds, rounded down; so `opens_ms` is rounded up and `closes_ms` down.
+    clock is read in whole milliseconds, rounded down; so `opens_ms` is rounded up and `closes_ms` down. `sizes` are
+    those of the event's counters.
     """
 
     event_id: UUID
     token: str
-    capacity: int
+    sizes: dict[str, int]
     max_per_user: int
     opens_ms: int
     closes_ms: int
@@ -152,16 +162,6 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
                 return max(self.starts_ms, self.closes_ms)
             case Deadline.OVER:
                 return self.over_ms
-
-    def claims(self, *, user_id: UUID, quantity: int) -> tuple[Claim, ...]:
-        """The claims of a booking of `quantity` tickets: the account's own allowance first, then the pool.
-
-        In this order, a caller that has reached its limit is told so even when the event is sold out.
-        """
-        return (
-            Claim(user_counter(user_id), quantity, self.max_per_user),
-            Claim(POOL_MAIN, quantity, self.capacity),
-        )
 
     def status(self, *, now_ms: int, remaining: int) -> EventStatus:
         """The state of the sale at `now_ms` with `remaining` tickets."""

@@ -38,12 +38,15 @@ def too_late(deadline: Deadline) -> EventStarted:
     return EventStarted(_TOO_LATE[deadline])
 
 
-def shortage(*, claim_index: int, remaining: int, allowance: int) -> PerUserLimit | SoldOut:
-    """The refusal of an order for which a counter has too little left, by the order of `Terms.claims`."""
-    if claim_index == 0:
-        already = allowance - remaining
-        detail = f"An account may book {tickets(allowance)} of this event. Yours has {tickets(already)} already."
-        return PerUserLimit(detail, limit=allowance, already_booked=already)
+def over_limit(allowance: int, *, remaining: int) -> PerUserLimit:
+    """The refusal of an order for more than the account may still book."""
+    already = allowance - remaining
+    detail = f"An account may book {tickets(allowance)} of this event. Yours has {tickets(already)} already."
+    return PerUserLimit(detail, limit=allowance, already_booked=already)
+
+
+def sold_out(remaining: int) -> SoldOut:
+    """The refusal of an order for more tickets than are left."""
     left = max(0, remaining)
     detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
     return SoldOut(detail, remaining=left)

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
-from domain.kernel.counters import POOL_MAIN, USER_PREFIX
-from domain.kernel.differences import Counted, CounterBooks, StoredBooks
+from domain.kernel.differences import Counted, CounterBooks, CounterRow, StoredBooks
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.times import from_ms
 from domain.store.postgres.epochs import IDLE_MS_MAX
+from domain.store.postgres.events.reads import FIND_EVENT
+from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
 from domain.store.postgres.holdings import read_holdings
-from domain.store.postgres.ledger import read_booking
-from domain.store.postgres.tables import bookings, events, pools, repairs
+from domain.store.postgres.ledger import BOOKING_COLUMNS, read_booking
+from domain.store.postgres.tables import bookings, counters, events, repairs
 from domain.store.redis.keys import counters_key, epoch_key, mine_key, record_key, unpersisted_key
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ if TYPE_CHECKING:
 COUNTERS_PER_PAGE = 1_000
 """Counters that one script call reads, in well under a millisecond of Redis' time."""
 
-COUNTER_PREFIXES = (b"pool:", USER_PREFIX.encode())
-"""The prefixes of counter names.
+FACTS = frozenset({"terms", "clock", "mends", "reopening"})
+"""The fields of an event's hash that are not counters: the terms in force, the latest time that the event has recorded,
+the number of repairs, and the opening under way. SIZE_PREFIX begins the others."""
 
-The hash also has the terms in force, sizes, the number of repairs, and the latest time that the event has recorded.
-"""
+SIZE_PREFIX = "size:"
+"""The prefix of the field with a counter's size."""
 
 MEND_AGE_MS_MAX = 10_000
 """The maximum age of the readings that a counter is corrected by. A pass with many repairs takes seconds, not more."""
@@ -81,20 +83,17 @@ class Books:
         cursor = b"0"
         while True:
             answer = await self._scripts.call("read_counters", keys, [cursor, COUNTERS_PER_PAGE])
-            taken: dict[str, int] = {}
-            for name, value in zip(answer[3][::2], answer[3][1::2], strict=True):
-                if name.startswith(COUNTER_PREFIXES):
-                    taken[name.decode()] = int(value)
-                else:
-                    facts[name.decode()] = value.decode()
-            pages.append(Counted(int(answer[1]), taken))
+            fields = {name.decode(): value for name, value in zip(answer[3][::2], answer[3][1::2], strict=True)}
+            facts |= {name: value.decode() for name, value in fields.items() if _is_fact(name)}
+            pages.append(Counted(int(answer[1]), {name: int(fields[name]) for name in fields.keys() - facts.keys()}))
             ahead_ms = max(ahead_ms, int(answer[4]))
             cursor = answer[2]
             if cursor == b"0":
                 break
-        size = facts.get(f"size:{POOL_MAIN}")
-        mends = int(facts.get("mends", 0))
-        return CounterBooks(facts.get("terms"), int(size) if size else None, mends, pages, ahead_ms)
+        sizes = {
+            name.removeprefix(SIZE_PREFIX): int(size) for name, size in facts.items() if name.startswith(SIZE_PREFIX)
+        }
+        return CounterBooks(facts.get("terms"), sizes, int(facts.get("mends", 0)), pages, ahead_ms)
 
     async def stored(
         self, event_ids: Sequence[UUID], *, since_ms: int, unpersisted: Sequence[UUID]
@@ -103,21 +102,19 @@ class Books:
         async with self._database.snapshot() as connection:
             held = await _held(connection, event_ids)
             moving = await _moving(connection, event_ids, from_ms(since_ms), unpersisted)
-            rows = await connection.execute(
-                select(
-                    events.c.id,
-                    events.c.terms_token,
-                    events.c.capacity,
-                    pools.c.size,
-                    pools.c.taken,
-                    events.c.closed_at.is_not(None).label("closed"),
-                )
-                .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
-                .where(events.c.id.in_(event_ids))
-            )
+            rows = await _rows(connection, event_ids)
+            found = (await connection.execute(select(*EVENT_FIELDS).where(events.c.id.in_(event_ids)))).all()
             return {
-                row.id: StoredBooks(*row[:5], held[row.id], moving[row.id], row.closed)  # type: ignore[call-arg]
-                for row in rows
+                event.id: StoredBooks(
+                    event_id=event.id,
+                    terms=event.terms_token,
+                    sizes=event.sizes,
+                    rows=rows[event.id],
+                    held=held[event.id],
+                    moving=moving[event.id],
+                    closed=event.closed_at is not None,
+                )
+                for event in map(read_event, found)
             }
 
     async def mend(self, difference: Difference, *, mends: int, read_ms: int) -> bool:
@@ -130,15 +127,20 @@ class Books:
         answer = await self._scripts.call("mend_counter", keys, args)
         return bool(answer[0] == b"mended")
 
-    async def recount_pool(self, event_id: UUID) -> bool:
-        """Set PostgreSQL's pool to the sum of its bookings and to the size of the event.
+    async def recount_row(self, event_id: UUID, counter: str) -> bool:
+        """Set a counter's row in PostgreSQL to the sum of its bookings and to the size that the event gives it.
 
-        False when the bookings hold more tickets than the event has.
+        False when the bookings claim more than that.
         """
+        key = and_(counters.c.event_id == event_id, counters.c.counter == counter)
         try:
             async with self._database.begin() as connection:
-                await connection.execute(_LOCK_POOL, {"event_id": event_id})
-                await connection.execute(_RECOUNT_POOL, {"event_id": event_id, "counter": POOL_MAIN})
+                await connection.execute(_BE_BRIEF)
+                await connection.execute(select(counters.c.taken).where(key).with_for_update())
+                event = read_event((await connection.execute(FIND_EVENT, {"event_id": event_id})).one())
+                held = (await _held(connection, [event_id]))[event_id]
+                values = {"taken": held.get(counter, 0), "size": event.sizes[counter]}
+                await connection.execute(update(counters).where(key).values(values))
         except IntegrityError:
             return False
         return True
@@ -229,31 +231,26 @@ class Books:
             return (await connection.execute(statement)).rowcount
 
 
-_LOCK_POOL = text(
-    """
-    SELECT set_config('idle_in_transaction_session_timeout', :idle_ms, true) FROM pools
-    WHERE event_id = :event_id FOR UPDATE
-    """
-).bindparams(bindparam("event_id", type_=Uuid), idle_ms=str(IDLE_MS_MAX))
+_BE_BRIEF = select(func.set_config("idle_in_transaction_session_timeout", str(IDLE_MS_MAX), true()))
+"""Ends the transaction if this process is frozen while it holds a counter."""
 
-_RECOUNT_POOL = text(
-    """
-    UPDATE pools SET
-        taken = (
-            SELECT coalesce(sum(quantity), 0) FROM bookings
-            WHERE bookings.event_id = pools.event_id AND status = 'confirmed'
-        ),
-        size = (SELECT capacity FROM events WHERE id = pools.event_id)
-    WHERE event_id = :event_id AND counter = :counter
-    """
-).bindparams(bindparam("event_id", type_=Uuid))
+
+def _is_fact(name: str) -> bool:
+    return name in FACTS or name.startswith(SIZE_PREFIX)
+
+
+async def _rows(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, CounterRow]]:
+    found: dict[UUID, dict[str, CounterRow]] = defaultdict(dict)
+    for row in await connection.execute(select(counters).where(counters.c.event_id.in_(event_ids))):
+        found[row.event_id][row.counter] = CounterRow(row.size, row.taken)
+    return found
 
 
 async def _held(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
     held: dict[UUID, dict[str, int]] = defaultdict(dict)
-    for event_id, holdings in (await read_holdings(connection, event_ids, counters_max=COUNTERS_PER_PAGE)).items():
-        for chunk in holdings.chunks:
-            held[event_id].update(zip(chunk[::2], map(int, chunk[1::2]), strict=True))
+    for event_id, chunks in (await read_holdings(connection, event_ids, counters_max=COUNTERS_PER_PAGE)).items():
+        for chunk in chunks:
+            held[event_id].update(zip(map(str, chunk[::2]), map(int, chunk[1::2]), strict=True))
     return held
 
 
@@ -266,6 +263,6 @@ async def _moving(
         or_(bookings.c.created_at >= since, bookings.c.cancelled_at >= since),
     )
     moving: dict[UUID, dict[UUID, Booking]] = defaultdict(dict)
-    for row in await connection.execute(select(bookings).where(or_(recent, listed))):
+    for row in await connection.execute(select(*BOOKING_COLUMNS).where(or_(recent, listed))):
         moving[row.event_id][row.id] = read_booking(row)
     return moving

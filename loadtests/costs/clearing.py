@@ -59,7 +59,7 @@ async def _furnish(settings: Settings, *, bookings: int) -> tuple[UUID, str]:
     rows = [(random_booking_id(event.id), event.id, buyer.id, 1, "confirmed", 1, now, now) for buyer in buyers]
     async with postgres_of(settings) as postgres:
         await postgres.copy_records_to_table("bookings", columns=COLUMNS, records=rows)
-        await postgres.execute("UPDATE pools SET taken = size")
+        await postgres.execute("UPDATE counters SET taken = size")
     return event.id, organizer.token
 
 

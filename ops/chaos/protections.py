@@ -64,7 +64,10 @@ EPOCH_LINE = "if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end\
 
 LINES: dict[Protection, dict[str, tuple[str, str]]] = {
     Protection.SIZE_CHECK: {
-        "reserve_tickets": ("  if not enough then return {'short', index, remaining, now_ms} end\n", ""),
+        "reserve_tickets": (
+            "  if remaining < tonumber(ARGV[i + 1]) then return {'short', index, remaining, now_ms} end\n",
+            "",
+        ),
     },
     Protection.LOOKUP: {
         "reserve_tickets": ("if ARGV[4] == 'fresh' and taken[3] then return {'lookup'} end\n", ""),

@@ -22,9 +22,9 @@ from msgspec import Struct
 from domain.accounts.accounts import Role
 from domain.background.rebuilding import in_order
 from domain.engine import open_stores
-from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Unavailable
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from ops.chaos.faults import BLOCKS
 from ops.chaos.schedule import WORKER_NAMES, FaultKind

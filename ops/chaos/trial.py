@@ -171,7 +171,7 @@ class _Trial:
         await write_events(settings, self._events)
         if Protection.CAPACITY_CHECK in self._plan.off:
             connection = await self._stack.postgres.connect()
-            await connection.execute("ALTER TABLE pools DROP CONSTRAINT ck_pools_taken")
+            await connection.execute("ALTER TABLE counters DROP CONSTRAINT ck_counters_taken")
             await connection.close()
         self._stack.arm(self._plan.failpoints, off=self._plan.off)
 

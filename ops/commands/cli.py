@@ -355,7 +355,7 @@ def _repair_line(outcome: ConfirmedDifference) -> str:
 
 
 def _audit_table(books: list[EventBooks], place: str) -> str:
-    numbers = ("size", "remaining", "pending", "confirmed", "drift", "pool_drift", "user_drift")
+    numbers = ("size", "remaining", "pending", "confirmed", "drift", "row_drift", "other_drift")
     lines = [f"{'event':<36}  {'title':<{TITLE_WIDTH}}" + "".join(f"{name:>12}" for name in numbers)]
     for event in books:
         cells = "".join(f"{getattr(event, name):>12}" for name in numbers)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter, defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from domain.kernel.counters import POOL_MAIN, USER_PREFIX, user_counter
 from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.sales.events import ROOM
 from domain.store.redis.keys import counters_key, unpersisted_key
 from ops.evidence.servers import ANSWER_SECONDS_MAX, postgres_of, redis_of
 
@@ -35,14 +36,14 @@ UNREACHABLE = (
 
 RECORDS_PER_SCAN = 1_000
 
-COUNTER_PREFIXES = ("pool:", USER_PREFIX)
-"""The hash of an event's counters has other fields too, such as its terms in force."""
+NO_COUNTERS = re.compile(r"(terms|clock|mends|reopening|size:.*)\Z")
+"""The fields of an event's hash that are not counters: its terms in force, the sizes of its counters and so on."""
 
 HOLDING = frozenset({"pending", "confirmed"})
 """The statuses in which a booking holds tickets."""
 
-HeldTickets = defaultdict[UUID, Counter[str]]
-"""Tickets by event and counter."""
+HeldUnits = defaultdict[UUID, Counter[str]]
+"""What bookings claim, by event and counter."""
 
 
 class StoredBooking(Struct, frozen=True, kw_only=True):
@@ -53,25 +54,37 @@ class StoredBooking(Struct, frozen=True, kw_only=True):
     user_id: UUID
     quantity: int
     status: str
+    claims: dict[str, int]
     version: int = 1
     reason: str | None = None
 
 
+class CountedRow(Struct, frozen=True):
+    """A counter as PostgreSQL has it."""
+
+    size: int
+    taken: int
+
+
 class EventCounts(Struct, frozen=True, kw_only=True):
-    """The counts of an event: its terms and its pool in PostgreSQL, its counters in Redis."""
+    """The counts of an event: its terms and the rows of its counters in PostgreSQL, its counters in Redis."""
 
     event_id: UUID
     capacity: int
     max_per_user: int
-    pool_size: int
-    pool_taken: int
+    rows: dict[str, CountedRow]
     counters: dict[str, int]
     closed: bool = False
 
     @property
     def taken(self) -> int:
         """Tickets that are taken, by Redis' count."""
-        return self.counters.get(POOL_MAIN, 0)
+        return self.counters.get(ROOM, 0)
+
+    @property
+    def row(self) -> CountedRow:
+        """The counter of tickets in PostgreSQL."""
+        return self.rows[ROOM]
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
@@ -88,30 +101,30 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
     intents: int = 0
 
     @cached_property
-    def confirmed(self) -> HeldTickets:
-        """Tickets of confirmed rows."""
+    def confirmed(self) -> HeldUnits:
+        """What confirmed rows claim."""
         return held_by(row for row in self.rows.values() if row.status == "confirmed")
 
     @cached_property
-    def in_force(self) -> HeldTickets:
-        """Tickets that bookings hold. A record is newer than its row, or the same."""
+    def in_force(self) -> HeldUnits:
+        """What bookings claim. A record is newer than its row, or the same."""
         return held_by((self.rows | self.records).values())
 
     def sold(self, event: EventCounts) -> int:
         """Tickets of an event in confirmed rows."""
-        return self.confirmed[event.event_id][POOL_MAIN]
+        return self.confirmed[event.event_id][ROOM]
 
     def differences(self) -> list[str]:
         """Every count that is not what the bookings add up to, at any moment at which nothing is written."""
         return [
             *self.counter_differences(self.in_force),
-            *self.pool_differences(),
+            *self.row_differences(),
             *self.record_differences(),
             *self.oversales(),
         ]
 
-    def counter_differences(self, held: HeldTickets) -> list[str]:
-        """Counters in Redis, of pools and accounts, that differ from `held`. A closed event has no counters."""
+    def counter_differences(self, held: HeldUnits) -> list[str]:
+        """Counters in Redis that differ from `held`. A closed event has no counters."""
         found = []
         for event in self.events:
             expected = Counter() if event.closed else held[event.event_id]
@@ -122,17 +135,18 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
             ]
         return found
 
-    def pool_differences(self) -> list[str]:
-        """Pools in PostgreSQL that differ from the confirmed rows or from the capacity of their event."""
+    def row_differences(self) -> list[str]:
+        """Counters in PostgreSQL that differ from what confirmed rows claim, or in size from their event."""
         return [
-            f"{event.event_id}: the pool counts {event.pool_taken} of {event.pool_size} tickets,"
-            f" the rows {self.sold(event)} of {event.capacity}"
+            f"{event.event_id}: the row of {name} counts {row.taken} of {row.size}, the bookings {claimed} of {size}"
             for event in self.events
-            if (event.pool_taken, event.pool_size) != (self.sold(event), event.capacity)
+            for name, row in event.rows.items()
+            for claimed, size in [(self.confirmed[event.event_id][name], _size(event, name, row))]
+            if (row.taken, row.size) != (claimed, size)
         ]
 
     def record_differences(self) -> list[str]:
-        """Records of persisted bookings that differ from their rows in status, version, owner or quantity."""
+        """Records of persisted bookings that differ from their rows in status, version, owner, quantity or claims."""
         settled = {booking: record for booking, record in self.records.items() if booking not in self.unpersisted}
         return [
             f"booking {booking} is {_said(record)} in Redis, {_said(self.rows.get(booking))} in PostgreSQL"
@@ -141,23 +155,34 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
         ]
 
     def oversales(self) -> list[str]:
-        """Events whose bookings hold more tickets than there are."""
-        held = {event.event_id: self.in_force[event.event_id][POOL_MAIN] for event in self.events}
+        """Counters of which bookings claim more than there is."""
         return [
-            f"{event.event_id}: {held[event.event_id]} of {event.capacity} tickets are sold"
+            f"{event.event_id}: {held} of {size} units of {name} are sold"
             for event in self.events
-            if held[event.event_id] > event.capacity
+            for name, row in event.rows.items()
+            for held, size in [(self.in_force[event.event_id][name], _size(event, name, row))]
+            if held > size
         ]
 
 
-def held_by(bookings: Iterable[StoredBooking]) -> HeldTickets:
-    """Tickets that these bookings hold."""
-    held: HeldTickets = defaultdict(Counter)
+def _size(event: EventCounts, name: str, row: CountedRow) -> int:
+    """The size that a counter must have. That of tickets is the capacity of the event."""
+    return event.capacity if name == ROOM else row.size
+
+
+def held_by(bookings: Iterable[StoredBooking]) -> HeldUnits:
+    """What these bookings claim while they hold it."""
+    held: HeldUnits = defaultdict(Counter)
     for booking in bookings:
         if booking.status in HOLDING:
-            for counter in (POOL_MAIN, user_counter(booking.user_id)):
-                held[booking.event_id][counter] += booking.quantity
+            held[booking.event_id].update(booking.claims)
     return held
+
+
+def claims_of(text: str, user_id: UUID) -> dict[str, int]:
+    """The claims in a row or a record; a row has @ for the account."""
+    pairs = (claim.rpartition("=") for claim in text.replace("@", user_id.hex).split())
+    return {counter: int(quantity) for counter, _, quantity in pairs}
 
 
 async def read_snapshot(
@@ -168,11 +193,23 @@ async def read_snapshot(
         epoch = await postgres.fetchval("SELECT epoch FROM inventory_epoch")
         ids = list(event_ids) if event_ids is not None else [row[0] for row in await postgres.fetch(_EVENT_IDS)]
         events = await postgres.fetch(_EVENTS, ids)
-        rows = [StoredBooking(**row) for row in await postgres.fetch(_ROWS, ids)]
+        rows = [_row(row) for row in await postgres.fetch(_ROWS, ids)]
+        counters = await postgres.fetch(_COUNTERS, ids)
         intents = await postgres.fetchval(_INTENTS_LEFT, ids)
     records = await _read_records(redis, set(ids), epoch=epoch)
     return Snapshot(
-        events=[EventCounts(**event, counters=await read_counters(redis, event["event_id"])) for event in events],
+        events=[
+            EventCounts(
+                **event,
+                counters=await read_counters(redis, event["event_id"]),
+                rows={
+                    row["counter"]: CountedRow(row["size"], row["taken"])
+                    for row in counters
+                    if row["event_id"] == event["event_id"]
+                },
+            )
+            for event in events
+        ],
         rows={row.id: row for row in rows},
         records={record.id: record for record in records},
         unpersisted=await read_unpersisted(redis, ids),
@@ -184,7 +221,7 @@ async def read_counters(redis: Redis, event_id: UUID) -> dict[str, int]:
     """How much is taken of each counter of an event; counters of 0 are left out."""
     fields = await redis.hgetall(counters_key(event_id))  # type: ignore[misc]  # the client's types name both kinds
     counts = {name.decode(): value for name, value in fields.items()}
-    return {name: int(value) for name, value in counts.items() if name.startswith(COUNTER_PREFIXES) and int(value)}
+    return {name: int(value) for name, value in counts.items() if not NO_COUNTERS.match(name) and int(value)}
 
 
 async def read_unpersisted(redis: Redis, event_ids: Collection[UUID] | None = None) -> frozenset[UUID]:
@@ -243,6 +280,11 @@ async def _read_records(redis: Redis, event_ids: set[UUID], *, epoch: int) -> li
     return [record for record in records if record.event_id in event_ids]
 
 
+def _row(row: Mapping[str, Any]) -> StoredBooking:
+    fields = dict(row)
+    return StoredBooking(**fields | {"claims": claims_of(fields["claims"], fields["user_id"])})
+
+
 def _record(booking_id: UUID, fields: Mapping[str, str]) -> StoredBooking:
     return StoredBooking(
         id=booking_id,
@@ -250,6 +292,7 @@ def _record(booking_id: UUID, fields: Mapping[str, str]) -> StoredBooking:
         user_id=UUID(fields["user"]),
         quantity=int(fields["quantity"]),
         status=fields["status"],
+        claims=claims_of(fields["claims"], UUID(fields["user"])),
         version=int(fields["version"]),
     )
 
@@ -258,23 +301,23 @@ def _facts(booking: StoredBooking | None) -> tuple[object, ...]:
     """What a record and its row have in common."""
     if booking is None:
         return ()
-    return (booking.event_id, booking.user_id, booking.quantity, booking.status, booking.version)
+    return (booking.event_id, booking.user_id, booking.quantity, booking.status, booking.version, booking.claims)
 
 
 def _said(booking: StoredBooking | None) -> str:
     return f"{booking.status} (version {booking.version})" if booking else "missing"
 
 
-_EVENT_IDS = "SELECT event_id FROM pools"
+_EVENT_IDS = "SELECT id FROM events"
 
 _EVENTS = """
-    SELECT events.id AS event_id, capacity, max_per_user, size AS pool_size, taken AS pool_taken,
-        closed_at IS NOT NULL AS closed
-    FROM events JOIN pools ON pools.event_id = events.id WHERE events.id = ANY($1)
+    SELECT id AS event_id, capacity, max_per_user, closed_at IS NOT NULL AS closed FROM events WHERE id = ANY($1)
 """
 
+_COUNTERS = "SELECT event_id, counter, size, taken FROM counters WHERE event_id = ANY($1)"
+
 _ROWS = """
-    SELECT id, event_id, user_id, quantity, status, version, reason FROM bookings WHERE event_id = ANY($1)
+    SELECT id, event_id, user_id, quantity, status, version, reason, claims FROM bookings WHERE event_id = ANY($1)
 """
 
 _MISSING = """

@@ -17,7 +17,6 @@ from domain.accounts.accounts import Account, AccountStatus, Role, email_key
 from domain.accounts.passwords import Passwords
 from domain.accounts.signing_keys import Keys
 from domain.accounts.tokens import TokenKind, Tokens, fingerprint, utc_now
-from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.sales.events import Event
 from domain.store.postgres.events.rows import event_row
@@ -96,12 +95,16 @@ def event_on_sale(*, organizer_id: UUID, title: str, capacity: int, max_per_user
 
 
 async def write_events(settings: Settings, events: Sequence[Event]) -> None:
-    """Write events and their pools. The inventory learns of them with its next rebuild."""
+    """Write events and their counters. The inventory learns of them with its next rebuild."""
     rows = [event_row(event) | {"partition": partition_of_event(event.id)} for event in events]
-    pools = [{"event_id": event.id, "counter": POOL_MAIN, "size": event.capacity, "taken": 0} for event in events]
+    counters = [
+        {"event_id": event.id, "counter": counter, "size": size, "taken": 0}
+        for event in events
+        for counter, size in event.sizes.items()
+    ]
     async with postgres_of(settings) as postgres:
         await _copy(postgres, "events", rows)
-        await _copy(postgres, "pools", pools)
+        await _copy(postgres, "counters", counters)
 
 
 async def _copy(postgres: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
-from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.counters import user_counter
+from domain.sales.events import ROOM
 from ops.evidence.answers import EVERYBODY_LEFT, NO_ANSWER, Kind, Outcome
 from ops.evidence.evidence import MISSING, NOT_FOUND, Extremes, Shown, Told
 
@@ -22,6 +23,9 @@ RANKS = {"pending": 0, "confirmed": 1, "rejected": 2, "cancelled": 2}
 
 FINAL = frozenset({"confirmed", "cancelled", "rejected"})
 
+ALLOWANCE = "user:"
+"""The prefix of the counters of tickets that one account holds."""
+
 UNAVAILABLE = frozenset({(503, "unavailable"), (503, "persistence_lagging")})
 """Answers that a request may get while faults happen."""
 
@@ -37,7 +41,7 @@ def nothing_is_oversold_in_postgresql(evidence: Evidence) -> list[str]:
     found = []
     for event in evidence.snapshot.events:
         seen = evidence.seen.get(event.event_id, Extremes())
-        most = max(evidence.snapshot.sold(event), event.pool_taken, seen.postgres_most)
+        most = max(evidence.snapshot.sold(event), event.row.taken, seen.postgres_most)
         if most > event.capacity:
             found.append(f"{event.event_id}: {most} of {event.capacity} tickets were sold")
     return found
@@ -62,7 +66,7 @@ def nobody_is_over_the_limit(evidence: Evidence) -> list[str]:
         found += [
             f"{name} holds {tickets} tickets, {event.max_per_user} is the limit"
             for name, tickets in most.items()
-            if name != POOL_MAIN and tickets > event.max_per_user
+            if name.startswith(ALLOWANCE) and tickets > event.max_per_user
         ]
     return found
 
@@ -175,14 +179,14 @@ def every_answer_is_expected(evidence: Evidence) -> list[str]:
 
 
 def redis_and_rows_agree(evidence: Evidence) -> list[str]:
-    """Redis' counters, of pools and accounts, and its records of persisted bookings are what the rows say."""
+    """Redis' counters and its records of persisted bookings are what the rows say."""
     snapshot = evidence.snapshot
     return snapshot.counter_differences(snapshot.confirmed) + snapshot.record_differences()
 
 
-def pools_and_rows_agree(evidence: Evidence) -> list[str]:
-    """PostgreSQL's own count of taken tickets is that of the rows, and the size of the pool is the event's capacity."""
-    return evidence.snapshot.pool_differences()
+def counters_and_rows_agree(evidence: Evidence) -> list[str]:
+    """PostgreSQL's own count of each counter is that of the rows, and the size of tickets is the event's capacity."""
+    return evidence.snapshot.row_differences()
 
 
 def nothing_is_left_to_persist(evidence: Evidence) -> list[str]:
@@ -204,7 +208,7 @@ def the_audit_agrees(evidence: Evidence) -> list[str]:
         return ["the audit could not be made"]
     found = []
     for books in evidence.audited:
-        sold = evidence.snapshot.confirmed[books.event_id][POOL_MAIN]
+        sold = evidence.snapshot.confirmed[books.event_id][ROOM]
         counted = (books.confirmed, books.pending, books.remaining)
         if not books.in_order or counted != (sold, 0, books.size - sold):
             words = "{} confirmed, {} pending, {} remaining".format(*counted)
@@ -306,7 +310,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     no_retry_is_refused,
     every_answer_is_expected,
     redis_and_rows_agree,
-    pools_and_rows_agree,
+    counters_and_rows_agree,
     nothing_is_left_to_persist,
     the_books_never_drifted,
     the_audit_agrees,
@@ -365,8 +369,8 @@ def _orders(evidence: Evidence, event: EventCounts) -> list[Answer]:
 
 def _wanted(evidence: Evidence, event: EventCounts) -> int:
     """Tickets wanted: the most each account asked for at once or holds, without those who gave theirs back."""
-    wanted = Counter(evidence.snapshot.confirmed[event.event_id])
-    del wanted[POOL_MAIN]
+    claimed = evidence.snapshot.confirmed[event.event_id]
+    wanted = Counter({name: units for name, units in claimed.items() if name.startswith(ALLOWANCE)})
     for answer in _orders(evidence, event):
         name = user_counter(answer.buyer)
         wanted[name] = max(wanted[name], min(answer.quantity, event.max_per_user))

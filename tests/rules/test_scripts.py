@@ -12,10 +12,11 @@ import pytest
 from domain.background.closing import close_past_events_once
 from domain.background.rebuilding import in_order, rebuild
 from domain.background.reconciling import reconcile
-from domain.kernel.bookings import HOLDING, TicketOrder
+from domain.kernel.bookings import HOLDING
 from domain.kernel.refusals import IdempotencyKeyReused
 from domain.platform.settings import Limit
 from domain.sales.events import EventChanges
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask, Rule
 from domain.store.redis.fence import ANCHOR, FENCED_SCRIPTS, JOINED_SCRIPTS, REBUILD_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import counters_key, mine_key, unpersisted_key

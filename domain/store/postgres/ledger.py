@@ -1,28 +1,29 @@
 """The ledger: bookings in PostgreSQL.
 
-PostgreSQL is the truth of confirmed, cancelled and rejected bookings. It also has the final check of the capacity: a
-CHECK on each pool's tickets taken refuses a booking that Redis should not have accepted. Fails closed: a booking that
-cannot be written stays unpersisted in Redis and is written again.
+PostgreSQL is the truth of confirmed, cancelled and rejected bookings. It also has the final check of every counter with
+a row: a CHECK on what is taken of it refuses a booking that Redis should not have accepted. Fails closed: a booking
+that cannot be written stays unpersisted in Redis and is written again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import LargeBinary, bindparam, func, or_, select, text, tuple_
+from msgspec import Struct
+from sqlalchemy import BigInteger, LargeBinary, bindparam, cast, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus
-from domain.kernel.counters import POOL_MAIN
+from domain.kernel.claims import is_stored, own_claims, read_claims, stored_claims
 from domain.kernel.partitions import KEY_BYTES, key_part
-from domain.kernel.unpersisted import Written
+from domain.kernel.unpersisted import Unpersisted, Written
 from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import IDLE_MS_MAX, refuse_older
 from domain.store.postgres.events.rows import SURELY_OVER
 from domain.store.postgres.holdings import Holdings, Taken, read_holdings, read_taken
-from domain.store.postgres.tables import bookings, events, pools
+from domain.store.postgres.tables import bookings, counters, events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from domain.kernel.unpersisted import Unpersisted
     from domain.store.postgres.database import Database
 
-TAKEN_CHECK = "ck_pools_taken"
+TAKEN_CHECK = "ck_counters_taken"
 KEY_UNIQUE = "ix_bookings_key"
+
+BOOKING_COLUMNS = [bookings.c[name] for name in Booking.__struct_fields__]
+"""The columns of a booking, for `read_booking`."""
 
 UNIQUE_VIOLATION, CHECK_VIOLATION = "23505", "23514"
 
@@ -48,7 +51,23 @@ class LedgerRefused(Exception):
         self.reason = reason
 
 
-_FIND = select(bookings).where(bookings.c.id == bindparam("booking_id"))
+class WriteRow(Struct, frozen=True, gc=False):
+    """An entry as it is written: its status, its claims, and what it claims of counters that PostgreSQL may have."""
+
+    entry: Unpersisted
+    status: BookingStatus
+    claims: str
+    counters: dict[str, int]
+
+    @classmethod
+    def of(cls, entry: Unpersisted) -> Self:
+        """The row of an entry."""
+        claims = stored_claims(entry.claims, entry.user_id)
+        status = BookingStatus.CONFIRMED if entry.status in HOLDING else entry.status
+        return cls(entry, status, claims, {name: n for name, n in read_claims(claims).items() if is_stored(name)})
+
+
+_FIND = select(*BOOKING_COLUMNS).where(bookings.c.id == bindparam("booking_id"))
 
 _SAME_KEY = text(
     f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
@@ -57,65 +76,75 @@ _SAME_KEY = text(
 
 _FENCE_AND_LOCK = """
     WITH fence AS MATERIALIZED (
-        SELECT epoch, set_config('idle_in_transaction_session_timeout', $3::text, true) FROM inventory_epoch FOR SHARE
+        SELECT epoch, set_config('idle_in_transaction_session_timeout', $4::text, true) FROM inventory_epoch FOR SHARE
     ), locked AS (
-        SELECT pools.event_id FROM fence, pools
-        WHERE fence.epoch = $2::bigint AND pools.event_id = ANY($1::uuid[])
-        ORDER BY pools.event_id, pools.counter
-        FOR UPDATE OF pools
+        SELECT counters.event_id FROM fence, counters
+        JOIN unnest($1::uuid[], $2::text[]) AS claimed(event_id, counter) USING (event_id, counter)
+        WHERE fence.epoch = $3::bigint
+        ORDER BY counters.event_id, counters.counter
+        FOR UPDATE OF counters
     )
     SELECT epoch, (SELECT count(*) FROM locked) FROM fence
 """
-"""The fence, followed by locks on the pools of a batch in order; in another epoch no pool is locked."""
+"""The fence, followed by locks on the counters of a batch in order; in another epoch no counter is locked."""
 
 _PERSIST = """
     WITH input AS (
         SELECT id, event_id, user_id, quantity, status, version,
                to_timestamp(created_ms / 1000::float8) AS created_at,
                to_timestamp(nullif(cancelled_ms, 0) / 1000::float8) AS cancelled_at,
-               nullif(reason, '') AS reason
+               nullif(reason, '') AS reason, claims, nullif(fingerprint, '') AS fingerprint
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::integer[],
-            $7::bigint[], $8::bigint[], $9::text[]
-        ) AS row(id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason)
+            $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[]
+        ) AS row(
+            id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason, claims, fingerprint
+        )
     ), before AS (
-        SELECT held.id, held.status FROM bookings AS held JOIN input USING (id) WHERE input.version > 1
+        SELECT held.id, held.event_id, held.claims FROM bookings AS held JOIN input USING (id)
+        WHERE input.version > 1 AND held.status = 'confirmed'
     ), written AS (
         INSERT INTO bookings AS held (
-            id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
+            id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason,
+            claims, fingerprint
         )
         SELECT id, event_id, user_id, quantity, status, version, created_at,
                CASE WHEN status = 'confirmed'
                    THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END,
-               cancelled_at, reason
+               cancelled_at, reason, claims, fingerprint
         FROM input
         ON CONFLICT (id) DO UPDATE SET
             status = excluded.status, version = excluded.version,
-            cancelled_at = excluded.cancelled_at, reason = excluded.reason
+            cancelled_at = excluded.cancelled_at, reason = excluded.reason, claims = excluded.claims
         WHERE held.version < excluded.version
-        RETURNING id, event_id, quantity, status, version, confirmed_at
+        RETURNING id, event_id, status, version, confirmed_at
+    ), moves AS (
+        SELECT written.event_id, claimed.counter, claimed.quantity
+        FROM unnest($12::uuid[], $13::text[], $14::integer[]) AS claimed(id, counter, quantity)
+        JOIN written USING (id)
+        WHERE written.status = 'confirmed'
+        UNION ALL
+        SELECT before.event_id, split_part(claim, '=', 1), -split_part(claim, '=', 2)::integer
+        FROM before JOIN written USING (id), unnest(string_to_array(before.claims, ' ')) AS claim
     ), change AS (
-        SELECT written.event_id, sum(
-            CASE WHEN written.status = 'confirmed' THEN written.quantity ELSE 0 END
-            - CASE WHEN before.status = 'confirmed' THEN written.quantity ELSE 0 END
-        ) AS tickets
-        FROM written LEFT JOIN before USING (id) GROUP BY written.event_id
+        SELECT event_id, counter, sum(quantity) AS units FROM moves GROUP BY event_id, counter
     ), moved AS (
-        UPDATE pools SET taken = greatest(0, pools.taken + change.tickets)
+        UPDATE counters SET taken = greatest(0, counters.taken + change.units)
         FROM change
-        WHERE pools.event_id = change.event_id AND pools.counter = $10 AND change.tickets <> 0
+        WHERE counters.event_id = change.event_id AND counters.counter = change.counter AND change.units <> 0
     )
     SELECT coalesce(array_agg(id::text), '{}') AS ids,
            coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
     FROM written
 """
-"""Writes a batch. Only a newer version replaces a row, and the pools change by what was really changed.
+"""Writes a batch. Only a newer version replaces a row, and the counters change by what was really changed.
 
-The pools of the batch's events are locked before, by a separate statement. So two batches of one event never overlap,
-and `before` sees the rows of the other batch. A first version replaced no row, so `before` does not look for one. A
-return of tickets never fails: a pool with a wrong count goes to 0 and is left to reconciliation.
+The counters that the batch claims are locked before, by a separate statement. So two batches that claim the same never
+overlap, and `before` sees the rows of the other batch. A first version replaced no row, so `before` does not look for
+one. Claims of counters without a row, such as those of accounts, move nothing. A return never fails: a counter with a
+wrong count goes to 0 and is left to reconciliation.
 
-The driver runs it directly with whole arrays, because SQLAlchemy would bind each of their 4,500 elements. It returns
+The driver runs it directly with whole arrays, because SQLAlchemy would bind each of their 5,500 elements. It returns
 two arrays with what the worker does not know: the bookings that were written, and their confirmation times.
 """
 
@@ -125,8 +154,15 @@ _AS_WRITTEN = """
     FROM bookings WHERE id = ANY($1::uuid[])
 """
 
-_POOLS_TAKEN = select(pools.c.event_id, pools.c.taken).where(
-    pools.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))), pools.c.counter == bindparam("counter")
+_TAKEN_OF = select(counters.c.event_id, counters.c.taken).where(
+    counters.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))),
+    counters.c.counter == bindparam("counter"),
+)
+
+_UNITS_TAKEN = (
+    select(counters.c.event_id, cast(func.sum(counters.c.taken), BigInteger))
+    .where(counters.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))))
+    .group_by(counters.c.event_id)
 )
 
 _FORGET_INTENTS = """
@@ -157,8 +193,9 @@ class Ledger:
         """
         try:
             async with self._database.begin() as connection:
-                await _fence_and_lock(connection, batch, epoch)
-                written = await _write(connection, batch)
+                rows = [WriteRow.of(entry) for entry in batch]
+                await _fence_and_lock(connection, rows, epoch)
+                written = await _write(connection, rows)
                 older = [entry.id for entry in batch if entry.id not in written]
                 if older:
                     written |= await _as_written(connection, older)
@@ -178,7 +215,7 @@ class Ledger:
 
     async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:
         """The bookings of these ids that PostgreSQL has."""
-        statement = select(bookings).where(
+        statement = select(*BOOKING_COLUMNS).where(
             bookings.c.id == func.any(bindparam("ids", list(booking_ids), type_=ARRAY(Uuid)))
         )
         async with self._database.connect() as connection:
@@ -191,7 +228,7 @@ class Ledger:
         """
         same = bookings.c.id == booking_id
         same_key = _SAME_KEY.bindparams(key_part=key_part(booking_id))
-        statement = select(bookings).where(or_(same, same_key)).order_by(same.desc()).limit(1)
+        statement = select(*BOOKING_COLUMNS).where(or_(same, same_key)).order_by(same.desc()).limit(1)
         async with self._database.connect() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else read_booking(row)
@@ -199,7 +236,7 @@ class Ledger:
     async def of_user(self, user_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None) -> list[Booking]:
         """The `limit` newest bookings of an account, or the newest of those before `before`; newest first."""
         statement = (
-            select(bookings)
+            select(*BOOKING_COLUMNS)
             .where(bookings.c.user_id == user_id)
             .order_by(bookings.c.created_at.desc(), bookings.c.id.desc())
             .limit(limit)
@@ -212,7 +249,7 @@ class Ledger:
     async def held_by(self, user_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The next bookings of an account that hold tickets of events that may not have begun, in order of id."""
         statement = (
-            select(bookings)
+            select(*BOOKING_COLUMNS)
             .join(events, events.c.id == bookings.c.event_id)
             .where(
                 bookings.c.user_id == user_id,
@@ -230,7 +267,7 @@ class Ledger:
     async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The next bookings of an event that hold tickets, in order of id."""
         statement = (
-            select(bookings)
+            select(*BOOKING_COLUMNS)
             .where(bookings.c.event_id == event_id, bookings.c.status == BookingStatus.CONFIRMED)
             .order_by(bookings.c.id)
             .limit(limit)
@@ -245,34 +282,40 @@ class Ledger:
         async with self._database.connect() as connection:
             return await read_holdings(connection, event_ids, counters_max=counters_max)
 
-    async def pools_taken(self, event_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """The tickets taken by each event's pool."""
+    async def taken_of(self, counter: str, event_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """What is taken of a counter of each event."""
         async with self._database.connect() as connection:
-            rows = await connection.execute(_POOLS_TAKEN, {"event_ids": list(event_ids), "counter": POOL_MAIN})
+            rows = await connection.execute(_TAKEN_OF, {"event_ids": list(event_ids), "counter": counter})
             return {row.event_id: row.taken for row in rows}
 
-    async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, Taken]:
-        """The count of each event's pool and the sum of its bookings, in one snapshot."""
+    async def units_taken(self, event_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """What is taken of all counters of each event: a measure of the work that its bookings make."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(_UNITS_TAKEN, {"event_ids": list(event_ids)})
+            return {row[0]: row[1] for row in rows}
+
+    async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, Taken]]:
+        """The count of each counter of these events and the sum of its bookings, in one snapshot."""
         async with self._database.connect() as connection:
             return await read_taken(connection, event_ids)
 
 
-async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[Unpersisted], epoch: int) -> None:
-    events = sorted({entry.event_id for entry in batch})
-    answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (events, epoch, str(IDLE_MS_MAX)))
+async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[WriteRow], epoch: int) -> None:
+    claimed = sorted({(row.entry.event_id, counter) for row in batch for counter in row.counters})
+    event_ids, names = [event_id for event_id, _ in claimed], [counter for _, counter in claimed]
+    answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (event_ids, names, epoch, str(IDLE_MS_MAX)))
     refuse_older(int(answer.scalar_one()), epoch)
 
 
-async def _write(connection: AsyncConnection, batch: Sequence[Unpersisted]) -> dict[str, Written]:
+async def _write(connection: AsyncConnection, batch: Sequence[WriteRow]) -> dict[str, Written]:
     """Write the newer versions, and return those that were written."""
-    statuses = [BookingStatus.CONFIRMED if entry.status in HOLDING else entry.status for entry in batch]
-    answer = await connection.exec_driver_sql(_PERSIST, (*_columns(batch, statuses), POOL_MAIN))
-    row = answer.one()
-    confirmed_ms = dict(zip(row.ids, row.moments, strict=True))
+    answer = await connection.exec_driver_sql(_PERSIST, _columns(batch))
+    found = answer.one()
+    confirmed_ms = dict(zip(found.ids, found.moments, strict=True))
     return {
-        entry.id: Written(entry.id, status, entry.version, confirmed_ms[entry.id])
-        for entry, status in zip(batch, statuses, strict=True)
-        if entry.id in confirmed_ms
+        row.entry.id: Written(row.entry.id, row.status, row.entry.version, confirmed_ms[row.entry.id])
+        for row in batch
+        if row.entry.id in confirmed_ms
     }
 
 
@@ -281,17 +324,24 @@ async def _as_written(connection: AsyncConnection, booking_ids: Sequence[str]) -
     return {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_ms) for row in rows}
 
 
-def _columns(batch: Sequence[Unpersisted], statuses: Sequence[BookingStatus]) -> tuple[Sequence[object], ...]:
+def _columns(batch: Sequence[WriteRow]) -> tuple[Sequence[object], ...]:
+    entries = [row.entry for row in batch]
+    claimed = [(row.entry.id, counter, quantity) for row in batch for counter, quantity in row.counters.items()]
     return (
-        [entry.id for entry in batch],
-        [entry.event_id for entry in batch],
-        [entry.user_id for entry in batch],
-        [entry.quantity for entry in batch],
-        statuses,
-        [entry.version for entry in batch],
-        [entry.created_ms for entry in batch],
-        [entry.cancelled_ms for entry in batch],
-        [entry.reason for entry in batch],
+        [entry.id for entry in entries],
+        [entry.event_id for entry in entries],
+        [entry.user_id for entry in entries],
+        [entry.quantity for entry in entries],
+        [row.status for row in batch],
+        [entry.version for entry in entries],
+        [entry.created_ms for entry in entries],
+        [entry.cancelled_ms for entry in entries],
+        [entry.reason for entry in entries],
+        [row.claims for row in batch],
+        [entry.fingerprint for entry in entries],
+        [booking_id for booking_id, _, _ in claimed],
+        [counter for _, counter, _ in claimed],
+        [quantity for _, _, quantity in claimed],
     )
 
 
@@ -308,4 +358,5 @@ def _reason(error: IntegrityError) -> str:
 def read_booking(row: object) -> Booking:
     """A row of `bookings`."""
     fields = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
-    return Booking(**{**fields, "status": BookingStatus(fields["status"])})
+    claims = own_claims(fields["claims"], fields["user_id"])
+    return Booking(**{**fields, "status": BookingStatus(fields["status"]), "claims": claims})

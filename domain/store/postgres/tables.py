@@ -103,8 +103,8 @@ EVENT_SPAN: ColumnElement[object] = literal_column(
 """The time from the start of an event to its end, in the same expression as `ix_events_running`."""
 
 
-pools = Table(
-    "pools",
+counters = Table(
+    "counters",
     metadata,
     Column("event_id", Uuid, primary_key=True),
     Column("counter", Text, primary_key=True),
@@ -125,6 +125,12 @@ bookings = Table(
     Column("confirmed_at", DateTime(timezone=True)),
     Column("cancelled_at", DateTime(timezone=True)),
     Column("reason", Text),
+    Column("claims", Text),
+    Column("fingerprint", Text),
+    Column("body", JSONB),
+    Column("amount_minor", BigInteger),
+    Column("currency", Text),
+    Column("due_at", DateTime(timezone=True)),
 )
 
 audit_log = Table(
@@ -172,4 +178,10 @@ intents = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("cancelled_at", DateTime(timezone=True)),
     Column("reason", Text),
+    Column("claims", Text),
+    Column("fingerprint", Text),
+    Column("body", JSONB),
+    Column("amount_minor", BigInteger),
+    Column("currency", Text),
+    Column("due_at", DateTime(timezone=True)),
 )

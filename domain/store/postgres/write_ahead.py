@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from domain.kernel.bookings import Booking
+from domain.kernel.claims import stored_claims
 from domain.kernel.refusals import Unavailable
 from domain.store.postgres.epochs import EpochOver, hold_epoch
 from domain.store.postgres.ledger import read_booking
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from domain.kernel.bookings import Booking
     from domain.store.postgres.database import Database
 
 BATCH_MAX = 256
@@ -40,7 +41,10 @@ FORGOTTEN_MAX = 20_000
 FORGETTING_ROUNDS_MAX = 25
 """Statements of one call. The backlog of an outage is deleted in a few calls."""
 
-_FIELDS = ("id", "version", "event_id", "user_id", "quantity", "status", "created_at", "cancelled_at", "reason")
+_NEVER = frozenset({"confirmed_at"})
+"""The fields of a booking that an intent does not have: only PostgreSQL confirms."""
+
+_COLUMNS = [intents.c[name] for name in Booking.__struct_fields__ if name not in _NEVER]
 
 
 class Intents:
@@ -70,7 +74,7 @@ class Intents:
         """The newest intent of each booking whose change is not in `bookings`."""
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
         statement = (
-            select(intents)
+            select(*_COLUMNS)
             .ext(distinct_on(intents.c.id))
             .where(~done)
             .order_by(intents.c.id, intents.c.version.desc())
@@ -118,7 +122,7 @@ class Intents:
             await self._append_all([(booking, kept) for booking, of, kept in batch if of == epoch], epoch)
 
     async def _append_all(self, batch: Sequence[tuple[Booking, asyncio.Future[None]]], epoch: int) -> None:
-        rows = [{name: getattr(booking, name) for name in _FIELDS} for booking, _ in batch]
+        rows = [_row(booking) for booking, _ in batch]
         try:
             async with self._database.begin() as connection:
                 await hold_epoch(connection, epoch)
@@ -135,3 +139,8 @@ class Intents:
         for _, kept in batch:
             if not kept.done():
                 kept.set_result(None)
+
+
+def _row(booking: Booking) -> dict[str, object]:
+    fields = {column.name: getattr(booking, column.name) for column in _COLUMNS}
+    return fields | {"claims": stored_claims(booking.known_claims, booking.user_id)}

@@ -271,8 +271,8 @@ def _admission_of(ask: Ask, token: Token, new: NewBooking | None) -> Command:
     tag, rule = _tag(token.account_id), ask.rule
     keys = [f"{tag}:account", f"{tag}:limit:{rule.name if rule else ''}{ask.subject}"]
     request = ""
-    if new is not None and new.idempotency_key is not None:
-        keys.append(f"{tag}:key:{_digest(new.idempotency_key)}")
+    if new is not None and new.order.idempotency_key is not None:
+        keys.append(f"{tag}:key:{_digest(new.order.idempotency_key)}")
         request = fingerprint(new)
     interval_us, period_us = (rule.interval_us, rule.period_us) if rule else (0, 0)
     args = [token.session_id.hex, token.epoch, interval_us, period_us, request, KEY_LIFETIME_MS]

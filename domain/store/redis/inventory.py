@@ -15,8 +15,8 @@ from uuid import UUID
 from msgspec import Struct, to_builtins
 
 from domain.kernel.bookings import Booking, BookingStatus, NewBooking
-from domain.kernel.counters import POOL_MAIN
-from domain.kernel.idempotency import key_reused
+from domain.kernel.claims import claims_text, merge_claims
+from domain.kernel.idempotency import key_reused, stored_fingerprint
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
@@ -25,8 +25,8 @@ from domain.kernel.refusals import (
 )
 from domain.kernel.times import from_ms, to_ms
 from domain.platform.clocks import Moment
-from domain.sales.events import Deadline, Terms
-from domain.sales.refusals import not_on_sale, shortage, too_late
+from domain.sales.events import ROOM, Deadline, Terms
+from domain.sales.refusals import not_on_sale, too_late
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
@@ -43,6 +43,7 @@ from domain.store.redis.scripts import Answered, Command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from domain.kernel.claims import Claim
     from domain.store.redis.admission import Admission, Ask
     from domain.store.redis.scripts import Scripts
 
@@ -118,10 +119,9 @@ class Released(Struct, frozen=True):
 
 
 class Installed(Struct, frozen=True):
-    """An event in Redis: the terms in force, the tickets taken (each None if absent), and the event's time."""
+    """An event in Redis: the terms in force, None without any, and the event's time."""
 
     terms: str | None
-    taken: int | None
     now_ms: int
 
 
@@ -162,13 +162,15 @@ class Inventory:
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
             Unauthenticated, RateLimited, Unavailable: the request is not admitted.
         """
-        command = self._reservation_of(new, terms, looked_up=looked_up)
+        claims = merge_claims(new.order.claims(terms, account_id=new.user_id))
+        command = self._reservation_of(new, terms, claims, looked_up=looked_up)
         answered = await self._run(command, ask=ask, new=new, epoch=looked_up_in)
-        return _reserved(new, terms, answered)
+        return _reserved(new, terms, claims, answered)
 
-    def _reservation_of(self, new: NewBooking, terms: Terms, *, looked_up: bool) -> Command:
-        booking_id, event_id, user_id = to_builtins((new.id, new.event_id, new.user_id))
-        keys = booking_keys(partition_of_event(new.event_id), booking_id, event_id, user_id)
+    def _reservation_of(self, new: NewBooking, terms: Terms, claims: Sequence[Claim], *, looked_up: bool) -> Command:
+        order = new.order
+        booking_id, event_id, user_id = to_builtins((new.id, order.event_id, new.user_id))
+        keys = booking_keys(partition_of_event(order.event_id), booking_id, event_id, user_id)
         opens_ms, closes_ms = terms.window_ms
         args: list[Any] = [
             terms.token,
@@ -178,12 +180,13 @@ class Inventory:
             booking_id,
             event_id,
             user_id,
-            new.quantity,
+            order.quantity,
+            order.fingerprint,
             self._unpersisted_max,
             LAG_MS_MAX,
             DOORBELL_MS,
         ]
-        for claim in terms.claims(user_id=new.user_id, quantity=new.quantity):
+        for claim in claims:
             args += (claim.counter, claim.quantity, claim.size)
         return Command("reserve_tickets", keys, args)
 
@@ -261,7 +264,7 @@ class Inventory:
             raise RecordUnknown(answered.words[1], answered.epoch)
         return read_values(booking_id, answered.words[1][1:])
 
-    async def restore(self, booking: Booking, terms: Terms, *, read_ms: int, read_in: int) -> None:
+    async def restore(self, booking: Booking, *, read_ms: int, read_in: int) -> None:
         """Restore a retired record from its PostgreSQL row (restore_booking.lua).
 
         The row was read at `read_ms` on Redis' clock.
@@ -271,7 +274,6 @@ class Inventory:
             InventoryUnavailable: that epoch is over.
         """
         partition = partition_named_by(booking.id)
-        claims = terms.claims(user_id=booking.user_id, quantity=booking.quantity)
         fields: dict[str, Any] = {
             "event": str(booking.event_id),
             "user": str(booking.user_id),
@@ -279,8 +281,10 @@ class Inventory:
             "status": booking.status,
             "version": booking.version,
             "created_ms": to_ms(booking.created_at),
-            "claims": " ".join(f"{claim.counter}={claim.quantity}" for claim in claims),
+            "claims": booking.known_claims,
         }
+        if booking.fingerprint:
+            fields["fingerprint"] = booking.fingerprint
         if booking.confirmed_at:
             fields["confirmed_ms"] = to_ms(booking.confirmed_at)
         if booking.cancelled_at:
@@ -306,7 +310,7 @@ class Inventory:
         answer = await self._scripts.call(
             "install_terms",
             [epoch_key(partition), counters_key(terms.event_id)],
-            [terms.token, POOL_MAIN, terms.capacity],
+            [terms.token, *(part for pair in terms.sizes.items() for part in pair)],
         )
         if answer[0] == b"short":
             sold = int(answer[2])
@@ -317,13 +321,19 @@ class Inventory:
         """The tickets taken per event, pending ones included; None without an inventory."""
         return [found.taken for found in await self.taken_tickets(event_ids)]
 
+    async def taken_of(self, event_id: UUID, counter_names: Sequence[str]) -> dict[str, int]:
+        """What is taken of these counters; those that Redis does not have are left out."""
+        values = await self._pipeline.call("HMGET", counters_key(event_id), *counter_names)
+        found = zip(counter_names, values, strict=True)
+        return {counter: int(taken) for counter, taken in found if taken is not None}
+
     async def taken_tickets(self, event_ids: Sequence[UUID]) -> list[TakenTickets]:
         """The tickets taken of each event, and its time.
 
         The time is Redis' clock, but never before the latest time that the event has recorded.
         """
         # Concurrent calls share one round trip; sequential calls would each have their own.
-        asked = (self._pipeline.call("HMGET", counters_key(event_id), POOL_MAIN, "clock") for event_id in event_ids)
+        asked = (self._pipeline.call("HMGET", counters_key(event_id), ROOM, "clock") for event_id in event_ids)
         now_ms, *answers = await asyncio.gather(self.now_ms(), *asked)
         return [
             TakenTickets(None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0)))
@@ -331,12 +341,10 @@ class Inventory:
         ]
 
     async def installed(self, event_id: UUID) -> Installed:
-        """The terms and counters of an event in Redis, of any epoch."""
-        asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", POOL_MAIN, "clock")
-        now_ms, (terms, taken, clock) = await asyncio.gather(self.now_ms(), asked)
-        return Installed(
-            terms and terms.decode(), None if taken is None else int(taken), no_earlier(now_ms, int(clock or 0))
-        )
+        """The terms of an event in Redis, of any epoch."""
+        asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", "clock")
+        now_ms, (terms, clock) = await asyncio.gather(self.now_ms(), asked)
+        return Installed(terms and terms.decode(), no_earlier(now_ms, int(clock or 0)))
 
     async def remove_counters(self, event_id: UUID, *, terms: str) -> bool:
         """Remove the counters of a closed event (remove_counters.lua); False if there are none with these terms.
@@ -383,27 +391,33 @@ class Inventory:
         return Moment(at_ms, sent_s, time.monotonic())
 
 
-def _reserved(new: NewBooking, terms: Terms, answered: Answered) -> Reserved:
+def _reserved(new: NewBooking, terms: Terms, claims: Sequence[Claim], answered: Answered) -> Reserved:
     """The result or the exception for an answer of reserve_tickets.lua."""
     answer, epoch = answered.words, answered.epoch
     if answer[0] == b"reserved":
-        return Reserved(_new_booking(new, created_ms=answer[1]), epoch, replayed=False, ring=answer[2] == 1)
+        booking = _new_booking(new, claims, created_ms=answer[1])
+        return Reserved(booking, epoch, replayed=False, ring=answer[2] == 1)
     if answer[0] == b"known":
         return Reserved(read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
     if answer[0] == b"lookup":
         raise LookupNeeded(epoch)
+    if answer[0] == b"short":
+        raise new.order.shortage(terms, claims[answer[1]], remaining=answer[2])
     raise _reserve_refusal(answer, terms)
 
 
-def _new_booking(new: NewBooking, *, created_ms: int) -> Booking:
+def _new_booking(new: NewBooking, claims: Sequence[Claim], *, created_ms: int) -> Booking:
+    order = new.order
     return Booking(
         id=new.id,
-        event_id=new.event_id,
+        event_id=order.event_id,
         user_id=new.user_id,
-        quantity=new.quantity,
+        quantity=order.quantity,
         status=BookingStatus.PENDING,
         version=1,
         created_at=from_ms(created_ms),
+        claims=claims_text(claims),
+        fingerprint=stored_fingerprint(order),
     )
 
 
@@ -416,8 +430,6 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
             return key_reused()
         case b"closed":
             return not_on_sale(terms, now_ms=answer[1])
-        case b"short":
-            return shortage(claim_index=answer[1], remaining=answer[2], allowance=terms.max_per_user)
         case b"lagging":
             return PersistenceLagging(
                 "Too many bookings wait to be stored. Try again in a moment.", retry_after_seconds=RETRY_AFTER_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from msgspec import convert
+from msgspec import convert, structs
 
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.times import from_ms
@@ -30,7 +30,10 @@ RECORD_FIELDS = (
     b"cancelled_ms",
     b"reason",
 )
-"""The fields of a record, in the order in which read_booking.lua answers them after the epoch."""
+"""The fields of a record, in the order in which read_booking.lua answers them after the epoch.
+
+Polls do not need the claims and the fingerprint, which are read with the whole record.
+"""
 
 _STATUSES = {status.encode(): status for status in BookingStatus}
 
@@ -51,7 +54,9 @@ def read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
 
 def read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     """Decode a record given as a dict of fields."""
-    return read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
+    booking = read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
+    printed = record.get(b"fingerprint")
+    return structs.replace(booking, claims=record[b"claims"].decode(), fingerprint=printed and printed.decode())
 
 
 def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:

@@ -51,9 +51,9 @@ _BOOKINGS = """
 """
 
 TAKEN = """
-    UPDATE pools SET taken = sold.tickets
+    UPDATE counters SET taken = sold.tickets
     FROM (SELECT event_id, sum(quantity) AS tickets FROM bookings GROUP BY event_id) AS sold
-    WHERE pools.event_id = sold.event_id AND counter = $1
+    WHERE counters.event_id = sold.event_id AND counter = $1
 """
 """Makes the pools of counter `$1` agree with the bookings."""
 

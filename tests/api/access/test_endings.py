@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from domain.background.follow_ups import FollowUps
 from domain.background.passes import run
-from domain.kernel.bookings import TicketOrder
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from tests.api.callers import PASSWORD, event_draft, process_of
 from tests.waiting import eventually, persist_all

@@ -152,10 +152,10 @@ async def test_a_booking_that_was_rejected_says_why(callers, stores):
     _, event, buyer = await _sale(callers)
     booking = (await buyer.book(event["id"], quantity=2)).json()
     async with stores.database.begin() as connection:
-        await connection.execute(text("UPDATE pools SET size = 1"))
+        await connection.execute(text("UPDATE counters SET size = 1"))
     await persist_all(stores)
     async with stores.database.begin() as connection:
-        await connection.execute(text("UPDATE pools SET size = 100"))
+        await connection.execute(text("UPDATE counters SET size = 100"))
 
     shown = (await buyer.get(f"/api/v1/bookings/{booking['id']}/status")).json()
 

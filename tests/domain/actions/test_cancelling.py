@@ -138,7 +138,7 @@ async def test_a_record_read_before_its_cancellation_retired_is_not_brought_back
     read_early = await stores.ledger.find(booking.id)
     await stores.box_office.cancel(booking)
 
-    await stores.inventory.restore(read_early, event.terms, read_ms=unknown.value.now_ms, read_in=stores.scripts.epoch)
+    await stores.inventory.restore(read_early, read_ms=unknown.value.now_ms, read_in=stores.scripts.epoch)
 
     assert (await stores.inventory.look(booking.id)).status is BookingStatus.CANCELLED
     assert await taken(stores, event) == 0
@@ -152,7 +152,7 @@ async def test_what_was_read_too_long_ago_brings_no_record_back(stores):
     confirmed = await stores.ledger.find(booking.id)
     long_ago_ms = await stores.inventory.now_ms() - 10_001
 
-    await stores.inventory.restore(confirmed, event.terms, read_ms=long_ago_ms, read_in=stores.scripts.epoch)
+    await stores.inventory.restore(confirmed, read_ms=long_ago_ms, read_in=stores.scripts.epoch)
 
     with pytest.raises(RecordUnknown):
         await stores.inventory.look(booking.id)

@@ -9,6 +9,7 @@ from msgspec import structs
 from sqlalchemy import text
 
 from domain.kernel.bookings import NewBooking
+from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import random_booking_id
 from domain.kernel.refusals import (
     CapacityBelowSold,
@@ -20,6 +21,7 @@ from domain.kernel.refusals import (
     VersionMismatch,
 )
 from domain.sales.events import EventChanges
+from domain.sales.orders import TicketOrder
 from domain.store.redis.inventory import TermsStale
 from tests.books import pool, taken
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, new_event, tomorrow
@@ -115,7 +117,7 @@ async def test_capacity_lowered_in_a_rush_is_never_below_the_tickets_sold(stores
 
 async def test_terms_that_are_over_are_refused(stores):
     event = await make_event(stores)
-    new = NewBooking(random_booking_id(event.id), event.id, await make_account(stores), 1)
+    new = NewBooking(random_booking_id(event.id), await make_account(stores), TicketOrder(event.id, 1))
     await change(stores, event, max_per_user=7)
 
     with pytest.raises(TermsStale):
@@ -136,7 +138,7 @@ async def test_terms_that_are_over_are_reloaded_by_whoever_held_them(stores, oth
 
 async def test_a_change_that_died_between_redis_and_postgresql_is_mended_by_the_next_booking(stores):
     event = await make_event(stores, capacity=5)
-    await stores.inventory.install(structs.replace(event.terms, token="never committed", capacity=9))
+    await stores.inventory.install(structs.replace(event.terms, token="never committed", sizes={POOL_MAIN: 9}))
 
     booking = await book(stores, event, quantity=5)
 

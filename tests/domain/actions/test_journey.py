@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from domain.kernel.bookings import BookingStatus, TicketOrder
+from domain.kernel.bookings import BookingStatus
 from domain.kernel.counters import user_counter
 from domain.kernel.event_status import EventStatus
 from domain.kernel.partitions import random_booking_id
 from domain.kernel.refusals import BookingNotFound, EventNotFound
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from tests.books import counters, pool, record, retire, row, unpersisted
-from tests.factories import book, make_account, make_event
+from tests.factories import as_polled, book, make_account, make_event
 from tests.waiting import eventually, persist_all
 
 
@@ -50,7 +51,7 @@ async def test_a_retired_booking_is_still_answered_the_same(stores):
     await retire(stores, booking)
 
     assert await record(stores, booking) is None
-    assert await stores.box_office.booking(booking.id) == before
+    assert as_polled(await stores.box_office.booking(booking.id)) == before
 
 
 async def test_a_cancelled_booking_gives_its_claims_back_at_once(stores):
@@ -117,7 +118,7 @@ async def test_a_booking_looks_the_same_before_and_after_each_step(stores):
     await retire(stores, booking)
     from_row = await stores.box_office.booking(booking.id)
 
-    assert from_record == from_row
+    assert from_record == as_polled(from_row)
 
 
 async def test_the_books_of_an_account_list_pending_and_persisted_bookings_newest_first(stores):
@@ -162,7 +163,7 @@ async def test_waiting_answers_the_booking_as_it_stands_when_the_time_is_over(st
 
     still = await stores.box_office.wait_until_final(booking, seconds=0.05)
 
-    assert still == booking
+    assert as_polled(still) == as_polled(booking)
 
 
 async def test_waiting_for_a_change_sees_a_cancellation(stores):

@@ -71,7 +71,7 @@ async def plant_other_capacity(stores, event):
 
 async def plant_miscounted_pool(stores, event):
     await sold(stores, event)
-    await sql(stores, "UPDATE pools SET taken = taken + 5 WHERE event_id = :id", id=event.id)
+    await sql(stores, "UPDATE counters SET taken = taken + 5 WHERE event_id = :id", id=event.id)
     return event.id
 
 

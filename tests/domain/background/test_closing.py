@@ -14,7 +14,7 @@ from domain.background.clearing import clear_event
 from domain.background.closing import FIRST, close_past_events_once
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
-from domain.kernel.bookings import BookingStatus, TicketOrder
+from domain.kernel.bookings import BookingStatus
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import (
@@ -25,6 +25,7 @@ from domain.kernel.refusals import (
     NotOnSale,
     Unavailable,
 )
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from domain.store.redis.keys import counters_key
 from tests.books import retire

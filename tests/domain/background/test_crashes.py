@@ -17,6 +17,7 @@ from domain.background.rebuilding import DRAIN_SCRIPTS, rebuild, rebuild_if_need
 from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event, random_booking_id
 from domain.kernel.refusals import Unavailable
+from domain.sales.orders import TicketOrder
 from domain.store.redis.keys import epoch_key, lease_key
 from tests.api.callers import Callers, event_draft
 from tests.books import pool, rows, taken, unpersisted
@@ -140,7 +141,7 @@ async def test_persisting_one_batch_eight_times_at_once_counts_it_once(stores, o
 async def test_a_booking_whose_doorbell_was_lost_is_found_by_the_sweep(stores, processes):
     """As when an API process is killed after the script and before it rings."""
     event = await make_event(stores)
-    new = NewBooking(random_booking_id(event.id), event.id, await make_account(stores), 2)
+    new = NewBooking(random_booking_id(event.id), await make_account(stores), TicketOrder(event.id, 2))
     processes.worker()
 
     await stores.inventory.reserve(new, event.terms, looked_up=True)
@@ -298,7 +299,7 @@ async def held(settings, event):
 
     try:
         async with connection.transaction():
-            await connection.execute("SELECT 1 FROM pools WHERE event_id = $1 FOR UPDATE", event.id)
+            await connection.execute("SELECT 1 FROM counters WHERE event_id = $1 FOR UPDATE", event.id)
             yield lambda: eventually(stuck)
     finally:
         await connection.close()
@@ -318,7 +319,7 @@ async def held_commits(settings):
             SELECT pg_advisory_lock(4711);
             CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0
             AS 'BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END';
-            CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON pools DEFERRABLE INITIALLY DEFERRED
+            CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON counters DEFERRABLE INITIALLY DEFERRED
             FOR EACH ROW EXECUTE FUNCTION wait_at_commit()
             """
         )

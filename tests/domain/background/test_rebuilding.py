@@ -265,12 +265,12 @@ async def mend(stores):
         return None
 
 
-@pytest.mark.parametrize("tickets_per_portion", [1, 1_000_000])
+@pytest.mark.parametrize("units_per_portion", [1, 1_000_000])
 async def test_a_rebuild_in_chunks_and_portions_makes_the_counters_that_sales_had_made(
-    stores, monkeypatch, tickets_per_portion
+    stores, monkeypatch, units_per_portion
 ):
     monkeypatch.setattr(rebuilding, "COUNTERS_PER_CHUNK", 2)
-    monkeypatch.setattr(rebuilding, "TICKETS_PER_PORTION", tickets_per_portion)
+    monkeypatch.setattr(rebuilding, "UNITS_PER_PORTION", units_per_portion)
     known = [await make_event(stores) for _ in range(4)]
     for number, event in enumerate(known):
         for buyer in await make_accounts(stores, number):
@@ -287,7 +287,7 @@ async def test_a_rebuild_in_chunks_and_portions_makes_the_counters_that_sales_ha
 
 
 async def test_a_rebuild_that_is_overtaken_while_it_refills_leaves_nothing_at_work(stores, monkeypatch):
-    monkeypatch.setattr(rebuilding, "TICKETS_PER_PORTION", 1)
+    monkeypatch.setattr(rebuilding, "UNITS_PER_PORTION", 1)
     for _ in range(3):
         await book(stores, await make_event(stores))
     await persist_all(stores)

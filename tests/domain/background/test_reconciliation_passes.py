@@ -57,7 +57,7 @@ async def test_between_portions_of_a_pass_bookings_have_their_turn(stores, monke
 
 async def test_events_that_sold_much_are_compared_fewer_at_a_time(stores, monkeypatch):
     """A worker persists nothing while it compares."""
-    monkeypatch.setattr(reconciling, "TICKETS_PER_PAGE", 2)
+    monkeypatch.setattr(reconciling, "UNITS_PER_PAGE", 2)
     events = sorted([await make_event(stores) for _ in range(5)], key=lambda event: event.id)
     for event, quantity in zip(events, (1, 1, 3, 0, 0), strict=True):
         if quantity:

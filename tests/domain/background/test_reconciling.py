@@ -148,11 +148,11 @@ async def test_a_capacity_below_what_is_taken_is_told_and_not_repaired(stores):
 async def test_a_pool_that_postgresql_miscounted_is_recounted(stores):
     event = await make_event(stores)
     await sold(stores, event)
-    await sql(stores, "UPDATE pools SET taken = taken + 7 WHERE event_id = :id", id=event.id)
+    await sql(stores, "UPDATE counters SET taken = taken + 7 WHERE event_id = :id", id=event.id)
 
     outcomes = await reconcile(stores)
 
-    assert faults(outcomes) == {(Fault.POOL_MISCOUNTED, POOL_MAIN)}
+    assert faults(outcomes) == {(Fault.ROW_MISCOUNTED, POOL_MAIN)}
     assert await pool(stores, event) == (100, 3)
 
 

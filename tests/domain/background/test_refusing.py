@@ -9,8 +9,9 @@ from sqlalchemy import text
 
 from domain.background.persisting import persist_once, write
 from domain.background.rebuilding import rebuild
-from domain.kernel.bookings import BookingStatus, NewBooking, TicketOrder
+from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import partition_of_event, random_booking_id
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from tests.books import counters, pool, retire, row, rows, taken, unpersisted
 from tests.factories import book, make_account, make_accounts, make_event, make_neighbours, make_strangers
@@ -99,7 +100,7 @@ async def test_a_returned_ticket_is_not_refused_to_the_next_buyer_because_of_the
 
 async def test_a_booking_that_no_row_can_be_written_of_does_not_stop_its_partition(stores):
     event = await make_event(stores)
-    nobody = NewBooking(random_booking_id(event.id), event.id, uuid4(), 2)
+    nobody = NewBooking(random_booking_id(event.id), uuid4(), TicketOrder(event.id, 2))
     await stores.inventory.reserve(nobody, event.terms, looked_up=True)
     sound = await book(stores, event)
 
@@ -146,7 +147,7 @@ async def test_a_key_used_for_two_events_does_not_stop_a_rebuild(stores):
 
 async def test_a_booking_that_no_row_can_be_written_of_does_not_stop_a_rebuild(stores):
     event = await make_event(stores)
-    nobody = NewBooking(random_booking_id(event.id), event.id, uuid4(), 2)
+    nobody = NewBooking(random_booking_id(event.id), uuid4(), TicketOrder(event.id, 2))
     await stores.inventory.reserve(nobody, event.terms, looked_up=True)
 
     await rebuild(stores)
@@ -186,7 +187,7 @@ async def pools_of_full_size(stores):
     yield
     async with stores.database.begin() as connection:
         await connection.execute(
-            text("UPDATE pools SET size = capacity FROM events WHERE events.id = pools.event_id AND size < capacity")
+            text("UPDATE counters SET size = capacity FROM events WHERE id = event_id AND size < capacity")
         )
 
 
@@ -194,5 +195,5 @@ async def shrink(stores, event, *, size):
     """Set a pool's size past the engine, as a hand in psql would."""
     async with stores.database.begin() as connection:
         await connection.execute(
-            text("UPDATE pools SET size = :size WHERE event_id = :id"), {"size": size, "id": event.id}
+            text("UPDATE counters SET size = :size WHERE event_id = :id"), {"size": size, "id": event.id}
         )

@@ -82,7 +82,7 @@ async def test_an_event_that_many_accounts_booked_is_opened_again_in_steps(store
             {"event_id": event.id},
         )
         await connection.execute(
-            text("UPDATE pools SET taken = 2500 WHERE event_id = :event_id"), {"event_id": event.id}
+            text("UPDATE counters SET taken = 2500 WHERE event_id = :event_id"), {"event_id": event.id}
         )
     await rebuild(stores)
     before = await counters(stores, event)
@@ -156,7 +156,8 @@ async def test_an_opening_that_was_not_committed_sells_nothing_and_is_done_again
 async def test_an_event_is_not_opened_while_a_booking_of_it_waits_for_the_rebuild(stores):
     event, booking = await closed_event(stores)
     another_id = booking_id_for_key(account_id=booking.user_id, idempotency_key="other", event_id=event.id)
-    waiting = structs.replace(booking, id=another_id, quantity=1)
+    claims = f"{user_counter(booking.user_id)}=1 {POOL_MAIN}=1"
+    waiting = structs.replace(booking, id=another_id, quantity=1, claims=claims)
     await stores.intents.append(waiting, epoch=stores.scripts.epoch)
     with pytest.raises(Unavailable):
         await change(stores, event, starts_at=tomorrow())

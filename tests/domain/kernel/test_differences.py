@@ -8,11 +8,12 @@ import pytest
 
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.counters import POOL_MAIN, user_counter
-from domain.kernel.differences import Counted, CounterBooks, Fault, StoredBooks, differences
+from domain.kernel.differences import Counted, CounterBooks, CounterRow, Fault, StoredBooks, differences
 from domain.kernel.times import from_ms
 
 EVENT, USER = uuid4(), uuid4()
 AT_MS = 1_900_000_000_000
+SIZES = {POOL_MAIN: 10}
 
 
 def booking(*, created_ms: int, cancelled_ms: int | None = None) -> Booking:
@@ -25,13 +26,14 @@ def booking(*, created_ms: int, cancelled_ms: int | None = None) -> Booking:
         version=2 if cancelled_ms else 1,
         created_at=from_ms(created_ms),
         cancelled_at=from_ms(cancelled_ms) if cancelled_ms else None,
+        claims=f"{user_counter(USER)}=1 {POOL_MAIN}=1",
     )
 
 
 def found(taken: int, unpersisted: list[Booking]) -> list[tuple[Fault, str, int]]:
     page = Counted(AT_MS, {POOL_MAIN: taken, user_counter(USER): taken})
-    stored = StoredBooks(EVENT, "terms", 10, 10, 0, {}, {})
-    read = differences(CounterBooks("terms", 10, 0, [page], 0), unpersisted, stored, until_ms=AT_MS + 50)
+    stored = StoredBooks(EVENT, "terms", SIZES, {POOL_MAIN: CounterRow(10, 0)}, {}, {})
+    read = differences(CounterBooks("terms", SIZES, 0, [page], 0), unpersisted, stored, until_ms=AT_MS + 50)
     return [(each.fault, each.subject, each.drift) for each in read]
 
 
@@ -72,9 +74,11 @@ def test_drift_beyond_a_change_in_the_same_millisecond_is_found():
 
 
 def test_a_missing_counter_is_too_low():
-    stored = StoredBooks(EVENT, "terms", 10, 10, 1, {user_counter(USER): 1}, {})
+    stored = StoredBooks(
+        EVENT, "terms", SIZES, {POOL_MAIN: CounterRow(10, 1)}, {POOL_MAIN: 1, user_counter(USER): 1}, {}
+    )
 
-    read = differences(CounterBooks("terms", 10, 0, [Counted(AT_MS, {})], 0), [], stored, until_ms=AT_MS)
+    read = differences(CounterBooks("terms", SIZES, 0, [Counted(AT_MS, {})], 0), [], stored, until_ms=AT_MS)
 
     assert {(each.fault, each.subject, each.drift) for each in read} == {
         (Fault.COUNTER_TOO_LOW, POOL_MAIN, -1),

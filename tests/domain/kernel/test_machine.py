@@ -26,7 +26,6 @@ from sqlalchemy import text
 from domain.background.persisting import persist_once, reject, settlements, write
 from domain.background.rebuilding import rebuild
 from domain.engine import open_stores
-from domain.kernel.bookings import TicketOrder
 from domain.kernel.partitions import PARTITIONS, booking_id_for_key, partition_of_booking
 from domain.kernel.refusals import (
     BookingNotFound,
@@ -38,6 +37,7 @@ from domain.kernel.refusals import (
     Unavailable,
 )
 from domain.sales.events import EventChanges
+from domain.sales.orders import TicketOrder
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.admission import Ask
 from ops.chaos.protections import Protection, without
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         event_id = EVENTS[event]
         size = max(size, self.model.pool_taken(event_id))
 
-        self.run(self.execute("UPDATE pools SET size = :size WHERE event_id = :id", size=size, id=event_id))
+        self.run(self.execute("UPDATE counters SET size = :size WHERE event_id = :id", size=size, id=event_id))
 
         self.model.events[event_id].pool_size = size
 
@@ -248,7 +248,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def rows_are_what_was_written(self) -> None:
         rows, pools = self.run(
-            self.fetch("SELECT id, status, version FROM bookings", "SELECT event_id, size, taken FROM pools")
+            self.fetch("SELECT id, status, version FROM bookings", "SELECT event_id, size, taken FROM counters")
         )
 
         assert {row.id: (row.status, row.version) for row in rows} == {
@@ -279,7 +279,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.run(self.stores.pipeline.redis.flushall())
-        self.run(self.execute(*(f"DELETE FROM {table}" for table in ("bookings", "pools", "events", "accounts"))))
+        self.run(self.execute(*(f"DELETE FROM {table}" for table in ("bookings", "counters", "events", "accounts"))))
         self.begin_again_without_model()
 
     def reserve_one(self, event_id: UUID, user_id: UUID, key: str, quantity: int, stores: Stores) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from domain.kernel.refusals import CapacityBelowSold, tickets
-from domain.sales.refusals import shortage
+from domain.sales.refusals import over_limit, sold_out
 from tests.processes import ROOT
 
 WORDS_FOR_TICKETS = re.compile(r"\b(?:places?|seats?)\b", re.IGNORECASE)
@@ -28,13 +28,13 @@ def test_one_is_a_ticket_and_others_are_tickets(number, words):
     ],
 )
 def test_a_shortage_tells_how_many_tickets_are_left(remaining, detail):
-    refusal = shortage(claim_index=1, remaining=remaining, allowance=8)
+    refusal = sold_out(remaining)
 
     assert (refusal.detail, refusal.facts) == (detail, {"remaining": max(0, remaining)})
 
 
 def test_an_allowance_of_one_ticket_is_one_ticket():
-    refusal = shortage(claim_index=0, remaining=0, allowance=1)
+    refusal = over_limit(1, remaining=0)
 
     assert refusal.detail == "An account may book 1 ticket of this event. Yours has 1 ticket already."
 

@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from domain.background.rebuilding import rebuild
-from domain.kernel.bookings import BookingStatus, TicketOrder
+from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.refusals import IdempotencyKeyReused, SoldOut
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from tests.books import retire, row, rows, taken
 from tests.factories import book, make_account, make_event, make_neighbours, make_strangers
@@ -183,7 +184,8 @@ async def test_a_script_that_ran_twice_took_the_tickets_once(stores):
     buyer = await make_account(stores)
     booking = await book(stores, event, user_id=buyer, quantity=3)
 
-    again = await stores.inventory.reserve(booking, event.terms, looked_up=True)
+    new = NewBooking(booking.id, buyer, TicketOrder(event.id, 3))
+    again = await stores.inventory.reserve(new, event.terms, looked_up=True)
 
     assert (again.replayed, again.booking) == (True, booking)
     assert await taken(stores, event) == 3

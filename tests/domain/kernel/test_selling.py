@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.engine import open_stores
-from domain.kernel.bookings import TicketOrder
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import NotOnSale, PersistenceLagging, PerUserLimit, Refusal, SoldOut
 from domain.sales.events import EventChanges
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from tests.books import counters, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event

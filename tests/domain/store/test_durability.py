@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from domain.background.rebuilding import rebuild
 from domain.engine import open_stores
-from domain.kernel.bookings import BookingStatus, NewBooking, TicketOrder
+from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import random_booking_id
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from ops.chaos.protections import Protection, without
 from tests.books import pool, rows, taken, unpersisted
@@ -199,4 +200,4 @@ async def test_a_retry_of_what_was_not_acknowledged_is_acknowledged(durable, sto
 
 
 def fresh(booking, event):
-    return NewBooking(random_booking_id(event.id), event.id, booking.user_id, 1)
+    return NewBooking(random_booking_id(event.id), booking.user_id, TicketOrder(event.id, 1))

@@ -18,6 +18,7 @@ from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unauthenticated, Unavailable
 from domain.sales.events import EventChanges
+from domain.sales.orders import TicketOrder
 from domain.store.postgres import epochs
 from domain.store.postgres.epochs import EpochOver
 from domain.store.readiness import check
@@ -168,7 +169,7 @@ async def test_a_lookup_of_an_older_epoch_does_not_let_a_booking_be_made_twice(s
     await rebuild(stores)
     await other_stores.scripts.refresh()
 
-    new = NewBooking(booking.id, event.id, buyer, 4)
+    new = NewBooking(booking.id, buyer, TicketOrder(event.id, 4))
     with pytest.raises(Unavailable):
         await other_stores.inventory.reserve(new, event.terms, looked_up=True, looked_up_in=looked_up_in)
 
@@ -188,7 +189,7 @@ async def test_a_record_read_in_an_older_epoch_is_not_brought_back(stores, other
     await other_stores.scripts.refresh()
 
     with pytest.raises(Unavailable):
-        await other_stores.inventory.restore(confirmed, event.terms, read_ms=read_ms, read_in=read_in)
+        await other_stores.inventory.restore(confirmed, read_ms=read_ms, read_in=read_in)
 
     assert (await stores.box_office.cancel(booking)).status is BookingStatus.CANCELLED
     assert await taken(stores, event) == 0

@@ -138,7 +138,7 @@ async def test_a_batch_that_takes_longer_than_the_lease_keeps_it(stores: Stores,
     partition = partition_of_event(event.id)
     holder = await asyncpg.connect(settings.database_url.get_secret_value())
     async with holder.transaction():
-        await holder.execute("SELECT FROM pools WHERE event_id = $1 FOR UPDATE", event.id)
+        await holder.execute("SELECT FROM counters WHERE event_id = $1 FOR UPDATE", event.id)
         persisting = asyncio.create_task(persist(stores, partition))
         await asyncio.sleep(3 * LEASE_MS / 1000)
 

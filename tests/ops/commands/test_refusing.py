@@ -145,7 +145,7 @@ def test_books_are_repaired_while_the_stack_is_down(folder):
     with EmbeddedStack(data, durable=False) as stack:
         assert onsale(["migrate"], settings | stack.environment()).returncode == 0
         assert onsale(["demo"], settings | stack.environment()).returncode == 0
-        _execute(stack, "UPDATE pools SET taken = taken + 3 WHERE size = 650")
+        _execute(stack, "UPDATE counters SET taken = taken + 3 WHERE size = 650")
 
     fixed = onsale(["audit", "--fix"], settings)
     again = onsale(["audit"], settings)

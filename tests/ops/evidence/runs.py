@@ -8,7 +8,7 @@ from domain.background.audit import EventBooks
 from domain.kernel.counters import POOL_MAIN, user_counter
 from domain.kernel.partitions import booking_id_for_key
 from ops.evidence.answers import Answer, Kind
-from ops.evidence.books import EventCounts, Snapshot, StoredBooking
+from ops.evidence.books import CountedRow, EventCounts, Snapshot, StoredBooking
 from ops.evidence.evidence import Evidence, Extremes, Shown, Told
 
 EVENT = UUID("0e0e0e0e-0000-4000-8000-000000000001")
@@ -55,7 +55,9 @@ def cancelled(buyer: UUID, *, second: float) -> Answer:
 
 
 def row(buyer: UUID, status: str = "confirmed", **fields: object) -> StoredBooking:
-    known = {"id": booking_of(buyer), "event_id": EVENT, "user_id": buyer, "quantity": 2 if buyer == ANN else 1}
+    quantity = fields.get("quantity", 2 if buyer == ANN else 1)
+    claims = {POOL_MAIN: quantity, user_counter(buyer): quantity}
+    known = {"id": booking_of(buyer), "event_id": EVENT, "user_id": buyer, "quantity": quantity, "claims": claims}
     return StoredBooking(**{**known, "status": status, **fields})
 
 
@@ -68,8 +70,7 @@ def counts(**changes: object) -> EventCounts:
         "event_id": EVENT,
         "capacity": CAPACITY,
         "max_per_user": PER_PERSON,
-        "pool_size": CAPACITY,
-        "pool_taken": CAPACITY,
+        "rows": {POOL_MAIN: CountedRow(CAPACITY, CAPACITY)},
         "counters": {POOL_MAIN: 4, user_counter(ANN): 2, user_counter(CID): 1, user_counter(EVE): 1},
     }
     return EventCounts(**{**known, **changes})

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from domain.platform.settings import Settings
 
 STATEMENTS = {
-    "the pool": "UPDATE pools SET taken = taken - 1",
-    "the size of the pool": "UPDATE pools SET size = size + 1",
+    "the pool": "UPDATE counters SET taken = taken - 1",
+    "the size of the pool": "UPDATE counters SET size = size + 1",
     "a row that is gone": "DELETE FROM bookings",
     "the capacity": "UPDATE events SET capacity = 1",
     "the quantity of a row": "UPDATE bookings SET quantity = 1",

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from domain.kernel.counters import POOL_MAIN, user_counter
 from ops.evidence.answers import Kind
+from ops.evidence.books import CountedRow
 from ops.evidence.checks import CHECKS, check, verdict
 from ops.evidence.evidence import Extremes, RecordedRepair, Shown, Told
 from tests.ops.evidence.runs import (
@@ -82,7 +83,7 @@ def without_a_word_of(buyer: UUID, evidence: Evidence) -> Evidence:
 VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
     "nothing_is_oversold_in_postgresql": [
         lambda: with_rows(row(DOT)),
-        lambda: with_counts(pool_taken=5),
+        lambda: with_counts(rows={POOL_MAIN: CountedRow(4, 5)}),
         lambda: with_(seen={EVENT: Extremes(postgres_most=5)}),
     ],
     "nothing_is_oversold_in_redis": [
@@ -158,9 +159,9 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_snapshot(records=rows_of(row(EVE, version=2))),
         lambda: with_snapshot(records=rows_of(row(DOT, "rejected"))),
     ],
-    "pools_and_rows_agree": [
-        lambda: with_counts(pool_taken=3),
-        lambda: with_counts(pool_size=5),
+    "counters_and_rows_agree": [
+        lambda: with_counts(rows={POOL_MAIN: CountedRow(4, 3)}),
+        lambda: with_counts(rows={POOL_MAIN: CountedRow(5, 4)}),
     ],
     "nothing_is_left_to_persist": [
         lambda: with_snapshot(unpersisted=frozenset({booking_of(ANN)})),
@@ -173,8 +174,8 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
     "the_audit_agrees": [
         lambda: with_(audited=None),
         lambda: with_(audited=[audited(drift=1)]),
-        lambda: with_(audited=[audited(pool_drift=1)]),
-        lambda: with_(audited=[audited(user_drift=1)]),
+        lambda: with_(audited=[audited(row_drift=1)]),
+        lambda: with_(audited=[audited(other_drift=1)]),
         lambda: with_(audited=[audited(remaining=1, confirmed=3)]),
         lambda: with_(audited=[audited(pending=1)]),
     ],

@@ -15,7 +15,6 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.accounts.accounts import Role
-from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
     CapacityBelowSold,
@@ -34,7 +33,7 @@ from domain.store.postgres.events.past_events import reopen_counters, terms_toke
 from domain.store.postgres.events.reads import FIND_EVENT, event_not_found
 from domain.store.postgres.events.rows import event_row, read_event
 from domain.store.postgres.holdings import read_taken
-from domain.store.postgres.tables import events, pools
+from domain.store.postgres.tables import counters, events
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -82,12 +81,11 @@ class Catalog:
         event = _checked(event, now=now, changed=TIMES)
         async with self._database.begin() as connection:
             organizer = (await hold_caller(connection, caller))[caller.account_id]
-            event = structs.replace(event, suspended=not organizer.sells)
+            event = structs.replace(event, suspended=not organizer.sells, counters=event.sizes)
             await hold_own_epoch(connection, self._scripts)
             await connection.execute(insert(events).values(**event_row(event), partition=partition_of_event(event.id)))
-            await connection.execute(
-                insert(pools).values(event_id=event.id, counter=POOL_MAIN, size=event.capacity, taken=0)
-            )
+            rows = [{"event_id": event.id, "counter": name, "size": size} for name, size in event.sizes.items()]
+            await connection.execute(insert(counters).values(taken=0), rows)
             await _note(connection, now, caller, "event.created", event.id)
             await self._inventory.install(event.terms)
         return event
@@ -211,34 +209,39 @@ class Catalog:
         else:
             organizer = (await hold_caller(connection, caller, reading=[organizer_id]))[organizer_id]
         await hold_own_epoch(connection, self._scripts)
-        # FOR NO KEY UPDATE: a worker that persists bookings refers to the event while it holds the pool.
+        # FOR NO KEY UPDATE: a worker that persists bookings refers to the event while it holds a counter.
         found_row = FIND_EVENT.with_for_update(of=events, key_share=True)
         row = (await connection.execute(found_row, {"event_id": event_id})).one()
         return read_event(row), not organizer.sells
 
     async def _write(self, connection: AsyncConnection, event: Event) -> None:
-        """Write the row and the pool first, Redis last: a failure before the commit leaves PostgreSQL unchanged."""
+        """Write the row and the counters first, Redis last: a failure before the commit leaves PostgreSQL unchanged."""
         await self._write_row(connection, event, **event_row(event))
         if event.closed_at is None:
             await self._inventory.install(event.terms)
 
     async def _write_row(self, connection: AsyncConnection, event: Event, **values: object) -> None:
         await connection.execute(update(events).where(events.c.id == event.id).values(**values))
+        resized = {name: size for name, size in event.sizes.items() if size != event.counters.get(name)}
         try:
-            await connection.execute(update(pools).where(pools.c.event_id == event.id).values(size=event.capacity))
+            for name, size in resized.items():
+                key = counters.c.event_id == event.id, counters.c.counter == name
+                await connection.execute(update(counters).where(*key).values(size=size))
         except IntegrityError as error:
-            raise await self._below_sold(event) from error
+            raise await self._below_sold(event, resized) from error
 
-    async def _below_sold(self, event: Event) -> Refusal:
-        """The reason why the pool refused its new size: more is taken, or returned tickets are not yet persisted."""
-        (taken,) = await self._inventory.taken([event.id])
-        if taken is None:
+    async def _below_sold(self, event: Event, resized: dict[str, int]) -> Refusal:
+        """The reason why a counter refused its new size: more is taken, or returned units are not yet persisted."""
+        taken = await self._inventory.taken_of(event.id, list(resized))
+        if len(taken) < len(resized):
             # Redis has no counters of a closed event.
             async with self._database.connect() as connection:
-                taken = (await read_taken(connection, [event.id]))[event.id].pool
-        if taken <= event.capacity:
+                stored = (await read_taken(connection, [event.id]))[event.id]
+            taken = {name: stored[name].counted for name in resized}
+        over = [taken[name] for name, size in resized.items() if taken[name] > size]
+        if not over:
             return Unavailable("Cancelled tickets are still being returned. Try again.", retry_after_seconds=1)
-        return CapacityBelowSold.of(taken)
+        return CapacityBelowSold.of(over[0])
 
 
 def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Integer, Interval, and_, bindparam, func, or_, select, update
 
-from domain.kernel.counters import POOL_MAIN
 from domain.kernel.refusals import Unavailable
 from domain.kernel.times import to_ms
 from domain.store.postgres.epochs import hold_own_epoch, is_epoch_held_alone
 from domain.store.postgres.events.reads import FIND_EVENT
 from domain.store.postgres.events.rows import read_event
-from domain.store.postgres.holdings import Holdings, is_all_persisted, read_holdings, read_taken
+from domain.store.postgres.holdings import is_all_persisted, read_holdings, read_taken, refill_fields
 from domain.store.postgres.tables import EVENT_OVER_AT, events
 
 if TYPE_CHECKING:
@@ -108,10 +107,11 @@ class PastEvents:
         """Whether Redis has the same terms and counts as PostgreSQL, and its clock agrees that the time is up."""
         installed = await self._inventory.installed(event.id)
         stored = (await read_taken(connection, [event.id]))[event.id]
+        taken = await self._inventory.taken_of(event.id, list(stored))
         return (
             installed.terms == event.terms_token
             and installed.now_ms > to_ms(event.over_at + kept)
-            and installed.taken == stored.pool == stored.booked
+            and all(taken.get(name) == found.counted == found.booked for name, found in stored.items())
             and await is_all_persisted(connection, event.id)
             and await self._unpersisted.is_event_persisted(event.id)
         )
@@ -145,15 +145,14 @@ async def reopen_counters(
     if not persisted:
         detail = "Bookings of the event are still being stored. Try again."
         raise Unavailable(detail, retry_after_seconds=1)
-    held = (await read_holdings(connection, [event.id], counters_max=COUNTERS_PER_STEP)).get(event.id, Holdings())
+    held = (await read_holdings(connection, [event.id], counters_max=COUNTERS_PER_STEP)).get(event.id, [])
     left = (await inventory.installed(event.id)).terms or ""
     await inventory.reopen("begin", event.terms, left=left)
-    for chunk in held.chunks:
+    for chunk in refill_fields(held, event.sizes):
         await inventory.reopen("fill", event.terms, fields=chunk)
         # PostgreSQL ends a transaction that is idle for IDLE_MS_MAX, as if its process were frozen.
         await connection.execute(select(1))
-    last = [POOL_MAIN, held.tickets, f"size:{POOL_MAIN}", event.capacity]
-    await inventory.reopen("finish", event.terms, fields=last)
+    await inventory.reopen("finish", event.terms)
 
 
 def terms_token(*, closed: bool = False) -> str:

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
-from sqlalchemy import func
+from sqlalchemy import func, select, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.sales.events import Event
-from domain.store.postgres.tables import events
+from domain.store.postgres.tables import counters, events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,12 @@ SURELY_OVER = timedelta(days=1)
 _COMPUTED = {
     "paused": func.coalesce(events.c.paused_by_organizer, events.c.paused).label("paused"),
     "suspended": events.c.paused_by_organizer.is_not(None).label("suspended"),
+    "counters": type_coerce(
+        select(func.jsonb_object_agg(counters.c.counter, counters.c.size))
+        .where(counters.c.event_id == events.c.id)
+        .scalar_subquery(),
+        JSONB,
+    ).label("counters"),
 }
 
 EVENT_FIELDS = [_COMPUTED[name] if name in _COMPUTED else events.c[name] for name in Event.__struct_fields__]
@@ -38,6 +45,7 @@ def event_row(event: Event) -> dict[str, Any]:
     """The columns of an event; the inverse of `read_event`."""
     row = structs.asdict(event)
     suspended = row.pop("suspended")
+    del row["counters"]
     return row | {
         "paused": event.paused or suspended,
         "paused_by_organizer": event.paused if suspended else None,

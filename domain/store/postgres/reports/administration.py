@@ -27,8 +27,8 @@ from sqlalchemy import (
 from domain.accounts.accounts import AccountStatus, Role
 from domain.kernel.bookings import BookingStatus
 from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
-from domain.store.postgres.reports.counts import ACTIVE, STORED_STATUSES, counted, total, with_email
-from domain.store.postgres.tables import EVENT_OVER_AT, accounts, audit_log, bookings, events, pools
+from domain.store.postgres.reports.counts import ACTIVE, ROOM_OF_EVENT, STORED_STATUSES, counted, total, with_email
+from domain.store.postgres.tables import EVENT_OVER_AT, accounts, audit_log, bookings, counters, events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,8 +147,8 @@ class AdminReports:
         """The activity of one account."""
         booked = select(func.count(), total(bookings.c.quantity)).where(bookings.c.user_id == account_id, ACTIVE)
         organized = (
-            select(func.count(events.c.id.distinct()), total(pools.c.taken))
-            .select_from(events.join(pools, pools.c.event_id == events.c.id))
+            select(func.count(events.c.id.distinct()), total(counters.c.taken))
+            .select_from(events.join(counters, ROOM_OF_EVENT))
             .where(events.c.organizer_id == account_id)
         )
         (first,), (second,) = await self._database.rows(booked), await self._database.rows(organized)
@@ -227,8 +227,8 @@ def _attendees(asked: AccountsAsked) -> Select[*tuple[Any, ...]]:
 def _organizers(asked: AccountsAsked) -> Select[*tuple[Any, ...]]:
     page = _page_of(Role.ORGANIZER, asked)
     organized = (
-        select(func.count(events.c.id.distinct()).label("number"), total(pools.c.taken).label("tickets"))
-        .select_from(events.join(pools, pools.c.event_id == events.c.id))
+        select(func.count(events.c.id.distinct()).label("number"), total(counters.c.taken).label("tickets"))
+        .select_from(events.join(counters, ROOM_OF_EVENT))
         .where(events.c.organizer_id == page.c.id)
         .lateral()
     )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Integer, cast, func
+from sqlalchemy import ColumnElement, Integer, and_, cast, func
 
 from domain.kernel.bookings import BookingStatus
+from domain.sales.events import ROOM
 from domain.store.postgres.patterns import ESCAPE, literally
-from domain.store.postgres.tables import accounts, bookings
+from domain.store.postgres.tables import accounts, bookings, counters, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ACTIVE = bookings.c.status == BookingStatus.CONFIRMED
 """Bookings that hold tickets."""
+
+ROOM_OF_EVENT = and_(counters.c.event_id == events.c.id, counters.c.counter == ROOM)
+"""Joins an event with the counter of its tickets."""
 
 STORED_STATUSES = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED)
 """The statuses in PostgreSQL, which has no pending bookings."""

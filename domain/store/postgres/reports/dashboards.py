@@ -22,10 +22,11 @@ from sqlalchemy import (
 )
 
 from domain.kernel.bookings import Booking, BookingStatus
-from domain.kernel.counters import POOL_MAIN
+from domain.sales.events import ROOM
 from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
-from domain.store.postgres.reports.counts import ACTIVE, STORED_STATUSES, counted, total
-from domain.store.postgres.tables import EVENT_OVER_AT, bookings, events, pools
+from domain.store.postgres.ledger import BOOKING_COLUMNS
+from domain.store.postgres.reports.counts import ACTIVE, ROOM_OF_EVENT, STORED_STATUSES, counted, total
+from domain.store.postgres.tables import EVENT_OVER_AT, bookings, counters, events
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -72,7 +73,7 @@ class Dashboards:
         """An account's bookings that hold tickets of future events, with the start of the event, soonest first."""
         position = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
         statement = (
-            select(events.c.starts_at, *bookings.c)
+            select(events.c.starts_at, *BOOKING_COLUMNS)
             .join(events, events.c.id == bookings.c.event_id)
             .where(bookings.c.user_id == user_id, ACTIVE, *_coming(asked.now), bookings.c.id.not_in(asked.without))
             .order_by(events.c.starts_at, bookings.c.created_at, bookings.c.id)
@@ -80,9 +81,13 @@ class Dashboards:
         )
         if asked.after:
             statement = statement.where(position > asked.after)
-        names = [column.name for column in bookings.c]
         return [
-            (row[0], Booking(**dict(zip(names, row[1:], strict=True)) | {"status": BookingStatus.CONFIRMED}))
+            (
+                row[0],
+                Booking(
+                    **dict(zip(Booking.__struct_fields__, row[1:], strict=True)) | {"status": BookingStatus.CONFIRMED}
+                ),
+            )
             for row in await self._database.rows(statement)
         ]
 
@@ -109,10 +114,10 @@ class Dashboards:
 
     async def sales_of(self, organizer_id: UUID) -> SalesOf:
         """The sales of an organizer's events in PostgreSQL; a cancelled event has no remaining tickets."""
-        left = case((events.c.cancelled_at.is_(None), pools.c.size - pools.c.taken), else_=0)
+        left = case((events.c.cancelled_at.is_(None), counters.c.size - counters.c.taken), else_=0)
         statement = (
-            select(func.count(events.c.id.distinct()), total(pools.c.taken), total(left))
-            .select_from(events.join(pools, pools.c.event_id == events.c.id))
+            select(func.count(events.c.id.distinct()), total(counters.c.taken), total(left))
+            .select_from(events.join(counters, ROOM_OF_EVENT))
             .where(events.c.organizer_id == organizer_id)
         )
         (row,) = await self._database.rows(statement)
@@ -121,18 +126,16 @@ class Dashboards:
     async def current_sales_of(self, organizer_id: UUID, *, now: datetime) -> list[CurrentSale]:
         """The organizer's events that are not over, with their sales in PostgreSQL."""
         statement = (
-            select(events.c.id, pools.c.taken, events.c.cancelled_at.is_not(None))
-            .join(pools, and_(pools.c.event_id == events.c.id, pools.c.counter == POOL_MAIN))
+            select(events.c.id, counters.c.taken, events.c.cancelled_at.is_not(None))
+            .join(counters, ROOM_OF_EVENT)
             .where(events.c.organizer_id == organizer_id, now < EVENT_OVER_AT)
         )
         return [CurrentSale(*row) for row in await self._database.rows(statement)]
 
     async def sold(self, event_ids: Collection[UUID]) -> dict[UUID, int]:
         """The tickets of confirmed bookings of each event."""
-        statement = (
-            select(pools.c.event_id, total(pools.c.taken))
-            .where(pools.c.event_id.in_(event_ids))
-            .group_by(pools.c.event_id)
+        statement = select(counters.c.event_id, counters.c.taken).where(
+            counters.c.event_id.in_(event_ids), counters.c.counter == ROOM
         )
         return {row[0]: row[1] for row in await self._database.rows(statement)}
 

@@ -37,8 +37,8 @@ local page, last = {}, ARGV[3] + ARGV[4] - 1
 local ids = ARGV[4] == '0' and {} or redis.call('ZRANGE', KEYS[2], ARGV[3], last)
 for i, id in ipairs(ids) do
   local record = redis.call('HMGET', ARGV[2] .. id, 'epoch', 'event', 'user', 'quantity', 'status', 'version',
-    'created_ms', 'cancelled_ms', 'reason')
-  record[8], record[9] = record[8] or 0, record[9] or ''
+    'created_ms', 'cancelled_ms', 'reason', 'claims', 'fingerprint')
+  record[8], record[9], record[11] = record[8] or 0, record[9] or '', record[11] or ''
   page[i] = record[1] and {id, unpack(record)} or {id}
 end
 return {'settled', left, cmsgpack.pack(page)}

@@ -1,0 +1,88 @@
+"""Claims: what a booking takes of which counter.
+
+A counter is anything scarce of an event. Its name says to the code that computes claims what it counts; all other code
+treats every counter alike. Two kinds differ only in where they are stored: a counter of the event has a row with its
+size in PostgreSQL; a counter of one account, whose name contains the account's id, has none, because an event has as
+many of them as it has buyers.
+
+A booking's claims are stored with it, as a text like `user:<account>=2 pool:main=2`: in its record in Redis, in its row
+and its intent in PostgreSQL. They are never computed again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+COUNTER_NAME = re.compile(r"(?!size:)[a-z]+:[A-Za-z0-9:_-]{1,80}")
+"""The names that counters can have. `size:` begins the field with a counter's size; PostgreSQL has the same rule."""
+
+CLAIMS_MAX = 256
+"""Counters that one booking can claim."""
+
+OWN = "@"
+"""Stands for the booking's own account in the names of counters, as PostgreSQL stores them."""
+
+
+class Claim(Struct, frozen=True, array_like=True, gc=False):
+    """A claim of `quantity` units of one counter, whose total is `size`."""
+
+    counter: str
+    quantity: int
+    size: int
+
+
+def merge_claims(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """At most one claim of each counter, in the order of their first; the smallest size of a counter counts.
+
+    Raises:
+        ValueError: there are more than CLAIMS_MAX.
+    """
+    merged: dict[str, Claim] = {}
+    for claim in claims:
+        before = merged.get(claim.counter)
+        if before is None:
+            merged[claim.counter] = claim
+        else:
+            quantity, size = before.quantity + claim.quantity, min(before.size, claim.size)
+            merged[claim.counter] = Claim(claim.counter, quantity, size)
+    if len(merged) > CLAIMS_MAX:
+        message = f"{len(merged)} counters are claimed, {CLAIMS_MAX} is the limit"
+        raise ValueError(message)
+    return tuple(merged.values())
+
+
+def claims_text(claims: Iterable[Claim]) -> str:
+    """Claims as they are stored."""
+    return " ".join(f"{claim.counter}={claim.quantity}" for claim in claims)
+
+
+def read_claims(text: str) -> dict[str, int]:
+    """The quantity claimed of each counter."""
+    pairs = (claim.rsplit("=", 1) for claim in text.split(" ") if claim)
+    return {counter: int(quantity) for counter, quantity in pairs}
+
+
+def stored_claims(text: str, user_id: UUID | str) -> str:
+    """Claims as PostgreSQL stores them: with OWN for the account. So most bookings of an event have the same text."""
+    return text.replace(_hex(user_id), OWN)
+
+
+def own_claims(text: str, user_id: UUID | str) -> str:
+    """The inverse of `stored_claims`."""
+    return text.replace(OWN, _hex(user_id))
+
+
+def is_stored(counter: str) -> bool:
+    """Whether PostgreSQL has a row of this counter, given its name in `stored_claims`."""
+    return OWN not in counter
+
+
+def _hex(user_id: UUID | str) -> str:
+    return user_id.hex if isinstance(user_id, UUID) else user_id.replace("-", "")
