@@ -7,7 +7,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from loadtests.bench.against.build_stack import BuildStack
+from loadtests.bench.against.build import BuildStack
 from loadtests.bench.cases.cases import Bench, OwnBench
 from loadtests.bench.cases.confirming import measure_full, measure_half
 from loadtests.bench.cases.crowd import SignedInBuyers
