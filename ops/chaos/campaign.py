@@ -100,14 +100,13 @@ def campaign(todo: Sequence[TrialPlan], folder: Path, say: Callable[[str], None]
 
 def try_plan(plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> Result:
     """Run one trial in a temporary folder; logs and answers of a broken trial are kept."""
+    result = None
     with tempfile.TemporaryDirectory(prefix="onsale-chaos-", ignore_cleanup_errors=True) as scratch:
         try:
             result = asyncio.run(run_trial(plan, Path(scratch), say))
-        except BaseException:
-            keep(Path(scratch), folder / f"{plan.durability}-{plan.seed}")
-            raise
-        if result.broken:
-            keep(Path(scratch), folder / f"{plan.durability}-{plan.seed}")
+        finally:
+            if result is None or result.broken:
+                keep(Path(scratch), folder / f"{plan.durability}-{plan.seed}")
     return result
 
 

@@ -150,21 +150,14 @@ CONTROLS: tuple[Control, ...] = (
 
 
 def run_all(controls: Sequence[Control], folder: Path, *, say: Callable[[str], None]) -> bool:
-    """Run the controls and print a table; returns whether every control holds."""
+    """Run the controls, and print a line for each and a table; returns whether every control holds."""
     hush()
-    outcomes = run_controls(controls, folder, say)
-    say("\n" + table(outcomes))
-    return all(outcome.holds for outcome in outcomes)
-
-
-def run_controls(controls: Sequence[Control], folder: Path, say: Callable[[str], None]) -> list[ControlResult]:
-    """Run the controls, and print a line for each."""
     outcomes = []
     for control in controls:
-        outcome = run_control(control, folder, say)
-        say(_line(outcome))
-        outcomes.append(outcome)
-    return outcomes
+        outcomes.append(run_control(control, folder, say))
+        say(_line(outcomes[-1]))
+    say("\n" + table(outcomes))
+    return all(outcome.holds for outcome in outcomes)
 
 
 def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> ControlResult:
@@ -191,8 +184,7 @@ def table(outcomes: Sequence[ControlResult]) -> str:
 
 
 def _failed(control: Control, plan: TrialPlan, folder: Path, say: Callable[[str], None]) -> list[str]:
-    broken = try_plan(plan, folder, say).broken
-    return sorted(control.watched & set(broken))
+    return sorted(control.watched & set(try_plan(plan, folder, say).broken))
 
 
 def _line(outcome: ControlResult) -> str:

@@ -194,7 +194,7 @@ class _Trial:
         async with _beside(watch.look_on()):
             async with _beside(self._tell_progress(crowd)):
                 await self._storm.rage(self._plan.faults)
-                await self._wait_out()
+                await asyncio.sleep(max(0.0, self._began_s + self._plan.seconds - time.monotonic()))
             crowd.leave()
             self._stack.disarm()
             self._storm.calm()
@@ -203,9 +203,6 @@ class _Trial:
             await self._until_final(crowd)
         self._log.close()
         return self._judge(await self._gather(watch, crowd, final_s))
-
-    async def _wait_out(self) -> None:
-        await asyncio.sleep(max(0.0, self._began_s + self._plan.seconds - time.monotonic()))
 
     async def _until_final(self, crowd: TrialCrowd) -> float | None:
         """The seconds until everything accepted until now is final, None if that takes too long."""

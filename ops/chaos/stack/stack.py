@@ -73,10 +73,10 @@ class TrialStack:
         """Where the API processes listen."""
         return [f"http://127.0.0.1:{port}" for port in self.ports.values()]
 
-    def settings(self, **more: object) -> Settings:
+    def settings(self) -> Settings:
         """The settings that lead to the servers, not through a proxy."""
         environment = {name.lower(): value for name, value in self._embedded.environment().items()}
-        return Settings.model_validate({**environment, "durability": self.durability, **more})
+        return Settings.model_validate(environment | {"durability": self.durability})
 
     def arm(self, failpoints: Mapping[Failpoint, float], *, off: frozenset[Protection] = frozenset()) -> None:
         """Before a start: have processes kill themselves at failpoints until `disarm`, and take protections away."""
