@@ -27,7 +27,7 @@ from loadtests.sales.sale import Sale
 from loadtests.sales.setup import ANSWER_SECONDS_MAX, SetupRefused
 from loadtests.sales.target import DEFAULT_URL, TargetRefused, loopback_url
 from ops.evidence.answers import Answer, Kind, Outcome, outcome_of
-from ops.evidence.http import AnswerFields, HttpRequest, answered, http_request, login_request, read_fields
+from ops.evidence.http import AnswerFields, answered, http_request, login_request, read_fields
 
 if TYPE_CHECKING:
     import socket
@@ -115,7 +115,7 @@ class Buyer(FastHttpUser):
         # Tokens are sent in a header. Looking for cookies twice would add a twentieth to the cost of each request.
         self.client.client.cookiejar = None
         self.visit = self.sale.enter()
-        self.token = self.visit.account.token or self._login()
+        self.token = self.visit.account.token or self._ask(Kind.LOGIN).fields.access_token
         self.wanted = random.choices(list(TICKETS_PER_BUYER), weights=list(TICKETS_PER_BUYER.values()))[0]
         self._look()
         self.sale.ready += 1
@@ -213,23 +213,17 @@ class Buyer(FastHttpUser):
             context={},
         )
 
-    def _login(self) -> str:
-        http = login_request(email=self.visit.account.email, password=self.visit.account.password)
-        return self._send(self._request(Kind.LOGIN), http).fields.access_token
-
     def _ask(self, kind: Kind, *, key: str | None = None, quantity: int = 0, booking: UUID | None = None) -> BuyerReply:
-        request = self._request(kind, key=key, quantity=quantity, booking=booking)
-        return self._send(request, http_request(request, token=self.token, wait_seconds=LONG_POLL_SECONDS))
-
-    def _request(self, kind: Kind, *, key: str | None = None, quantity: int = 0, booking: UUID | None = None) -> Answer:
-        account, event = self.visit.account.id, self.sale.event
-        return Answer(
-            kind=kind, buyer=account, event=event, key=key, quantity=quantity, booking=booking, sent_s=time.time()
-        )
-
-    def _send(self, request: Answer, http: HttpRequest) -> BuyerReply:
         """Send one request, count its answer under its outcome, and keep it."""
-        kind = request.kind
+        account, event = self.visit.account, self.sale.event
+        request = Answer(
+            kind=kind, buyer=account.id, event=event, key=key, quantity=quantity, booking=booking, sent_s=time.time()
+        )
+        http = (
+            login_request(email=account.email, password=account.password)
+            if kind is Kind.LOGIN
+            else http_request(request, token=self.token, wait_seconds=LONG_POLL_SECONDS)
+        )
         with self.client.request(
             http.method, http.path, data=http.body, headers=http.headers, name=kind, catch_response=True
         ) as response:

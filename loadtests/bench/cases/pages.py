@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from statistics import median
 
@@ -63,29 +64,22 @@ def walk(url: str, listed: List, *, pages: int) -> Walk:
 
 
 async def _walk(url: str, listed: List, pages: int) -> Walk:
-    connection = await Connection.to(url)
-    try:
-        return await _there_and_back(_Reader(connection, listed), pages)
-    finally:
-        connection.close()
-
-
-async def _there_and_back(reader: _Reader, pages: int) -> Walk:
-    listed = reader.listed
     took_ms: list[float] = []
     cursors: list[str | None] = [None]
-    for number in range(pages):
-        page_ms, cursor = await reader.turn(cursors[-1])
-        took_ms.append(page_ms)
-        if cursor is None and number + 1 < pages:
-            message = f"{listed.path} has {number + 1} pages, not {pages}"
-            raise Unexpected(message)
-        cursors.append(cursor)
     first_ms: list[float] = []
     last_ms: list[float] = []
-    for early, late in zip(cursors[:BLOCK], cursors[:pages][-BLOCK:], strict=True):
-        first_ms.append((await reader.turn(early))[0])
-        last_ms.append((await reader.turn(late))[0])
+    with closing(await Connection.to(url)) as connection:
+        reader = _Reader(connection, listed)
+        for number in range(pages):
+            page_ms, cursor = await reader.turn(cursors[-1])
+            took_ms.append(page_ms)
+            if cursor is None and number + 1 < pages:
+                message = f"{listed.path} has {number + 1} pages, not {pages}"
+                raise Unexpected(message)
+            cursors.append(cursor)
+        for early, late in zip(cursors[:BLOCK], cursors[:pages][-BLOCK:], strict=True):
+            first_ms.append((await reader.turn(early))[0])
+            last_ms.append((await reader.turn(late))[0])
     blocks = [took_ms[start : start + BLOCK] for start in range(0, pages, BLOCK)]
     return Walk(listed.title, pages, [median(block) for block in blocks], median(first_ms), median(last_ms))
 
