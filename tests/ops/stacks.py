@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 import psutil
 
 from ops.supervision.listener import free_port
+from tests.ops.forked_commands import run_forked
 from tests.processes import LOOK_EVERY_SECONDS, READY_SECONDS_MAX, ROOT, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+COMMAND_SECONDS_MAX = 110
 
 JWT_SECRET = "a secret of tests that is long enough to be one"
 
@@ -108,8 +111,12 @@ def environment(folder: Path, *, embedded: bool, **settings: str) -> dict[str, s
     }
 
 
-def onsale(arguments: list[str], environment: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the operator's command line to its end."""
+def onsale(
+    arguments: list[str], environment: dict[str, str], stdin: str = "", *, forked: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run the operator's command line to its end; unless `forked`, started as an operator starts it."""
+    if forked:
+        return run_forked(arguments, environment, stdin, seconds=COMMAND_SECONDS_MAX)
     return subprocess.run(
         [sys.executable, "-m", "ops.commands.cli", *arguments],
         cwd=ROOT,
@@ -117,7 +124,7 @@ def onsale(arguments: list[str], environment: dict[str, str], stdin: str = "") -
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=COMMAND_SECONDS_MAX,
         check=False,
     )
 

@@ -120,8 +120,8 @@ def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_afte
     settings = environment(folder, embedded=True)
     EmbeddedPostgres(folder / "data", durable=False).make()
 
-    made = onsale(["demo"], settings)
-    audit = onsale(["audit"], settings)
+    made = onsale(["demo"], settings, forked=False)
+    audit = onsale(["audit"], settings, forked=False)
 
     assert made.returncode == 0, made.stderr
     assert audit.returncode == 0, audit.stderr
