@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from argon2 import PasswordHasher
 from msgspec import structs
 from sqlalchemy import insert
 
@@ -84,9 +83,6 @@ class Subject:
 @asynccontextmanager
 async def engine(stores, settings):
     passwords = Passwords()
-    # As cheap as it gets: it is not the hashes that are tested.
-    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    passwords._nobodys_hash = passwords._hasher.hash("nobody's")
     tokens = Tokens(Keys.of(settings), {TokenKind.ACCESS: 1800, TokenKind.REFRESH: 604_800})
     follow_ups = FollowUps(stores)
     membership = Membership(

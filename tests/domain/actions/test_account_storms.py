@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, text
 
+from domain.accounts import passwords
 from domain.accounts.accounts import AccountStatus, Role
 from domain.accounts.tokens import TokenKind
 from domain.background.rebuilding import rebuild
@@ -45,7 +46,10 @@ NEW_PASSWORD = "the password of after"
 
 
 @pytest.fixture
-async def engines(stores, other_stores, settings):
+async def engines(stores, other_stores, settings, monkeypatch):
+    # Hashes are as cheap as they can be: they are not what is tested.
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
+    monkeypatch.setattr(passwords, "PASSES", 1)
     async with engine(stores, settings) as first, engine(other_stores, settings) as second:
         yield first, second
 
