@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from loadtests.bench.against.build import Build
     from loadtests.bench.plan import BenchPlan
     from loadtests.bench.turns import BenchRun
-
-MEMORY_BOOKINGS = 4_000
-"""Made within the five seconds that a waiting booking may be old."""
 
 
 def measure(run: BenchRun, plan: BenchPlan) -> None:
@@ -78,7 +76,7 @@ def compare(run: BenchRun, plan: BenchPlan, builds: tuple[Build, Build]) -> None
 
 
 def _crowd(stack: BenchStack, run: BenchRun, plan: BenchPlan) -> SignedInBuyers:
-    buyers = max(plan.backlog, plan.seconds * plan.buyers_per_second)
+    buyers = max(plan.backlog, ceil(plan.seconds * plan.buyers_per_second))
     run.say(f"making {buyers} buyers")
     return SignedInBuyers(stack, size=buyers)
 
@@ -89,7 +87,7 @@ def _of_any_build(bench: OwnBench, plan: BenchPlan) -> list[Measurement]:
     if plan.wants("g"):
         measurements.append(drain_measurement(bench, backlog=plan.backlog, bare=False))
     if plan.wants("m"):
-        memory = partial(measure_memory, bench, bookings=MEMORY_BOOKINGS)
+        memory = partial(measure_memory, bench, bookings=plan.memory_bookings)
         measurements.append(Measurement("memory", "(m) memory of Redis", memory))
     return [*measurements, Measurement("rest", "at rest", bench.measure_rest)]
 

@@ -87,16 +87,17 @@ async def ask_all(
 ) -> list[HttpReply]:
     """Send each request once, as fast as answers come, until there are no more requests or the time is over.
 
-    The replies are in the order of the requests.
+    Each connection sends one at least, however slow the machine is. The replies are in the order of the requests.
     """
     replies: dict[int, HttpReply] = {}
     numbered, until_s = enumerate(requests), time.perf_counter() + seconds
 
     async def work() -> None:
         connection = await Connection.to(url)
-        while time.perf_counter() < until_s and (due := next(numbered, None)):
-            number, request = due
+        for number, request in numbered:
             replies[number] = await connection.ask(request)
+            if time.perf_counter() >= until_s:
+                break
         connection.close()
 
     await asyncio.gather(*(work() for _ in range(connections)))

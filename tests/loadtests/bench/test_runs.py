@@ -21,9 +21,8 @@ EXIT_FAILED = 2
 
 @pytest.mark.timeout(300)
 def test_one_command_measures_every_case(tmp_path) -> None:
-    arguments = ["--quick", "--half-seconds", "1", "--full-seconds", "1", "--backlog", "500", "--out", str(tmp_path)]
     bench = subprocess.run(
-        [sys.executable, "-m", "loadtests.bench", *arguments],
+        [sys.executable, "-m", "loadtests.bench", "--quick", "--out", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
