@@ -30,7 +30,7 @@ EVENTS_MAX = 40
 LOOK_SECONDS = 0.02
 
 _ROWS = """
-    SELECT id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason
+    SELECT id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason, claims
     FROM bookings WHERE event_id = ANY($1)
 """
 
@@ -43,10 +43,10 @@ _BARE_TABLE = """
 
 _BARE_INSERT = """
     INSERT INTO bare_bookings
-        (id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason)
+        (id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason, claims)
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::integer[],
-        $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::text[]
+        $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[]
     )
 """
 
