@@ -20,14 +20,14 @@ STARTED_SECONDS_MAX = 60.0
 
 
 class ForkServer:
-    """A fork server of the chaos runner (`ops.chaos.stack.fork_server`), asked from tests.
+    """A fork server of the chaos runner (`ops.chaos.stack.fork_server`) with cheap passwords, asked from tests.
 
     Linux ends it together with the thread that started it, so it is started by a fixture.
     """
 
     def __init__(self, root: Path) -> None:
         self._server = subprocess.Popen(
-            launcher([sys.executable, "-m", "ops.chaos.stack.fork_server"], death_signal=signal.SIGKILL),
+            launcher([sys.executable, "-m", "tests.cheap_fork_server"], death_signal=signal.SIGKILL),
             cwd=root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
