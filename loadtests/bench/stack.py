@@ -153,11 +153,6 @@ class BenchStack(RunningStack):
         """CPU time of each part since its start, its children included."""
         return {part: sum(cpu_seconds(each.pid) for each in found) for part, found in self._found.items()}
 
-    def rss_bytes(self) -> dict[str, int]:
-        """Resident memory of the API, the workers and Valkey; PostgreSQL's processes share theirs."""
-        found = self._found
-        return {part: sum(each.memory_info().rss for each in found[part]) for part in ("api", "worker", "valkey")}
-
     async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
         # Not by `settings`: another build may keep its servers elsewhere in its folder.
         connection = await asyncpg.connect(self.database_url())

@@ -15,16 +15,21 @@ import httpx
 
 from domain.accounts.accounts import Role
 from loadtests.sales.figures import times_of
+from loadtests.sales.profiles import SaleProfile
+from loadtests.sales.setup import create_event
 from loadtests.sales.stack import sale_stack
 from ops.evidence.bulk import mint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     from ops.embedded.running import RunningStack
     from ops.evidence.bulk import Minted
 
 LOGINS = 200
+
+EVENT = SaleProfile(name="logins", title="Logins", tickets=100_000, max_per_user=8, arrivals=())
 
 SECONDS = 10.0
 """Duration of each half: first without logins, then with waves of them."""
@@ -45,11 +50,11 @@ async def _measure(stack: RunningStack) -> None:
     settings = stack.settings()
     buyers = await mint(settings, role=Role.ATTENDEE, count=LOGINS)
     (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+    event_id = create_event(stack.url, token=organizer.token, profile=EVENT)
     loop = asyncio.get_running_loop()
     # In a process of their own: on this event loop, the 200 callers would delay what is measured.
     crowds = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     async with httpx.AsyncClient(base_url=f"{stack.url}/api/v1", timeout=ANSWER_S_MAX) as client:
-        event_id = await _put_on_sale(client, organizer)
         print(f"{'':<16}{'booking p99 ms':>16}{'loop p99 ms':>14}{'memory MiB':>12}  logins")
         for what, crowd in (("without logins", []), ("with 200 logins", buyers)):
             until_s = time.monotonic() + SECONDS
@@ -59,19 +64,15 @@ async def _measure(stack: RunningStack) -> None:
                 loop.run_in_executor(crowds, _log_in_again_and_again, stack.url, crowd),
             )
             p99s = times_of(booked).p99_ms, times_of(waited).p99_ms
-            print(f"{what:<16}{p99s[0]:>16.1f}{p99s[1]:>14.1f}{_memory_mib(stack):>12.0f}  {dict(statuses)}")
+            print(
+                f"{what:<16}{p99s[0]:>16.1f}{p99s[1]:>14.1f}{stack.rss_bytes()['api'] / 2**20:>12.0f}  {dict(statuses)}"
+            )
 
 
-async def _put_on_sale(client: httpx.AsyncClient, organizer: Minted) -> str:
-    draft = {"title": "Logins", "location": "Nowhere", "starts_at": "2099-01-01T00:00:00Z", "capacity": 100_000}
-    made = await client.post("/events", json=draft, headers={"Authorization": f"Bearer {organizer.token}"})
-    return str(made.raise_for_status().json()["id"])
-
-
-async def _book(client: httpx.AsyncClient, buyer: Minted, event_id: str) -> httpx.Response:
+async def _book(client: httpx.AsyncClient, buyer: Minted, event_id: UUID) -> httpx.Response:
     """Book, or be refused for the limit: the same path except for its end."""
     headers = {"Authorization": f"Bearer {buyer.token}"}
-    return await client.post("/bookings", json={"event_id": event_id}, headers=headers)
+    return await client.post("/bookings", json={"event_id": str(event_id)}, headers=headers)
 
 
 async def _timed(ask: Callable[[], Awaitable[httpx.Response]], until_s: float) -> list[float]:
@@ -100,11 +101,6 @@ async def _waves(url: str, crowd: list[Minted]) -> Counter[int]:
             statuses.update(answer.status_code for answer in answers)
             await asyncio.sleep(1)
     return statuses
-
-
-def _memory_mib(stack: RunningStack) -> float:
-    """Resident memory of the API processes."""
-    return float(sum(process.memory_info().rss for process in stack.parts()["api"])) / 2**20
 
 
 if __name__ == "__main__":

@@ -133,6 +133,11 @@ class RunningStack(Program):
             raise ProcessFailed(message)
         return found
 
+    def rss_bytes(self) -> dict[str, int]:
+        """Resident memory of the API, the workers and Valkey; PostgreSQL's processes share theirs."""
+        found = self.parts()
+        return {part: sum(each.memory_info().rss for each in found[part]) for part in ("api", "worker", "valkey")}
+
     def _wait_until_ready(self) -> None:
         began_s = said_s = time.monotonic()
 
