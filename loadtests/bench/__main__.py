@@ -12,11 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-import httpx
 import msgspec
 from msgspec import structs
-from redis.exceptions import RedisError
 
 from loadtests.bench.against.build import revision, working_tree
 from loadtests.bench.cases.growth import GrowthBench
@@ -29,10 +26,7 @@ from loadtests.bench.report.results import Measurements, Results
 from loadtests.bench.report.tables import report
 from loadtests.bench.standard import compare, measure
 from loadtests.bench.turns import BenchRun
-from loadtests.sales.replay import ReplayFailed
-from loadtests.sales.setup import SetupRefused
-from loadtests.sales.target import TargetRefused
-from ops.supervision.process import ProcessFailed
+from loadtests.sales.replay import FAILURES
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -49,12 +43,6 @@ QUICK_RUSH_BUYERS = 300
 
 EXIT_NOT_MET, EXIT_FAILED = 1, 2
 
-FAILURES = (
-    *(Unexpected, SetupRefused, ProcessFailed, ReplayFailed, TargetRefused),
-    *(httpx.HTTPError, RedisError, asyncpg.PostgresError, ValueError, OSError),
-)
-"""Errors after which the figures of a run are worth nothing."""
-
 
 def main() -> None:
     """Run; exits with 2 when an answer was wrong, and with `--strict` with 1 when a bar is not met."""
@@ -62,7 +50,7 @@ def main() -> None:
     found: list[Results] = []
     try:
         results = _run(options, found)
-    except FAILURES as error:
+    except (Unexpected, *FAILURES) as error:
         for unfinished in found:
             _say(f"\nuntil it failed:\n\n{report(unfinished)}\n")
         _say(f"{type(error).__name__}: {error}")

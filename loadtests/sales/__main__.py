@@ -10,20 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-import httpx
-from redis.exceptions import RedisError
-
-from domain.kernel.refusals import Unavailable
-from domain.platform.settings import SettingsRefused, load_settings
+from domain.platform.settings import load_settings
 from loadtests.sales.figures import figures_of, table
 from loadtests.sales.profiles import PROFILES, SHMOOCON_2016
-from loadtests.sales.replay import ReplayFailed, SaleRun, replay
-from loadtests.sales.setup import SetupRefused
+from loadtests.sales.replay import FAILURES, SaleRun, replay
 from loadtests.sales.stack import sale_stack
-from loadtests.sales.target import TargetRefused, loopback_url
+from loadtests.sales.target import loopback_url
 from ops.evidence.checks import check, verdict
-from ops.supervision.process import ProcessFailed
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -45,19 +38,13 @@ RUNS_MAX = 50
 
 EXIT_VIOLATED, EXIT_NOT_RUN = 1, 2
 
-NOT_RUN = (
-    *(TargetRefused, SettingsRefused, SetupRefused, ProcessFailed, ReplayFailed, ValueError),
-    *(httpx.HTTPError, OSError, RedisError, asyncpg.PostgresError, Unavailable),
-)
-"""The run could not be made, or its books could not be read: nothing is known of it."""
-
 
 def main() -> None:
     """Run from the command line; exits with 1 if a check fails, with 2 if nothing could be measured."""
     options = _options()
     try:
         all_well = _all_runs(options)
-    except NOT_RUN as error:
+    except FAILURES as error:
         _say(f"{type(error).__name__}: {error}")
         sys.exit(EXIT_NOT_RUN)
     sys.exit(0 if all_well else EXIT_VIOLATED)

@@ -7,18 +7,24 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
+import httpx
 import msgspec
 from msgspec import Struct, structs
+from redis.exceptions import RedisError
 
 from domain.accounts.accounts import Role
-from domain.platform.settings import Settings
+from domain.kernel.refusals import Unavailable
+from domain.platform.settings import Settings, SettingsRefused
 from loadtests.sales.figures import Closing, closing_path
 from loadtests.sales.profiles import PATIENT_BUYERS, SaleProfile
-from loadtests.sales.setup import create_event
+from loadtests.sales.setup import SetupRefused, create_event
+from loadtests.sales.target import TargetRefused
 from ops.evidence.answers import first_acceptances, read_answers
 from ops.evidence.books import wait_until_final
 from ops.evidence.bulk import mint
 from ops.evidence.evidence import Evidence, RunRecord, Scene, gather
+from ops.supervision.process import ProcessFailed
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,6 +45,13 @@ LOGINS = 20
 
 class ReplayFailed(Exception):
     """Locust ended before the sale; `str()` ends with its output."""
+
+
+FAILURES = (
+    *(TargetRefused, SettingsRefused, SetupRefused, ProcessFailed, ReplayFailed, Unavailable, ValueError),
+    *(httpx.HTTPError, RedisError, asyncpg.PostgresError, OSError),
+)
+"""A run could not be made, or its books could not be read: nothing is known of it."""
 
 
 class SaleRun(Struct, frozen=True, kw_only=True):
