@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from msgspec import structs
 from sqlalchemy import insert, text
+from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from domain.accounts.accounts import AccountSession, Caller, Role
 from domain.accounts.tokens import Token, TokenKind
@@ -46,6 +47,8 @@ _INSERT_ACCOUNTS = text(
     ON CONFLICT (id) DO NOTHING
     """
 )
+
+_HOLD_EVENT = text("SELECT id FROM events WHERE id = :id FOR NO KEY UPDATE")
 
 
 def as_organizer(account_id: UUID) -> Caller:
@@ -162,6 +165,16 @@ async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
         await connection.execute(
             insert(counters).values(event_id=event_id, counter=POOL_MAIN, size=new.capacity, taken=0)
         )
+    await stores.catalog.renew_terms(event_id)
+
+
+async def place_counters(stores: Stores, event_id: UUID, **sizes: int) -> None:
+    """Give an event further counters, or its counters other sizes, as a change made by hand would."""
+    placed = insert_or_update(counters).values(event_id=event_id, taken=0)
+    placed = placed.on_conflict_do_update(constraint="pk_counters", set_={"size": placed.excluded.size})
+    async with stores.database.begin() as connection:
+        await connection.execute(_HOLD_EVENT, {"id": event_id})
+        await connection.execute(placed, [{"counter": name, "size": size} for name, size in sizes.items()])
     await stores.catalog.renew_terms(event_id)
 
 

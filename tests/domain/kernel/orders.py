@@ -1,0 +1,60 @@
+"""Orders of any counters, for tests of the code that treats every counter alike."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.kernel.claims import OWN, Claim
+from domain.kernel.counters import user_counter
+from domain.kernel.refusals import SoldOut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
+
+    class Sizes(Protocol):
+        """What an order needs of an event's terms."""
+
+        sizes: Mapping[str, int]
+        max_per_user: int
+
+
+UNLISTED_SIZE = 3
+"""The size of a counter that the event does not have."""
+
+
+class AnyOrder(Struct, frozen=True, gc=False):
+    """An order that claims `units` of counters: pairs of a name and a number; a name may occur more than once.
+
+    In a name, OWN stands for the account. `allowance` is claimed of the account's own counter. With `one_more_if_odd`,
+    one more unit is claimed of a counter whose size is odd, so that other terms give other claims.
+    """
+
+    event_id: UUID
+    units: tuple[tuple[str, int], ...]
+    quantity: int = 1
+    idempotency_key: str | None = None
+    allowance: int = 0
+    one_more_if_odd: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """All that is ordered."""
+        ordered = (self.units, self.quantity, self.allowance, self.one_more_if_odd)
+        return sha256(repr(ordered).encode()).hexdigest()
+
+    def claims(self, terms: Sizes, *, account_id: UUID) -> Iterable[Claim]:
+        """The claims, each counter as often as it is named."""
+        yield Claim(user_counter(account_id), self.allowance, terms.max_per_user)
+        for name, number in self.units:
+            size = terms.sizes.get(name, UNLISTED_SIZE)
+            more = size % 2 if self.one_more_if_odd else 0
+            yield Claim(name.replace(OWN, account_id.hex), number + more, size)
+
+    def shortage(self, terms: Sizes, claim: Claim, *, remaining: int) -> SoldOut:  # noqa: ARG002  (an order's signature)
+        """The refusal; its detail names the counter."""
+        return SoldOut(claim.counter, remaining=remaining)
