@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
+from asyncio.subprocess import PIPE
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +86,9 @@ class ForkServer:
         self.processes = {process.name: process for process in processes}
         self._log = log
         self._keepers: dict[str, Keeper] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
         self.gave_up: list[str] = []
         """Processes that ended by themselves, each time they did."""
-        self._listening: asyncio.ReadTransport | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Event()
         for process in processes:
@@ -98,16 +98,16 @@ class ForkServer:
         """Start the fork server, which takes some seconds, and then every process."""
         command = launcher([sys.executable, "-m", "ops.chaos.stack.fork_server"], death_signal=signal.SIGKILL)
         with self._log.open("ab") as log:
-            # asyncio's own way to start a process would also watch for its end, which is not wanted here.
-            self._process = subprocess.Popen(  # noqa: ASYNC220
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=PIPE,
+                stdout=PIPE,
                 stderr=log,
                 env=os.environ | self._environment,
                 start_new_session=True,
             )
-        self._tasks.append(asyncio.create_task(self._listen(self._process)))
+        if self._process.stdout:
+            self._tasks.append(asyncio.create_task(self._listen(self._process.stdout)))
         await self._ready.wait()
         for process in self.processes.values():
             process.spawn()
@@ -119,29 +119,22 @@ class ForkServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._listening:
-            self._listening.close()
-        if self._process and self._process.stdin:
-            self._process.kill()
-            self._process.stdin.close()
-            await asyncio.to_thread(self._process.wait)
+        if self._process:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
 
     def request(self, request: Mapping[str, Any]) -> None:
         """Send the fork server a request."""
         if self._process and self._process.stdin:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
 
     def forgive(self, name: str) -> None:
         """Restart a process without delay when it dies: it is killed from outside and has no fault of its own."""
         self._keepers[name].delay_seconds = RESTART_DELAY_SECONDS_MIN
 
-    async def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        reader = asyncio.StreamReader()
-        self._listening, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
-        )
-        async for line in reader:
+    async def _listen(self, output: asyncio.StreamReader) -> None:
+        async for line in output:
             self._note(json.loads(line))
 
     def _note(self, news: dict[str, Any]) -> None:
