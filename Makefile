@@ -4,7 +4,8 @@
 .PHONY: help run test test-docker fuzz lint lint-api load bench chaos controls lock clean
 
 ONSALE := .venv/bin/onsale
-PYTEST_PROCESSES ?= 2
+# One more than a small machine has cores, because a quarter of the time tests only wait.
+PYTEST_PROCESSES ?= 3
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
