@@ -175,7 +175,7 @@ def run_control(control: Control, folder: Path, say: Callable[[str], None]) -> C
 
 def table(outcomes: Sequence[ControlResult]) -> str:
     """The results of the controls as a table in Markdown."""
-    rows = ["| without | after seeds | with it |", "| --- | --- | ---: | --- |"]
+    rows = ["| without | failed | after seeds | failed with it |", "| --- | --- | ---: | --- |"]
     for outcome in outcomes:
         failed = ", ".join(name.replace("_", " ") for name in outcome.failed) or "**nothing**"
         failed_with_it = ", ".join(name.replace("_", " ") for name in outcome.failed_with_it) or "none"

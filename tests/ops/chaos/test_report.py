@@ -165,6 +165,7 @@ def test_a_control_holds_if_a_check_fails_without_the_protection_and_none_with_i
     assert not structs.replace(held, failed=[]).holds
     assert not structs.replace(held, failed_with_it=["one_booking_per_key"]).holds
     assert "**nothing**" in controls_table([structs.replace(held, failed=[])])
+    assert len({line.count("|") for line in controls_table([held]).splitlines()}) == 1
 
 
 def test_a_trial_whose_server_did_not_come_back_is_held_again_and_said(tmp_path: Path, monkeypatch) -> None:
