@@ -148,7 +148,7 @@ async def pass_by(stores: Stores, *passed: Event, days: int = 40) -> None:
 
 
 async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
-    """`make_event` with an id of the test's choice, put in force as a change made by hand would be."""
+    """`make_event` with an id of the test's choice."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
     new = new_event(**fields)
     values = structs.asdict(new) | {
@@ -165,7 +165,7 @@ async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
         await connection.execute(
             insert(counters).values(event_id=event_id, counter=POOL_MAIN, size=new.capacity, taken=0)
         )
-    await stores.catalog.renew_terms(event_id)
+    await stores.inventory.install((await stores.events.find(event_id)).terms, new=True)
 
 
 async def place_counters(stores: Stores, event_id: UUID, **sizes: int) -> None:

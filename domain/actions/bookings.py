@@ -203,7 +203,8 @@ class BoxOffice:
             except TermsStale:
                 terms = await self._terms.follow(terms)
             except Uninstalled:
-                terms = await self._terms.read(new.event_id)
+                # Concurrent callers share one read: until an event is refilled, all of its callers come here.
+                terms = await self._terms.load(new.event_id)
                 if not terms.closed:
                     raise
             if terms.closed:
@@ -257,6 +258,10 @@ class BoxOffice:
                 if terms.closed and (await self._terms.read(booking.event_id)).closed:
                     raise too_late(deadline) from None
                 continue
+            except Uninstalled:
+                if (await self._terms.load(booking.event_id)).closed:
+                    raise too_late(deadline) from None
+                raise
             reach(Failpoint.CANCEL_RELEASED)
             await self._acknowledge(released)
             return released.booking

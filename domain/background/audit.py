@@ -8,10 +8,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from domain.background.rebuilding import in_order
 from domain.background.reconciling import reconcile_page
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus
 from domain.kernel.differences import Repair
 from domain.kernel.partitions import PARTITIONS
+from domain.kernel.refusals import InventoryUnavailable
 from domain.sales.events import ROOM
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ async def audit(stores: Stores, event_id: UUID | None = None) -> list[EventBooks
 
     Raises:
         EventNotFound, Unavailable.
+        InventoryUnavailable: a rebuild has not refilled an event yet.
     """
     if event_id is not None:
         return await _audit_page(stores, [await stores.events.find(event_id)])
@@ -76,6 +79,7 @@ async def audit(stores: Stores, event_id: UUID | None = None) -> list[EventBooks
 
 async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]:
     ids = [event.id for event in page]
+    await _refuse_during_rebuild(stores, [event.id for event in page if not event.closed_at])
     pending = await _pending(stores)
     taken = await stores.inventory.taken(ids)
     stored = await stores.ledger.taken(ids)
@@ -105,6 +109,12 @@ async def _audit_page(stores: Stores, page: Sequence[Event]) -> list[EventBooks]
             )
         )
     return books
+
+
+async def _refuse_during_rebuild(stores: Stores, event_ids: Sequence[UUID]) -> None:
+    """Raise InventoryUnavailable if a rebuild has not refilled one of these events yet."""
+    if await stores.inventory.uninstalled(event_ids) and not await in_order(stores):
+        raise InventoryUnavailable.rebuilding()
 
 
 async def _pending(stores: Stores) -> dict[UUID, Pending]:

@@ -1,7 +1,8 @@
 """Rebuilding: a new epoch of the inventory, with counters made from PostgreSQL.
 
 A rebuild is needed whenever Redis may have lost writes: after it restarted, failed over, was wiped or was restored from
-older data. Nothing is sold until the rebuild is complete.
+older data. Nothing is sold until PostgreSQL has all accepted bookings and no event has terms in Redis any more. From
+then on, each event sells as soon as its counters are refilled, those on sale first.
 """
 
 from __future__ import annotations
@@ -23,34 +24,47 @@ from domain.kernel.unpersisted import Unpersisted
 from domain.platform.concurrency import together
 from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import EpochOver
+from domain.store.postgres.events.reads import RefillTurn
 from domain.store.postgres.holdings import refill_fields
 from domain.store.redis.keys import counters_key, epoch_key
 from domain.store.redis.rebuild_progress import Progress, write_progress
-from domain.store.redis.scripts import InventoryState
+from domain.store.redis.scripts import SETTLED, InventoryState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from domain.engine import Stores
     from domain.kernel.unpersisted import Written
     from domain.sales.events import Event
     from domain.store.postgres.holdings import Holdings
+    from domain.store.redis.connection import Link
     from domain.store.redis.fence import FencingToken
 
 log = structlog.get_logger()
 
-EVENTS_PER_PAGE = 200
+EVENTS_PER_PAGE = 1_000
+"""Events that are refilled before the next ones are read from PostgreSQL: some ten portions on a full box office."""
+
+EVENTS_WITHDRAWN_PER_PAGE = 5_000
+"""Events whose terms are withdrawn by one script call for each partition: 300 in each, well under a millisecond."""
+
 COUNTERS_PER_CHUNK = 1_000
 """Counters that one script call writes in 1 ms. Twice as many arguments are within Lua's limit for `unpack`."""
 
-UNITS_PER_PORTION = 50_000
-"""Units taken of the events whose counters one statement sums up, unless a single event has more. It takes 0.1 s of
-PostgreSQL's time and a few megabytes in this process."""
+UNITS_PER_PORTION = 20_000
+"""Units taken of the events whose counters one statement sums up, unless a single event has more. It takes 40 ms of
+PostgreSQL's time, and as long in Redis; until then none of these events sells."""
 
 PORTIONS_MAX = 2
 """Portions processed at the same time: while Redis writes one, PostgreSQL sums up the next."""
 
 DRAIN_ROUNDS_MAX = 10_000
+
+DRAINED_AT_ONCE_MAX = 2
+"""Batches that PostgreSQL writes at the same time: while one waits for its commit, another is written."""
+
+INTENTS_PER_READ = 10 * BATCH_MAX
+"""Intents read at once. Each read compares all intents with the bookings."""
 
 DRAIN_SCRIPTS = ("take_lease", "settle_bookings")
 """The scripts loaded at the beginning of an epoch, so that other workers can persist during the rebuild."""
@@ -66,12 +80,8 @@ ENSURED_S_MAX = 20.0
 """A worker rebuilds an inventory of thousands of events in one or two seconds."""
 
 
-SETTLED = frozenset({InventoryState.IN_ORDER, InventoryState.OUTDATED})
-"""The states that a rebuild by this version would not improve."""
-
-
 class Rebuilt(Struct, frozen=True):
-    """The result of a rebuild."""
+    """The result of a rebuild: the accepted bookings that it persisted, and the events that it refilled."""
 
     epoch: int
     drained: int
@@ -79,7 +89,7 @@ class Rebuilt(Struct, frozen=True):
 
 
 async def in_order(stores: Stores) -> bool:
-    """Whether Redis sells in PostgreSQL's epoch. `Scripts.look` describes what it does to achieve that."""
+    """Whether Redis sells all events in PostgreSQL's epoch. `Scripts.look` describes what it does to achieve that."""
     return await stores.scripts.look() is InventoryState.IN_ORDER
 
 
@@ -93,7 +103,9 @@ async def keep_watch(stores: Stores) -> None:
 
 
 async def rebuild_if_needed_once(stores: Stores) -> Rebuilt | None:
-    """Rebuild if needed. None if the inventory is in order, has a later layout, or is being rebuilt by another worker.
+    """Rebuild if needed, or go on with a rebuild whose process died while it refilled.
+
+    None if the inventory is in order, has a later layout, or is being rebuilt by another worker.
 
     Raises:
         Unavailable: PostgreSQL or Redis cannot be asked.
@@ -106,10 +118,18 @@ async def rebuild_if_needed_once(stores: Stores) -> Rebuilt | None:
         return None
     renewing = asyncio.create_task(_renew_lease(stores, holder))
     try:
-        return None if await stores.scripts.look() in SETTLED else await rebuild(stores)
+        return await _rebuild_as_needed(stores)
     finally:
         renewing.cancel()
         await stores.epochs.leave_rebuild_lease(holder)
+
+
+async def _rebuild_as_needed(stores: Stores) -> Rebuilt | None:
+    match await stores.scripts.look():
+        case InventoryState.REFILLING:
+            return await go_on(stores)
+        case state:
+            return None if state in SETTLED else await rebuild(stores)
 
 
 async def ensure_in_order(stores: Stores) -> None:
@@ -131,10 +151,11 @@ async def _renew_lease(stores: Stores, holder: UUID) -> None:
 
 
 async def rebuild(stores: Stores) -> Rebuilt:
-    """Begin an epoch: fence the older ones, persist their accepted bookings, refill the counters, start sales.
+    """Begin an epoch: fence the older ones, persist their accepted bookings, withdraw all terms, sell, refill.
 
     It may be killed at any point, and another rebuild may replace it: only the rebuild of the latest epoch can change
-    anything. Scripts are loaded last, so nothing is sold before all counters are right.
+    anything. Scripts are loaded when no event has terms: such an event sells nothing and returns nothing, so PostgreSQL
+    has all of its bookings until it is refilled.
 
     All of it happens on one connection, or it fails. A server that restarts meanwhile may have lost counters. A server
     that is promoted meanwhile runs no script that is bound to the server before it.
@@ -147,26 +168,50 @@ async def rebuild(stores: Stores) -> Rebuilt:
     token = await stores.epochs.begin(above=await _highest_seen(stores), server=server.id)
     log.info("rebuild_started", epoch=token.epoch)
     reach(Failpoint.REBUILD_BEGUN)
-    for partition in range(PARTITIONS):
-        if not await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition)], []):
-            raise EpochOver
+    await _run_all(stores, "begin_epoch", token, [[epoch_key(partition)] for partition in range(PARTITIONS)])
     stores.scripts.begin(token)
     await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
-    drained = 0
-    for partition in range(PARTITIONS):
-        drained += await _drain(stores, partition, token.epoch)
-    drained += await _drain_intents(stores, token.epoch)
-    filled = await _refill_all(stores, token)
+    drained = await _drain_all(stores, token.epoch)
+    await _withdraw_all(stores, token)
     reach(Failpoint.REBUILD_UNPUBLISHED)
     await stores.scripts.publish(token, link=link)
-    log.info("rebuild_finished", epoch=token.epoch, drained=drained, events=filled)
-    return Rebuilt(token.epoch, drained, filled)
+    log.info("sales_resumed", epoch=token.epoch, drained=drained)
+    return Rebuilt(token.epoch, drained, await _refill_all(stores, token, link))
+
+
+async def go_on(stores: Stores) -> Rebuilt | None:
+    """Refill the events that an interrupted rebuild has left, in its epoch; None if nothing was published in it.
+
+    Raises:
+        EpochOver, Unavailable: as `rebuild`.
+    """
+    token = stores.scripts.token
+    link = await stores.scripts.published(token)
+    if link is None:
+        return None
+    log.info("rebuild_goes_on", epoch=token.epoch)
+    return Rebuilt(token.epoch, 0, await _refill_all(stores, token, link))
 
 
 async def _highest_seen(stores: Stores) -> int:
     """The highest epoch in Redis. It is above PostgreSQL's when PostgreSQL was restored from a backup."""
-    seen = [await stores.pipeline.call("GET", epoch_key(partition)) for partition in range(PARTITIONS)]
+    keys = map(epoch_key, range(PARTITIONS))
+    seen = await together(lambda key: stores.pipeline.call("GET", key), keys, at_once_max=PARTITIONS)
     return max((int(epoch) for epoch in seen if epoch), default=0)
+
+
+async def _run_all(stores: Stores, name: str, token: FencingToken, keys: Iterable[list[str]]) -> None:
+    """Run a script of a rebuild in every partition; raises EpochOver if one of them refuses."""
+    ran = await together(lambda some: stores.scripts.run_text(name, token, some, []), keys, at_once_max=PARTITIONS)
+    if not all(ran):
+        raise EpochOver
+
+
+async def _drain_all(stores: Stores, epoch: int) -> int:
+    partitions = await together(
+        lambda partition: _drain(stores, partition, epoch), range(PARTITIONS), at_once_max=DRAINED_AT_ONCE_MAX
+    )
+    return sum(partitions) + await _drain_intents(stores, epoch)
 
 
 async def _drain(stores: Stores, partition: int, epoch: int) -> int:
@@ -186,11 +231,16 @@ async def _drain_intents(stores: Stores, epoch: int) -> int:
     """Persist the bookings that were acknowledged with `DURABILITY=postgres` and lost by Redis."""
     drained, before = 0, None
     for _ in range(DRAIN_ROUNDS_MAX):
-        lost = await stores.intents.lost(limit=BATCH_MAX)
+        lost = await stores.intents.lost(limit=INTENTS_PER_READ)
         if not lost or lost == before:
             break
-        batch = [Unpersisted.of(booking, epoch=epoch) for booking in lost]
-        drained, before = drained + len(await _write_all(stores, batch, epoch)), lost
+        # In order of events, so that a batch changes few pools, and two batches do not wait for each other.
+        entries = sorted((Unpersisted.of(booking, epoch=epoch) for booking in lost), key=lambda entry: entry.event_id)
+        batches = [entries[first : first + BATCH_MAX] for first in range(0, len(entries), BATCH_MAX)]
+        written = await together(
+            lambda batch: _write_all(stores, batch, epoch), batches, at_once_max=DRAINED_AT_ONCE_MAX
+        )
+        drained, before = drained + sum(map(len, written)), lost
     await stores.intents.forget_kept()
     return drained
 
@@ -201,21 +251,41 @@ async def _write_all(stores: Stores, batch: Sequence[Unpersisted], epoch: int) -
     return written | await write_off(stores, refused, epoch=epoch)
 
 
-async def _refill_all(stores: Stores, token: FencingToken) -> int:
-    filled, last = 0, None
-    of = await stores.events.number()
-    await write_progress(stores.pipeline, Progress(token.epoch, filled, of))
-    while page := await stores.events.after(last, limit=EVENTS_PER_PAGE):
-        last = page[-1].id
-        await _refill_page(stores, {event.id: event for event in page}, token)
-        filled += len(page)
-        log.info("rebuild_progress", epoch=token.epoch, events=filled, of=of)
-        await write_progress(stores.pipeline, Progress(token.epoch, filled, of))
+async def _withdraw_all(stores: Stores, token: FencingToken) -> None:
+    """Withdraw the terms of every event, so that nothing is sold by counters of an earlier epoch."""
+    last = None
+    while page := await stores.events.with_counters(after=last, limit=EVENTS_WITHDRAWN_PER_PAGE):
+        last = page[-1]
+        keys: dict[int, list[str]] = {}
+        for event_id in page:
+            partition = partition_of_event(event_id)
+            keys.setdefault(partition, [epoch_key(partition)]).append(counters_key(event_id))
+        await _run_all(stores, "withdraw_terms", token, keys.values())
+
+
+async def _refill_all(stores: Stores, token: FencingToken, link: Link) -> int:
+    """Refill every event that has no terms in Redis, in the order of their turns; returns how many.
+
+    The last turn has all events: nothing is left out, whatever was changed since the turns before.
+    """
+    filled, of = 0, await stores.events.number()
+    for turn in RefillTurn:
+        last = None
+        while page := await stores.events.to_refill(turn, after=last, limit=EVENTS_PER_PAGE):
+            last, known = page[-1].id, {event.id: event for event in page}
+            left = await stores.inventory.uninstalled(list(known))
+            await _refill_page(stores, {event_id: known[event_id] for event_id in left}, token)
+            filled += len(left)
+            await write_progress(stores.pipeline, Progress(token.epoch, filled, of))
+            if left:
+                log.info("rebuild_progress", epoch=token.epoch, turn=turn.value, events=filled, of=of)
+    await stores.scripts.complete(token, link=link)
+    log.info("rebuild_finished", epoch=token.epoch, events=filled)
     return filled
 
 
 async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingToken) -> None:
-    """Write the counters of these events, in portions: while Redis writes one, PostgreSQL sums up the next."""
+    """Refill these events, in portions: while Redis writes one, PostgreSQL sums up the next."""
 
     async def refill(event_ids: list[UUID]) -> None:
         holdings = await stores.ledger.holdings(event_ids, counters_max=COUNTERS_PER_CHUNK)
@@ -231,11 +301,12 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
 
 
 async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:
-    """Write one event's counters. The terms come last: without them nothing of the event is sold."""
+    """Refill one event's counters. The terms come last: without them nothing of the event changes."""
+    attempt = uuid4().hex
     chunks = list(refill_fields(held, event.sizes))
     chunks[-1] += ["terms", event.terms_token]
     keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
     for number, chunk in enumerate(chunks):
         part = "first" if number == 0 else "more"
-        if not await stores.scripts.run_text("refill_counters", token, keys, [part, *chunk]):
+        if not await stores.scripts.run_text("refill_counters", token, keys, [attempt, part, *chunk]):
             raise EpochOver

@@ -15,7 +15,7 @@ import structlog
 from msgspec import Struct
 
 from domain.background.portions import portions
-from domain.background.rebuilding import rebuild
+from domain.background.rebuilding import in_order, rebuild
 from domain.kernel.differences import CounterBooks, Difference, Fault, Repair, confirmed, differences
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import CapacityBelowSold
@@ -157,8 +157,14 @@ async def reconcile_page(stores: Stores, event_ids: Sequence[UUID], *, fix: bool
         return []
     for event_id, second in again.items():
         agreed = confirmed(first[event_id].differences, second.differences)
+        agreed = [each for each in agreed if each.fault is not Fault.UNINSTALLED or await _is_lost(stores, event_id)]
         outcomes += await _repair_event(stores, agreed, second, fix=fix)
     return outcomes
+
+
+async def _is_lost(stores: Stores, event_id: UUID) -> bool:
+    """Whether an event has no terms in Redis although the rebuild of this epoch is complete."""
+    return await in_order(stores) and bool(await stores.inventory.uninstalled([event_id]))
 
 
 async def _read(stores: Stores, event_ids: Sequence[UUID]) -> dict[UUID, Reading]:

@@ -36,9 +36,9 @@ class Failpoint(StrEnum):
     REBUILD_BEGUN = "rebuild_begun"
     """Worker: the epoch was incremented, nothing else."""
     REBUILD_REFILLING = "rebuild_refilling"
-    """Worker: some counters are written, others not."""
+    """Worker: some events are refilled and sell, others not."""
     REBUILD_UNPUBLISHED = "rebuild_unpublished"
-    """Worker: all counters are written, but the scripts are not loaded."""
+    """Worker: the terms of all events are withdrawn, but the scripts are not loaded."""
     SHUTTING_DOWN = "shutting_down"
     """API or worker: during the shutdown on SIGTERM."""
 

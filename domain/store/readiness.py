@@ -15,6 +15,7 @@ from domain.kernel.refusals import Unavailable
 from domain.platform.clocks import OK
 from domain.platform.settings import SettingsRefused
 from domain.store.job_queue import QUEUE_NAME
+from domain.store.redis.scripts import InventoryState
 from domain.store.redis.server import PRIMARY
 
 if TYPE_CHECKING:
@@ -136,7 +137,9 @@ async def _redis(stores: Stores) -> str:
 
 
 async def _inventory(stores: Stores) -> str:
-    return (await stores.scripts.look()).value
+    """While a rebuild refills, the process is ready: events on sale come first, and sell one after the other."""
+    state = await stores.scripts.look()
+    return OK if state is InventoryState.REFILLING else state.value
 
 
 async def _worker(stores: Stores) -> str:

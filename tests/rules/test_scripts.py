@@ -43,7 +43,7 @@ KEY_SHAPES = {
 
 VERBS = {
     *("admit", "begin", "check", "install", "mend", "read", "refill", "release", "relist"),
-    *("remove", "reopen", "reserve", "restore", "settle", "store", "take"),
+    *("remove", "reopen", "reserve", "restore", "settle", "store", "take", "withdraw"),
 }
 """The verbs of the scripts' names: `verb_object`."""
 

@@ -29,7 +29,7 @@ must also persist the bookings that the layout before it accepted.
 """
 
 ANCHOR = "check_anchor"
-"""The script that a rebuild loads last.
+"""The script that a rebuild loads last, after everything is refilled.
 
 Its text is the same in every version. Whatever else differs between versions that run side by side, the anchor exists
 as long as the server has not been restarted since the rebuild.
@@ -53,7 +53,7 @@ FENCED_SCRIPTS = (
     "take_lease",
     "check_partition",
 )
-"""The scripts of an epoch, loaded when its rebuild is complete."""
+"""The scripts of an epoch, loaded when no event has terms of an earlier epoch any more."""
 
 JOINED_SCRIPTS = {"reserve_tickets": "admit_request+reserve_tickets", "read_booking": "admit_request+read_booking"}
 """Two scripts in one call, keyed by the second. The second runs only if the first admits the request.
@@ -68,8 +68,8 @@ OWN_SCRIPTS = (*JOINED_SCRIPTS.values(), *FENCED_SCRIPTS)
 FRUGAL, NO_WRITES = "allow-oom", "no-writes"
 """Flags of a script: it also runs when Redis' memory is full; it writes nothing."""
 
-REBUILD_SCRIPTS = ("begin_epoch", "refill_counters")
-"""Scripts of a rebuild. They are run by their text while an epoch is being built, and never loaded."""
+REBUILD_SCRIPTS = ("begin_epoch", "withdraw_terms", "refill_counters")
+"""Scripts of a rebuild. They are run by their text, and never loaded."""
 
 
 class FencingToken(Struct, frozen=True):

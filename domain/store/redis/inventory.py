@@ -72,7 +72,7 @@ class RecordChanged(Exception):
 
 
 class Uninstalled(InventoryUnavailable):
-    """The event has no counters: PostgreSQL has closed it, or the inventory is being rebuilt."""
+    """The event has no terms in Redis: PostgreSQL has closed it, or its counters are not refilled yet."""
 
 
 class LookupNeeded(Exception):
@@ -219,6 +219,7 @@ class Inventory:
             RecordChanged: the record has another version.
             TermsStale: the terms are not in force any more.
             EventStarted: it is too late.
+            Uninstalled: nothing was returned.
             InventoryUnavailable.
         """
         partition = partition_named_by(booking.id)
@@ -245,6 +246,8 @@ class Inventory:
                 raise RecordChanged
             case b"stale":
                 raise TermsStale
+            case b"uninstalled":
+                raise _uninstalled()
             case _:
                 raise too_late(deadline[1] if deadline else Deadline.OVER)
 
@@ -298,20 +301,25 @@ class Inventory:
         """A booking's record, of any epoch; None without one."""
         return next(iter(await read_records(self._pipeline, [booking_id])), None)
 
-    async def install(self, terms: Terms) -> int:
+    async def install(self, terms: Terms, *, new: bool = False) -> int:
         """Put an event's terms in force (install_terms.lua); returns Redis' clock in milliseconds.
 
-        The caller must hold the lock on the event's row in PostgreSQL, so that two changes cannot overtake each other.
+        The counters of a `new` event start at 0. The caller must hold the lock on the event's row in PostgreSQL, so
+        that two changes cannot overtake each other.
 
         Raises:
             CapacityBelowSold: more tickets are taken than the new size; carries `sold`.
+            Uninstalled: the event is not new, and its counters are not refilled yet.
+            InventoryUnavailable.
         """
         partition = partition_of_event(terms.event_id)
         answer = await self._scripts.call(
             "install_terms",
             [epoch_key(partition), counters_key(terms.event_id)],
-            [terms.token, *(part for pair in terms.sizes.items() for part in pair)],
+            [terms.token, "new" if new else "known", *(part for pair in terms.sizes.items() for part in pair)],
         )
+        if answer[0] == b"uninstalled":
+            raise _uninstalled()
         if answer[0] == b"short":
             sold = int(answer[2])
             raise CapacityBelowSold.of(sold)
@@ -345,6 +353,12 @@ class Inventory:
         asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", "clock")
         now_ms, (terms, clock) = await asyncio.gather(self.now_ms(), asked)
         return Installed(terms and terms.decode(), no_earlier(now_ms, int(clock or 0)))
+
+    async def uninstalled(self, event_ids: Sequence[UUID]) -> list[UUID]:
+        """Those of the events that have no terms in Redis."""
+        asked = (self._pipeline.call("HEXISTS", counters_key(event_id), "terms") for event_id in event_ids)
+        answers = await asyncio.gather(*asked)
+        return [event_id for event_id, there in zip(event_ids, answers, strict=True) if not there]
 
     async def remove_counters(self, event_id: UUID, *, terms: str) -> bool:
         """Remove the counters of a closed event (remove_counters.lua); False if there are none with these terms.
@@ -435,4 +449,8 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
                 "Too many bookings wait to be stored. Try again in a moment.", retry_after_seconds=RETRY_AFTER_SECONDS
             )
         case _:
-            return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            return _uninstalled()
+
+
+def _uninstalled() -> Uninstalled:
+    return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -1,9 +1,9 @@
 """Fenced calls of the Lua scripts: a script runs only in the epoch and on the server for which its text was made.
 
 `domain.store.redis.fence` binds the texts. A text that Redis does not know is loaded only if the anchor of the epoch
-exists, and only on the connection on which the anchor answered. A rebuild loads the anchor last. So a Redis that
-restarted or failed over sells nothing until recovery has begun the next epoch, while versions with different texts can
-run side by side in one epoch.
+exists, and only on the connection on which the anchor answered. A rebuild loads its own scripts before it refills the
+counters, and the anchor after that. So a Redis that restarted or failed over sells nothing until recovery has begun the
+next epoch, while versions with different texts can run side by side in one epoch.
 """
 
 from __future__ import annotations
@@ -74,9 +74,14 @@ class InventoryState(Enum):
     """The state of the inventory."""
 
     IN_ORDER = "ok"
+    REFILLING = "sells, but some events are not refilled yet"
     OVER = "is being rebuilt"
     OUTDATED = f"has a later layout than this version's, {LAYOUT}: deploy the later version"
     WAITING = f"has an earlier layout than this version's, {LAYOUT}: a worker of this version rebuilds it"
+
+
+SETTLED = frozenset({InventoryState.IN_ORDER, InventoryState.OUTDATED})
+"""The states that a rebuild by this version would not improve."""
 
 
 class KeysApart(Exception):
@@ -113,6 +118,7 @@ class Scripts:
         self._sha1s: dict[str, str] = {}
         self._records = Coalesced[None, "EpochRecord"](lambda _: self._learn(), joined_s_max=SHARED_S_MAX)
         self._loads = Coalesced(self._load_if_anchored, joined_s_max=ANY_AGE)
+        self._seen = InventoryState.IN_ORDER
         self.epoch = UNKNOWN_EPOCH
 
     @property
@@ -121,6 +127,11 @@ class Scripts:
         if self._token is None:
             raise InventoryUnavailable.rebuilding()
         return self._token
+
+    @property
+    def needs_rebuild(self) -> bool:
+        """Whether a rebuild was needed or under way when this process looked last; False if it has not looked yet."""
+        return self._seen not in SETTLED
 
     async def refresh(self) -> int:
         """Read the current epoch from PostgreSQL. Concurrent callers share one read, unless it is slow."""
@@ -183,17 +194,33 @@ class Scripts:
         self._believe(token.epoch, token)
 
     async def load(self, token: FencingToken, names: Sequence[str], *, link: Link) -> None:
-        """Load scripts into the server of this connection."""
-        for name in names:
-            await self.pipeline.call_on(link, "SCRIPT", "LOAD", source(name, token))
+        """Load scripts into the server of this connection, in one round trip."""
+        loads = (self.pipeline.call_on(link, "SCRIPT", "LOAD", source(name, token)) for name in names)
+        await asyncio.gather(*loads)
 
     async def publish(self, token: FencingToken, *, link: Link) -> None:
-        """Start sales in an epoch by loading its scripts, the anchor last.
+        """Start sales in an epoch by loading its scripts. An event sells once its counters are refilled.
 
-        `link` must be the connection on which the counters were made. The scripts refuse to run if a later epoch has
+        `link` must be the connection on which the epoch was begun. The scripts refuse to run if a later epoch has
         begun.
         """
-        await self.load(token, (*OWN_SCRIPTS, ANCHOR), link=link)
+        await self.load(token, OWN_SCRIPTS, link=link)
+
+    async def complete(self, token: FencingToken, *, link: Link) -> None:
+        """Say that every counter of the epoch is refilled, by loading the anchor."""
+        await self.load(token, [ANCHOR], link=link)
+
+    async def published(self, token: FencingToken) -> Link | None:
+        """A connection to a server on which this version has started sales in this epoch; None if it has not.
+
+        A server forgets its scripts when it restarts. So it is the same server process, as long as this connection
+        lasts.
+
+        Raises:
+            Unavailable: Redis cannot be asked.
+        """
+        link, server = await self.pipeline.primary()
+        return link if await self._is_published(token, server, link) else None
 
     async def run_text(self, name: str, token: FencingToken, keys: list[str], args: list[Any]) -> bool:
         """Run a script of a rebuild by its text; False when a later epoch has begun, or the server is another one."""
@@ -201,7 +228,7 @@ class Scripts:
         return bool(answer[0] != FENCED)
 
     async def look(self) -> InventoryState:
-        """Whether Redis sells in the epoch of PostgreSQL, by scripts of this version.
+        """Whether Redis sells in the epoch of PostgreSQL, by scripts of this version, and all counters are refilled.
 
         It asks the server in every partition and checks that every script is loaded. In a valid epoch, missing scripts
         are loaded; an epoch of the previous release is adopted.
@@ -209,6 +236,10 @@ class Scripts:
         Raises:
             Unavailable: PostgreSQL or Redis cannot be asked.
         """
+        self._seen = await self._look()
+        return self._seen
+
+    async def _look(self) -> InventoryState:
         record = await self._learn()
         if record.layout != LAYOUT:
             return InventoryState.OUTDATED if record.layout > LAYOUT else InventoryState.WAITING
@@ -221,6 +252,8 @@ class Scripts:
             if await self._is_rebuilt(token, server, link):
                 await self._load_missing(token, link)
                 return InventoryState.IN_ORDER
+            if await self._is_published(token, server, link):
+                return InventoryState.REFILLING
         except InventoryUnavailable:
             return InventoryState.OVER
         except ResponseError as error:
@@ -265,6 +298,19 @@ class Scripts:
         """Whether this is the server that was rebuilt for the epoch, in every partition."""
         return server.id == token.server and await self._is_anchored(token, range(PARTITIONS), link)
 
+    async def _is_published(self, token: FencingToken, server: Server, link: Link) -> bool:
+        """Whether the server has all scripts of this version, and sells in every partition (check_partition.lua)."""
+        if server.id != token.server or await self._missing(token, link):
+            return False
+        called = sha1("check_partition", token)
+
+        async def sells(partition: int) -> bool:
+            keys = (epoch_key(partition), unpersisted_key(partition))
+            answer = await self.pipeline.call_on(link, "EVALSHA", called, len(keys), *keys)
+            return bool(answer[0] != FENCED)
+
+        return all(await together(sells, range(PARTITIONS), at_once_max=PARTITIONS))
+
     async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
         """Whether the server of this connection was rebuilt for the epoch and has not restarted (check_anchor.lua)."""
         called = sha1(ANCHOR, token)
@@ -280,11 +326,14 @@ class Scripts:
 
     async def _load_missing(self, token: FencingToken, link: Link) -> None:
         """Load the scripts of this version that the server of this connection does not know."""
-        there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *(sha1(name, token) for name in OWN_SCRIPTS))
-        missing = [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
+        missing = await self._missing(token, link)
         if missing:
             await self.load(token, missing, link=link)
             log.info("scripts_loaded", epoch=token.epoch, scripts=len(missing))
+
+    async def _missing(self, token: FencingToken, link: Link) -> list[str]:
+        there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *(sha1(name, token) for name in OWN_SCRIPTS))
+        return [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
 
     async def _adopt(self, epoch: int, server: str, link: Link) -> InventoryState:
         """Adopt an epoch of the previous release, if its rebuild is complete."""
@@ -306,7 +355,9 @@ class Scripts:
             return InventoryState.OVER
         # The anchor is loaded before PostgreSQL names the server, so that every process that reads the name finds the
         # anchor.
-        await self.publish(FencingToken(record.deployment, epoch, server), link=link)
+        token = FencingToken(record.deployment, epoch, server)
+        await self.publish(token, link=link)
+        await self.complete(token, link=link)
         if not await self._epochs.record_server(epoch, server=server):
             return InventoryState.OVER
         await self._learn()

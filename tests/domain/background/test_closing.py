@@ -248,8 +248,8 @@ async def test_counters_of_an_event_that_was_never_created_are_removed(stores, m
     """Redis did what it was asked, but its answer was lost, so PostgreSQL created nothing."""
     install, installed = stores.inventory.install, []
 
-    async def answer_lost(terms):
-        await install(terms)
+    async def answer_lost(terms, *, new):
+        await install(terms, new=new)
         installed.append(terms.event_id)
         detail = "The connection was lost."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
@@ -269,8 +269,8 @@ async def test_counters_of_an_event_that_is_being_created_stay(stores, other_sto
     """The creation holds the epoch and nothing else, as in earlier versions."""
     install, passes = stores.inventory.install, []
 
-    async def beside_a_pass(terms):
-        now_ms = await install(terms)
+    async def beside_a_pass(terms, *, new):
+        now_ms = await install(terms, new=new)
         passes.append(await close_past_events_once(other_stores))
         return now_ms
 

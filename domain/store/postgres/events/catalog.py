@@ -87,7 +87,7 @@ class Catalog:
             rows = [{"event_id": event.id, "counter": name, "size": size} for name, size in event.sizes.items()]
             await connection.execute(insert(counters).values(taken=0), rows)
             await _note(connection, now, caller, "event.created", event.id)
-            await self._inventory.install(event.terms)
+            await self._inventory.install(event.terms, new=True)
         return event
 
     async def change(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from enum import Enum
 from functools import cache, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,31 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
 _SALES_END_AT = func.coalesce(events.c.sales_close_at, events.c.starts_at)
 _SALES_GO_ON = func.now() - SURELY_OVER < _SALES_END_AT
 _STANDS = events.c.cancelled_at.is_(None)
+
+
+class RefillTurn(Enum):
+    """The turns in which a rebuild refills events: first those on sale, then those that will be, then the rest."""
+
+    ON_SALE = "on sale"
+    TO_COME = "to come"
+    ANY = "any"
+
+
+OPENS_SOON = timedelta(minutes=5)
+"""How soon sales must open for an event to be refilled with those on sale. A rebuild takes seconds."""
+
+_SELLS_LATER = and_(_STANDS, func.now() < _SALES_END_AT)
+
+_TURNS: dict[RefillTurn, ColumnElement[bool]] = {
+    RefillTurn.ON_SALE: and_(
+        _SELLS_LATER,
+        not_(events.c.paused),
+        func.coalesce(events.c.sales_open_at, func.now()) <= func.now() + OPENS_SOON,
+    ),
+    RefillTurn.TO_COME: _SELLS_LATER,
+    RefillTurn.ANY: true(),
+}
+"""The events of each turn. Those of the turns before are among them."""
 
 _MAY_BE: dict[EventStatus, ColumnElement[bool]] = {
     EventStatus.CANCELLED: events.c.cancelled_at.is_not(None),
@@ -165,6 +192,23 @@ class EventReads:
             statement = statement.where(events.c.id > event_id)
         async with self._database.connect() as connection:
             return [read_event(row) for row in await connection.execute(statement)]
+
+    async def to_refill(self, turn: RefillTurn, *, after: UUID | None, limit: int) -> list[Event]:
+        """A page of the events that have counters and are refilled in this turn or before, in order of id."""
+        statement = select(*EVENT_FIELDS).where(events.c.closed_at.is_(None), _TURNS[turn])
+        if after:
+            statement = statement.where(events.c.id > after)
+        async with self._database.connect() as connection:
+            rows = await connection.execute(statement.order_by(events.c.id).limit(limit))
+            return [read_event(row) for row in rows]
+
+    async def with_counters(self, *, after: UUID | None, limit: int) -> list[UUID]:
+        """A page of the ids of events that have counters, in order."""
+        statement = select(events.c.id).where(events.c.closed_at.is_(None)).order_by(events.c.id).limit(limit)
+        if after:
+            statement = statement.where(events.c.id > after)
+        async with self._database.connect() as connection:
+            return list((await connection.execute(statement)).scalars())
 
     async def uncleared(self, *, limit: int) -> list[UUID]:
         """Cancelled events whose bookings may still hold tickets."""

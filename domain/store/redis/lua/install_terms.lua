@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- Put an event's sales terms in force, unless more is taken of a counter than its new size. Counters keep what is
--- taken; those of a new event start at 0.
+-- taken; those of a new event start at 0. Only a new event may have no terms: another one is not refilled yet.
 --
 -- KEYS  epoch, counters
--- ARGV  terms_token, then counter, size of each pool
--- RETURN {'installed', now_ms}, {'short', counter, taken}, {'fenced'}
-local FIRST_POOL = 2
+-- ARGV  terms_token, age ('new' or 'known'), then counter, size of each pool
+-- RETURN {'installed', now_ms}, {'short', counter, taken}, {'uninstalled'}, {'fenced'}
+local FIRST_POOL = 3
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
+if ARGV[2] ~= 'new' and redis.call('HEXISTS', KEYS[2], 'terms') == 0 then return {'uninstalled'} end
 
 for i = FIRST_POOL, #ARGV, 2 do
   local taken = tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or '0')

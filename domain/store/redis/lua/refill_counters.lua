@@ -1,17 +1,25 @@
 #!lua flags=allow-oom
--- Replace an event's counters with the counts from PostgreSQL, in chunks, while nothing is sold. The latest time that
--- the event has recorded stays. A rebuilder whose epoch is over changes nothing.
+-- Replace the counters of an event without terms by the counts from PostgreSQL, in chunks. The terms come last: without
+-- them nothing of the event changes, and with them nothing is refilled any more. The field `refilling` names the attempt
+-- that began last; an earlier one changes nothing. The latest time that the event has recorded stays.
 --
 -- KEYS  epoch, counters
--- ARGV  chunk ('first' empties the counters), then field, value
--- RETURN {'refilled'}, {'fenced'}
-local FIRST_FIELD = 2
+-- ARGV  attempt, chunk ('first' empties the counters), then field, value
+-- RETURN {'refilled'}, {'kept'} (terms are in force, or another attempt has begun), {'fenced'}
+local FIRST_FIELD = 3
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
-if ARGV[1] == 'first' then
-  local clock = redis.call('HGET', KEYS[2], 'clock')
-  redis.call('DEL', KEYS[2])
-  if clock then redis.call('HSET', KEYS[2], 'clock', clock) end
+local found, first = redis.call('HMGET', KEYS[2], 'terms', 'refilling', 'clock'), ARGV[2] == 'first'
+if found[1] or not first and found[2] ~= ARGV[1] then return {'kept'} end
+
+-- Every Redis that restarts, is promoted or is wiped is refilled again: its file and its replicas do not need this.
+redis.set_repl(redis.REPL_NONE)
+if first then
+  redis.call('UNLINK', KEYS[2])
+  -- The number of corrections starts at a value that no earlier reading has seen, so that no earlier repair applies.
+  redis.call('HSET', KEYS[2], 'refilling', ARGV[1], 'mends', redis_ms())
+  if found[3] then redis.call('HSET', KEYS[2], 'clock', found[3]) end
 end
 redis.call('HSET', KEYS[2], unpack(ARGV, FIRST_FIELD))
+if redis.call('HEXISTS', KEYS[2], 'terms') == 1 then redis.call('HDEL', KEYS[2], 'refilling') end
 return {'refilled'}

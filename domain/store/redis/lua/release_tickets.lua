@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Return a booking's claims, once, and list the change as unpersisted. Safe to repeat: for a booking that holds nothing
--- any more the answer is its record.
+-- any more the answer is its record. Counters that are not refilled yet return nothing: they would be counted twice.
 --
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
 -- ARGV  booking_id, to_status ('cancelled' or 'rejected'), reason ('' for none),
 --       version ('' for any), terms_token ('' for any), deadline_ms (0 for none), doorbell_ms
 -- RETURN {'released', ring, record…}, {'known', 0, record…}, {'unknown'}, {'changed'}, {'stale'},
---        {'late'}, {'fenced'}
+--        {'late'}, {'uninstalled'}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 local record = redis.call('HMGET', KEYS[3], 'epoch', 'status', 'version', 'claims', 'created_ms')
@@ -15,6 +15,7 @@ local holds = record[2] == 'pending' or record[2] == 'confirmed'
 if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end
 if ARGV[4] ~= '' and ARGV[4] ~= record[3] then return {'changed'} end
 local event = redis.call('HMGET', KEYS[2], 'terms', 'clock')
+if not event[1] then return {'uninstalled'} end
 if ARGV[5] ~= '' and ARGV[5] ~= event[1] then return {'stale'} end
 
 local now_ms = no_earlier(no_earlier(redis_ms(), event[2]), record[5])
