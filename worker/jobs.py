@@ -109,13 +109,13 @@ async def clear_cancelled_event(ctx: dict[str, Any], event_id: str) -> bool:
 async def reconcile_all(ctx: dict[str, Any]) -> int:
     """Compare and repair the books for some seconds, from where the last call stopped; returns how many differed.
 
-    It does nothing while another one is under way in any worker. On a slow PostgreSQL each one lasts longer than the
-    interval between two, and several at once would make it even slower.
+    It does nothing during a rebuild, or while another one is under way in any worker. On a slow PostgreSQL each one
+    lasts longer than the interval between two, and several at once would make it even slower.
     """
     stores: Stores = ctx["stores"]
     redis: ArqRedis = ctx["redis"]
     async with _alone(redis) as alone:
-        if not alone:
+        if not alone or stores.scripts.needs_rebuild:
             return 0
         try:
             async with asyncio.timeout(RECONCILE_S_MAX):

@@ -43,15 +43,22 @@ CLOCKS_INTERVAL_S = 5.0
 
 
 def passes_of(stores: Stores, *, heartbeat: Path | None = None) -> list[Pass[Any]]:
-    """Every pass of a worker; `heartbeat` is the file that shows that the worker runs."""
+    """Every pass of a worker; `heartbeat` is the file that shows that the worker runs.
+
+    During a rebuild, the passes that can wait leave processor time to it.
+    """
     follow_ups = FollowUps(stores)
+
+    def rebuilding() -> bool:
+        return stores.scripts.needs_rebuild
+
     passes: list[Pass[Any]] = [
         Pass("rebuild", REBUILD_INTERVAL_S, partial(rebuild_if_needed_once, stores)),
         Pass("sweep", SWEEP_INTERVAL_S, partial(sweep_once, stores)),
-        Pass("clearing", CLEARING_INTERVAL_S, partial(clear_cancelled_events_once, stores)),
-        Pass("follow_ups", FOLLOW_UPS_INTERVAL_S, follow_ups.run_due_once),
-        Pass("retention", RETENTION_INTERVAL_S, partial(delete_expired_once, stores), _after_deleting),
-        Pass("closing", CLOSING_INTERVAL_S, ClosingRounds(stores).close_once, _after_closing),
+        Pass("clearing", CLEARING_INTERVAL_S, partial(clear_cancelled_events_once, stores), waits_while=rebuilding),
+        Pass("follow_ups", FOLLOW_UPS_INTERVAL_S, follow_ups.run_due_once, waits_while=rebuilding),
+        Pass("retention", RETENTION_INTERVAL_S, partial(delete_expired_once, stores), _after_deleting, rebuilding),
+        Pass("closing", CLOSING_INTERVAL_S, ClosingRounds(stores).close_once, _after_closing, rebuilding),
         Pass("clocks", CLOCKS_INTERVAL_S, stores.clocks.compare_once),
     ]
     return [*passes, Pass("heartbeat", BEAT_S, partial(beat_once, heartbeat))] if heartbeat else passes

@@ -39,13 +39,14 @@ class Pass(Struct, Generic[Done], frozen=True):
     """A bounded round of work, and how often it runs.
 
     `run_once` does one round and returns what it did. `pause_s` is asked for the pause after that; None means always
-    `every_s`.
+    `every_s`. No round begins while `waits_while` says True.
     """
 
     name: str
     every_s: float
     run_once: Callable[[], Awaitable[Done]]
     pause_s: Callable[[Done], float] | None = None
+    waits_while: Callable[[], bool] | None = None
 
 
 async def run(work: Pass[Done]) -> None:
@@ -57,6 +58,9 @@ async def run(work: Pass[Done]) -> None:
     """
     failures = 0
     while True:
+        if work.waits_while and work.waits_while():
+            await asyncio.sleep(min(work.every_s, PUT_OFF_S_MAX))
+            continue
         try:
             done = await work.run_once()
             failures = 0

@@ -9,8 +9,10 @@ from redis.exceptions import ResponseError
 
 from domain.background import passes
 from domain.background.passes import Pass, end, run
+from domain.background.rebuilding import rebuild_if_needed_once
 from domain.kernel.refusals import Unavailable
 from domain.store.postgres.epochs import EpochOver
+from worker.jobs import reconcile_all
 from worker.passes import passes_of
 
 
@@ -94,6 +96,42 @@ async def test_a_round_that_did_something_is_followed_sooner_by_another(monkeypa
     await end([running])
 
     assert slept[:4] == [1.0, 1.0, 60.0, 60.0]
+
+
+async def test_no_round_begins_while_its_pass_waits():
+    rounds, asked, ran = [], [], asyncio.Event()
+
+    async def once():
+        rounds.append(len(asked))
+        ran.set()
+
+    def waits():
+        asked.append(True)
+        return len(asked) < 4
+
+    running = asyncio.create_task(run(Pass("anything", 0.0, once, waits_while=waits)))
+    await asyncio.wait_for(ran.wait(), 30)
+    await end([running])
+
+    assert rounds[0] == 4
+
+
+async def test_passes_that_can_wait_wait_for_a_rebuild(stores):
+    table = passes_of(stores)
+
+    def waiting():
+        return {each.name for each in table if each.waits_while and each.waits_while()}
+
+    before = waiting()
+    await stores.pipeline.redis.flushall()
+    await stores.scripts.look()
+    during = waiting()
+    reconciled = await reconcile_all({"stores": stores, "redis": stores.queue})
+    await rebuild_if_needed_once(stores)
+    await stores.scripts.look()
+
+    assert during == {"clearing", "follow_ups", "retention", "closing"}
+    assert (before, reconciled, waiting()) == (set(), 0, set())
 
 
 async def test_every_pass_of_a_worker_runs_a_function_that_does_one_round(stores, tmp_path):
