@@ -1,4 +1,4 @@
-"""Accounts and events in bulk, for runs with many buyers.
+"""Accounts, events and bookings in bulk, for runs with many buyers.
 
 Signing up and in takes two argon2 hashes, which is two minutes for 2,000 accounts. An event over HTTP takes a
 transaction. Here each is a row of one statement.
@@ -17,8 +17,11 @@ from domain.accounts.accounts import Account, AccountStatus, Role, email_key
 from domain.accounts.passwords import Passwords
 from domain.accounts.signing_keys import Keys
 from domain.accounts.tokens import TokenKind, Tokens, fingerprint, utc_now
+from domain.kernel.claims import claims_text, stored_claims
 from domain.kernel.partitions import partition_of_event
 from domain.sales.events import Event
+from domain.sales.orders import TicketOrder
+from domain.store.postgres.events.past_events import terms_token
 from domain.store.postgres.events.rows import event_row
 from ops.evidence.servers import postgres_of
 
@@ -94,6 +97,17 @@ def event_on_sale(*, organizer_id: UUID, title: str, capacity: int, max_per_user
     )
 
 
+def closed_event(*, organizer_id: UUID, title: str, capacity: int) -> Event:
+    """An event that was over long ago and is closed."""
+    event = event_on_sale(organizer_id=organizer_id, title=title, capacity=capacity, max_per_user=1)
+    return structs.replace(
+        event,
+        starts_at=event.created_at - timedelta(days=EVENT_DAYS_AHEAD),
+        closed_at=event.created_at,
+        terms_token=terms_token(closed=True),
+    )
+
+
 async def write_events(settings: Settings, events: Sequence[Event]) -> None:
     """Write events and their counters. The inventory learns of them with its next rebuild."""
     rows = [event_row(event) | {"partition": partition_of_event(event.id)} for event in events]
@@ -105,6 +119,32 @@ async def write_events(settings: Settings, events: Sequence[Event]) -> None:
     async with postgres_of(settings) as postgres:
         await _copy(postgres, "events", rows)
         await _copy(postgres, "counters", counters)
+
+
+async def write_bookings(settings: Settings, events: Sequence[Event], buyers: Sequence[Minted], *, each: int) -> None:
+    """Write `each` confirmed bookings of one ticket for each event, by the buyers in turn, and count them.
+
+    The events have no bookings yet. The inventory learns of them with its next rebuild.
+    """
+    ids, partitions = [event.id for event in events], [partition_of_event(event.id) for event in events]
+    claims = claims_text(TicketOrder(ids[0], 1).claims(events[0].terms, account_id=buyers[0].id))
+    values = [buyer.id for buyer in buyers], stored_claims(claims, buyers[0].id), each
+    async with postgres_of(settings) as postgres:
+        await postgres.execute(_BOOKINGS, ids, partitions, *values, timeout=None)
+        await postgres.execute("UPDATE counters SET taken = $2 WHERE event_id = ANY($1)", ids, each)
+        # Autovacuum would do it within a minute. Until then, PostgreSQL plans as for small tables.
+        await postgres.execute("VACUUM ANALYZE events, counters, bookings", timeout=None)
+
+
+_BOOKINGS = """
+    INSERT INTO bookings (id, event_id, user_id, quantity, claims, status, version, created_at, confirmed_at)
+    SELECT (overlay(overlay(noise PLACING '8' FROM 13) PLACING '8' FROM 17) || lpad(to_hex(partition), 2, '0'))::uuid,
+           event_id, ($3::uuid[])[1 + number % cardinality($3::uuid[])], 1, $4, 'confirmed', 1, now(), now()
+    FROM unnest($1::uuid[], $2::int[]) AS event(event_id, partition),
+         generate_series(1, $5::int) AS number,
+         substr(md5(event_id::text || number), 1, 30) AS noise
+"""
+"""The ids have the version, the variant and the partition of booking ids."""
 
 
 async def _copy(postgres: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, object]]) -> None:
