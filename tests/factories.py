@@ -157,7 +157,7 @@ async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
         "partition": partition_of_event(event_id),
         "paused": False,
         "version": 1,
-        "terms_token": "by hand",
+        "terms_token": uuid4().hex,
         "created_at": datetime.now(UTC),
     }
     async with stores.database.begin() as connection:

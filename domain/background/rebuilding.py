@@ -61,7 +61,7 @@ PORTIONS_MAX = 2
 DRAIN_ROUNDS_MAX = 10_000
 
 DRAINED_AT_ONCE_MAX = 2
-"""Batches that PostgreSQL writes at the same time: while one waits for its commit, another is written."""
+"""Batches of intents that are written at the same time: while one waits for its commit, another is written."""
 
 INTENTS_PER_READ = 10 * BATCH_MAX
 """Intents read at once. Each read compares all intents with the bookings."""
@@ -208,10 +208,11 @@ async def _run_all(stores: Stores, name: str, token: FencingToken, keys: Iterabl
 
 
 async def _drain_all(stores: Stores, epoch: int) -> int:
-    partitions = await together(
-        lambda partition: _drain(stores, partition, epoch), range(PARTITIONS), at_once_max=DRAINED_AT_ONCE_MAX
-    )
-    return sum(partitions) + await _drain_intents(stores, epoch)
+    """Persist everything of earlier epochs. Of two bookings with one key, the one in the lower partition is kept."""
+    drained = 0
+    for partition in range(PARTITIONS):
+        drained += await _drain(stores, partition, epoch)
+    return drained + await _drain_intents(stores, epoch)
 
 
 async def _drain(stores: Stores, partition: int, epoch: int) -> int:
