@@ -17,17 +17,14 @@ class SchemaRefused(Exception):
     """The database cannot be brought to the version of this code; `str()` says why."""
 
 
-def migrate(database_url: str) -> None:
-    """Run every migration the database has not seen; does nothing if there is none.
+def migrate(database_url: str, *, revision: str = "head") -> None:
+    """Run every migration up to `revision` that the database has not seen; does nothing if there is none.
 
     Raises:
         SchemaRefused: newer code has migrated the database, or PostgreSQL cannot be asked or refuses a statement.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    config.attributes["database_url"] = database_url
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config_of(database_url), revision)
     except CommandError as error:
         if not isinstance(error.__cause__, ResolutionError):
             raise
@@ -40,3 +37,11 @@ def migrate(database_url: str) -> None:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         message = f"PostgreSQL could not be migrated: {reason or type(error).__name__}"
         raise SchemaRefused(message) from error
+
+
+def config_of(database_url: str) -> Config:
+    """Alembic's configuration for a database."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["database_url"] = database_url
+    return config

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from migrations.locks import lock_tables
 
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-ROWS_PER_STEP = 10_000
-"""Bookings that one statement carries over. Each statement is a transaction of its own, beside traffic: 0.1 s."""
-
 STATUSES = ("held", "confirmed", "cancelled", "expired", "rejected")
-
-CLAIMS_BEFORE = "'user\\:@=' || {row}.quantity || ' pool\\:main=' || {row}.quantity"
-"""The claims of a booking of the releases before: its tickets, of the account and of the only pool."""
 
 COLUMNS = """
     ADD COLUMN claims text, ADD COLUMN fingerprint text, ADD COLUMN body jsonb, ADD COLUMN amount_minor bigint,
@@ -33,35 +28,42 @@ COMMENTS = {
 }
 
 PREVIOUS_RELEASE = (
-    """
-    CREATE VIEW pools AS SELECT event_id, counter, size, taken FROM counters
-    """,
+    "CREATE VIEW pools AS SELECT event_id, counter, size, taken FROM counters",
     "COMMENT ON VIEW pools IS 'For processes of the previous release that run beside this one.'",
-    f"""
+    """
     CREATE FUNCTION claims_before() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        NEW.claims := {CLAIMS_BEFORE.format(row="NEW")};
+        NEW.claims := 'user\\:@=' || NEW.quantity || ' pool\\:main=' || NEW.quantity;
         RETURN NEW;
     END $$
     """,
-    """
-    CREATE TRIGGER tr_bookings_claims BEFORE INSERT ON bookings FOR EACH ROW WHEN (NEW.claims IS NULL)
-    EXECUTE FUNCTION claims_before()
-    """,
-    """
-    CREATE TRIGGER tr_intents_claims BEFORE INSERT ON intents FOR EACH ROW WHEN (NEW.claims IS NULL)
-    EXECUTE FUNCTION claims_before()
-    """,
+    *(
+        f"""
+        CREATE TRIGGER tr_{table}_claims BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN (NEW.claims IS NULL)
+        EXECUTE FUNCTION claims_before()
+        """
+        for table in ("bookings", "intents")
+    ),
 )
-"""The names and columns that the previous release writes. Remove them in the next release."""
+"""The names and columns that the previous release writes. Remove them in the next release.
+
+Its bookings claim their tickets of the account and of the only pool. The function fills in the claims of every row that
+the previous release writes, and of the rows that `0014` carries over.
+"""
+
+PLAIN_CLAIMS = """
+    (claims IS NULL OR claims = 'user\\:@=' || quantity || ' pool\\:main=' || quantity)
+    AND status NOT IN ('held', 'expired')
+"""
+"""What the previous release can read."""
 
 
 def upgrade() -> None:
-    """Rename the table and add the columns, then carry bookings over in steps, beside traffic of both releases.
+    """Rename the table, add columns and triggers; 0014 carries the bookings over.
 
-    The first part holds its locks for some milliseconds. While it waits for them, requests of the same tables wait
-    behind it; after five seconds it gives up and changes nothing.
+    It reads no booking: once it has the locks, it holds them for some milliseconds.
     """
+    lock_tables(op.get_bind(), "pools", "bookings", "intents")
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("ALTER TABLE pools RENAME TO counters")
     op.execute("ALTER TABLE counters RENAME CONSTRAINT pk_pools TO pk_counters")
@@ -77,15 +79,12 @@ def upgrade() -> None:
         for column, comment in COMMENTS.items():
             quoted = comment.replace("'", "''")
             op.execute(f"COMMENT ON COLUMN {table}.{column} IS '{quoted}'")
+        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_claims CHECK (claims IS NOT NULL) NOT VALID")
     op.execute(
         f"ALTER TABLE bookings DROP CONSTRAINT ck_bookings_status, ADD CONSTRAINT ck_bookings_status {_states()}"
     )
     for statement in PREVIOUS_RELEASE:
         op.execute(statement)
-    with op.get_context().autocommit_block():
-        _carry_over()
-    op.execute("ALTER TABLE bookings VALIDATE CONSTRAINT ck_bookings_status")
-    op.execute("ALTER TABLE bookings VALIDATE CONSTRAINT ck_bookings_claims")
 
 
 def _states() -> str:
@@ -93,35 +92,13 @@ def _states() -> str:
     return f"CHECK (status IN ({listed})) NOT VALID"
 
 
-def _carry_over() -> None:
-    """Write the claims of every booking that has none, in order of id."""
-    connection = op.get_bind()
-    last = None
-    step = sa.text(
-        f"""
-        WITH page AS (
-            SELECT id FROM bookings WHERE (CAST(:last AS uuid) IS NULL OR id > :last) ORDER BY id LIMIT {ROWS_PER_STEP}
-        ), carried AS (
-            UPDATE bookings SET claims = {CLAIMS_BEFORE.format(row="bookings")} FROM page
-            WHERE bookings.id = page.id AND bookings.claims IS NULL
-        )
-        SELECT id FROM page ORDER BY id DESC LIMIT 1
-        """  # noqa: S608  (constants of this module)
-    )
-    while (last := connection.execute(step, {"last": last}).scalar()) is not None:
-        pass
-    for table in ("bookings", "intents"):
-        claims = CLAIMS_BEFORE.format(row=table)
-        op.execute(f"UPDATE {table} SET claims = {claims} WHERE claims IS NULL")  # noqa: S608  (constants)
-        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_claims CHECK (claims IS NOT NULL) NOT VALID")
-
-
 def downgrade() -> None:
-    """Go back to pools. Bookings of other states and of other counters cannot be kept; with any, this fails."""
+    """Go back to pools. Bookings of other states or with other claims cannot be kept; with any, this fails."""
+    lock_tables(op.get_bind(), "counters", "bookings", "intents")
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.execute("ALTER TABLE bookings ADD CONSTRAINT ck_going_back CHECK (status NOT IN ('held', 'expired'))")
-    op.execute("ALTER TABLE bookings DROP CONSTRAINT ck_going_back, DROP CONSTRAINT ck_bookings_claims")
-    op.execute("ALTER TABLE intents DROP CONSTRAINT ck_intents_claims")
+    for table in ("bookings", "intents"):
+        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_going_back CHECK ({PLAIN_CLAIMS})")
+        op.execute(f"ALTER TABLE {table} DROP CONSTRAINT ck_going_back, DROP CONSTRAINT ck_{table}_claims")
     op.execute("DELETE FROM counters WHERE counter <> 'pool:main'")
     op.execute("DROP VIEW pools")
     for table in ("bookings", "intents"):

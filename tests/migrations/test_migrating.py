@@ -7,21 +7,10 @@ import subprocess
 import sys
 
 import asyncpg
-import pytest
-from sqlalchemy import make_url
 
 from tests.processes import ROOT
 
 INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
-
-
-@pytest.fixture
-def empty_url(database_url):
-    """A database without tables, beside the one of the tests."""
-    url, name = make_url(database_url), "migrating"
-    asyncio.run(_execute(database_url, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} TEMPLATE template0"))
-    yield url.set(database=name).render_as_string(hide_password=False)
-    asyncio.run(_execute(database_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 async def _execute(url, *statements):
