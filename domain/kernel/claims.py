@@ -79,9 +79,9 @@ def own_claims(text: str, user_id: UUID | str) -> str:
     return text.replace(OWN, _hex(user_id))
 
 
-def is_stored(counter: str) -> bool:
-    """Whether PostgreSQL has a row of this counter, given its name in `stored_claims`."""
-    return OWN not in counter
+def counters_with_row(text: str) -> list[str]:
+    """The claimed counters that PostgreSQL may have a row of, given `stored_claims`."""
+    return [counter for counter in read_claims(text) if OWN not in counter]
 
 
 def _hex(user_id: UUID | str) -> str:

@@ -42,11 +42,11 @@ ATTENDEES = """
 
 _BOOKINGS = """
     WITH buyers AS (SELECT array_agg(id) AS ids FROM accounts WHERE email LIKE 'user-%')
-    INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at)
+    INSERT INTO bookings (id, event_id, user_id, quantity, status, version, created_at, confirmed_at, claims)
     SELECT gen_random_uuid(),
            CASE WHEN n % $3 = 0 THEN ($2::uuid[])[1] ELSE ($2::uuid[])[2 + n % (cardinality($2::uuid[]) - 1)] END,
            ids[1 + (n / $3) % cardinality(ids)], 1, 'confirmed', 1,
-           now() - n * interval '1 second', now() - n * interval '1 second'
+           now() - n * interval '1 second', now() - n * interval '1 second', 'user:@=1 ' || $4 || '=1'
     FROM buyers, generate_series(1, $1::int) AS n
 """
 
@@ -78,10 +78,10 @@ async def furnish_bookings(settings: Settings, *, count: int, owner: Owner) -> N
     owner.event_id, owner.token = events[0].id, organizer.token
     await write_events(settings, events)
     async with postgres_of(settings) as postgres:
-        # Foreign keys need no check: every id comes from the table that it refers to.
+        # Foreign keys need no check: every id comes from the table that it refers to. No trigger fills in claims.
         await postgres.execute("SET session_replication_role = replica")
         await postgres.execute(ATTENDEES, max(1, count // GUESTS_SHARE))
-        await postgres.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE)
+        await postgres.execute(_BOOKINGS, count, [event.id for event in events], GUESTS_SHARE, POOL_MAIN)
         await postgres.execute(TAKEN, POOL_MAIN)
         await postgres.execute("VACUUM ANALYZE")
         await postgres.execute("CHECKPOINT")

@@ -1,0 +1,163 @@
+"""What further counters cost: orders that claim three counters of an event, in turns with orders that claim one.
+
+Both claim their account's own counter too. The engine runs in this process: it reserves a backlog, then persists it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.accounts.accounts import Role
+from domain.background.persisting import persist_once
+from domain.background.rebuilding import rebuild
+from domain.engine import Stores, open_stores
+from domain.kernel.claims import Claim
+from domain.kernel.partitions import partition_of_event
+from domain.platform.settings import Settings
+from domain.sales.orders import TicketOrder
+from domain.store.redis.admission import Ask
+from loadtests.bench.stack import cpu_seconds
+from migrations.upgrade import migrate
+from ops.embedded.stack import EmbeddedStack
+from ops.evidence.bulk import event_on_sale, mint, write_events
+from ops.evidence.servers import postgres_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.sales.events import Terms
+
+ROUNDS_DEFAULT = 10
+BACKLOG_DEFAULT = 2_000
+"""Bookings of a turn: made within the five seconds that an unpersisted booking may be old."""
+
+AT_ONCE = 64
+"""Orders that share a round trip to Redis, as on a busy API process."""
+
+BUYERS = 2_000
+CAPACITY = 1_000_000
+
+FURTHER = ("pool:second", "pool:third")
+
+
+class ThreeCounters(TicketOrder, frozen=True, gc=False):
+    """An order that claims two further counters of its event."""
+
+    def claims(self, terms: Terms, *, account_id: UUID) -> tuple[Claim, ...]:
+        """The claims of a plain order, and the further ones."""
+        plain = super().claims(terms, account_id=account_id)
+        return *plain, *(Claim(counter, self.quantity, terms.sizes[counter]) for counter in FURTHER)
+
+
+ORDERS: dict[str, type[TicketOrder]] = {"one": TicketOrder, "three": ThreeCounters}
+
+
+class OrderFigures(NamedTuple):
+    """The figures of a turn: bookings in a second, and microseconds of processor time for one."""
+
+    booked_per_second: float
+    booked_cpu_us: float
+    persisted_per_second: float
+    persisted_cpu_us: float
+
+
+class EventOnServers(Struct, frozen=True):
+    """An event with three counters, its buyers, and the processes whose processor time counts."""
+
+    stores: Stores
+    event_id: UUID
+    buyers: list[UUID]
+    pids: list[int]
+
+    def cpu_s(self) -> float:
+        """Processor time of this process and the servers."""
+        return time.process_time() + sum(cpu_seconds(pid) for pid in self.pids)
+
+
+def main() -> None:
+    """Run from the command line and print the medians and their ratios."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.costs.claims", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS_DEFAULT, help="turns of each order")
+    parser.add_argument("--backlog", type=int, default=BACKLOG_DEFAULT, help="bookings in a turn")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="onsale-claims-") as folder, EmbeddedStack(Path(folder)) as servers:
+        migrate(servers.postgres.url())
+        values = {name.lower(): value for name, value in servers.environment().items()}
+        settings = Settings.model_validate(values)
+        pids = [server.pid for server in servers.servers]
+        found = asyncio.run(_measure(settings, pids, rounds=options.rounds, backlog=options.backlog))
+    _print(found)
+
+
+async def _measure(settings: Settings, pids: list[int], *, rounds: int, backlog: int) -> dict[str, list[OrderFigures]]:
+    """Take turns; one turn of each comes before the first that counts."""
+    (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
+    buyers = [buyer.id for buyer in await mint(settings, role=Role.ATTENDEE, count=BUYERS)]
+    event_id = await _event(settings, organizer.id)
+    found: dict[str, list[OrderFigures]] = {name: [] for name in ORDERS}
+    async with open_stores(settings) as stores:
+        await rebuild(stores)
+        bench = EventOnServers(stores, event_id, buyers, pids)
+        for turn in range(rounds + 1):
+            for name in sorted(ORDERS, reverse=bool(turn % 2)):
+                figures = await _turn(bench, ORDERS[name], backlog=backlog)
+                if turn:
+                    found[name].append(figures)
+    return found
+
+
+async def _event(settings: Settings, organizer_id: UUID) -> UUID:
+    """An event with further counters; the next rebuild puts it on sale."""
+    event = event_on_sale(organizer_id=organizer_id, title="Three counters", capacity=CAPACITY, max_per_user=100)
+    await write_events(settings, [event])
+    async with postgres_of(settings) as postgres:
+        further = [(event.id, counter, CAPACITY, 0) for counter in FURTHER]
+        await postgres.copy_records_to_table("counters", records=further)
+    return event.id
+
+
+async def _turn(bench: EventOnServers, order: type[TicketOrder], *, backlog: int) -> OrderFigures:
+    """Reserve a backlog and persist it."""
+    stores, partition = bench.stores, partition_of_event(bench.event_id)
+    began_cpu_s, began_s = bench.cpu_s(), time.perf_counter()
+    for first in range(0, backlog, AT_ONCE):
+        asks = [Ask.trusted(bench.buyers[number % BUYERS]) for number in range(first, min(first + AT_ONCE, backlog))]
+        await asyncio.gather(*(stores.box_office.reserve(ask, order(bench.event_id, 1)) for ask in asks))
+    booked_cpu_s, booked_s = bench.cpu_s(), time.perf_counter()
+    while (await persist_once(stores, partition)).left:
+        pass
+    persisted_cpu_s, persisted_s = bench.cpu_s(), time.perf_counter()
+    return OrderFigures(
+        booked_per_second=backlog / (booked_s - began_s),
+        booked_cpu_us=(booked_cpu_s - began_cpu_s) * 1_000_000 / backlog,
+        persisted_per_second=backlog / (persisted_s - booked_s),
+        persisted_cpu_us=(persisted_cpu_s - booked_cpu_s) * 1_000_000 / backlog,
+    )
+
+
+def _print(found: dict[str, list[OrderFigures]]) -> None:
+    """One line for each figure: the median of each order, and the median of the turns' ratios with their quartiles."""
+    print(f"{'':22}" + "".join(f"{name:>10}" for name in ORDERS) + "   three : one (quartiles)")
+    for field in OrderFigures._fields:
+        values = {name: [getattr(figures, field) for figures in turns] for name, turns in found.items()}
+        ratios = sorted(three / one for one, three in zip(values["one"], values["three"], strict=True))
+        medians = "".join(f"{median(each):10.0f}" for each in values.values())
+        low, high = _quantile(ratios, 0.25), _quantile(ratios, 0.75)
+        print(f"{field:22}{medians}   {median(ratios):.2f} ({low:.2f} to {high:.2f})")
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+if __name__ == "__main__":
+    main()
