@@ -65,7 +65,7 @@ EPOCH_LINE = "if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end\
 LINES: dict[Protection, dict[str, tuple[str, str]]] = {
     Protection.SIZE_CHECK: {
         "reserve_tickets": (
-            "  if remaining < tonumber(ARGV[i + 1]) then return {'short', index, remaining, now_ms} end\n",
+            "  if claimed > remaining and claimed > 0 then return {'short', index, remaining, now_ms} end\n",
             "",
         ),
     },

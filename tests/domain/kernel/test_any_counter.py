@@ -151,6 +151,31 @@ async def test_a_counter_named_twice_counts_twice(stores):
     assert await counters(stores, event) == {}
 
 
+async def test_a_claim_of_no_units_is_never_short(stores):
+    event = await event_with(stores, **{VIP: 3})
+    user_id = await make_account(stores)
+    await book(stores, event, user_id=user_id, quantity=2)
+    await stores.event_actions.change(event.id, EventChanges(max_per_user=1), caller=ORGANIZED, expected_version=None)
+
+    await order(stores, event, (VIP, 1), user_id=user_id, allowance=0)
+
+    assert (await counters(stores, event))[VIP] == 1
+
+
+async def test_a_removed_counter_leaves_nothing_to_reconcile(stores):
+    event = await event_with(stores, **{VIP: 3, SEAT: 1})
+    async with stores.database.begin() as connection:
+        await connection.execute(
+            text("DELETE FROM counters WHERE event_id = :id AND counter = :c"), {"id": event.id, "c": VIP}
+        )
+    await stores.catalog.renew_terms(event.id)
+
+    assert await reconcile(stores) == []
+    await place_counters(stores, event.id, **{VIP: 2})
+    assert await reconcile(stores) == []
+    await order(stores, event, (VIP, 2))
+
+
 async def test_postgresql_refuses_what_redis_forgot_of_any_counter(stores):
     event = await event_with(stores, **{VIP: 1})
     first = await order(stores, event, (VIP, 1))

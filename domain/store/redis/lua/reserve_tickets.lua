@@ -1,6 +1,6 @@
 #!lua
 -- Take every claim of a booking or none, and list the booking as unpersisted. Safe to repeat: a known booking is
--- returned, not made again. A sale that was found closed stays closed.
+-- returned, not made again. A sale that was found closed stays closed. A claim of no units is never short.
 --
 -- KEYS  epoch, counters, record, unpersisted, doorbell, mine
 -- ARGV  terms_token, opens_ms, closes_ms, lookup ('fresh': if the first counter is known, PostgreSQL must be asked
@@ -32,9 +32,9 @@ if now_ms >= closes_ms and seen_ms < closes_ms then redis.call('HSET', KEYS[2], 
 if now_ms < tonumber(ARGV[2]) or now_ms >= closes_ms then return {'closed', now_ms} end
 
 for i = FIRST_CLAIM, #ARGV, 3 do
-  local index = (i - FIRST_CLAIM) / 3
+  local index, claimed = (i - FIRST_CLAIM) / 3, tonumber(ARGV[i + 1])
   local remaining = tonumber(ARGV[i + 2]) - tonumber(taken[index + 3] or '0')
-  if remaining < tonumber(ARGV[i + 1]) then return {'short', index, remaining, now_ms} end
+  if claimed > remaining and claimed > 0 then return {'short', index, remaining, now_ms} end
 end
 
 if redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[10]) then return {'lagging'} end
