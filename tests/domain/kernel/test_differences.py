@@ -84,3 +84,10 @@ def test_a_missing_counter_is_too_low():
         (Fault.COUNTER_TOO_LOW, POOL_MAIN, -1),
         (Fault.COUNTER_TOO_LOW, user_counter(USER), -1),
     }
+
+
+def test_the_size_of_a_counter_that_the_event_has_no_more_is_no_difference():
+    stored = StoredBooks(EVENT, "terms", SIZES, {POOL_MAIN: CounterRow(10, 0)}, {}, {})
+    counters = CounterBooks("terms", {**SIZES, "pool:vip": 3}, 0, [Counted(AT_MS, {POOL_MAIN: 0, "pool:vip": 0})], 0)
+
+    assert differences(counters, [], stored, until_ms=AT_MS) == []
