@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from sqlalchemy import text
 
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.store.redis.keys import mine_key, record_key, unpersisted_key
-from ops.evidence.books import read_counters, read_snapshot, read_unpersisted
+from ops.evidence.books import claims_of, read_counters, read_snapshot, read_unpersisted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from uuid import UUID
 
     from domain.engine import Stores
     from domain.kernel.bookings import Booking
@@ -50,14 +50,18 @@ async def unpersisted(stores: Stores) -> frozenset[UUID]:
     return await read_unpersisted(stores.pipeline.redis)
 
 
-async def records_of(stores: Stores, booking_ids: Collection[UUID]) -> dict[UUID, tuple[str, int]]:
-    """Status and version of those of the bookings that have a record of this epoch."""
+async def records_of(stores: Stores, booking_ids: Collection[UUID]) -> dict[UUID, tuple[str, int, dict[str, int]]]:
+    """Status, version and claims of those of the bookings that have a record of this epoch."""
     pipeline = stores.pipeline.redis.pipeline(transaction=False)
     for booking_id in booking_ids:
-        pipeline.hmget(record_key(booking_id), "epoch", "status", "version")
+        pipeline.hmget(record_key(booking_id), "epoch", "status", "version", "claims", "user")
     answers = zip(booking_ids, await pipeline.execute(), strict=True)
     epoch = str(stores.scripts.epoch).encode()
-    return {each: (status.decode(), int(version)) for each, (found, status, version) in answers if found == epoch}
+    return {
+        each: (status.decode(), int(version), claims_of(claims.decode(), UUID(user.decode())))
+        for each, (found, status, version, claims, user) in answers
+        if found == epoch
+    }
 
 
 async def row(stores: Stores, booking: Booking) -> dict[str, object] | None:

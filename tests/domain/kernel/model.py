@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from domain.kernel.bookings import HOLDING, TRANSITIONS, BookingStatus
-from domain.kernel.counters import POOL_MAIN, user_counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
+
+    from domain.kernel.bookings import Order
 
 PENDING, CONFIRMED, CANCELLED, REJECTED = (
     BookingStatus.PENDING,
@@ -27,13 +28,13 @@ PENDING, CONFIRMED, CANCELLED, REJECTED = (
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody asked for, once: `id` follows from the other fields but `quantity`."""
+    """What somebody asked for, once: `id` follows from the other fields but `order`."""
 
     id: UUID
     event_id: UUID
     user_id: UUID
     key: str
-    quantity: int
+    order: Order
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Copy:
 
 @dataclass
 class EventModel:
-    """An event: `capacity` as it was last set, `pool_size` as PostgreSQL's CHECK has it."""
+    """An event: the sizes of its counters as they were last set, and as PostgreSQL's CHECK has them."""
 
-    capacity: int
     max_per_user: int
-    pool_size: int
+    sizes: dict[str, int]
+    row_sizes: dict[str, int]
 
 
 @dataclass
@@ -66,13 +67,20 @@ class Snapshot:
 
 
 class Model:
-    """Each method does what the engine must do, and answers with the word for it."""
+    """Each method does what the engine must do, and answers with the word for it.
 
-    def __init__(self) -> None:
+    `claims` are those of each booking when it was made. `intents` are the newest acknowledged changes, which survive
+    the loss of Redis if the engine is `durable`.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self.durable = durable
         self.events: dict[UUID, EventModel] = {}
         self.asked: dict[UUID, Asked] = {}
+        self.claims: dict[UUID, Counter[str]] = {}
         self.records: dict[UUID, Copy] = {}
         self.rows: dict[UUID, Copy] = {}
+        self.intents: dict[UUID, Copy] = {}
         self.unpersisted: set[UUID] = set()
         self.seen: set[tuple[UUID, UUID]] = set()
 
@@ -82,49 +90,48 @@ class Model:
 
     def counters(self, event_id: UUID) -> Counter[str]:
         """What is taken of each counter of an event, from the bookings that hold something."""
-        taken: Counter[str] = Counter()
-        for asked in self.asked.values():
-            booking = self.booking(asked.id)
-            if asked.event_id == event_id and booking and booking.holds:
-                taken.update({POOL_MAIN: asked.quantity, user_counter(asked.user_id): asked.quantity})
-        return taken
+        return self._sum(event_id, {**self.rows, **self.records})
 
-    def pool_taken(self, event_id: UUID) -> int:
-        """What PostgreSQL counts as taken."""
-        return sum(
-            self.asked[booking_id].quantity
-            for booking_id, row in self.rows.items()
-            if row.holds and self.asked[booking_id].event_id == event_id
-        )
+    def row_counters(self, event_id: UUID) -> Counter[str]:
+        """What PostgreSQL counts as taken of each counter."""
+        return self._sum(event_id, self.rows)
 
     def reserve(self, asked: Asked) -> str:
-        """Take the tickets asked for, or say why not; a booking made before is returned."""
+        """Take the claims of an order, or say why not; a booking made before is returned."""
         made = self.asked.get(asked.id)
-        if made and asked.id in self.records:
-            return "replayed" if made.quantity == asked.quantity else "mismatch"
+        same = made is not None and made.order.fingerprint == asked.order.fingerprint
+        if asked.id in self.records:
+            if same:
+                self._acknowledge(asked.id)
+            return "replayed" if same else "mismatch"
         if (asked.event_id, asked.user_id) in self.seen:
             if asked.id in self.rows:
-                return "replayed" if made and made.quantity == asked.quantity else "mismatch"
+                return "replayed" if same else "mismatch"
             if self._key_rows(asked):
                 return "mismatch"
-        event, taken = self.events[asked.event_id], self.counters(asked.event_id)
-        if taken[user_counter(asked.user_id)] + asked.quantity > event.max_per_user:
-            return "per_user_limit"
-        if taken[POOL_MAIN] + asked.quantity > event.capacity:
-            return "sold_out"
-        self.asked[asked.id] = asked
+        event, taken, claims = self.events[asked.event_id], self.counters(asked.event_id), Counter[str]()
+        sizes: dict[str, int] = {}
+        for claim in asked.order.claims(event, account_id=asked.user_id):
+            claims[claim.counter] += claim.quantity
+            sizes[claim.counter] = claim.size
+        for counter, quantity in claims.items():
+            if quantity and taken[counter] + quantity > sizes[counter]:
+                return f"{sizes[counter] - taken[counter]} left of {counter}"
+        self.asked[asked.id], self.claims[asked.id] = asked, claims
         self.seen.add((asked.event_id, asked.user_id))
         self._change(asked.id, Copy(PENDING, 1))
+        self._acknowledge(asked.id)
         return "reserved"
 
     def cancel(self, booking_id: UUID) -> BookingStatus | None:
-        """Return the tickets, once; returns the status after it, None for an unknown booking."""
+        """Return the claims, once; returns the status after it, None for an unknown booking."""
         booking = self.booking(booking_id)
         if booking is None:
             return None
         self.records.setdefault(booking_id, booking)
         if booking.holds:
             self._change(booking_id, Copy(CANCELLED, booking.version + 1))
+        self._acknowledge(booking_id)
         return self.records[booking_id].status
 
     def read(self, booking_ids: Iterable[UUID]) -> Snapshot:
@@ -132,7 +139,7 @@ class Model:
         return Snapshot({booking_id: self.records[booking_id] for booking_id in booking_ids})
 
     def write(self, snapshot: Snapshot) -> set[UUID]:
-        """Write a batch to PostgreSQL; answers what that refuses. What returns tickets goes first."""
+        """Write a batch to PostgreSQL; answers what that refuses. What returns claims goes first."""
         refused = set()
         for booking_id, copy in sorted(snapshot.read.items(), key=lambda item: item[1].holds):
             if self._refuses(booking_id, copy):
@@ -165,7 +172,7 @@ class Model:
                 self.reject(booking_id, version=snapshot.read[booking_id].version)
 
     def reject(self, booking_id: UUID, *, version: int) -> None:
-        """Return the tickets of a booking that PostgreSQL refused, if it is still the one it refused."""
+        """Return the claims of a booking that PostgreSQL refused, if it is still the one it refused."""
         record = self.records.get(booking_id)
         if record and record.holds and record.version == version:
             self._change(booking_id, Copy(REJECTED, version + 1))
@@ -174,24 +181,36 @@ class Model:
         """Forget a record that PostgreSQL has."""
         del self.records[booking_id]
 
-    def resize(self, event_id: UUID, capacity: int) -> str:
-        """Change an event's capacity, unless more is taken."""
-        event, taken = self.events[event_id], self.counters(event_id)[POOL_MAIN]
-        if capacity == event.capacity:
-            return "same"
-        if self.pool_taken(event_id) > capacity:
-            return "later" if taken <= capacity else "below_sold"
-        if taken > capacity:
+    def resize(self, event_id: UUID, counter: str, size: int) -> str:
+        """Change the size of a counter, unless more is taken of it."""
+        event, taken = self.events[event_id], self.counters(event_id)[counter]
+        if self.row_counters(event_id)[counter] > size:
+            return "later" if taken <= size else "below_sold"
+        if taken > size:
             return "below_sold"
-        event.capacity = event.pool_size = capacity
+        event.sizes[counter] = size
+        self.renew(event_id)
         return "changed"
 
+    def renew(self, event_id: UUID) -> None:
+        """Put an event's terms in force: its rows get their sizes."""
+        event = self.events[event_id]
+        event.row_sizes = dict(event.sizes)
+
+    def reopen(self, event_id: UUID) -> None:
+        """Make an event's counters from PostgreSQL."""
+        of_rows = {self.asked[booking_id] for booking_id in self.rows if self.asked[booking_id].event_id == event_id}
+        self.seen = {(event, user) for event, user in self.seen if event != event_id}
+        self.seen |= {(asked.event_id, asked.user_id) for asked in of_rows}
+
     def rebuild(self, batches: Sequence[Sequence[UUID]]) -> None:
-        """Persist what survived, batch by batch, and start again from PostgreSQL alone."""
+        """Persist what survived, batch by batch, then what was acknowledged; start again from PostgreSQL alone."""
         for batch in batches:
-            snapshot = self.read(batch)
-            for booking_id in self.write(snapshot):
-                self._write_off(snapshot, booking_id)
+            self._drain(self.read(batch))
+        if self.durable:
+            lost = {each: copy for each, copy in self.intents.items() if copy.version > _version(self.rows.get(each))}
+            in_order = sorted(lost, key=lambda each: (self.asked[each].event_id, each))
+            self._drain(Snapshot({each: lost[each] for each in in_order}))
         self.records.clear()
         self.unpersisted.clear()
         self.seen = {(self.asked[booking_id].event_id, self.asked[booking_id].user_id) for booking_id in self.rows}
@@ -200,6 +219,22 @@ class Model:
         """Lose what only Redis had."""
         self.records.clear()
         self.unpersisted.clear()
+
+    def _drain(self, snapshot: Snapshot) -> None:
+        for booking_id in self.write(snapshot):
+            self._write_off(snapshot, booking_id)
+
+    def _sum(self, event_id: UUID, copies: dict[UUID, Copy]) -> Counter[str]:
+        taken: Counter[str] = Counter()
+        for booking_id, copy in copies.items():
+            if copy.holds and self.asked[booking_id].event_id == event_id:
+                taken.update(self.claims[booking_id])
+        return taken
+
+    def _acknowledge(self, booking_id: UUID) -> None:
+        record = self.records[booking_id]
+        if record.status is not CONFIRMED and record.version > _version(self.intents.get(booking_id)):
+            self.intents[booking_id] = record
 
     def _change(self, booking_id: UUID, copy: Copy) -> None:
         self._move(booking_id, copy)
@@ -216,10 +251,14 @@ class Model:
             return False
         if copy.status is not REJECTED and self._key_rows(asked):
             return True
-        event = self.events[asked.event_id]
-        more = asked.quantity if copy.holds else 0
-        less = asked.quantity if before and before.holds else 0
-        return more > less and self.pool_taken(asked.event_id) + more - less > event.pool_size
+        if not copy.holds or (before and before.holds):
+            return False
+        taken, sizes = self.row_counters(asked.event_id), self.events[asked.event_id].row_sizes
+        return any(
+            taken[counter] + quantity > sizes[counter]
+            for counter, quantity in self.claims[booking_id].items()
+            if quantity and counter in sizes
+        )
 
     def _key_rows(self, asked: Asked) -> list[UUID]:
         """Bookings that PostgreSQL has of the same account and key, of other events, rejected ones left out."""
@@ -234,3 +273,7 @@ class Model:
     def _write_off(self, snapshot: Snapshot, booking_id: UUID) -> None:
         row = Copy(REJECTED, snapshot.read[booking_id].version + 1)
         self.rows[booking_id] = snapshot.written[booking_id] = row
+
+
+def _version(copy: Copy | None) -> int:
+    return copy.version if copy else 0

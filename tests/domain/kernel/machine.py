@@ -1,0 +1,445 @@
+"""The machine: what may happen to the engine, in any order, and what must be so after each step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, initialize, invariant, precondition, rule
+from msgspec import structs
+
+from domain.background.persisting import persist_once, reject, settlements, write
+from domain.kernel.claims import OWN, read_claims
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.partitions import booking_id_for_key, partition_of_booking
+from domain.kernel.refusals import BookingNotFound, NotOnSale, Refusal
+from domain.sales.orders import TicketOrder
+from domain.store.postgres.epochs import EpochOver
+from domain.store.redis.admission import Ask
+from ops.evidence.books import claims_of
+from tests.books import counters_of, differences, records_of, unpersisted
+from tests.domain.kernel.engine_access import EngineAccess
+from tests.domain.kernel.model import Asked, Copy, EventModel, Model
+from tests.domain.kernel.orders import AnyOrder
+from tests.factories import place_accounts, place_counters, place_event, tomorrow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from domain.engine import Stores
+    from domain.kernel.bookings import Order
+    from domain.kernel.unpersisted import Unpersisted, Written
+    from tests.domain.kernel.model import Snapshot
+
+EVENTS = tuple(UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "1c2")
+USERS = tuple(UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "789")
+KEYS = tuple("abcdefgh")
+"""Few enough that what is asked for meets what was asked for before. The first two events share a partition."""
+
+NAMES = ("pool:main:left", "pool:vip", "promo:x", "seat:A-1", "seat:A-2", "terms:x", "thing:7")
+"""Counters that an event may have besides its tickets."""
+
+FREE = (f"user:{OWN}:vip", "thing:unlisted")
+"""Counters that orders claim and no event lists."""
+
+NUMBERS = st.integers(0, 20)
+"""Which of what there is; counted around."""
+
+SIZES = st.sampled_from((8, 4, 3, 2, 1, 0))
+COUNTERS = st.dictionaries(st.sampled_from(NAMES), SIZES, min_size=2, max_size=5)
+
+UNITS = st.lists(st.tuples(NUMBERS, st.sampled_from((1, 2, 1, 0))), min_size=1, max_size=4)
+"""Which counters, and how many of each; one may occur twice."""
+
+ORDERED = st.none() | st.tuples(UNITS, st.integers(0, 1), st.booleans())
+"""Tickets alone, or units of any counters, the allowance of the account, and whether the sizes matter."""
+
+ASKS = st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(KEYS), st.integers(1, 3), ORDERED)
+"""Event, account, key, quantity, what is ordered."""
+
+PROCESSES = st.integers(0, 1)
+ORDERS = st.integers(0, 2)
+STEPS = ("write", "settle", "reject", "cancel", "wipe", "restart")
+FATES = st.permutations(STEPS).map(lambda steps: steps[: 1 + steps.index("settle")]) | st.lists(
+    st.sampled_from(STEPS), max_size=4
+)
+"""How far a worker gets with a batch, and what happens meanwhile to the first booking or to Redis."""
+
+MOVES = st.dictionaries(NUMBERS, st.sampled_from((-2, -1, 1, 2)), min_size=1, max_size=2)
+"""Which counters are moved behind the engine's back, and by how much."""
+
+FAULT_RECORDS_MIN = 3
+"""Records in Redis that make it worth losing them."""
+
+
+def pick(items: Collection[Any], number: int) -> Any:
+    """One of the items, the same one for the same number."""
+    return list(items)[number % len(items)]
+
+
+class Batch:
+    """One worker's batch, in the engine and in the model, and how far it got."""
+
+    def __init__(self, partition: int, entries: list[Unpersisted], model: Snapshot, epoch: int) -> None:
+        self.partition = partition
+        self.entries = entries
+        self.model = model
+        self.epoch = epoch
+        self.written: dict[str, Written] = {}
+        self.refused: list[Any] = []
+
+
+class Machine(EngineAccess):
+    """Rules are named for what happens, invariants for what is so."""
+
+    batches = Bundle("batches")
+
+    @initialize(
+        capacities=st.lists(st.integers(2, 8), min_size=3, max_size=3),
+        limit=st.integers(2, 9),
+        counters=st.lists(COUNTERS, min_size=3, max_size=3),
+    )
+    def open_sales(self, capacities: list[int], limit: int, counters: list[dict[str, int]]) -> None:
+        self.model = Model(durable=self.durable)
+        self.run(place_accounts(self.stores, USERS))
+        for event_id, capacity, others in zip(EVENTS, capacities, counters, strict=True):
+            self.run(place_event(self.stores, event_id, capacity=capacity, max_per_user=limit))
+            self.run(place_counters(self.stores, event_id, **others))
+            sizes = {POOL_MAIN: capacity, **others}
+            self.model.events[event_id] = EventModel(limit, sizes, dict(sizes))
+
+    @rule(asks=st.lists(ASKS, min_size=1, max_size=6), process=PROCESSES)
+    def reserve(self, asks: list[Any], process: int) -> None:
+        for event, user, key, quantity, ordered in asks:
+            order = self.order(EVENTS[event], key, quantity, ordered)
+            self.reserve_one(USERS[user], order, self.processes[process])
+
+    @precondition(lambda self: self.model.asked)
+    @rule(number=NUMBERS, more=st.sampled_from((0, 0, 0, 1)), other=st.none() | st.none() | ORDERED, process=PROCESSES)
+    def ask_again(self, number: int, more: int, other: Any, process: int) -> None:
+        """The same order with its key, or another one."""
+        asked = pick(self.model.asked.values(), number)
+        order = structs.replace(asked.order, quantity=asked.order.quantity + more)
+        if other is not None:
+            order = self.order(asked.event_id, asked.key, asked.order.quantity, other)
+        self.reserve_one(asked.user_id, order, self.processes[process])
+
+    @precondition(lambda self: self.model.asked)
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3), process=PROCESSES)
+    def cancel(self, numbers: list[int], process: int) -> None:
+        for number in numbers:
+            self.cancel_one(pick(self.model.asked, number), self.processes[process])
+
+    @precondition(lambda self: self.model.unpersisted)
+    @rule(number=NUMBERS, order=ORDERS, process=PROCESSES, spare=st.sampled_from((None, None, None, 0, 1)))
+    def persist(self, number: int, order: int, process: int, spare: int | None) -> None:
+        """A worker does all it does with a batch; with `spare`, while PostgreSQL's counters have less left."""
+        partition = partition_of_booking(pick(self.unpersisted(), number))
+        waiting = self.waiting(partition, order)
+        before = {event_id: event.row_sizes for event_id, event in self.model.events.items()}
+        if spare is not None:
+            self.leave_only(spare)
+
+        done = self.run(persist_once(self.processes[process], partition))
+
+        self.model.persist([UUID(entry.id) for entry in waiting])
+        assert done.left == sum(partition_of_booking(each) == partition for each in self.model.unpersisted)
+        if spare is not None:
+            for event_id, sizes in before.items():
+                self.model.events[event_id].row_sizes = sizes
+            self.resize_rows()
+
+    @precondition(lambda self: self.model.unpersisted)
+    @rule(target=batches, number=NUMBERS, order=ORDERS, steps=FATES)
+    def read(self, number: int, order: int, steps: list[str]) -> Batch:
+        """A worker reads a batch and gets as far with it as `steps` say."""
+        booking_id = pick(self.unpersisted(), number)
+        partition = partition_of_booking(booking_id)
+        entries = self.waiting(partition, order)
+        model = self.model.read(UUID(entry.id) for entry in entries)
+        batch = Batch(partition, entries, model, self.stores.scripts.epoch)
+        for step in steps:
+            if step == "cancel":
+                self.cancel_one(booking_id, self.stores)
+            else:
+                self.go_on(batch, step)
+        return batch
+
+    @rule(batch=batches, step=st.sampled_from(("write", "settle", "reject")))
+    def go_on(self, batch: Batch, step: str) -> None:
+        """A worker that slept does the next step, or one that it did before."""
+        match step:
+            case "write":
+                self.write(batch)
+            case "settle":
+                self.run(self.stores.unpersisted.settle(batch.partition, settlements(batch.entries, batch.written)))
+                self.model.settle(batch.model)
+            case "reject":
+                for entry, reason in batch.refused:
+                    self.run(reject(self.stores, entry, reason))
+                    self.model.reject(UUID(entry.id), version=entry.version)
+            case "wipe":
+                self.wipe()
+            case _:
+                self.restart(1)
+
+    @precondition(lambda self: self.settled())
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=4))
+    def retire(self, numbers: list[int]) -> None:
+        for booking_id in {pick(self.settled(), number) for number in numbers}:
+            self.run(self.forgotten(booking_id))
+
+            self.model.retire(booking_id)
+
+    @precondition(lambda self: self.model.asked)
+    @rule(event=st.integers(0, 2), number=NUMBERS, size=st.integers(0, 8), process=PROCESSES)
+    def resize(self, event: int, number: int, size: int, process: int) -> None:
+        """Give a counter another size: tickets by a change of the event, others by hand."""
+        event_id = EVENTS[event]
+        counter = pick(self.model.events[event_id].sizes, number)
+        same = self.model.events[event_id].sizes[counter] == size
+
+        if counter != POOL_MAIN:
+            accepted = self.place(event_id, counter, size)
+            assert accepted is (self.model.resize(event_id, counter, size) == "changed")
+        elif size:
+            answer = self.change(process, event_id, capacity=size)
+            assert answer == ("changed" if same else self.model.resize(event_id, counter, size))
+
+    @precondition(lambda self: self.model.asked)
+    @rule(event=st.integers(0, 2), limit=st.integers(1, 9), process=PROCESSES)
+    def edit(self, event: int, limit: int, process: int) -> None:
+        """Change an event, but no size of its counters."""
+        self.edits = getattr(self, "edits", 0) + 1
+        answer = self.change(process, EVENTS[event], max_per_user=limit, title=f"Title {self.edits}")
+
+        assert answer == "changed"
+        self.model.events[EVENTS[event]].max_per_user = limit
+        self.model.renew(EVENTS[event])
+
+    @precondition(lambda self: self.model.asked)
+    @rule(event=st.integers(0, 2), name=st.sampled_from(NAMES), size=SIZES)
+    def add_or_remove_a_counter(self, event: int, name: str, size: int) -> None:
+        """By hand. A counter that bookings claim must not begin at 0, so it is not added again."""
+        event_id, model = EVENTS[event], self.model.events[EVENTS[event]]
+        if name in model.sizes:
+            self.run(
+                self.execute("DELETE FROM counters WHERE event_id = :id AND counter = :name", id=event_id, name=name)
+            )
+            self.run(self.stores.catalog.renew_terms(event_id))
+            del model.sizes[name]
+        elif any(
+            name in self.model.claims[each] for each, asked in self.model.asked.items() if asked.event_id == event_id
+        ):
+            return
+        else:
+            self.run(place_counters(self.stores, event_id, **{name: size}))
+            model.sizes[name] = size
+        self.model.renew(event_id)
+
+    @precondition(lambda self: self.model.unpersisted)
+    @rule(event=st.integers(0, 2), size=st.integers(0, 6))
+    def shrink_the_pool_behind_the_engine(self, event: int, size: int) -> None:
+        event_id = EVENTS[event]
+        size = max(size, self.model.row_counters(event_id)[POOL_MAIN])
+
+        self.model.events[event_id].row_sizes[POOL_MAIN] = size
+
+        self.resize_rows()
+
+    @precondition(lambda self: self.model.asked)
+    @rule(event=st.integers(0, 2), moves=MOVES)
+    def reconcile_what_was_moved_in_redis(self, event: int, moves: dict[int, int]) -> None:
+        event_id = EVENTS[event]
+        known = sorted({*self.model.events[event_id].sizes, *self.model.counters(event_id), *map(user_counter, USERS)})
+        moved: Counter[str] = Counter()
+        for number, by in moves.items():
+            moved[pick(known, number)] += by
+        self.run(self.move(event_id, moved))
+
+        found = self.reconciled(event_id)
+
+        self.model.seen |= {(event_id, user_id) for user_id in USERS if user_counter(user_id) in moved}
+        expected = {(f"counter_too_{'high' if by > 0 else 'low'}", counter) for counter, by in moved.items() if by}
+        assert found == expected | self.shrunk(event_id)
+
+    @precondition(lambda self: self.model.asked)
+    @rule(event=st.integers(0, 2), number=NUMBERS, more=st.integers(1, 5))
+    def reconcile_what_was_miscounted_in_postgresql(self, event: int, number: int, more: int) -> None:
+        event_id = EVENTS[event]
+        counter, size = pick(self.model.events[event_id].row_sizes.items(), number)
+        right = self.model.row_counters(event_id)[counter]
+        taken = (right + more) % (size + 1)
+        statement = "UPDATE counters SET taken = :taken WHERE event_id = :id AND counter = :counter"
+        self.run(self.execute(statement, taken=taken, id=event_id, counter=counter))
+
+        found = self.reconciled(event_id)
+
+        assert found == ({("row_miscounted", counter)} if taken != right else set()) | self.shrunk(event_id)
+
+    @precondition(lambda self: self.model.asked)
+    @rule()
+    def reconcile_what_is_in_order(self) -> None:
+        expected = {fault for event_id in EVENTS for fault in self.shrunk(event_id)}
+
+        assert self.reconciled() == expected
+        assert self.run(differences(self.stores)) == []
+
+    @precondition(lambda self: self.model.asked)
+    @rule(event=st.integers(0, 2), process=PROCESSES)
+    def close_and_open_again(self, event: int, process: int) -> None:
+        event_id = EVENTS[event]
+        at_rest = not any(self.model.asked[each].event_id == event_id for each in self.model.unpersisted)
+
+        assert self.close(event_id) is int(at_rest)
+
+        self.model.renew(event_id)
+        if at_rest:
+            assert self.run(counters_of(self.stores, event_id)) == {}
+            asked = TicketOrder(event_id, 1)
+            assert self.answer(self.processes[process], USERS[0], asked).startswith(NotOnSale.__name__)
+            self.model.reopen(event_id)
+        assert self.change(process, event_id, starts_at=tomorrow()) == "changed"
+
+    @precondition(lambda self: len(self.model.records) > FAULT_RECORDS_MIN)
+    @rule(order=ORDERS)
+    def restart(self, order: int) -> None:
+        self.run(self.stores.pipeline.redis.script_flush())
+        self.begin_again(order)
+
+    @precondition(lambda self: len(self.model.records) > FAULT_RECORDS_MIN)
+    @rule()
+    def wipe(self) -> None:
+        self.run(self.stores.pipeline.redis.flushall())
+        self.model.wipe()
+        self.begin_again(0)
+
+    # A rule of several names is drawn that much more often.
+    reserve_more = reserve_yet_more = reserve_still_more = reserve
+    ask_once_more = ask_again
+    cancel_more = cancel_yet_more = cancel
+    persist_more = persist_yet_more = persist_still_more = persist
+    read_more = read
+    reconcile_more_of_what_was_moved = reconcile_what_was_moved_in_redis
+
+    @invariant()
+    def every_counter_is_what_the_bookings_hold(self) -> None:
+        for event_id, event in self.model.events.items():
+            found = self.run(counters_of(self.stores, event_id))
+            assert Counter(found) == self.model.counters(event_id)
+            assert all(found.get(counter, 0) <= size for counter, size in event.sizes.items())
+
+    @invariant()
+    def unpersisted_is_what_postgresql_has_not_heard_of(self) -> None:
+        assert self.run(unpersisted(self.stores)) == self.model.unpersisted
+
+    @invariant()
+    def rows_are_what_was_written(self) -> None:
+        rows, counters = self.run(
+            self.fetch(
+                "SELECT id, status, version, claims, user_id FROM bookings",
+                "SELECT event_id, counter, size, taken FROM counters",
+            )
+        )
+
+        assert {row.id: (row.status, row.version, claims_of(row.claims, row.user_id)) for row in rows} == {
+            each: (row.status, row.version, self.model.claims[each]) for each, row in self.model.rows.items()
+        }
+        assert {(row.event_id, row.counter): (row.size, row.taken) for row in counters} == {
+            (event_id, counter): (size, taken[counter])
+            for event_id, event in self.model.events.items()
+            for taken in [self.model.row_counters(event_id)]
+            for counter, size in event.row_sizes.items()
+        }
+
+    @invariant()
+    def records_are_what_changed_lately(self) -> None:
+        records = self.run(records_of(self.stores, self.model.asked))
+
+        assert records == {
+            each: (record.status, record.version, self.model.claims[each])
+            for each, record in self.model.records.items()
+        }
+
+    @precondition(lambda self: self.model.asked)
+    @rule(number=NUMBERS, process=PROCESSES)
+    def every_booking_is_answered_as_it_stands(self, number: int, process: int) -> None:
+        booking_id = pick(self.model.asked, number)
+        try:
+            found = self.run(self.processes[process].box_office.booking(booking_id))
+            answer = Copy(found.status, found.version)
+        except BookingNotFound:
+            answer = None
+
+        assert answer == self.model.booking(booking_id)
+
+    def order(self, event_id: UUID, key: str, quantity: int, ordered: Any) -> Order:
+        if ordered is None:
+            return TicketOrder(event_id, quantity, key)
+        units, allowance, odd = ordered
+        names = [*self.model.events[event_id].sizes, *FREE]
+        named = tuple((pick(names, number), units) for number, units in units)
+        return AnyOrder(event_id, named, quantity, key, allowance, odd)
+
+    def reserve_one(self, user_id: UUID, order: Order, stores: Stores) -> None:
+        key, event_id = str(order.idempotency_key), order.event_id
+        booking_id = booking_id_for_key(account_id=user_id, idempotency_key=key, event_id=event_id)
+        known = self.model.booking(booking_id)
+
+        expected = self.model.reserve(Asked(booking_id, event_id, user_id, key, order))
+
+        answer = self.answer(stores, user_id, order)
+        if isinstance(answer, str):
+            assert answer == expected
+            return
+        assert ("replayed" if answer.replayed else "reserved") == expected
+        assert answer.booking.id == booking_id
+        assert answer.booking.status == (known or self.model.records[booking_id]).status
+        assert read_claims(answer.booking.known_claims) == self.model.claims[booking_id]
+
+    def answer(self, stores: Stores, user_id: UUID, order: Order) -> Any:
+        """The reservation, or the model's word for its refusal."""
+        try:
+            return self.run(stores.box_office.reserve(Ask.trusted(user_id), order))
+        except Refusal as refusal:
+            return self.word(refusal, order, user_id)
+
+    def cancel_one(self, booking_id: UUID, stores: Stores) -> None:
+        try:
+            cancelled = self.run(self.cancelled(stores, booking_id)).status
+        except BookingNotFound:
+            cancelled = None
+
+        assert cancelled == self.model.cancel(booking_id)
+
+    def write(self, batch: Batch) -> None:
+        try:
+            batch.written, batch.refused = self.run(write(self.stores, batch.entries, epoch=batch.epoch))
+        except EpochOver:
+            assert batch.epoch < self.stores.scripts.epoch
+            return
+
+        assert batch.epoch == self.stores.scripts.epoch
+        assert {UUID(entry.id) for entry, _ in batch.refused} == self.model.write(batch.model)
+        copies = {UUID(row.id): Copy(row.status, row.version) for row in batch.written.values()}
+        assert copies == batch.model.written
+
+    def leave_only(self, spare: int) -> None:
+        """Leave so many units of every counter in PostgreSQL, and of none more than there are."""
+        for event_id, event in self.model.events.items():
+            taken = self.model.row_counters(event_id)
+            event.row_sizes = {name: min(size, taken[name] + spare) for name, size in event.row_sizes.items()}
+        self.resize_rows()
+
+    def shrunk(self, event_id: UUID) -> set[tuple[str, str]]:
+        """The fault of a row whose size was changed behind the engine's back; reconciliation repairs it."""
+        event = self.model.events[event_id]
+        faults = {("row_resized", name) for name, size in event.sizes.items() if event.row_sizes[name] != size}
+        self.model.renew(event_id)
+        return faults
+
+    @staticmethod
+    async def cancelled(stores: Stores, booking_id: UUID) -> Any:
+        return await stores.box_office.cancel(await stores.box_office.booking(booking_id))
