@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.locks import lock_tables
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -12,6 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column; rows of an older version leave it null."""
+    lock_tables(op.get_bind(), "sessions")
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("ALTER TABLE sessions ADD COLUMN rotated_at timestamptz")
     op.execute("COMMENT ON COLUMN sessions.rotated_at IS 'Null until the first refresh.'")

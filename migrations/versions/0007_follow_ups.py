@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.locks import lock_tables
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '4s'"
-"""The migration fails after this time and can be repeated. While it waits for a lock, all requests wait behind it."""
+"""The migration fails after this time and can be repeated."""
 
 UPGRADE = (
     LOCK_TIMEOUT,
@@ -67,7 +69,12 @@ DOWNGRADE = (
 
 
 def upgrade() -> None:
-    """Add the columns and their trigger."""
+    """Add the columns and their trigger.
+
+    Bookings are written under locks on events and then on accounts, other rows the other way round: both tables are
+    locked before either is changed.
+    """
+    lock_tables(op.get_bind(), "accounts", "events")
     for statement in UPGRADE:
         op.execute(statement)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.locks import lock_tables
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
@@ -33,6 +35,7 @@ STATEMENTS = (
 
 def upgrade() -> None:
     """Add the columns. Versions that do not know them continue to work."""
+    lock_tables(op.get_bind(), "inventory_epoch")
     op.execute("SET LOCAL lock_timeout = '5s'")
     for statement in STATEMENTS:
         op.execute(statement)

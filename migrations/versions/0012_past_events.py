@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.locks import lock_tables
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
@@ -17,6 +19,7 @@ def upgrade() -> None:
     previous release, which looks for the counters of every event, runs any more. A change of the terms that does not
     open a closed event first is refused: its counters would begin at 0.
     """
+    lock_tables(op.get_bind(), "events")
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute(
         "ALTER TABLE events ADD COLUMN closed_at timestamptz, ADD COLUMN opened_at timestamptz NOT NULL DEFAULT now()"
