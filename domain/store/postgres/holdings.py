@@ -55,58 +55,61 @@ def refill_fields(held: Holdings, sizes: dict[str, int]) -> Iterator[Fields]:
     yield fields
 
 
-_COUNTED = """
-    counted AS MATERIALIZED (
-        SELECT event_id, claims, count(*) AS bookings,
-               count(*) FILTER (WHERE status IN ('held', 'confirmed')) AS holders
-        FROM bookings WHERE event_id = ANY(:event_ids) GROUP BY event_id, claims
-    ), forms AS MATERIALIZED (
-        SELECT claims, split_part(claim, '=', 1) AS counter, split_part(claim, '=', 2)::integer AS quantity
-        FROM (SELECT DISTINCT claims FROM counted) AS each, unnest(string_to_array(claims, ' ')) AS claim
-    )
-"""
-"""Bookings by event and claims, and each text of claims taken apart once: few texts differ."""
-
 _HOLDINGS = text(
-    f"""
-    WITH {_COUNTED}, shares AS MATERIALIZED (
-        SELECT event_id, ceil(sum(bookings) / (0.8 * :counters_max))::integer AS chunks
-        FROM counted JOIN forms USING (claims) WHERE strpos(counter, :own) > 0 GROUP BY event_id
-    ), claimed AS (
-        SELECT (get_byte(uuid_send(user_id), 14) * 256 + get_byte(uuid_send(user_id), 15)) % chunks AS chunk,
-               event_id, user_id, counter,
-               CASE WHEN status IN ('held', 'confirmed') THEN forms.quantity ELSE 0 END AS units
-        FROM bookings JOIN forms USING (claims) JOIN shares USING (event_id)
-        WHERE event_id = ANY(:event_ids) AND strpos(counter, :own) > 0
+    """
+    WITH counted AS MATERIALIZED (
+        SELECT event_id, claims, count(*) AS bookings,
+               array_agg(user_id) FILTER (WHERE status IN ('held', 'confirmed')) AS holders,
+               array_agg(user_id) FILTER (WHERE status NOT IN ('held', 'confirmed')) AS others
+        FROM bookings WHERE event_id = ANY(:event_ids) GROUP BY event_id, claims
+    ), own AS MATERIALIZED (
+        SELECT event_id, split_part(claim, '=', 1) AS counter, split_part(claim, '=', 2)::integer AS quantity,
+               holders, others,
+               ceil(sum(bookings) OVER (PARTITION BY event_id) / (0.8 * :counters_max))::integer AS chunks
+        FROM counted, unnest(string_to_array(claims, ' ')) AS claim WHERE strpos(claim, :own) > 0
+    ), by_account AS (
+        SELECT event_id, counter, chunks, quantity, unnest(holders) AS user_id FROM own
+        UNION ALL
+        SELECT event_id, counter, chunks, 0, unnest(others) FROM own
     )
     SELECT event_id, string_agg(counter || ' ' || units, ' ') FROM (
-        SELECT event_id, counter, sum(holders * quantity) AS units
-        FROM counted JOIN forms USING (claims) WHERE strpos(counter, :own) = 0 GROUP BY event_id, counter
+        SELECT event_id, split_part(claim, '=', 1) AS counter,
+               sum(coalesce(cardinality(holders), 0) * split_part(claim, '=', 2)::integer) AS units
+        FROM counted, unnest(string_to_array(claims, ' ')) AS claim WHERE strpos(claim, :own) = 0
+        GROUP BY event_id, counter
     ) AS of_event GROUP BY event_id
     UNION ALL
     SELECT event_id, string_agg(replace(counter, :own, encode(uuid_send(user_id), 'hex')) || ' ' || units, ' ') FROM (
-        SELECT chunk, event_id, user_id, counter, sum(units) AS units
-        FROM claimed GROUP BY chunk, event_id, user_id, counter
+        SELECT (get_byte(uuid_send(user_id), 14) * 256 + get_byte(uuid_send(user_id), 15)) % chunks AS chunk,
+               event_id, user_id, counter, sum(quantity) AS units
+        FROM by_account GROUP BY chunk, event_id, user_id, counter
     ) AS of_accounts GROUP BY chunk, event_id
-    """  # noqa: S608  (constants of this module)
+    """
 ).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), bindparam("counters_max", type_=Integer), own=OWN)
 """Sums up the counters in the format of Redis. One row and two Python objects for each of a million accounts took ten
 times as long.
 
-The counters of an event come from the few texts. Those of its accounts are put into chunks by the account's id, which
-is random at its end: so one sort serves both sums. A counter that was claimed once and is not now has 0. That of an
-account marks that it has booked the event before.
+Bookings of an event are grouped by the text of their claims, so that each of the few texts is taken apart once. No text
+is joined with bookings: right after a rush, PostgreSQL knows little of the table and would compare each with each. The
+accounts' counters are put into chunks by the account's id, which is random at its end; so one sort serves both sums.
+
+A counter that was claimed once and is not now has 0. That of an account marks that it has booked the event before.
 """
 
 _TAKEN = text(
-    f"""
-    WITH {_COUNTED}, held AS (
-        SELECT event_id, counter, sum(holders * quantity)::bigint AS units
-        FROM counted JOIN forms USING (claims) WHERE strpos(counter, :own) = 0 GROUP BY event_id, counter
+    """
+    WITH counted AS (
+        SELECT event_id, claims, count(*) FILTER (WHERE status IN ('held', 'confirmed')) AS holders
+        FROM bookings WHERE event_id = ANY(:event_ids) GROUP BY event_id, claims
+    ), held AS (
+        SELECT event_id, split_part(claim, '=', 1) AS counter,
+               sum(holders * split_part(claim, '=', 2)::integer)::bigint AS units
+        FROM counted, unnest(string_to_array(claims, ' ')) AS claim WHERE strpos(claim, :own) = 0
+        GROUP BY event_id, counter
     )
     SELECT event_id, counter, size, taken, coalesce(units, 0) FROM counters LEFT JOIN held USING (event_id, counter)
     WHERE event_id = ANY(:event_ids)
-    """  # noqa: S608  (constants of this module)
+    """
 ).bindparams(bindparam("event_ids", type_=ARRAY(Uuid)), own=OWN)
 
 

@@ -126,6 +126,7 @@ _PERSIST = """
                sum(holders * split_part(claim, '=', 2)::integer) AS units
         FROM (SELECT event_id, claims, sum(holders) AS holders FROM moves GROUP BY event_id, claims) AS counted,
              unnest(string_to_array(claims, ' ')) AS claim
+        WHERE strpos(claim, '@') = 0
         GROUP BY event_id, counter
     ), moved AS (
         UPDATE counters SET taken = greatest(0, counters.taken + change.units)
@@ -140,9 +141,9 @@ _PERSIST = """
 
 The counters that the batch claims are locked before, by a separate statement. So two batches that claim the same never
 overlap, and `before` sees the rows of the other batch. A first version replaced no row, so `before` does not look for
-one. Bookings of an event with the same claims are counted first, so that few texts are taken apart. Claims of counters
-without a row, such as those of accounts, move nothing. A return never fails: a counter with a wrong count goes to 0 and
-is left to reconciliation.
+one. Bookings of an event with the same claims are counted first, so that few texts are taken apart. The counters of
+accounts, with OWN in their names, have no row; PostgreSQL expects few rows of that condition, and looks counters up by
+their index. A return never fails: a counter with a wrong count goes to 0 and is left to reconciliation.
 
 The driver runs it directly with whole arrays, because SQLAlchemy would bind each of their 5,500 elements. It returns
 two arrays with what the worker does not know: the bookings that were written, and their confirmation times.
