@@ -20,6 +20,7 @@ from domain.sales.events import EventChanges, NewEvent
 from domain.sales.orders import TicketOrder
 from domain.store.postgres.tables import counters, events
 from domain.store.redis.admission import Ask
+from domain.store.redis.keys import due_key, dues_key, record_key
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -206,6 +207,31 @@ async def book(
         Ask.trusted(user_id or await make_account(stores)), TicketOrder(event.id, quantity, key)
     )
     return reservation.booking
+
+
+class HoldOrder(TicketOrder, frozen=True):
+    """An order whose tickets are held until they are confirmed."""
+
+    hold_ms: int = 60_000
+
+    @property
+    def fingerprint(self) -> str:
+        """Not the same as of an order without a hold."""
+        return f"hold {self.quantity}"
+
+
+async def hold(stores: Stores, event: Event, *, user_id: UUID | None = None, **fields: Any) -> Booking:
+    """A hold as its buyer is told of it: accepted, not yet persisted. `fields` are those of its order."""
+    ask = Ask.trusted(user_id or await make_account(stores))
+    return (await stores.box_office.reserve(ask, HoldOrder(event.id, **{"quantity": 1} | fields))).booking
+
+
+async def make_due(stores: Stores, booking: Booking) -> None:
+    """Move the deadline of a hold to now, as if the time had passed."""
+    now_ms = await stores.inventory.now_ms()
+    await stores.pipeline.redis.hset(record_key(booking.id), "due_ms", now_ms)
+    await stores.pipeline.redis.zadd(due_key(booking.event_id), {str(booking.id): now_ms})
+    await stores.pipeline.redis.zadd(dues_key(partition_of_event(booking.event_id)), {str(booking.event_id): now_ms})
 
 
 def as_polled(booking: Booking) -> Booking:

@@ -45,6 +45,8 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.SoldOut: 409,
     refusals.PerUserLimit: 409,
     refusals.NotOnSale: 409,
+    refusals.HoldExpired: 409,
+    refusals.HoldAtCap: 409,
     refusals.EventStarted: 409,
     refusals.EventCancelled: 409,
     refusals.EventOver: 409,
@@ -121,6 +123,9 @@ PARAGRAPHS: dict[str, str] = {
     "sold_out": "Fewer tickets are left than requested; `remaining` is the number that is left. Nothing was booked. "
     "Tickets become available again when bookings are cancelled.",
     "per_user_limit": "The account would hold more than `limit` tickets of this event. It holds `already_booked`.",
+    "hold_expired": "The deadline of the hold has passed, and its tickets cannot be taken again: they are sold, or the "
+    "event is not on sale any more. Order again with a new key.",
+    "hold_at_cap": "The hold was extended as far as the event allows. Its deadline stays as it is.",
     "not_on_sale": "The event does not accept bookings now. `event_status` says why, and `sales_open_at` when sales "
     "open.",
     "event_started": "It is too late to cancel the booking. The owner can cancel it until the event has started and "

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from domain.kernel.bookings import Booking, BookingStatus, Reservation
+from domain.kernel.bookings import Booking, BookingStatus, Reservation, as_of
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
+from domain.kernel.times import to_ms
 from domain.platform.failpoints import Failpoint, reach
 from domain.sales.events import Deadline
+from domain.sales.orders import confirmed_claims
 from domain.sales.refusals import not_on_sale, too_late
 from domain.store.postgres.epochs import EpochOver
-from domain.store.redis.inventory import LookupNeeded, RecordUnknown, TermsStale, Uninstalled
+from domain.store.redis.inventory import LookupNeeded, RecordChanged, RecordUnknown, TermsStale, Uninstalled
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from domain.actions.terms import TermsCache
@@ -136,6 +139,35 @@ class BoxOffice:
         terms = await self._terms.find(booking.event_id)
         return await self._release(booking.id, terms, deadline=deadline, reason=reason)
 
+    async def confirm(self, booking_id: UUID, *, gate_pass: str = "") -> Booking:
+        """Confirm a hold. After its deadline, its claims are taken again if all of them are free.
+
+        A repeated call returns the same booking. A booking that is no hold any more is returned as it is.
+
+        Raises:
+            BookingNotFound, HoldExpired, InventoryUnavailable.
+        """
+
+        async def confirm(hold: Booking, terms: Terms) -> Released:
+            kept, returned = confirmed_claims(hold.known_claims, terms)
+            return await self._inventory.confirm(hold, kept, terms, returned=returned, gate_pass=gate_pass)
+
+        return await self._change_hold(booking_id, confirm)
+
+    async def extend(self, booking_id: UUID, *, hold_ms: int, cap_ms: int) -> Booking:
+        """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation.
+
+        A booking that is no hold any more is returned as it is.
+
+        Raises:
+            BookingNotFound, HoldExpired, HoldAtCap, NotOnSale, InventoryUnavailable.
+        """
+
+        async def extend(hold: Booking, terms: Terms) -> Released:
+            return await self._inventory.extend(hold, terms, hold_ms=hold_ms, cap_ms=cap_ms)
+
+        return await self._change_hold(booking_id, extend)
+
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
         """Cancel the next bookings of a cancelled event, in order of id.
 
@@ -170,14 +202,14 @@ class BoxOffice:
 
         Redis is read before PostgreSQL: a booking that is persisted in between is seen twice, never missed.
         """
-        fresh = await self._unpersisted.of_account(user_id)
+        now_ms, fresh = await asyncio.gather(self._inventory.now_ms(), self._unpersisted.of_account(user_id))
         stored = await self._ledger.of_user(user_id, limit=limit, before=before)
         found = {booking.id: booking for booking in stored}
         for booking in fresh:
             if before is None or (booking.created_at, booking.id) < before:
                 found[booking.id] = max(booking, found.get(booking.id, booking), key=lambda each: each.version)
         newest = sorted(found.values(), key=lambda booking: (booking.created_at, booking.id), reverse=True)
-        return newest[:limit]
+        return [as_of(booking, now_ms) for booking in newest[:limit]]
 
     async def held_by(self, user_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The account's bookings that hold tickets of events that may not have begun, in order of id.
@@ -268,6 +300,29 @@ class BoxOffice:
         detail = "The booking is changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
+    async def _change_hold(self, booking_id: UUID, change: Callable[[Booking, Terms], Awaitable[Released]]) -> Booking:
+        """Change a hold by its record; if the record has retired, restore it from PostgreSQL first."""
+        booking, unknown = await self._find(booking_id)
+        terms = await self._terms.find(booking.event_id)
+        for _ in range(ATTEMPTS_MAX):
+            if unknown:
+                await self._inventory.restore(booking, read_ms=unknown.now_ms, read_in=unknown.epoch)
+            hold = await self._inventory.record(booking_id)
+            try:
+                released = None if hold is None else await change(hold, terms)
+            except TermsStale:
+                terms = await self._terms.follow(terms)
+                continue
+            except (RecordUnknown, RecordChanged):
+                released = None
+            if released:
+                reach(Failpoint.HOLD_CHANGED)
+                await self._acknowledge(released)
+                return released.booking
+            booking, unknown = await self._find(booking_id)
+        detail = "The booking is changing."
+        raise InventoryUnavailable(detail, retry_after_seconds=1)
+
     async def _find(self, booking_id: UUID, ask: Ask | None = None) -> tuple[Booking, RecordUnknown | None]:
         """The booking, and Redis' answer if it had no record of the booking. The caller of `ask` is admitted first."""
         if partition_of_booking(booking_id) is None:
@@ -287,7 +342,7 @@ class BoxOffice:
             if booking is None or booking.version < changed_to:
                 # A caller that was told that the booking is cancelled must not be told later that it is confirmed.
                 raise
-            return booking, None
+            return as_of(booking, to_ms(datetime.now(UTC))), None
 
     async def _latest_version(self, booking_id: UUID) -> int:
         """The newest version of a booking that is known outside the ledger, of any epoch; 0 for none."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from domain.background.rebuilding import in_order
 from domain.background.reconciling import reconcile_page
-from domain.kernel.bookings import HOLDING, Booking, BookingStatus
+from domain.kernel.bookings import HOLDING, Booking
 from domain.kernel.differences import Repair
 from domain.kernel.partitions import PARTITIONS
 from domain.kernel.refusals import InventoryUnavailable
@@ -129,7 +129,7 @@ async def _pending(stores: Stores) -> dict[UUID, Pending]:
 
 
 def _count(waiting: Pending, booking: Booking, stored: Booking | None) -> None:
-    held = stored is not None and stored.status is BookingStatus.CONFIRMED
+    held = stored is not None and stored.status in HOLDING
     if booking.status in HOLDING and not held:
         waiting.reserved += booking.quantity
     if booking.status not in HOLDING and held:

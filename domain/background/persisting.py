@@ -6,16 +6,17 @@ import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from msgspec import Struct, structs
 
 from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Unavailable
 from domain.kernel.unpersisted import Settlement, Written
 from domain.platform.failpoints import Failpoint, reach
-from domain.store.postgres.ledger import LedgerRefused
+from domain.store.postgres.ledger import SOLD_OUT, LedgerRefused
 from domain.store.redis.inventory import RecordChanged, RecordUnknown
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ persisted although the worker that had it died.
 """
 
 
+EXPIRING_ROUNDS_MAX = 100
+"""Calls of one sweep of a partition that expire holds."""
+
+RETURNS_READ_MAX = 5_000
+"""Unpersisted bookings that are searched for returns when PostgreSQL refuses a booking."""
+
 OVERDUE_MS = 200
 """The age of an unpersisted booking after which its wake-up counts as lost."""
 
@@ -83,17 +90,34 @@ class WrittenBatch(Struct, frozen=True):
 
 
 async def sweep_once(stores: Stores) -> int:
-    """Persist every partition with an overdue booking; returns the number of bookings written.
+    """Expire what is due, and persist every partition with an overdue booking; returns the number of bookings written.
 
     Raises:
         Unavailable, EpochOver: as `persist`; the next call continues.
     """
     written = 0
     for partition, pulse in enumerate(await stores.unpersisted.pulses()):
+        expired = await expire(stores, partition) if pulse.due else 0
         # A negative age means that the clock was set back, and that earlier wake-ups may have been lost.
-        if not 0 <= pulse.oldest_age_ms <= OVERDUE_MS:
+        if expired or not 0 <= pulse.oldest_age_ms <= OVERDUE_MS:
             written += await persist(stores, partition)
     return written
+
+
+async def expire(stores: Stores, partition: int) -> int:
+    """Expire the holds of a partition whose deadline has passed; returns how many.
+
+    Buyers who are short of tickets do the same for their event, so nobody waits for this. Between calls, Redis serves
+    others.
+    """
+    total = 0
+    for _ in range(EXPIRING_ROUNDS_MAX):
+        expired, _ = await stores.inventory.expire(partition)
+        if not expired:
+            break
+        reach(Failpoint.HOLDS_EXPIRED)
+        total += expired
+    return total
 
 
 async def persist(stores: Stores, partition: int) -> int:
@@ -201,9 +225,30 @@ async def _write_page(stores: Stores, page: Sequence[Unpersisted]) -> WrittenBat
     empty = [(entry, reason) for entry, reason in refused if entry.status not in HOLDING]
     written |= await write_off(stores, empty, epoch=epoch)
     reach(Failpoint.AFTER_COMMIT)
-    for entry, reason in holding:
+    rejected = await _without_put_off(stores, holding, written)
+    for entry, reason in rejected:
         await reject(stores, entry, reason)
-    return WrittenBatch(len(written), len(holding), settlements(page, written))
+    return WrittenBatch(len(written), len(rejected), settlements(page, written))
+
+
+async def _without_put_off(
+    stores: Stores, refused: Sequence[tuple[Unpersisted, str]], written: dict[str, Written]
+) -> list[tuple[Unpersisted, str]]:
+    """The refused bookings that must be rejected.
+
+    A booking for which PostgreSQL has no units left is put off while a return of its event is unpersisted: what it took
+    may just have come back. It stays in the unpersisted set.
+    """
+    short = {partition_of_event(UUID(entry.event_id)) for entry, reason in refused if reason == SOLD_OUT}
+    returning: set[str] = set()
+    for partition in short:
+        for waiting in await stores.unpersisted.bookings(partition, limit=RETURNS_READ_MAX):
+            if waiting.status not in HOLDING and str(waiting.id) not in written:
+                returning.add(str(waiting.event_id))
+    put_off = [entry.id for entry, reason in refused if reason == SOLD_OUT and entry.event_id in returning]
+    if put_off:
+        log.info("bookings_put_off", bookings=len(put_off))
+    return [(entry, reason) for entry, reason in refused if entry.id not in put_off]
 
 
 async def _settle(stores: Stores, partition: int, done: Sequence[Settlement], *, skip: int = 0, limit: int = 0) -> Turn:

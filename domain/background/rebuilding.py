@@ -9,34 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 from domain.background.passes import Pass, run
 from domain.background.persisting import BATCH_MAX, settlements, write, write_off
 from domain.background.portions import portions
+from domain.kernel.bookings import HOLDING
+from domain.kernel.claims import gates_text
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import Unavailable
-from domain.kernel.unpersisted import Unpersisted
+from domain.kernel.unpersisted import Settlement, Unpersisted
 from domain.platform.concurrency import together
 from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import EpochOver
 from domain.store.postgres.events.reads import RefillTurn
 from domain.store.postgres.holdings import refill_fields
-from domain.store.redis.keys import counters_key, epoch_key
+from domain.store.postgres.ledger import SOLD_OUT
+from domain.store.redis.keys import counters_key, due_key, dues_key, epoch_key, record_prefix
 from domain.store.redis.rebuild_progress import Progress, write_progress
+from domain.store.redis.records import hold_fields
 from domain.store.redis.scripts import SETTLED, InventoryState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from domain.engine import Stores
+    from domain.kernel.bookings import Booking
     from domain.kernel.unpersisted import Written
     from domain.sales.events import Event
-    from domain.store.postgres.holdings import Holdings
+    from domain.store.postgres.holdings import Fields, Holdings
     from domain.store.redis.connection import Link
     from domain.store.redis.fence import FencingToken
 
@@ -54,6 +59,9 @@ COUNTERS_PER_CHUNK = 1_000
 UNITS_PER_PORTION = 20_000
 """Units taken of the events whose counters one statement sums up, unless a single event has more. It takes 40 ms of
 PostgreSQL's time, and as long in Redis; until then none of these events sells."""
+
+HOLDS_PER_CALL = 200
+"""Records of holds that one script call writes."""
 
 PORTIONS_MAX = 2
 """Portions processed at the same time: while Redis writes one, PostgreSQL sums up the next."""
@@ -168,7 +176,8 @@ async def rebuild(stores: Stores) -> Rebuilt:
     token = await stores.epochs.begin(above=await _highest_seen(stores), server=server.id)
     log.info("rebuild_started", epoch=token.epoch)
     reach(Failpoint.REBUILD_BEGUN)
-    await _run_all(stores, "begin_epoch", token, [[epoch_key(partition)] for partition in range(PARTITIONS)])
+    beginnings = [[epoch_key(partition), dues_key(partition)] for partition in range(PARTITIONS)]
+    await _run_all(stores, "begin_epoch", token, beginnings)
     stores.scripts.begin(token)
     await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
     drained = await _drain_all(stores, token.epoch)
@@ -216,14 +225,27 @@ async def _drain_all(stores: Stores, epoch: int) -> int:
 
 
 async def _drain(stores: Stores, partition: int, epoch: int) -> int:
-    """Persist the bookings of earlier epochs that Redis still has; those that PostgreSQL refuses become rejected."""
-    drained = 0
+    """Persist the bookings of earlier epochs that Redis still has; those that PostgreSQL refuses become rejected.
+
+    A booking for which PostgreSQL has no units left is written again after all others: a return among those may be what
+    it took.
+    """
+    drained, put_off = 0, list[Unpersisted]()
+    settled: list[Settlement] = []
     for _ in range(DRAIN_ROUNDS_MAX):
-        entries = await stores.unpersisted.read(partition, limit=BATCH_MAX)
-        if not entries:
-            return drained
-        written = await _write_all(stores, [entry for entry in entries if entry.recorded], epoch)
-        await stores.unpersisted.settle(partition, settlements(entries, written))
+        turn = await stores.unpersisted.turn(partition, settled, skip=len(put_off), limit=BATCH_MAX)
+        if not turn.page:
+            break
+        written, refused = await write(stores, [entry for entry in turn.page if entry.recorded], epoch=epoch)
+        short = [entry for entry, reason in refused if reason == SOLD_OUT and entry.status in HOLDING]
+        written |= await write_off(stores, [each for each in refused if each[0] not in short], epoch=epoch)
+        put_off += short
+        settled = settlements(turn.page, written)
+        drained += len(written)
+    for first in range(0, len(put_off), BATCH_MAX):
+        batch = put_off[first : first + BATCH_MAX]
+        written = await _write_all(stores, batch, epoch)
+        await stores.unpersisted.settle(partition, settlements(batch, written))
         drained += len(written)
     return drained
 
@@ -290,9 +312,12 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
 
     async def refill(event_ids: list[UUID]) -> None:
         holdings = await stores.ledger.holdings(event_ids, counters_max=COUNTERS_PER_CHUNK)
+        holds = await stores.ledger.holds(event_ids)
         reach(Failpoint.REBUILD_REFILLING)
         await together(
-            lambda event_id: _refill(stores, page[event_id], holdings.get(event_id, []), token),
+            lambda event_id: _refill(
+                stores, page[event_id], holdings.get(event_id, []), holds.get(event_id, []), token
+            ),
             event_ids,
             at_once_max=EVENTS_PER_PAGE,
         )
@@ -301,13 +326,27 @@ async def _refill_page(stores: Stores, page: dict[UUID, Event], token: FencingTo
     await together(refill, portions(list(page), taken, units_max=UNITS_PER_PORTION), at_once_max=PORTIONS_MAX)
 
 
-async def _refill(stores: Stores, event: Event, held: Holdings, token: FencingToken) -> None:
-    """Refill one event's counters. The terms come last: without them nothing of the event changes."""
-    attempt = uuid4().hex
-    chunks = list(refill_fields(held, event.sizes))
-    chunks[-1] += ["terms", event.terms_token]
-    keys = [epoch_key(partition_of_event(event.id)), counters_key(event.id)]
-    for number, chunk in enumerate(chunks):
-        part = "first" if number == 0 else "more"
-        if not await stores.scripts.run_text("refill_counters", token, keys, [attempt, part, *chunk]):
+async def _refill(stores: Stores, event: Event, held: Holdings, holds: Sequence[Booking], token: FencingToken) -> None:
+    """Refill one event's counters and holds. The terms come last: without them nothing of the event changes."""
+    attempt, partition = uuid4().hex, partition_of_event(event.id)
+    keys = [epoch_key(partition), counters_key(event.id)]
+
+    async def run(name: str, keys: list[str], args: list[Any]) -> None:
+        if not await stores.scripts.run_text(name, token, keys, [attempt, *args]):
             raise EpochOver
+
+    async def fill(part: str, fields: Fields) -> None:
+        await run("refill_counters", [*keys, due_key(event.id)], [part, *fields])
+
+    first, *more = refill_fields(held, event.sizes, gates=gates_text(event.gates))
+    last = more.pop() if more else []
+    if not last and not holds:
+        await fill("first", [*first, "terms", event.terms_token])
+        return
+    await fill("first", first)
+    for chunk in more:
+        await fill("more", chunk)
+    for page in (holds[start : start + HOLDS_PER_CALL] for start in range(0, len(holds), HOLDS_PER_CALL)):
+        fields = msgpack.encode([hold_fields(hold) for hold in page])
+        await run("refill_holds", keys, [record_prefix(partition), fields])
+    await fill("more", [*last, "terms", event.terms_token])

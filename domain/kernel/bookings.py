@@ -7,10 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from domain.kernel.times import to_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from domain.kernel.claims import Claim
     from domain.kernel.refusals import Refusal
@@ -18,36 +20,56 @@ if TYPE_CHECKING:
 FINGERPRINT_LENGTH_MAX = 64
 """Characters of an order's fingerprint."""
 
+ALTERNATIVES_MAX = 64
+"""Lists of claims of one order."""
+
 
 class BookingStatus(StrEnum):
-    """The state of a booking."""
+    """The state of a booking, and whether PostgreSQL has it: `pending` is confirmed, but not persisted yet."""
 
+    HELD = "held"
+    """Its claims are taken until its deadline."""
     PENDING = "pending"
     """Its tickets are taken, but PostgreSQL does not have it yet."""
     CONFIRMED = "confirmed"
     """PostgreSQL has the booking."""
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Its deadline passed and its claims were returned. A late confirmation may take them again."""
     REJECTED = "rejected"
     """PostgreSQL refused it and its tickets were returned; `reason` says why."""
 
 
 TRANSITIONS: dict[BookingStatus, frozenset[BookingStatus]] = {
+    BookingStatus.HELD: frozenset(
+        {BookingStatus.PENDING, BookingStatus.CANCELLED, BookingStatus.EXPIRED, BookingStatus.REJECTED}
+    ),
     BookingStatus.PENDING: frozenset({BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED}),
     BookingStatus.CONFIRMED: frozenset({BookingStatus.CANCELLED}),
+    BookingStatus.EXPIRED: frozenset({BookingStatus.PENDING, BookingStatus.REJECTED}),
     BookingStatus.CANCELLED: frozenset({BookingStatus.REJECTED}),
     BookingStatus.REJECTED: frozenset(),
 }
 """The states that a booking can move to.
 
-PostgreSQL never stores `pending`: a row proves that the booking was confirmed. A booking that was cancelled before it
-was persisted becomes `rejected` if PostgreSQL refuses it.
+PostgreSQL never stores `pending`: a row proves that the booking was confirmed or held. A booking that was cancelled or
+expired before it was persisted becomes `rejected` if PostgreSQL refuses it.
 """
 
-FINAL = frozenset(TRANSITIONS) - {BookingStatus.PENDING}
-"""States at which a client can stop polling. Only `cancelled` may still change by itself, to `rejected`."""
+FINAL = frozenset(TRANSITIONS) - {BookingStatus.HELD, BookingStatus.PENDING}
+"""States at which a client can stop polling. Only `cancelled` and `expired` may still change by themselves, to
+`rejected`; and a late confirmation may confirm an expired hold."""
+
+STORED = frozenset(TRANSITIONS) - {BookingStatus.PENDING}
+"""States that PostgreSQL stores."""
 
 HOLDING = frozenset(status for status, successors in TRANSITIONS.items() if BookingStatus.CANCELLED in successors)
 """States in which a booking holds its claims, and in which it can be cancelled."""
+
+
+def may_become(status: BookingStatus) -> str:
+    """The states in which a booking holds claims that it loses by becoming `status`, for a script."""
+    return " ".join(sorted(before for before in HOLDING if status in TRANSITIONS[before]))
 
 
 class Order(Protocol):
@@ -69,10 +91,23 @@ class Order(Protocol):
     def fingerprint(self) -> str:
         """What makes two orders of an event with one key the same, at most FINGERPRINT_LENGTH_MAX characters."""
 
-    def claims(self, terms: Any, *, account_id: UUID) -> Iterable[Claim]:  # noqa: ANN401  (the terms of any sale)
-        """The claims by these terms. The first is of the counter of the account, if need be of 0 units.
+    @property
+    def hold_ms(self) -> int:
+        """How long its claims are held until the booking is confirmed; 0 for a booking that is confirmed at once."""
 
-        That counter exists from the account's first booking of the event on, so without it no such booking exists.
+    @property
+    def gate_pass(self) -> str:
+        """The pass that it has for counters with a gate; '' for none."""
+
+    @property
+    def body(self) -> str:
+        """What is stored with the booking and never read by the kernel, as JSON; '' for nothing."""
+
+    def alternatives(self, terms: Any, *, account_id: UUID) -> Sequence[Iterable[Claim]]:  # noqa: ANN401  (any sale)
+        """The lists of claims by these terms, best first, at most ALTERNATIVES_MAX: the first that fits whole is taken.
+
+        The first claim of each list is of the counter of the account, if need be of 0 units. That counter exists from
+        the account's first booking of the event on, so without it no such booking exists.
         """
 
     def shortage(self, terms: Any, claim: Claim, *, remaining: int) -> Refusal:  # noqa: ANN401  (as above)
@@ -97,6 +132,8 @@ class Booking(Struct, frozen=True, gc=False):
 
     `version` grows with every change; PostgreSQL keeps the highest version that it has received. `claims` is the text
     of its claims, None where it was not read. `fingerprint` is None for an order that only says how many tickets.
+    `due_at` is the deadline of a hold, also after it. `cancelled_at` is when its claims came back, also for an expired
+    one, and `taken_at` when it took them again after that.
     """
 
     id: UUID
@@ -111,6 +148,9 @@ class Booking(Struct, frozen=True, gc=False):
     reason: str | None = None
     claims: str | None = None
     fingerprint: str | None = None
+    due_at: datetime | None = None
+    taken_at: datetime | None = None
+    body: str | None = None
 
     @property
     def final(self) -> bool:
@@ -124,6 +164,13 @@ class Booking(Struct, frozen=True, gc=False):
             message = f"the claims of booking {self.id} were not read"
             raise ValueError(message)
         return self.claims
+
+
+def as_of(booking: Booking, now_ms: int) -> Booking:
+    """The booking as it is told at `now_ms`: a hold whose deadline has passed is expired, noticed or not."""
+    if booking.status is BookingStatus.HELD and booking.due_at and to_ms(booking.due_at) <= now_ms:
+        return structs.replace(booking, status=BookingStatus.EXPIRED, version=booking.version + 1)
+    return booking
 
 
 class Reservation(Struct, frozen=True, gc=False):

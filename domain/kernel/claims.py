@@ -26,6 +26,9 @@ COUNTER_NAME = re.compile(r"(?!size:)[a-z]+:[A-Za-z0-9:_-]{1,80}")
 CLAIMS_MAX = 256
 """Counters that one booking can claim."""
 
+SIZE_MAX = 2_147_483_647
+"""The size of a counter that limits nothing."""
+
 OWN = "@"
 """Stands for the booking's own account in the names of counters, as PostgreSQL stores them."""
 
@@ -56,6 +59,11 @@ def merge_claims(claims: Iterable[Claim]) -> tuple[Claim, ...]:
         message = f"{len(merged)} counters are claimed, {CLAIMS_MAX} is the limit"
         raise ValueError(message)
     return tuple(merged.values())
+
+
+def gates_text(gates: dict[str, str]) -> str:
+    """The gates of an event as the scripts read them."""
+    return " ".join(f"{counter}={gate}" for counter, gate in gates.items())
 
 
 def claims_text(claims: Iterable[Claim]) -> str:

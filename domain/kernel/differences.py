@@ -14,7 +14,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.kernel.bookings import HOLDING, Booking, BookingStatus
+from domain.kernel.bookings import HOLDING, Booking
 from domain.kernel.claims import read_claims
 from domain.kernel.times import to_ms
 
@@ -213,7 +213,7 @@ def confirmed(first: Iterable[Difference], second: Iterable[Difference]) -> list
 
 
 def _move(booking: Booking, row: Booking | None) -> Move:
-    created_ms = to_ms(booking.created_at)
+    created_ms = to_ms(booking.taken_at or booking.created_at)
     until_ms = (
         None if booking.status in HOLDING else to_ms(booking.cancelled_at) if booking.cancelled_at else created_ms
     )
@@ -221,7 +221,7 @@ def _move(booking: Booking, row: Booking | None) -> Move:
         claims=read_claims(booking.known_claims),
         from_ms=created_ms,
         until_ms=until_ms,
-        counted=row is not None and row.status is BookingStatus.CONFIRMED,
+        counted=row is not None and row.status in HOLDING,
     )
 
 

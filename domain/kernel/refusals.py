@@ -94,6 +94,20 @@ class NotOnSale(Conflict):
     members: ClassVar[dict[str, Any]] = {"event_status": EventStatus, "sales_open_at": ZonedTime | None}
 
 
+class HoldExpired(Conflict):
+    """The deadline of the hold has passed, and its tickets cannot be taken again."""
+
+    code = "hold_expired"
+    title = "The hold has expired"
+
+
+class HoldAtCap(Conflict):
+    """The deadline of the hold is as late as it can be."""
+
+    code = "hold_at_cap"
+    title = "The hold cannot be extended further"
+
+
 class EventCancelled(Conflict):
     """A cancelled event cannot be changed."""
 

@@ -33,6 +33,9 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
     reason: str = ""
     claims: str = ""
     fingerprint: str = ""
+    due_ms: int = 0
+    taken_ms: int = 0
+    body: str = ""
 
     @classmethod
     def of(cls, booking: Booking, *, epoch: int) -> Self:
@@ -50,6 +53,9 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
             reason=booking.reason or "",
             claims=booking.known_claims,
             fingerprint=booking.fingerprint or "",
+            due_ms=to_ms(booking.due_at) if booking.due_at else 0,
+            taken_ms=to_ms(booking.taken_at) if booking.taken_at else 0,
+            body=booking.body or "",
         )
 
     @property
@@ -72,6 +78,9 @@ class Unpersisted(Struct, frozen=True, array_like=True, gc=False):
             reason=self.reason or None,
             claims=self.claims,
             fingerprint=self.fingerprint or None,
+            due_at=from_ms(self.due_ms) if self.due_ms else None,
+            taken_at=from_ms(self.taken_ms) if self.taken_ms else None,
+            body=self.body or None,
         )
 
 

@@ -74,7 +74,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
     `paused` is set by the organizer. `suspended` is set while the organizer may not sell or has lost the role.
     `closed_at` is the time at which the event was closed; since then it has no counters in Redis. `counters` are the
-    sizes of its counters in PostgreSQL.
+    sizes of its counters in PostgreSQL, `gates` the passes of those with a gate.
     """
 
     id: UUID
@@ -96,6 +96,7 @@ class Event(Struct, frozen=True, kw_only=True):
     created_at: datetime
     closed_at: datetime | None = None
     counters: dict[str, int] = {}
+    gates: dict[str, str] = {}
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -115,6 +116,7 @@ class Event(Struct, frozen=True, kw_only=True):
             event_id=self.id,
             token=self.terms_token,
             sizes=self.sizes,
+            gates=self.gates,
             max_per_user=self.max_per_user,
             opens_ms=to_ms_up(self.sales_open_at) if self.sales_open_at else 0,
             closes_ms=to_ms(self.sales_close_at) if self.sales_close_at else starts_ms,
@@ -132,12 +134,13 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
 
     Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock. The
     clock is read in whole milliseconds, rounded down; so `opens_ms` is rounded up and `closes_ms` down. `sizes` are
-    those of the event's counters.
+    those of the event's counters, `gates` the passes of those of which only a request with the pass may take.
     """
 
     event_id: UUID
     token: str
     sizes: dict[str, int]
+    gates: dict[str, str]
     max_per_user: int
     opens_ms: int
     closes_ms: int

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from domain.kernel.event_status import EventStatus
-from domain.kernel.refusals import EventStarted, NotOnSale, PerUserLimit, SoldOut, tickets
+from domain.kernel.refusals import EventStarted, HoldAtCap, HoldExpired, NotOnSale, PerUserLimit, SoldOut, tickets
 from domain.sales.events import Deadline
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from domain.kernel.claims import Claim
     from domain.sales.events import Terms
 
 _NOT_ON_SALE = {
@@ -31,6 +34,23 @@ def not_on_sale(terms: Terms, *, now_ms: int) -> NotOnSale:
     """The refusal of an order outside of the sales period."""
     status = terms.status(now_ms=now_ms, remaining=1)
     return NotOnSale(_NOT_ON_SALE[status], event_status=status, sales_open_at=terms.sales_open_at)
+
+
+def hold_expired(
+    terms: Terms, *, now_ms: int | None = None, claim: Claim | None = None, remaining: int = 0
+) -> HoldExpired:
+    """The refusal of a hold after its deadline: the sale is over at `now_ms`, or too little remains of a claim."""
+    detail = "The deadline of the hold has passed"
+    if now_ms is not None:
+        return HoldExpired(f"{detail}, and the event is not on sale: {terms.status(now_ms=now_ms, remaining=1)}.")
+    if claim is not None:
+        return HoldExpired(f"{detail}, and its tickets are sold: {max(0, remaining)} of {claim.quantity} are left.")
+    return HoldExpired(f"{detail}.")
+
+
+def hold_at_cap(expires_at: datetime) -> HoldAtCap:
+    """The refusal of an extension beyond the cap."""
+    return HoldAtCap(f"The hold cannot be extended beyond {expires_at.isoformat()}.")
 
 
 def too_late(deadline: Deadline) -> EventStarted:

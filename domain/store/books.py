@@ -26,7 +26,7 @@ from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
 from domain.store.postgres.holdings import read_holdings
 from domain.store.postgres.ledger import BOOKING_COLUMNS, read_booking
 from domain.store.postgres.tables import bookings, counters, events, repairs
-from domain.store.redis.keys import counters_key, epoch_key, mine_key, record_key, unpersisted_key
+from domain.store.redis.keys import counters_key, due_key, epoch_key, mine_key, record_key, unpersisted_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 COUNTERS_PER_PAGE = 1_000
 """Counters that one script call reads, in well under a millisecond of Redis' time."""
 
-FACTS = frozenset({"terms", "clock", "mends", "reopening"})
+FACTS = frozenset({"terms", "clock", "mends", "refilling", "reopening", "gates"})
 """The fields of an event's hash that are not counters: the terms in force, the latest time that the event has recorded,
-the number of repairs, and the opening under way. SIZE_PREFIX begins the others."""
+the number of repairs, the refilling or opening under way, and the gates. SIZE_PREFIX begins the others."""
 
 SIZE_PREFIX = "size:"
 """The prefix of the field with a counter's size."""
@@ -167,22 +167,31 @@ class Books:
         A record that was settled since the first check has a lifetime.
         """
         listed, key = unpersisted_key(partition_of_booking(booking_id) or 0), record_key(booking_id)
-        score, lifetime = await asyncio.gather(
-            self._pipeline.call("ZSCORE", listed, str(booking_id)), self._pipeline.call("PTTL", key)
+        score, lifetime, (status, event) = await asyncio.gather(
+            self._pipeline.call("ZSCORE", listed, str(booking_id)),
+            self._pipeline.call("PTTL", key),
+            self._pipeline.call("HMGET", key, "status", "event"),
         )
-        return score is None and lifetime == LASTING
+        if score is not None or lifetime != LASTING:
+            return False
+        # The record of a hold lasts until its deadline.
+        held = status == b"held" and await self._pipeline.call("ZSCORE", _due(event), str(booking_id)) is not None
+        return not held
 
     async def relist(self, booking_id: UUID) -> bool:
         """List an orphan as unpersisted (relist_booking.lua); False when it is not an orphan any more."""
         partition = partition_of_booking(booking_id) or 0
-        user = await self._pipeline.call("HGET", record_key(booking_id), "user")
+        user, event = await self._pipeline.call("HMGET", record_key(booking_id), "user", "event")
         if user is None:
             return False
+        event_id = UUID(event.decode())
         keys = [
             epoch_key(partition),
             record_key(booking_id),
             unpersisted_key(partition),
             mine_key(partition, UUID(user.decode())),
+            counters_key(event_id),
+            due_key(event_id),
         ]
         answer = await self._scripts.call("relist_booking", keys, [str(booking_id)])
         return bool(answer[0] == b"relisted")
@@ -233,6 +242,10 @@ class Books:
 
 _BE_BRIEF = select(func.set_config("idle_in_transaction_session_timeout", str(IDLE_MS_MAX), true()))
 """Ends the transaction if this process is frozen while it holds a counter."""
+
+
+def _due(event: bytes) -> str:
+    return due_key(UUID(event.decode()))
 
 
 def _is_fact(name: str) -> bool:

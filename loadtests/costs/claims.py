@@ -52,10 +52,10 @@ FURTHER = ("pool:second", "pool:third")
 class ThreeCounters(TicketOrder, frozen=True, gc=False):
     """An order that claims two further counters of its event."""
 
-    def claims(self, terms: Terms, *, account_id: UUID) -> tuple[Claim, ...]:
+    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...]]:
         """The claims of a plain order, and the further ones."""
-        plain = super().claims(terms, account_id=account_id)
-        return *plain, *(Claim(counter, self.quantity, terms.sizes[counter]) for counter in FURTHER)
+        (plain,) = super().alternatives(terms, account_id=account_id)
+        return ((*plain, *(Claim(counter, self.quantity, terms.sizes[counter]) for counter in FURTHER)),)
 
 
 ORDERS: dict[str, type[TicketOrder]] = {"one": TicketOrder, "three": ThreeCounters}

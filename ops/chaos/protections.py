@@ -64,13 +64,13 @@ EPOCH_LINE = "if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end\
 
 LINES: dict[Protection, dict[str, tuple[str, str]]] = {
     Protection.SIZE_CHECK: {
-        "reserve_tickets": (
-            "  if claimed > remaining and claimed > 0 then return {'short', index, remaining, now_ms} end\n",
-            "",
+        "shared/choose_claims": (
+            "      fits = not shut and (claimed == 0 or remaining >= claimed)\n",
+            "      fits = not shut\n",
         ),
     },
     Protection.LOOKUP: {
-        "reserve_tickets": ("if ARGV[4] == 'fresh' and taken[3] then return {'lookup'} end\n", ""),
+        "reserve_tickets": ("if ARGV[4] == 'fresh' and taken[4] then return {'lookup'} end\n", ""),
     },
     Protection.RELEASE_ONCE: {
         "release_tickets": ("if not holds then return {'known', 0, redis.call('HGETALL', KEYS[3])} end\n", ""),

@@ -59,6 +59,8 @@ FAILPOINTS: dict[Failpoint, float] = {
     Failpoint.CANCEL_FOUND: 0.012,
     Failpoint.CANCEL_RESTORED: 0.1,
     Failpoint.CANCEL_RELEASED: 0.012,
+    Failpoint.HOLD_CHANGED: 0.012,
+    Failpoint.HOLDS_EXPIRED: 0.05,
     Failpoint.REBUILD_BEGUN: 0.25,
     Failpoint.REBUILD_REFILLING: 0.04,
     Failpoint.REBUILD_UNPUBLISHED: 0.25,

@@ -36,10 +36,10 @@ UNREACHABLE = (
 
 RECORDS_PER_SCAN = 1_000
 
-NO_COUNTERS = re.compile(r"(terms|clock|mends|reopening|size:.*)\Z")
+NO_COUNTERS = re.compile(r"(terms|clock|mends|refilling|reopening|gates|size:.*)\Z")
 """The fields of an event's hash that are not counters: its terms in force, the sizes of its counters and so on."""
 
-HOLDING = frozenset({"pending", "confirmed"})
+HOLDING = frozenset({"held", "pending", "confirmed"})
 """The statuses in which a booking holds tickets."""
 
 HeldUnits = defaultdict[UUID, Counter[str]]
@@ -102,8 +102,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def confirmed(self) -> HeldUnits:
-        """What confirmed rows claim."""
-        return held_by(row for row in self.rows.values() if row.status == "confirmed")
+        """What confirmed rows and holds claim."""
+        return held_by(self.rows.values())
 
     @cached_property
     def in_force(self) -> HeldUnits:

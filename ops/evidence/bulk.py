@@ -127,7 +127,8 @@ async def write_bookings(settings: Settings, events: Sequence[Event], buyers: Se
     The events have no bookings yet. The inventory learns of them with its next rebuild.
     """
     ids, partitions = [event.id for event in events], [partition_of_event(event.id) for event in events]
-    claims = claims_text(TicketOrder(ids[0], 1).claims(events[0].terms, account_id=buyers[0].id))
+    (claimed,) = TicketOrder(ids[0], 1).alternatives(events[0].terms, account_id=buyers[0].id)
+    claims = claims_text(claimed)
     values = [buyer.id for buyer in buyers], stored_claims(claims, buyers[0].id), each
     async with postgres_of(settings) as postgres:
         await postgres.execute(_BOOKINGS, ids, partitions, *values, timeout=None)

@@ -234,7 +234,12 @@ async def test_a_database_with_bookings_of_the_previous_release_goes_back(old):
 
 
 @pytest.mark.parametrize(
-    "change", ["claims = 'user:@=1 pool:main=1 pool:vip=1'", "status = 'held'", "claims = 'pool:vip=' || quantity"]
+    "change",
+    [
+        "claims = 'user:@=1 pool:main=1 pool:vip=1'",
+        "status = 'held', due_at = now()",
+        "claims = 'pool:vip=' || quantity",
+    ],
 )
 async def test_a_database_with_what_the_previous_release_cannot_read_does_not_go_back(old, change):
     await fill(old)

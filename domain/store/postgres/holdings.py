@@ -39,14 +39,14 @@ FIELDS_PER_CALL = 4_000
 """Names and values that one call of a script writes, well within Lua's limit for `unpack`."""
 
 
-def refill_fields(held: Holdings, sizes: dict[str, int]) -> Iterator[Fields]:
+def refill_fields(held: Holdings, sizes: dict[str, int], *, gates: str) -> Iterator[Fields]:
     """The fields of an event's counters, in as few chunks as possible: counters that no booking claims are 0."""
     listed = list(sizes.items())
     pages = [listed[first : first + SIZES_PER_CHUNK] for first in range(0, len(listed), SIZES_PER_CHUNK)]
     empty: Holdings = [
         [field for counter, size in page for field in (counter, 0, f"size:{counter}", size)] for page in pages
     ]
-    fields: Fields = []
+    fields: Fields = ["gates", gates] if gates else []
     for chunk in (*empty, *held):
         if fields and len(fields) + len(chunk) > FIELDS_PER_CALL:
             yield fields

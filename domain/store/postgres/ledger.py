@@ -7,15 +7,16 @@ that cannot be written stays unpersisted in Redis and is written again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, LargeBinary, bindparam, cast, func, or_, select, text, tuple_
+from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, cast, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
-from domain.kernel.bookings import HOLDING, Booking, BookingStatus
+from domain.kernel.bookings import HOLDING, STORED, Booking, BookingStatus
 from domain.kernel.claims import counters_with_row, own_claims, stored_claims
 from domain.kernel.partitions import KEY_BYTES, key_part
 from domain.kernel.unpersisted import Unpersisted, Written
@@ -30,15 +31,28 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy import ColumnElement, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from domain.store.postgres.database import Database
 
 TAKEN_CHECK = "ck_counters_taken"
+SOLD_OUT = "sold_out"
+"""The reason when a counter has too little left."""
+
 KEY_UNIQUE = "ix_bookings_key"
 
-BOOKING_COLUMNS = [bookings.c[name] for name in Booking.__struct_fields__]
-"""The columns of a booking, for `read_booking`."""
+_HOLDING = sorted(HOLDING & STORED)
+"""The stored states in which a booking holds its claims."""
+
+
+def booking_columns(table: Table) -> list[ColumnElement[Any]]:
+    """The columns of a booking in a table that has them, for `read_booking`."""
+    there = [name for name in Booking.__struct_fields__ if name in table.c]
+    return [cast(table.c.body, Text).label("body") if name == "body" else table.c[name] for name in there]
+
+
+BOOKING_COLUMNS = booking_columns(bookings)
 
 UNIQUE_VIOLATION, CHECK_VIOLATION = "23505", "23514"
 
@@ -62,7 +76,7 @@ class WriteRow(Struct, frozen=True, gc=False):
     def of(cls, entry: Unpersisted) -> Self:
         """The row of an entry."""
         claims = stored_claims(entry.claims, entry.user_id)
-        status = BookingStatus.CONFIRMED if entry.status in HOLDING else entry.status
+        status = BookingStatus.CONFIRMED if entry.status is BookingStatus.PENDING else entry.status
         return cls(entry, status, claims)
 
 
@@ -92,33 +106,40 @@ _PERSIST = """
         SELECT id, event_id, user_id, quantity, status, version,
                to_timestamp(created_ms / 1000::float8) AS created_at,
                to_timestamp(nullif(cancelled_ms, 0) / 1000::float8) AS cancelled_at,
-               nullif(reason, '') AS reason, claims, nullif(fingerprint, '') AS fingerprint
+               nullif(reason, '') AS reason, claims, nullif(fingerprint, '') AS fingerprint,
+               to_timestamp(nullif(due_ms, 0) / 1000::float8) AS due_at,
+               to_timestamp(nullif(taken_ms, 0) / 1000::float8) AS taken_at, nullif(body, '')::jsonb AS body
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::integer[],
-            $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[]
+            $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[]
         ) AS row(
-            id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason, claims, fingerprint
+            id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason, claims, fingerprint,
+            due_ms, taken_ms, body
         )
     ), before AS (
         SELECT held.id, held.event_id, held.claims FROM bookings AS held JOIN input USING (id)
-        WHERE input.version > 1 AND held.status = 'confirmed'
+        WHERE input.version > 1 AND held.status IN ('held', 'confirmed')
     ), written AS (
         INSERT INTO bookings AS held (
             id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason,
-            claims, fingerprint
+            claims, fingerprint, due_at, taken_at, body, amount_minor, currency
         )
         SELECT id, event_id, user_id, quantity, status, version, created_at,
                CASE WHEN status = 'confirmed'
                    THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END,
-               cancelled_at, reason, claims, fingerprint
+               cancelled_at, reason, claims, fingerprint, due_at, taken_at, body,
+               (body ->> 'total_minor')::bigint, body ->> 'currency'
         FROM input
         ON CONFLICT (id) DO UPDATE SET
             status = excluded.status, version = excluded.version,
-            cancelled_at = excluded.cancelled_at, reason = excluded.reason, claims = excluded.claims
+            cancelled_at = excluded.cancelled_at, reason = excluded.reason, claims = excluded.claims,
+            due_at = excluded.due_at, taken_at = excluded.taken_at, body = excluded.body,
+            amount_minor = excluded.amount_minor, currency = excluded.currency,
+            confirmed_at = coalesce(held.confirmed_at, excluded.confirmed_at)
         WHERE held.version < excluded.version
         RETURNING id, event_id, status, version, confirmed_at, claims
     ), moves AS (
-        SELECT event_id, claims, 1 AS holders FROM written WHERE status = 'confirmed'
+        SELECT event_id, claims, 1 AS holders FROM written WHERE status IN ('held', 'confirmed')
         UNION ALL
         SELECT before.event_id, before.claims, -1 FROM before JOIN written USING (id)
     ), change AS (
@@ -254,7 +275,7 @@ class Ledger:
             .join(events, events.c.id == bookings.c.event_id)
             .where(
                 bookings.c.user_id == user_id,
-                bookings.c.status == BookingStatus.CONFIRMED,
+                bookings.c.status.in_(_HOLDING),
                 events.c.starts_at > func.now() - SURELY_OVER,
             )
             .order_by(bookings.c.id)
@@ -265,11 +286,23 @@ class Ledger:
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
 
+    async def holds(self, event_ids: Sequence[UUID]) -> dict[UUID, list[Booking]]:
+        """The holds of these events: few at any time, because each takes tickets for some minutes."""
+        statement = select(*BOOKING_COLUMNS).where(
+            bookings.c.event_id == func.any(bindparam("event_ids", list(event_ids), type_=ARRAY(Uuid))),
+            bookings.c.status == BookingStatus.HELD,
+        )
+        found: dict[UUID, list[Booking]] = defaultdict(list)
+        async with self._database.connect() as connection:
+            for row in await connection.execute(statement):
+                found[row.event_id].append(read_booking(row))
+        return found
+
     async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The next bookings of an event that hold tickets, in order of id."""
         statement = (
             select(*BOOKING_COLUMNS)
-            .where(bookings.c.event_id == event_id, bookings.c.status == BookingStatus.CONFIRMED)
+            .where(bookings.c.event_id == event_id, bookings.c.status.in_(_HOLDING))
             .order_by(bookings.c.id)
             .limit(limit)
         )
@@ -340,6 +373,9 @@ def _columns(batch: Sequence[WriteRow]) -> tuple[Sequence[object], ...]:
         [entry.reason for entry in entries],
         [row.claims for row in batch],
         [entry.fingerprint for entry in entries],
+        [entry.due_ms for entry in entries],
+        [entry.taken_ms for entry in entries],
+        [entry.body for entry in entries],
     )
 
 
@@ -347,7 +383,7 @@ def _reason(error: IntegrityError) -> str:
     """The word for a violated constraint; it contains no table and no key."""
     state = getattr(error.orig, "sqlstate", None)
     if state == CHECK_VIOLATION and TAKEN_CHECK in str(error.orig):
-        return "sold_out"
+        return SOLD_OUT
     if state == UNIQUE_VIOLATION and KEY_UNIQUE in str(error.orig):
         return "idempotency_key_reused"
     return "refused"

@@ -110,6 +110,7 @@ counters = Table(
     Column("counter", Text, primary_key=True),
     Column("size", Integer, nullable=False),
     Column("taken", Integer, nullable=False),
+    Column("gate", Text),
 )
 
 bookings = Table(
@@ -131,6 +132,7 @@ bookings = Table(
     Column("amount_minor", BigInteger),
     Column("currency", Text),
     Column("due_at", DateTime(timezone=True)),
+    Column("taken_at", DateTime(timezone=True)),
 )
 
 audit_log = Table(
@@ -184,4 +186,5 @@ intents = Table(
     Column("amount_minor", BigInteger),
     Column("currency", Text),
     Column("due_at", DateTime(timezone=True)),
+    Column("taken_at", DateTime(timezone=True)),
 )

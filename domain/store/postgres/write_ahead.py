@@ -10,20 +10,21 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from msgspec import json
 from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from domain.kernel.bookings import Booking
 from domain.kernel.claims import stored_claims
 from domain.kernel.refusals import Unavailable
 from domain.store.postgres.epochs import EpochOver, hold_epoch
-from domain.store.postgres.ledger import read_booking
+from domain.store.postgres.ledger import booking_columns, read_booking
 from domain.store.postgres.tables import bookings, intents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from domain.kernel.bookings import Booking
     from domain.store.postgres.database import Database
 
 BATCH_MAX = 256
@@ -41,10 +42,7 @@ FORGOTTEN_MAX = 20_000
 FORGETTING_ROUNDS_MAX = 25
 """Statements of one call. The backlog of an outage is deleted in a few calls."""
 
-_NEVER = frozenset({"confirmed_at"})
-"""The fields of a booking that an intent does not have: only PostgreSQL confirms."""
-
-_COLUMNS = [intents.c[name] for name in Booking.__struct_fields__ if name not in _NEVER]
+_COLUMNS = booking_columns(intents)
 
 
 class Intents:
@@ -143,4 +141,5 @@ class Intents:
 
 def _row(booking: Booking) -> dict[str, object]:
     fields = {column.name: getattr(booking, column.name) for column in _COLUMNS}
-    return fields | {"claims": stored_claims(booking.known_claims, booking.user_id)}
+    claims = stored_claims(booking.known_claims, booking.user_id)
+    return fields | {"claims": claims, "body": json.decode(booking.body) if booking.body else None}

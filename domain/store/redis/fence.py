@@ -38,6 +38,9 @@ as long as the server has not been restarted since the rebuild.
 FENCED_SCRIPTS = (
     "reserve_tickets",
     "release_tickets",
+    "confirm_hold",
+    "extend_hold",
+    "expire_holds",
     "settle_bookings",
     "restore_booking",
     "read_booking",
@@ -68,8 +71,12 @@ OWN_SCRIPTS = (*JOINED_SCRIPTS.values(), *FENCED_SCRIPTS)
 FRUGAL, NO_WRITES = "allow-oom", "no-writes"
 """Flags of a script: it also runs when Redis' memory is full; it writes nothing."""
 
-REBUILD_SCRIPTS = ("begin_epoch", "withdraw_terms", "refill_counters")
+REBUILD_SCRIPTS = ("begin_epoch", "withdraw_terms", "refill_counters", "refill_holds")
 """Scripts of a rebuild. They are run by their text, and never loaded."""
+
+
+SHARED = ("give_back", "list_unpersisted", "hold_until", "end_hold", "expire_due", "choose_claims")
+"""Functions of Lua that several scripts use, in `lua/shared/`; a function uses only those before it."""
 
 
 class FencingToken(Struct, frozen=True):
@@ -151,6 +158,7 @@ def source(name: str, token: FencingToken) -> str:
     fence = (_ANCHOR if name == ANCHOR else _FENCE).format(
         deployment=token.deployment, epoch=token.epoch, server=token.server
     )
+    body = _shared(body) + body
     clock = "".join(text for word, text in CLOCK.items() if word in body)
     return f"{shebang}\n{fence}{clock}{body}"
 
@@ -165,8 +173,18 @@ def sha1_of(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+def _shared(body: str) -> str:
+    """The functions that a script uses, and those that they use, each before it is used."""
+    found = ""
+    for name in reversed(SHARED):
+        if f"{name}(" in body + found:
+            _, function = _read(f"shared/{name}")
+            found = f"{function}\n{found}"
+    return found
+
+
 @cache
 def _read(name: str) -> tuple[str, str]:
-    """The first line of a script, which has its flags, and the rest."""
+    """The first line of a script, which has its flags, and the rest; of a shared function it is a comment."""
     shebang, body = files("domain.store.redis").joinpath("lua", f"{name}.lua").read_text().split("\n", 1)
     return shebang, body

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from msgspec import Struct, to_builtins
 
-from domain.kernel.bookings import Booking, BookingStatus, NewBooking
-from domain.kernel.claims import claims_text, merge_claims
+from domain.kernel.bookings import Booking, BookingStatus, NewBooking, as_of, may_become
+from domain.kernel.claims import claims_text, gates_text, merge_claims
 from domain.kernel.idempotency import key_reused, stored_fingerprint
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import (
@@ -23,20 +23,31 @@ from domain.kernel.refusals import (
     InventoryUnavailable,
     PersistenceLagging,
 )
-from domain.kernel.times import from_ms, to_ms
+from domain.kernel.times import from_ms
 from domain.platform.clocks import Moment
 from domain.sales.events import ROOM, Deadline, Terms
-from domain.sales.refusals import not_on_sale, too_late
+from domain.sales.refusals import hold_at_cap, hold_expired, not_on_sale, too_late
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
+    counters_prefix,
+    doorbell_key,
+    dues_key,
     epoch_key,
     partition_named_by,
     record_key,
     record_prefix,
+    unpersisted_key,
 )
 from domain.store.redis.pipeline import RETRY_AFTER_SECONDS
-from domain.store.redis.records import RETIRE_MS, read_record, read_records, read_values
+from domain.store.redis.records import (
+    RETIRE_MS,
+    deadline_ms,
+    read_record,
+    read_records,
+    read_values,
+    record_fields,
+)
 from domain.store.redis.script_clock import no_earlier
 from domain.store.redis.scripts import Answered, Command
 
@@ -61,6 +72,15 @@ Far below RETIRE_MS: if the booking changed after the row was read, its record i
 
 
 KEYS_PER_SCAN = 1_000
+
+EXPIRING_ROUNDS_MAX = 400
+"""Calls of one reservation of which each expires as many holds as one call may."""
+
+EXPIRE_PER_SWEEP = 200
+"""Holds that one call of a sweep expires: 0.6 ms of Redis' time."""
+
+DUE_EVENTS_MAX = 64
+"""Events that one call of a sweep looks at for holds whose deadline has passed."""
 
 
 class TermsStale(Exception):
@@ -162,12 +182,18 @@ class Inventory:
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
             Unauthenticated, RateLimited, Unavailable: the request is not admitted.
         """
-        claims = merge_claims(new.order.claims(terms, account_id=new.user_id))
-        command = self._reservation_of(new, terms, claims, looked_up=looked_up)
-        answered = await self._run(command, ask=ask, new=new, epoch=looked_up_in)
-        return _reserved(new, terms, claims, answered)
+        lists = [merge_claims(each) for each in new.order.alternatives(terms, account_id=new.user_id)]
+        command = self._reservation_of(new, terms, lists, looked_up=looked_up)
+        for _ in range(EXPIRING_ROUNDS_MAX):
+            answered = await self._run(command, ask=ask, new=new, epoch=looked_up_in)
+            if answered.words[0] != b"again":
+                return _reserved(new, terms, lists, answered)
+        detail = "Many holds are expiring. Try again."
+        raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
-    def _reservation_of(self, new: NewBooking, terms: Terms, claims: Sequence[Claim], *, looked_up: bool) -> Command:
+    def _reservation_of(
+        self, new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], *, looked_up: bool
+    ) -> Command:
         order = new.order
         booking_id, event_id, user_id = to_builtins((new.id, order.event_id, new.user_id))
         keys = booking_keys(partition_of_event(order.event_id), booking_id, event_id, user_id)
@@ -185,9 +211,14 @@ class Inventory:
             self._unpersisted_max,
             LAG_MS_MAX,
             DOORBELL_MS,
+            order.hold_ms,
+            order.gate_pass,
+            order.body,
+            " ".join([str(len(claims)) for claims in lists]),
         ]
-        for claim in claims:
-            args += (claim.counter, claim.quantity, claim.size)
+        for claims in lists:
+            for claim in claims:
+                args += (claim.counter, claim.quantity, claim.size)
         return Command("reserve_tickets", keys, args)
 
     async def _run(
@@ -230,6 +261,7 @@ class Inventory:
             [
                 str(booking.id),
                 status,
+                may_become(status),
                 reason,
                 "" if version is None else version,
                 deadline[0].token if deadline else "",
@@ -277,25 +309,83 @@ class Inventory:
             InventoryUnavailable: that epoch is over.
         """
         partition = partition_named_by(booking.id)
-        fields: dict[str, Any] = {
-            "event": str(booking.event_id),
-            "user": str(booking.user_id),
-            "quantity": booking.quantity,
-            "status": booking.status,
-            "version": booking.version,
-            "created_ms": to_ms(booking.created_at),
-            "claims": booking.known_claims,
-        }
-        if booking.fingerprint:
-            fields["fingerprint"] = booking.fingerprint
-        if booking.confirmed_at:
-            fields["confirmed_ms"] = to_ms(booking.confirmed_at)
-        if booking.cancelled_at:
-            fields["cancelled_ms"] = to_ms(booking.cancelled_at)
-        if booking.reason:
-            fields["reason"] = booking.reason
-        args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, *(part for pair in fields.items() for part in pair)]
-        await self._scripts.call("restore_booking", [epoch_key(partition), record_key(booking.id)], args, epoch=read_in)
+        due_ms = deadline_ms(booking)
+        args = [read_ms, RESTORE_AGE_MS_MAX, RETIRE_MS, str(booking.id), due_ms, *record_fields(booking)]
+        keys = [epoch_key(partition), record_key(booking.id), counters_key(booking.event_id)]
+        await self._scripts.call("restore_booking", keys, args, epoch=read_in)
+
+    async def confirm(
+        self, hold: Booking, kept: Sequence[Claim], terms: Terms, *, returned: str = "", gate_pass: str = ""
+    ) -> Released:
+        """Confirm a hold as it was read (confirm_hold.lua).
+
+        `kept` are the claims of the booking from then on, `returned` those that end with the hold. After the deadline,
+        `kept` is taken again if all of it is free and the event is on sale.
+
+        Raises:
+            RecordUnknown: the record has retired; restore it and try again.
+            RecordChanged: the booking has another version.
+            TermsStale: the terms are not in force any more.
+            HoldExpired: too late: the event is not on sale any more, or a counter has too little.
+            InventoryUnavailable.
+        """
+        opens_ms, closes_ms = terms.window_ms
+        args: list[Any] = [hold.version, returned, terms.token, opens_ms, closes_ms, gate_pass, DOORBELL_MS, len(kept)]
+        for claim in kept:
+            args += (claim.counter, claim.quantity, claim.size)
+        answer, epoch = await self._change("confirm_hold", hold, args)
+        match answer[0]:
+            case b"confirmed" | b"known":
+                return Released(read_record(hold.id, answer[2]), epoch, ring=answer[1] == 1)
+            case b"closed":
+                raise hold_expired(terms, now_ms=answer[1])
+            case b"short":
+                raise hold_expired(terms, claim=kept[answer[1]], remaining=answer[2])
+            case b"gated":
+                raise hold_expired(terms, claim=kept[answer[1]], remaining=0)
+            case _:
+                raise _not_changed(answer, epoch)
+
+    async def extend(self, hold: Booking, terms: Terms, *, hold_ms: int, cap_ms: int) -> Released:
+        """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation (extend_hold.lua).
+
+        Raises:
+            RecordUnknown, TermsStale: see `confirm`.
+            HoldAtCap: the deadline is as late as it can be.
+            HoldExpired: the deadline has passed.
+            NotOnSale, InventoryUnavailable.
+        """
+        args = [terms.token, *terms.window_ms, hold_ms, cap_ms, DOORBELL_MS]
+        answer, epoch = await self._change("extend_hold", hold, args)
+        match answer[0]:
+            case b"extended" | b"known":
+                return Released(read_record(hold.id, answer[2]), epoch, ring=answer[1] == 1)
+            case b"closed":
+                raise not_on_sale(terms, now_ms=answer[1])
+            case b"capped":
+                raise hold_at_cap(from_ms(answer[1]))
+            case b"over":
+                raise hold_expired(terms)
+            case _:
+                raise _not_changed(answer, epoch)
+
+    async def expire(self, partition: int) -> tuple[int, bool]:
+        """Expire holds of one event whose deadline has passed (expire_holds.lua).
+
+        Returns how many, and whether no worker has been woken for the partition yet.
+        """
+        keys = [epoch_key(partition), dues_key(partition), unpersisted_key(partition), doorbell_key(partition)]
+        args = [counters_prefix(partition), DUE_EVENTS_MAX, EXPIRE_PER_SWEEP, DOORBELL_MS]
+        answer = await self._scripts.call("expire_holds", keys, args)
+        return int(answer[1]), answer[2] == 1
+
+    async def _change(self, script: str, booking: Booking, args: Sequence[Any]) -> tuple[list[Any], int]:
+        """Run a script that changes a booking; returns its answer and the epoch."""
+        epoch = self._scripts.epoch
+        keys = booking_keys(
+            partition_named_by(booking.id), str(booking.id), str(booking.event_id), str(booking.user_id)
+        )
+        return await self._scripts.call(script, keys, [str(booking.id), *args]), epoch
 
     async def record(self, booking_id: UUID) -> Booking | None:
         """A booking's record, of any epoch; None without one."""
@@ -316,7 +406,12 @@ class Inventory:
         answer = await self._scripts.call(
             "install_terms",
             [epoch_key(partition), counters_key(terms.event_id)],
-            [terms.token, "new" if new else "known", *(part for pair in terms.sizes.items() for part in pair)],
+            [
+                terms.token,
+                "new" if new else "known",
+                gates_text(terms.gates),
+                *(part for pair in terms.sizes.items() for part in pair),
+            ],
         )
         if answer[0] == b"uninstalled":
             raise _uninstalled()
@@ -405,33 +500,49 @@ class Inventory:
         return Moment(at_ms, sent_s, time.monotonic())
 
 
-def _reserved(new: NewBooking, terms: Terms, claims: Sequence[Claim], answered: Answered) -> Reserved:
+def _reserved(new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], answered: Answered) -> Reserved:
     """The result or the exception for an answer of reserve_tickets.lua."""
     answer, epoch = answered.words, answered.epoch
     if answer[0] == b"reserved":
-        booking = _new_booking(new, claims, created_ms=answer[1])
+        booking = _new_booking(new, lists[answer[4]], created_ms=answer[1], due_ms=answer[3])
         return Reserved(booking, epoch, replayed=False, ring=answer[2] == 1)
     if answer[0] == b"known":
-        return Reserved(read_record(new.id, answer[1]), epoch, replayed=True, ring=False)
+        return Reserved(as_of(read_record(new.id, answer[2]), answer[1]), epoch, replayed=True, ring=False)
     if answer[0] == b"lookup":
         raise LookupNeeded(epoch)
-    if answer[0] == b"short":
-        raise new.order.shortage(terms, claims[answer[1]], remaining=answer[2])
+    if answer[0] in {b"short", b"gated"}:
+        remaining = answer[2] if answer[0] == b"short" else 0
+        raise new.order.shortage(terms, lists[0][answer[1]], remaining=remaining)
     raise _reserve_refusal(answer, terms)
 
 
-def _new_booking(new: NewBooking, claims: Sequence[Claim], *, created_ms: int) -> Booking:
+def _not_changed(answer: list[Any], epoch: int) -> Exception:
+    """The exception for an answer of a script that found a hold in another state than its caller thought."""
+    match answer[0]:
+        case b"unknown":
+            return RecordUnknown(0, epoch)
+        case b"changed":
+            return RecordChanged()
+        case b"uninstalled":
+            return _uninstalled()
+        case _:
+            return TermsStale()
+
+
+def _new_booking(new: NewBooking, claims: Sequence[Claim], *, created_ms: int, due_ms: int) -> Booking:
     order = new.order
     return Booking(
         id=new.id,
         event_id=order.event_id,
         user_id=new.user_id,
         quantity=order.quantity,
-        status=BookingStatus.PENDING,
+        status=BookingStatus.HELD if due_ms else BookingStatus.PENDING,
         version=1,
         created_at=from_ms(created_ms),
         claims=claims_text(claims),
         fingerprint=stored_fingerprint(order),
+        due_at=from_ms(due_ms) if due_ms else None,
+        body=order.body or None,
     )
 
 

@@ -33,6 +33,21 @@ def unpersisted_key(partition: int) -> str:
     return f"{{p{partition}}}:unpersisted"
 
 
+def due_key(event_id: UUID) -> str:
+    """The holds of an event by their deadline."""
+    return f"{{p{partition_of_event(event_id)}}}:due:{event_id}"
+
+
+def dues_key(partition: int) -> str:
+    """The events of a partition that have holds, by their first deadline. It may be behind; a sweep corrects it."""
+    return f"{{p{partition}}}:dues"
+
+
+def counters_prefix(partition: int) -> str:
+    """The prefix of `counters_key`; an event's id follows."""
+    return f"{{p{partition}}}:counters:"
+
+
 def doorbell_key(partition: int) -> str:
     """The wake-up flag: set from the time a worker is woken until it has emptied the unpersisted set."""
     return f"{{p{partition}}}:doorbell"
@@ -68,7 +83,7 @@ def partition_named_by(booking_id: UUID) -> int:
 
 
 def booking_keys(partition: int, booking_id: str, event_id: str, user_id: str) -> list[str]:
-    """All keys of a booking, in the order of reserve_tickets.lua and release_tickets.lua.
+    """All keys of a booking, in the order of the scripts that change bookings.
 
     Ids are passed as text, converted once.
     """

@@ -40,7 +40,7 @@ return {{'beating', redis.call('ZCARD', KEYS[2]), now_ms - tonumber(oldest[2])}}
 
 
 def pulse_sha1(epoch: int) -> str:
-    """The SHA-1 of that script in an epoch. It takes the keys of check_partition.lua and returns the same answers."""
+    """The SHA-1 of that script in an epoch."""
     return sha1_of(PULSE.format(epoch=epoch))
 
 

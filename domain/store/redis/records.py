@@ -8,11 +8,12 @@ from uuid import UUID
 from msgspec import convert, structs
 
 from domain.kernel.bookings import Booking, BookingStatus
-from domain.kernel.times import from_ms
+from domain.kernel.times import from_ms, to_ms
 from domain.store.redis.keys import record_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from domain.store.redis.pipeline import Pipeline
 
@@ -29,6 +30,7 @@ RECORD_FIELDS = (
     b"confirmed_ms",
     b"cancelled_ms",
     b"reason",
+    b"due_ms",
 )
 """The fields of a record, in the order in which read_booking.lua answers them after the epoch.
 
@@ -55,13 +57,20 @@ def read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
 def read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     """Decode a record given as a dict of fields."""
     booking = read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
-    printed = record.get(b"fingerprint")
-    return structs.replace(booking, claims=record[b"claims"].decode(), fingerprint=printed and printed.decode())
+    printed, taken_ms, body = (record.get(field) for field in (b"fingerprint", b"taken_ms", b"body"))
+    return structs.replace(
+        booking,
+        claims=record[b"claims"].decode(),
+        fingerprint=printed.decode() if printed else None,
+        taken_at=from_ms(int(taken_ms)) if taken_ms else None,
+        body=body.decode() if body else None,
+    )
 
 
 def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
-    """Decode a record given as the values of RECORD_FIELDS; the last three may be None."""
-    event, user, quantity, status, version, created_ms, confirmed_ms, cancelled_ms, reason = cast("list[bytes]", values)
+    """Decode a record given as the values of RECORD_FIELDS; the last four may be None."""
+    event, user, quantity, status, version, created_ms = cast("list[bytes]", values[:6])
+    confirmed_ms, cancelled_ms, reason, due_ms = values[6:]
     return Booking(
         id=booking_id,
         event_id=convert(event.decode(), UUID),
@@ -73,4 +82,40 @@ def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
         confirmed_at=from_ms(int(confirmed_ms)) if confirmed_ms else None,
         cancelled_at=from_ms(int(cancelled_ms)) if cancelled_ms else None,
         reason=reason.decode() if reason else None,
+        due_at=from_ms(int(due_ms)) if due_ms else None,
     )
+
+
+def record_fields(booking: Booking) -> list[str | int]:
+    """Alternating names and values of a booking's record, without its epoch."""
+    fields: dict[str, str | int | None] = {
+        "event": str(booking.event_id),
+        "user": str(booking.user_id),
+        "quantity": booking.quantity,
+        "status": booking.status,
+        "version": booking.version,
+        "created_ms": to_ms(booking.created_at),
+        "claims": booking.known_claims,
+        "confirmed_ms": _ms(booking.confirmed_at),
+        "cancelled_ms": _ms(booking.cancelled_at),
+        "reason": booking.reason,
+        "fingerprint": booking.fingerprint,
+        "due_ms": _ms(booking.due_at),
+        "taken_ms": _ms(booking.taken_at),
+        "body": booking.body,
+    }
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else to_ms(moment)
+
+
+def hold_fields(hold: Booking) -> tuple[str, int, list[str]]:
+    """A hold for refill_holds.lua: its id, its deadline, and the fields of its record."""
+    return str(hold.id), deadline_ms(hold), [str(field) for field in record_fields(hold)]
+
+
+def deadline_ms(booking: Booking) -> int:
+    """The deadline of a hold; 0 for another booking."""
+    return to_ms(booking.due_at) if booking.status is BookingStatus.HELD and booking.due_at else 0

@@ -22,7 +22,7 @@ from domain.platform.coalescing import ANY_AGE, Coalesced
 from domain.platform.concurrency import together
 from domain.store.redis import previous_release
 from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
-from domain.store.redis.keys import epoch_key, unpersisted_key
+from domain.store.redis.keys import dues_key, epoch_key, unpersisted_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -305,7 +305,7 @@ class Scripts:
         called = sha1("check_partition", token)
 
         async def sells(partition: int) -> bool:
-            keys = (epoch_key(partition), unpersisted_key(partition))
+            keys = (epoch_key(partition), unpersisted_key(partition), dues_key(partition))
             answer = await self.pipeline.call_on(link, "EVALSHA", called, len(keys), *keys)
             return bool(answer[0] != FENCED)
 

@@ -17,6 +17,7 @@ from domain.kernel.unpersisted import Unpersisted
 from domain.platform.concurrency import together
 from domain.store.redis.keys import (
     doorbell_key,
+    dues_key,
     epoch_key,
     lease_key,
     mine_key,
@@ -48,10 +49,14 @@ class Turn(Struct, frozen=True):
 
 
 class Pulse(Struct, frozen=True):
-    """The unpersisted changes of a partition. A negative age means that Redis' clock was set back."""
+    """The unpersisted changes of a partition. A negative age means that Redis' clock was set back.
+
+    `due` says that the deadline of a hold has passed.
+    """
 
     unpersisted_count: int
     oldest_age_ms: int
+    due: bool = False
 
 
 class UnpersistedSets:
@@ -115,8 +120,9 @@ class UnpersistedSets:
         Raises:
             InventoryUnavailable: the partition does not sell.
         """
-        answer = await self._scripts.call("check_partition", [epoch_key(partition), unpersisted_key(partition)], [])
-        return Pulse(int(answer[1]), int(answer[2]))
+        keys = [epoch_key(partition), unpersisted_key(partition), dues_key(partition)]
+        answer = await self._scripts.call("check_partition", keys, [])
+        return Pulse(int(answer[1]), int(answer[2]), answer[3] == 1)
 
     async def pulses(self) -> list[Pulse]:
         """The unpersisted changes of each partition; raises InventoryUnavailable when one of them does not sell."""

@@ -18,7 +18,7 @@ from domain.kernel.bookings import BookingStatus, NewBooking
 from domain.kernel.partitions import PARTITIONS, partition_of_event, random_booking_id
 from domain.kernel.refusals import Unavailable
 from domain.sales.orders import TicketOrder
-from domain.store.redis.keys import epoch_key, lease_key
+from domain.store.redis.keys import dues_key, epoch_key, lease_key
 from tests.api.callers import Callers, event_draft
 from tests.books import pool, rows, taken, unpersisted
 from tests.factories import ORGANIZED, book, make_account, make_accounts, make_event, make_neighbours
@@ -351,7 +351,7 @@ async def test_other_workers_persist_beside_a_rebuild(stores, other_stores):
     link, server = await stores.pipeline.primary()
     token = await stores.epochs.begin(above=0, server=server.id)
     for partition in range(PARTITIONS):
-        await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition)], [])
+        await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition), dues_key(partition)], [])
     await stores.scripts.load(token, DRAIN_SCRIPTS, link=link)
     await other_stores.scripts.refresh()
     partition = partition_of_event(event.id)

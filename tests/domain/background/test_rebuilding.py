@@ -14,7 +14,7 @@ from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import InventoryUnavailable, SoldOut, Unavailable
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.fence import OWN_SCRIPTS, source
-from domain.store.redis.keys import epoch_key
+from domain.store.redis.keys import dues_key, epoch_key
 from tests.books import counters, differences, pool, rows, taken, unpersisted
 from tests.domain.redis_faults import FAULTS, KEEPING, restart, wipe
 from tests.factories import book, make_account, make_accounts, make_event
@@ -227,7 +227,7 @@ async def test_a_rebuild_that_was_overtaken_does_not_publish_the_one_that_overto
     overtaken = other_stores.scripts.token
     token = await stores.epochs.begin(above=0, server=overtaken.server)
     for partition in range(PARTITIONS):
-        await stores.scripts.run_text("begin_epoch", token, [f"{{p{partition}}}:epoch"], [])
+        await stores.scripts.run_text("begin_epoch", token, [epoch_key(partition), dues_key(partition)], [])
     await other_stores.scripts.refresh()
 
     await other_stores.scripts.publish(overtaken, link=await other_stores.pipeline.hold())

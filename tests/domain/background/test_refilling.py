@@ -17,7 +17,7 @@ from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import InventoryUnavailable
 from domain.sales.events import Event
 from domain.store.readiness import check
-from domain.store.redis.keys import counters_key, epoch_key
+from domain.store.redis.keys import counters_key, due_key, epoch_key
 from domain.store.redis.scripts import InventoryState
 from tests.books import counters, differences
 from tests.domain.background.past_events import change
@@ -220,7 +220,8 @@ async def test_a_worker_that_freezes_while_it_refills_overwrites_nothing_that_wa
 async def test_of_two_attempts_to_refill_an_event_only_the_later_one_goes_on(stores, half):
     """With the chunks of both, the terms would be in force before every counter is there."""
     token, user = stores.scripts.token, f"user:{(await make_account(stores)).hex}"
-    keys, terms = [epoch_key(partition_of_event(half.left.id)), counters_key(half.left.id)], half.left.terms_token
+    event_id, terms = half.left.id, half.left.terms_token
+    keys = [epoch_key(partition_of_event(event_id)), counters_key(event_id), due_key(event_id)]
 
     async def refill(*args):
         await stores.scripts.run_text("refill_counters", token, keys, list(args))

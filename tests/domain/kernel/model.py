@@ -111,7 +111,8 @@ class Model:
                 return "mismatch"
         event, taken, claims = self.events[asked.event_id], self.counters(asked.event_id), Counter[str]()
         sizes: dict[str, int] = {}
-        for claim in asked.order.claims(event, account_id=asked.user_id):
+        (listed,) = asked.order.alternatives(event, account_id=asked.user_id)
+        for claim in listed:
             claims[claim.counter] += claim.quantity
             sizes[claim.counter] = claim.size
         for counter, quantity in claims.items():

@@ -31,7 +31,8 @@ class AnyOrder(Struct, frozen=True, gc=False):
     """An order that claims `units` of counters: pairs of a name and a number; a name may occur more than once.
 
     In a name, OWN stands for the account. `allowance` is claimed of the account's own counter. With `one_more_if_odd`,
-    one more unit is claimed of a counter whose size is odd, so that other terms give other claims.
+    one more unit is claimed of a counter whose size is odd, so that other terms give other claims. `others` are further
+    lists of units, in case that the first does not fit.
     """
 
     event_id: UUID
@@ -40,17 +41,24 @@ class AnyOrder(Struct, frozen=True, gc=False):
     idempotency_key: str | None = None
     allowance: int = 0
     one_more_if_odd: bool = False
+    others: tuple[tuple[tuple[str, int], ...], ...] = ()
+    hold_ms: int = 0
+    gate_pass: str = ""
+    body: str = ""
 
     @property
     def fingerprint(self) -> str:
         """All that is ordered."""
-        ordered = (self.units, self.quantity, self.allowance, self.one_more_if_odd)
+        ordered = (self.units, self.others, self.quantity, self.allowance, self.one_more_if_odd, self.hold_ms)
         return sha256(repr(ordered).encode()).hexdigest()
 
-    def claims(self, terms: Sizes, *, account_id: UUID) -> Iterable[Claim]:
+    def alternatives(self, terms: Sizes, *, account_id: UUID) -> list[Iterable[Claim]]:
         """The claims, each counter as often as it is named."""
+        return [self._claims(units, terms, account_id=account_id) for units in (self.units, *self.others)]
+
+    def _claims(self, units: Iterable[tuple[str, int]], terms: Sizes, *, account_id: UUID) -> Iterable[Claim]:
         yield Claim(user_counter(account_id), self.allowance, terms.max_per_user)
-        for name, number in self.units:
+        for name, number in units:
             size = terms.sizes.get(name, UNLISTED_SIZE)
             more = size % 2 if self.one_more_if_odd else 0
             yield Claim(name.replace(OWN, account_id.hex), number + more, size)

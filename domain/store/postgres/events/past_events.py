@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Integer, Interval, and_, bindparam, func, or_, select, update
 
+from domain.kernel.claims import gates_text
 from domain.kernel.refusals import Unavailable
 from domain.kernel.times import to_ms
 from domain.store.postgres.epochs import hold_own_epoch, is_epoch_held_alone
@@ -148,7 +149,7 @@ async def reopen_counters(
     held = (await read_holdings(connection, [event.id], counters_max=COUNTERS_PER_STEP)).get(event.id, [])
     left = (await inventory.installed(event.id)).terms or ""
     await inventory.reopen("begin", event.terms, left=left)
-    for chunk in refill_fields(held, event.sizes):
+    for chunk in refill_fields(held, event.sizes, gates=gates_text(event.gates)):
         await inventory.reopen("fill", event.terms, fields=chunk)
         # PostgreSQL ends a transaction that is idle for IDLE_MS_MAX, as if its process were frozen.
         await connection.execute(select(1))

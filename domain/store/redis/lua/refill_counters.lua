@@ -3,7 +3,7 @@
 -- them nothing of the event changes, and with them nothing is refilled any more. The field `refilling` names the attempt
 -- that began last; an earlier one changes nothing. The latest time that the event has recorded stays.
 --
--- KEYS  epoch, counters
+-- KEYS  epoch, counters, due
 -- ARGV  attempt, chunk ('first' empties the counters), then field, value
 -- RETURN {'refilled'}, {'kept'} (terms are in force, or another attempt has begun), {'fenced'}
 local FIRST_FIELD = 3
@@ -12,6 +12,7 @@ if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 local found, first = redis.call('HMGET', KEYS[2], 'terms', 'refilling', 'clock'), ARGV[2] == 'first'
 if found[1] or not first and found[2] ~= ARGV[1] then return {'kept'} end
 
+if first then redis.call('DEL', KEYS[3]) end
 -- Every Redis that restarts, is promoted or is wiped is refilled again: its file and its replicas do not need this.
 redis.set_repl(redis.REPL_NONE)
 if first then

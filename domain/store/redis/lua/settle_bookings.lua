@@ -10,6 +10,7 @@
 --       then as PostgreSQL has it: status, version, confirmed_ms ('' for none)
 -- RETURN {'settled', unpersisted_left, page (in msgpack, of each: id, then the fields of its record)}, {'fenced'}
 local FIRST_BOOKING, FIRST_KEY = 5, 4
+local ABSENT = {[8] = 0, [9] = '', [11] = '', [12] = 0, [13] = 0, [14] = ''}
 
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
@@ -25,7 +26,8 @@ for i = FIRST_BOOKING, #ARGV, 5 do
     elseif version then
       redis.call('HSET', KEYS[key], 'status', ARGV[i + 2], 'version', ARGV[i + 3])
     end
-    if version then redis.call('PEXPIRE', KEYS[key], ARGV[1]) end
+    -- The record of a hold has no lifetime: its claims come back by its deadline.
+    if version and ARGV[i + 2] ~= 'held' then redis.call('PEXPIRE', KEYS[key], ARGV[1]) end
   end
   key = key + 2
 end
@@ -37,8 +39,8 @@ local page, last = {}, ARGV[3] + ARGV[4] - 1
 local ids = ARGV[4] == '0' and {} or redis.call('ZRANGE', KEYS[2], ARGV[3], last)
 for i, id in ipairs(ids) do
   local record = redis.call('HMGET', ARGV[2] .. id, 'epoch', 'event', 'user', 'quantity', 'status', 'version',
-    'created_ms', 'cancelled_ms', 'reason', 'claims', 'fingerprint')
-  record[8], record[9], record[11] = record[8] or 0, record[9] or '', record[11] or ''
+    'created_ms', 'cancelled_ms', 'reason', 'claims', 'fingerprint', 'due_ms', 'taken_ms', 'body')
+  for field, absent in pairs(ABSENT) do record[field] = record[field] or absent end
   page[i] = record[1] and {id, unpack(record)} or {id}
 end
 return {'settled', left, cmsgpack.pack(page)}
