@@ -251,10 +251,19 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
 
 
 async def _drain_intents(stores: Stores, epoch: int) -> int:
-    """Persist the bookings that were acknowledged with `DURABILITY=postgres` and lost by Redis."""
+    """Persist the bookings that were acknowledged with `DURABILITY=postgres` and lost by Redis.
+
+    Returns are persisted before anything that takes: what a booking took may have come back only shortly before.
+    """
+    drained = await _drain_lost(stores, epoch, holding=False) + await _drain_lost(stores, epoch, holding=True)
+    await stores.intents.forget_kept()
+    return drained
+
+
+async def _drain_lost(stores: Stores, epoch: int, *, holding: bool) -> int:
     drained, before = 0, None
     for _ in range(DRAIN_ROUNDS_MAX):
-        lost = await stores.intents.lost(limit=INTENTS_PER_READ)
+        lost = await stores.intents.lost(holding=holding, limit=INTENTS_PER_READ)
         if not lost or lost == before:
             break
         # In order of events, so that a batch changes few pools, and two batches do not wait for each other.
@@ -264,7 +273,6 @@ async def _drain_intents(stores: Stores, epoch: int) -> int:
             lambda batch: _write_all(stores, batch, epoch), batches, at_once_max=DRAINED_AT_ONCE_MAX
         )
         drained, before = drained + sum(map(len, written)), lost
-    await stores.intents.forget_kept()
     return drained
 
 

@@ -14,6 +14,7 @@ from msgspec import json
 from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from domain.kernel.bookings import HOLDING
 from domain.kernel.claims import stored_claims
 from domain.kernel.refusals import Unavailable
 from domain.store.postgres.epochs import EpochOver, hold_epoch
@@ -68,16 +69,17 @@ class Intents:
         self._launch()
         await kept
 
-    async def lost(self, *, limit: int) -> list[Booking]:
-        """The newest intent of each booking whose change is not in `bookings`."""
+    async def lost(self, *, holding: bool, limit: int) -> list[Booking]:
+        """The newest intents that are not in `bookings`, of bookings that hold claims, or of the others."""
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
-        statement = (
+        newest = (
             select(*_COLUMNS)
             .ext(distinct_on(intents.c.id))
             .where(~done)
             .order_by(intents.c.id, intents.c.version.desc())
-            .limit(limit)
+            .subquery()
         )
+        statement = select(newest).where(newest.c.status.in_(HOLDING) == holding).order_by(newest.c.id).limit(limit)
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
 

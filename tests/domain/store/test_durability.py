@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
+from domain.background.persisting import BATCH_MAX
 from domain.background.rebuilding import rebuild
 from domain.engine import open_stores
-from domain.kernel.bookings import BookingStatus, NewBooking
-from domain.kernel.partitions import random_booking_id
+from domain.kernel.bookings import Booking, BookingStatus, NewBooking
+from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.partitions import partition_of_event, random_booking_id
 from domain.kernel.refusals import InventoryUnavailable, Unavailable
+from domain.kernel.unpersisted import Unpersisted
 from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from ops.chaos.protections import Protection, without
@@ -35,6 +41,20 @@ async def lose_redis(stores):
     """Lose everything in Redis, and begin again."""
     await stores.pipeline.redis.flushall()
     return await rebuild(stores)
+
+
+def numbered(event, user_id, first_byte, number):
+    """A booking of one ticket that is the later in order of id the higher its number is."""
+    return Booking(
+        id=UUID(bytes=first_byte + number.to_bytes(14, "little") + bytes([partition_of_event(event.id)])),
+        event_id=event.id,
+        user_id=user_id,
+        quantity=1,
+        status=BookingStatus.PENDING,
+        version=1,
+        created_at=datetime.now(UTC),
+        claims=f"{user_counter(user_id)}=1 {POOL_MAIN}=1",
+    )
 
 
 async def intents(stores):
@@ -125,6 +145,26 @@ async def test_redis_lost_twice_loses_nothing(durable):
 
     assert {(await durable.box_office.booking(each.id)).status for each in (first, second)} == {BookingStatus.CONFIRMED}
     assert await rows(durable, event) == {"confirmed": 2}
+
+
+async def test_what_was_returned_and_sold_again_is_confirmed_after_redis_was_lost(durable):
+    """More than two batches, in which all that took tickets comes before all that returned them."""
+    number = 2 * BATCH_MAX
+    event = await make_event(durable, capacity=number)
+    buyer, epoch = await make_account(durable), durable.scripts.epoch
+    sold = [numbered(event, buyer, b"\xff", each) for each in range(number)]
+    for first in range(0, number, BATCH_MAX):
+        batch = [Unpersisted.of(booking, epoch=epoch) for booking in sold[first : first + BATCH_MAX]]
+        await durable.ledger.persist(batch, epoch=epoch)
+    cancelled = {"status": BookingStatus.CANCELLED, "version": 2, "cancelled_at": datetime.now(UTC)}
+    returned = [structs.replace(booking, **cancelled) for booking in sold]
+    sold_again = [numbered(event, buyer, b"\x00", each) for each in range(number)]
+    await asyncio.gather(*(durable.intents.append(each, epoch=epoch) for each in (*returned, *sold_again)))
+
+    await lose_redis(durable)
+
+    assert await rows(durable, event) == {"cancelled": number, "confirmed": number}
+    assert await pool(durable, event) == (number, number)
 
 
 async def test_intents_are_forgotten_once_bookings_has_them(durable):
