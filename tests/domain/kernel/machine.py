@@ -321,7 +321,7 @@ class Machine(EngineAccess):
     ask_once_more = ask_again
     cancel_more = cancel_yet_more = cancel
     persist_more = persist_yet_more = persist_still_more = persist
-    read_more = read
+    read_more = read_yet_more = read_still_more = read
     reconcile_more_of_what_was_moved = reconcile_what_was_moved_in_redis
 
     @invariant()

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 EXAMPLES, EXAMPLES_DURABLE, RULES = 14, 7, 40
 """Some 10 seconds; a night's worth is a matter of these three."""
 
-SHRINKING_SECONDS_MAX = 600
+SECONDS_MAX = 600
 """Longer than Hypothesis shortens a sequence that fails; without a failure the test takes seconds."""
 
 
-@pytest.mark.timeout(SHRINKING_SECONDS_MAX)
+@pytest.mark.timeout(SECONDS_MAX)
 @pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize(("durability", "examples"), [("redis", EXAMPLES), ("postgres", EXAMPLES_DURABLE)])
 def test_the_engine_does_what_the_model_does(settings, durability, examples):
@@ -37,6 +37,7 @@ def test_the_engine_does_what_the_model_does(settings, durability, examples):
     run(settings, examples, [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])
 
 
+@pytest.mark.timeout(SECONDS_MAX)
 @pytest.mark.unbalanced
 @pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize(
