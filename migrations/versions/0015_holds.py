@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from migrations.locks import lock_tables
+
 revision = "0015"
 down_revision = "0014"
 branch_labels = None
@@ -17,14 +19,17 @@ COMMENTS = {
 
 
 def upgrade() -> None:
-    """Add the columns, and an index of the few bookings that are holds, beside writers."""
+    """Add the columns, and an index of the few bookings that are holds, beside writers.
+
+    A run that was killed while it built the index has committed the first part, so the next run repeats that.
+    """
+    lock_tables(op.get_bind(), "counters", "bookings", "intents")
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.execute("ALTER TABLE bookings ADD COLUMN taken_at timestamptz")
-    op.execute("ALTER TABLE intents ADD COLUMN taken_at timestamptz")
-    op.execute("ALTER TABLE counters ADD COLUMN gate text")
-    op.execute("ALTER TABLE counters ADD CONSTRAINT ck_counters_gate CHECK (gate ~ '^[A-Za-z0-9_-]{1,64}$')")
-    due = "CHECK (status <> 'held' OR due_at IS NOT NULL)"
-    op.execute(f"ALTER TABLE bookings ADD CONSTRAINT ck_bookings_due {due} NOT VALID")
+    op.execute("ALTER TABLE bookings ADD COLUMN IF NOT EXISTS taken_at timestamptz")
+    op.execute("ALTER TABLE intents ADD COLUMN IF NOT EXISTS taken_at timestamptz")
+    op.execute("ALTER TABLE counters ADD COLUMN IF NOT EXISTS gate text")
+    _constrain("counters", "ck_counters_gate", "CHECK (gate ~ '^[A-Za-z0-9_-]{1,64}$')")
+    _constrain("bookings", "ck_bookings_due", "CHECK (status <> 'held' OR due_at IS NOT NULL) NOT VALID")
     for column, comment in COMMENTS.items():
         op.execute(f"COMMENT ON COLUMN {column} IS '{comment}'")
     with op.get_context().autocommit_block():
@@ -33,6 +38,10 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("ALTER TABLE bookings VALIDATE CONSTRAINT ck_bookings_due")
     op.execute("COMMENT ON INDEX ix_bookings_held IS 'Holds, whose records a rebuild restores.'")
+
+
+def _constrain(table: str, name: str, check: str) -> None:
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}, ADD CONSTRAINT {name} {check}")
 
 
 def downgrade() -> None:

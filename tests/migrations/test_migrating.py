@@ -1,4 +1,4 @@
-"""Two migrations at once run one after the other, and do not deadlock."""
+"""Migrations can run at once, and again after they were killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import asyncpg
+import pytest
 
+from migrations.upgrade import migrate
 from tests.processes import ROOT
 
 INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
@@ -34,3 +36,21 @@ def test_two_runs_at_once_migrate_once(empty_url):
 
     versions, (invalid,) = asyncio.run(_execute(empty_url, "SELECT version_num FROM alembic_version", INVALID))
     assert (ended, len(versions), invalid["count"]) == ([0, 0], 1, 0)
+
+
+IN_PARTS = sorted(
+    path.stem[:4] for path in (ROOT / "migrations" / "versions").glob("0*.py") if "autocommit_block" in path.read_text()
+)
+"""Migrations that commit before they are complete."""
+
+
+@pytest.mark.parametrize("revision", IN_PARTS)
+def test_a_migration_that_was_killed_before_its_end_can_be_repeated(empty_url, revision):
+    migrate(empty_url, revision=revision)
+    before = f"UPDATE alembic_version SET version_num = '{int(revision) - 1:04}'"
+    asyncio.run(_execute(empty_url, before))
+
+    migrate(empty_url)
+
+    versions, (invalid,) = asyncio.run(_execute(empty_url, "SELECT version_num FROM alembic_version", INVALID))
+    assert (len(versions), invalid["count"]) == (1, 0)
