@@ -106,8 +106,7 @@ class BoxOffice:
             BookingNotFound: no booking has this id.
             Unavailable, InventoryUnavailable: it may be in Redis, which cannot be asked now.
         """
-        booking, _ = await self._find(booking_id, ask)
-        return booking
+        return _as_told(*await self._find(booking_id, ask))
 
     async def booking(self, booking_id: UUID) -> Booking:
         """The current state of a booking: from its record, or from PostgreSQL once the record has retired.
@@ -116,8 +115,7 @@ class BoxOffice:
             BookingNotFound: no booking has this id.
             InventoryUnavailable: it may be in Redis, which cannot be asked now.
         """
-        booking, _ = await self._find(booking_id)
-        return booking
+        return _as_told(*await self._find(booking_id))
 
     async def wait_until_final(self, booking: Booking, *, seconds: float) -> Booking:
         """Wait until the booking is final; returns its current state when the time is over."""
@@ -362,6 +360,11 @@ class BoxOffice:
             interval_s = min(interval_s * 1.5, POLL_INTERVAL_S_MAX)
             latest = await self.booking(booking.id)
         return latest
+
+
+def _as_told(booking: Booking, unknown: RecordUnknown | None) -> Booking:
+    """A booking for its caller: a hold that was read from PostgreSQL may be past its deadline."""
+    return as_of(booking, unknown.now_ms) if unknown else booking
 
 
 def _replay(earlier: Booking, new: NewBooking) -> Reservation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
@@ -23,17 +23,16 @@ class TicketOrder(Struct, frozen=True, gc=False):
     event_id: UUID
     quantity: int
     idempotency_key: str | None = None
-
-    hold_ms: ClassVar[int] = 0
-    gate_pass: ClassVar[str] = ""
-    body: ClassVar[str] = ""
+    hold_ms: int = 0
+    gate_pass: str = ""
+    body: str = ""
 
     @property
     def fingerprint(self) -> str:
         """The number of tickets."""
         return plain_fingerprint(self.quantity)
 
-    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...]]:
+    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...], ...]:
         """The only list of claims: the account's own allowance first, then the pool.
 
         In this order, a caller that has reached its limit is told so even when the event is sold out.

@@ -1,6 +1,6 @@
-"""What further counters cost: orders that claim three counters of an event, in turns with orders that claim one.
+"""What claims cost: orders with more than the tickets of an event, in turns with orders that claim only those.
 
-Both claim their account's own counter too. The engine runs in this process: it reserves a backlog, then persists it.
+All claim their account's own counter too. The engine runs in this process: it reserves a backlog, then persists it.
 """
 
 from __future__ import annotations
@@ -48,17 +48,45 @@ CAPACITY = 1_000_000
 
 FURTHER = ("pool:second", "pool:third")
 
+PAIRS = tuple((f"seat:{row}-1", f"seat:{row}-2") for row in "ABCDEFGH")
+"""Eight pairs of neighbours. All but the last are taken."""
+
+HOLD_MS = 3_600_000
+
 
 class ThreeCounters(TicketOrder, frozen=True, gc=False):
     """An order that claims two further counters of its event."""
 
-    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...]]:
+    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...], ...]:
         """The claims of a plain order, and the further ones."""
         (plain,) = super().alternatives(terms, account_id=account_id)
         return ((*plain, *(Claim(counter, self.quantity, terms.sizes[counter]) for counter in FURTHER)),)
 
 
-ORDERS: dict[str, type[TicketOrder]] = {"one": TicketOrder, "three": ThreeCounters}
+class HeldOrder(TicketOrder, frozen=True, gc=False):
+    """A plain order that is held until it is confirmed."""
+
+    hold_ms: int = HOLD_MS
+
+
+class BestPair(TicketOrder, frozen=True, gc=False):
+    """An order of two neighbours, the best of eight pairs that is free."""
+
+    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...], ...]:
+        """The claims of a plain order, with each of the pairs."""
+        (plain,) = super().alternatives(terms, account_id=account_id)
+        return tuple((*plain, *(Claim(seat, self.quantity, terms.sizes[seat]) for seat in pair)) for pair in PAIRS)
+
+
+ORDERS: dict[str, type[TicketOrder]] = {
+    "one": TicketOrder,
+    "three": ThreeCounters,
+    "hold": HeldOrder,
+    "best pair": BestPair,
+}
+"""The orders by name. The first is what the others are compared with."""
+
+PLAIN = "one"
 
 
 class OrderFigures(NamedTuple):
@@ -117,11 +145,15 @@ async def _measure(settings: Settings, pids: list[int], *, rounds: int, backlog:
 
 async def _event(settings: Settings, organizer_id: UUID) -> UUID:
     """An event with further counters; the next rebuild puts it on sale."""
-    event = event_on_sale(organizer_id=organizer_id, title="Three counters", capacity=CAPACITY, max_per_user=100)
+    event = event_on_sale(organizer_id=organizer_id, title="Many counters", capacity=CAPACITY, max_per_user=100)
     await write_events(settings, [event])
+    sizes = dict.fromkeys(FURTHER, CAPACITY)
+    sizes |= {seat: CAPACITY if pair == PAIRS[-1] else 0 for pair in PAIRS for seat in pair}
     async with postgres_of(settings) as postgres:
-        further = [(event.id, counter, CAPACITY, 0) for counter in FURTHER]
-        await postgres.copy_records_to_table("counters", records=further)
+        further = [(event.id, counter, size, 0) for counter, size in sizes.items()]
+        await postgres.copy_records_to_table(
+            "counters", records=further, columns=["event_id", "counter", "size", "taken"]
+        )
     return event.id
 
 
@@ -145,14 +177,15 @@ async def _turn(bench: EventOnServers, order: type[TicketOrder], *, backlog: int
 
 
 def _print(found: dict[str, list[OrderFigures]]) -> None:
-    """One line for each figure: the median of each order, and the median of the turns' ratios with their quartiles."""
-    print(f"{'':22}" + "".join(f"{name:>10}" for name in ORDERS) + "   three : one (quartiles)")
+    """For each figure and order the median, and the median of the turns' ratios to a plain order with the quartiles."""
+    print(f"{'':22}{'order':>10}{'median':>10}   to {PLAIN} (quartiles)")
     for field in OrderFigures._fields:
-        values = {name: [getattr(figures, field) for figures in turns] for name, turns in found.items()}
-        ratios = sorted(three / one for one, three in zip(values["one"], values["three"], strict=True))
-        medians = "".join(f"{median(each):10.0f}" for each in values.values())
-        low, high = _quantile(ratios, 0.25), _quantile(ratios, 0.75)
-        print(f"{field:22}{medians}   {median(ratios):.2f} ({low:.2f} to {high:.2f})")
+        plain = [getattr(figures, field) for figures in found[PLAIN]]
+        for name, turns in found.items():
+            values = [getattr(figures, field) for figures in turns]
+            ratios = sorted(value / one for one, value in zip(plain, values, strict=True))
+            low, high = _quantile(ratios, 0.25), _quantile(ratios, 0.75)
+            print(f"{field:22}{name:>10}{median(values):10.0f}   {median(ratios):.2f} ({low:.2f} to {high:.2f})")
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import text
 
+from domain.kernel.bookings import STORED
 from domain.store.postgres.tables import metadata
 from tests.processes import ROOT
 
@@ -54,6 +57,14 @@ async def test_every_constraint_has_a_name_of_ours(stores, kind):
     )
 
     assert [name for (name,) in names if not name.startswith(prefixes[kind])] == []
+
+
+async def test_postgresql_accepts_the_states_that_bookings_are_stored_in_and_no_others(stores):
+    ((check,),) = await rows(
+        stores, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ck_bookings_status'"
+    )
+
+    assert set(re.findall(r"'(\w+)'", check)) == STORED
 
 
 FROM_0_1_0 = "0003"

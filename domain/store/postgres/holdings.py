@@ -10,6 +10,7 @@ from sqlalchemy import and_, bindparam, exists, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Uuid
 
+from domain.kernel.bookings import BookingStatus
 from domain.kernel.claims import OWN
 from domain.store.postgres.tables import bookings, intents
 
@@ -126,6 +127,14 @@ async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
     done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
     lost = select(intents.c.id).where(intents.c.event_id == event_id, ~done).limit(1)
     return (await connection.execute(lost)).first() is None
+
+
+async def has_holds(connection: AsyncConnection, event_id: UUID) -> bool:
+    """Whether the event has a hold, which needs its counters to expire."""
+    held = (
+        select(bookings.c.id).where(bookings.c.event_id == event_id, bookings.c.status == BookingStatus.HELD).limit(1)
+    )
+    return (await connection.execute(held)).first() is not None
 
 
 async def read_holdings(

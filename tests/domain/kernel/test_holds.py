@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from domain.background import persisting
 from domain.background.audit import audit
+from domain.background.closing import close_past_events_once
 from domain.background.persisting import expire, persist_once
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
@@ -20,11 +21,21 @@ from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import HoldAtCap, HoldExpired, NotOnSale, SoldOut
 from domain.sales.events import EventChanges
 from domain.store.redis.admission import Ask
-from domain.store.redis.keys import due_key, unpersisted_key
+from domain.store.redis.keys import due_key, record_key, unpersisted_key
 from tests.books import counters, pool, record, retire, row, taken, unpersisted
 from tests.domain.kernel.orders import AnyOrder
 from tests.domain.redis_faults import wipe_and_restart
-from tests.factories import ORGANIZED, as_polled, book, hold, make_account, make_due, make_event, place_counters
+from tests.factories import (
+    ORGANIZED,
+    as_polled,
+    book,
+    hold,
+    make_account,
+    make_due,
+    make_event,
+    pass_by,
+    place_counters,
+)
 from tests.waiting import eventually, persist_all
 
 HELD, PENDING, CONFIRMED, CANCELLED, EXPIRED = (
@@ -494,3 +505,34 @@ async def test_a_reservation_takes_the_first_list_that_fits_whole(stores):
     assert best.claims.partition(" ")[2] == "seat:B-1=1 seat:B-2=1"
     assert await counters(stores, event) == {"seat:A-2": 1, "seat:B-1": 1, "seat:B-2": 1}
     assert await in_order(stores)
+
+
+async def test_an_event_with_a_hold_is_not_closed(stores):
+    event = await make_event(stores)
+    held = await hold(stores, event)
+    await persist_all(stores)
+    await pass_by(stores, event)
+
+    closed = [(await close_past_events_once(stores)).closed]
+    await make_due(stores, held)
+    await sweep(stores, event)
+    await persist_all(stores)
+    closed.append((await close_past_events_once(stores)).closed)
+
+    assert closed == [0, 1]
+
+
+async def test_a_hold_past_its_deadline_is_told_expired_from_its_row(stores):
+    event = await make_event(stores)
+    held = await hold(stores, event)
+    await persist_all(stores)
+    await make_due(stores, held)
+    async with stores.database.begin() as connection:
+        await connection.execute(text("UPDATE bookings SET due_at = now() WHERE id = :id"), {"id": held.id})
+    await stores.pipeline.redis.delete(record_key(held.id))
+
+    told = await stores.box_office.booking(held.id)
+    await rebuild(stores)
+
+    assert (told.status, told.version) == (EXPIRED, 2)
+    assert await sweep(stores, event) == 1

@@ -17,7 +17,7 @@ from domain.kernel.times import to_ms
 from domain.store.postgres.epochs import hold_own_epoch, is_epoch_held_alone
 from domain.store.postgres.events.reads import FIND_EVENT
 from domain.store.postgres.events.rows import read_event
-from domain.store.postgres.holdings import is_all_persisted, read_holdings, read_taken, refill_fields
+from domain.store.postgres.holdings import has_holds, is_all_persisted, read_holdings, read_taken, refill_fields
 from domain.store.postgres.tables import EVENT_OVER_AT, events
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class PastEvents:
             and installed.now_ms > to_ms(event.over_at + kept)
             and all(taken.get(name) == found.counted == found.booked for name, found in stored.items())
             and await is_all_persisted(connection, event.id)
+            and not await has_holds(connection, event.id)
             and await self._unpersisted.is_event_persisted(event.id)
         )
 
