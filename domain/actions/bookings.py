@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from domain.actions.waiting import LookTimes
 from domain.kernel.bookings import Booking, BookingStatus, Reservation, as_of
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
@@ -36,13 +37,6 @@ if TYPE_CHECKING:
 ATTEMPTS_MAX = 4
 """How often one request is tried again because the terms changed or the record retired meanwhile."""
 
-POLL_INTERVAL_S = 0.02
-POLL_INTERVAL_S_MAX = 0.25
-"""The interval between two reads of a long poll: the first one, and the longest.
-
-Most bookings are confirmed within 50 ms.
-"""
-
 CLEAR_BATCH_MAX = 200
 """Bookings of a cancelled event that are cancelled in one batch."""
 
@@ -70,6 +64,7 @@ class BoxOffice:
         self._doorbell = doorbell
         self._intents = intents
         self._refusal_counts = refusal_counts
+        self._look_times = LookTimes()
 
     async def reserve(self, ask: Ask, order: Order) -> Reservation:
         """Admit the caller, take the tickets of an order, and promise to persist the booking.
@@ -349,16 +344,17 @@ class BoxOffice:
         return max(record.version if record else 0, intended)
 
     async def _wait(self, booking: Booking, *, until_final: bool, seconds: float) -> Booking:
-        deadline = asyncio.get_running_loop().time() + seconds
-        interval_s = POLL_INTERVAL_S
-        latest = booking
-        while not (latest.final if until_final else _differs(latest, booking)):
-            left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:
+        now_s = asyncio.get_running_loop().time
+        deadline_s, latest, first = now_s() + seconds, booking, booking.status is BookingStatus.PENDING
+        for pause_s in self._look_times.pauses_s():
+            left_s = deadline_s - now_s()
+            if left_s <= 0 or (latest.final if until_final else _differs(latest, booking)):
                 break
-            await asyncio.sleep(min(interval_s, left_s))
-            interval_s = min(interval_s * 1.5, POLL_INTERVAL_S_MAX)
+            await asyncio.sleep(min(pause_s, left_s))
             latest = await self.booking(booking.id)
+            if first:
+                self._look_times.note_first_look(changed=_differs(latest, booking))
+                first = False
         return latest
 
 
