@@ -28,15 +28,14 @@ from domain.store.readiness import refuse_forgetful_inventory
 from worker.heartbeat import begin
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
 from worker.passes import passes_of
-from worker.wake_ups import listen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger()
 
-POLL_DELAY_S = 0.25
-"""The longest time that a job waits in the queue. Wake-ups are jobs only while no worker listens to them."""
+POLL_DELAY_S = 0.02
+"""The longest time that a wake-up waits in the queue; a buyer would notice arq's default of half a second."""
 
 JOBS_MAX = 8
 JOB_TIMEOUT_S = 10
@@ -61,10 +60,10 @@ RECONNECT_S = 0.25
 
 
 async def serve(stores: Stores, stop: asyncio.Event, *, heartbeat: Path | None = None) -> None:
-    """Run every pass, the jobs of the queue and what wake-ups ask for until `stop` is set."""
+    """Run every pass and the jobs of the queue until `stop` is set."""
     stopping = asyncio.create_task(stop.wait())
     works = [run(each) for each in passes_of(stores, heartbeat=heartbeat)]
-    tasks = [asyncio.create_task(work) for work in (*works, run_jobs(stores), listen(stores))]
+    tasks = [asyncio.create_task(work) for work in (*works, run_jobs(stores))]
     done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     await end(tasks)

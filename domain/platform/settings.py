@@ -138,9 +138,7 @@ class Settings(BaseSettings):
         None, description="Redis or Valkey of the inventory (AOF on, noeviction). Unset: the embedded one."
     )
     queue_url: SecretStr | None = Field(
-        None,
-        description="Redis or Valkey of the arq queue and of the channel `onsale:wake-ups`. Unset: the embedded one, "
-        "a database of its own.",
+        None, description="Redis or Valkey of the arq queue. Unset: the embedded one, a database of its own."
     )
     jwt_secret: SecretStr | None = Field(
         None, description="Signs the tokens, at least 32 bytes. Unset with the embedded stack: made once."

@@ -1,8 +1,7 @@
-"""The job queue: wakes workers for partitions with unpersisted bookings, and holds arq's jobs.
+"""The job queue: arq jobs that wake a worker for a partition with unpersisted bookings.
 
-A wake-up is a message on a channel to which all workers listen; if none does, it is an arq job. It may be lost at any
-time, because workers also sweep the unpersisted sets several times a second. So the queue fails open: if it cannot be
-reached, a booking is delayed by at most a second.
+A wake-up may be lost at any time, because workers also sweep the unpersisted sets several times a second. So the queue
+fails open: if it cannot be reached, a booking is delayed by at most a second.
 """
 
 from __future__ import annotations
@@ -14,32 +13,21 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 from arq import ArqRedis
 from redis.asyncio import BlockingConnectionPool
-from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ReadOnlyError, RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import Callable
     from uuid import UUID
 
 QUEUE_NAME = "onsale:jobs"
 PERSIST_JOB = "persist_partition"
 CLEAR_JOB = "clear_event"
 
-WAKE_UPS = "onsale:wake-ups"
-"""The channel of wake-ups. A message is the number of a partition.
-
-All workers hear it at once. A job would wait until a worker asks the queue, and takes six round trips, three of which
-wait until the append-only file is synced.
-"""
-
-QUIET_S = 5.0
-"""After this time without a message, a listener checks that its connection still works."""
-
 CLEAR_SLOT_S = 4
 """How soon the clearing of an event starts again after its worker was killed; longer than a job takes."""
 
 SOCKET_TIMEOUT_S = 2.0
-CONNECTIONS_MAX = 5
+CONNECTIONS_MAX = 4
 RINGS_MAX = 64
 """Wake-ups under way at the same time; further ones are dropped and left to the sweep."""
 
@@ -81,15 +69,15 @@ class Doorbell:
         self._rings: set[asyncio.Task[bool]] = set()
 
     def ring(self, partition: int) -> None:
-        """Wake the workers for a partition with unpersisted bookings; the first one persists it."""
-        self._start(self._wake(partition))
+        """Wake a worker for a partition with unpersisted bookings."""
+        self._start(PERSIST_JOB, partition, job_id=None)
 
     def ring_to_clear(self, event_id: UUID) -> None:
         """Wake a worker to cancel an event's bookings. There is one job per event and time slot.
 
         arq reserves the id of a job whose worker was killed for half a minute; the next slot has another id.
         """
-        self._start(self.rang_to_clear(event_id))
+        self._start(CLEAR_JOB, str(event_id), job_id=_clearing_id(event_id))
 
     async def rang_to_clear(self, event_id: UUID) -> bool:
         """Queue the clearing of an event and wait for it; False when the queue did not accept it.
@@ -98,12 +86,11 @@ class Doorbell:
         """
         return await self._enqueue(CLEAR_JOB, str(event_id), job_id=_clearing_id(event_id))
 
-    def _start(self, ringing: Coroutine[None, None, bool]) -> None:
+    def _start(self, job: str, argument: int | str, *, job_id: str | None) -> None:
         if len(self._rings) >= RINGS_MAX:
-            ringing.close()
             self._on_lost()
             return
-        ring = asyncio.create_task(ringing)
+        ring = asyncio.create_task(self._enqueue(job, argument, job_id=job_id))
         self._rings.add(ring)
         ring.add_done_callback(self._rings.discard)
 
@@ -111,14 +98,6 @@ class Doorbell:
         """Wait for the wake-ups under way, and close the connections."""
         await asyncio.gather(*self._rings, return_exceptions=True)
         await self._queue.aclose(close_connection_pool=True)
-
-    async def _wake(self, partition: int) -> bool:
-        try:
-            heard = await self._queue.publish(WAKE_UPS, partition)
-        except (RedisError, OSError):
-            self._on_lost()
-            return False
-        return heard > 0 or await self._enqueue(PERSIST_JOB, partition, job_id=None)
 
     async def _enqueue(self, job: str, argument: int | str, *, job_id: str | None) -> bool:
         try:
@@ -132,27 +111,6 @@ class Doorbell:
             self._on_lost()
             return False
         return True
-
-
-async def wake_ups(queue: ArqRedis) -> AsyncGenerator[int, None]:
-    """The partitions for which workers are woken, without end.
-
-    Raises:
-        RedisError, OSError: the connection is lost, or the server no longer answers on it.
-    """
-    async with queue.pubsub() as listener:
-        await listener.subscribe(WAKE_UPS)
-        asked = False
-        while True:
-            message = await listener.get_message(timeout=QUIET_S)
-            if message is None:
-                if asked:
-                    detail = "the queue does not answer"
-                    raise ConnectionLost(detail)
-                await listener.ping()
-            asked = message is None
-            if message and message["type"] == "message":
-                yield int(message["data"])
 
 
 def _clearing_id(event_id: UUID) -> str:

@@ -22,7 +22,7 @@ from domain.accounts.tokens import TokenKind
 from domain.kernel.partitions import partition_of_event
 from tests.factories import make_account, make_event
 from tests.processes import ROOT
-from worker.wake_ups import Wakened
+from worker.jobs import persist_partition
 
 STEPS_MAX = 20
 
@@ -82,7 +82,7 @@ def _recorded():
         sys.setprofile(None)
 
 
-async def test_the_files_of_a_booking_are_few_and_listed(stores, buyer):
+async def test_the_files_of_a_booking_are_few_and_listed(stores, buyer, clean):
     steps, helpers = _listed()
     event = await make_event(stores)
     order = {"event_id": str(event.id), "quantity": 1}
@@ -93,9 +93,7 @@ async def test_the_files_of_a_booking_are_few_and_listed(stores, buyer):
         return answer.headers["Location"]
 
     async def persist():
-        wakened = Wakened(stores)
-        wakened.begin(partition_of_event(event.id))
-        await wakened.finish()
+        await persist_partition({"stores": stores, "redis": clean.queue}, partition_of_event(event.id))
 
     # After the first booking, the terms and the session are cached, and no wake-up is under way.
     await book("first")
