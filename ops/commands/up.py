@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.commands.demo_credentials import DEMO_FILE, demo_is_complete
-from ops.embedded.binaries import check_binaries
+from ops.embedded.binaries import check_binaries, mimalloc
 from ops.embedded.folder_lock import held
 from ops.embedded.stack import EmbeddedStack
 from ops.supervision.console import Console
@@ -129,6 +129,8 @@ class _Run:
             yield dict(os.environ)
             return
         self._say(f"starting PostgreSQL and Valkey in {self._settings.data_dir}")
+        if not mimalloc():
+            self._say("mimalloc is not installed here: Valkey uses the slower memory allocator of the C library")
         stack = EmbeddedStack(self._settings.data_dir)
         try:
             stack.spawn()

