@@ -162,21 +162,23 @@ class Books:
         return OrphanPage(int(next_cursor), orphans)
 
     async def _is_orphan(self, booking_id: UUID) -> bool:
-        """Whether a record is not in the unpersisted set and has no lifetime, both read in one round trip.
+        """Whether a record is not in the unpersisted set and has no lifetime; that of a hold lasts until its deadline.
 
-        A record that was settled since the first check has a lifetime.
+        The order matters: a hold that expires after its status was read is found in the unpersisted set, and what is
+        settled after that has a lifetime.
         """
         listed, key = unpersisted_key(partition_of_booking(booking_id) or 0), record_key(booking_id)
-        score, lifetime, (status, event) = await asyncio.gather(
+        event = await self._pipeline.call("HGET", key, "event")
+        if event is None:
+            return False
+        status, due, score, lifetime = await asyncio.gather(
+            self._pipeline.call("HGET", key, "status"),
+            self._pipeline.call("ZSCORE", _due(event), str(booking_id)),
             self._pipeline.call("ZSCORE", listed, str(booking_id)),
             self._pipeline.call("PTTL", key),
-            self._pipeline.call("HMGET", key, "status", "event"),
         )
-        if score is not None or lifetime != LASTING:
-            return False
-        # The record of a hold lasts until its deadline.
-        held = status == b"held" and await self._pipeline.call("ZSCORE", _due(event), str(booking_id)) is not None
-        return not held
+        held = status == b"held" and due is not None
+        return score is None and lifetime == LASTING and not held
 
     async def relist(self, booking_id: UUID) -> bool:
         """List an orphan as unpersisted (relist_booking.lua); False when it is not an orphan any more."""

@@ -460,6 +460,22 @@ async def test_a_hold_that_would_never_expire_is_found_and_listed_again(stores):
     assert await stores.pipeline.redis.zscore(due_key(event.id), str(held.id)) is not None
 
 
+async def test_a_hold_that_expires_while_reconciliation_looks_at_it_is_no_difference(stores):
+    event = await make_event(stores)
+
+    async def sweep_after(round_trips):
+        for _ in range(round_trips):
+            await stores.inventory.now_ms()
+        await sweep(stores, event)
+
+    for round_trips in range(6):
+        held = await hold(stores, event)
+        await persist_all(stores)
+        await make_due(stores, held)
+        found, _ = await asyncio.gather(stores.books.orphans(0), sweep_after(round_trips))
+        assert found.orphans == []
+
+
 async def test_a_gate_lets_only_requests_with_its_pass_take(stores):
     event = await make_event(stores)
     await place_counters(stores, event.id, **{"pool:vip": 5})
