@@ -14,7 +14,7 @@ from domain.platform.failpoints import Failpoint
 from ops.chaos.buyers import Habits
 from ops.chaos.campaign import hush, try_plan
 from ops.chaos.protections import Protection
-from ops.chaos.schedule import API_NAMES, WORKER_NAMES, FaultKind, ScheduledFault
+from ops.chaos.schedule import SELLER_NAMES, WORKER_NAMES, FaultKind, ScheduledFault
 from ops.chaos.trial import TrialPlan
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SEEDS_MAX = 3
 SECONDS = 8.0
 
-API_TO_QUEUE = tuple(f"{name}:queue" for name in API_NAMES)
+SELLERS_TO_QUEUE = tuple(f"{name}:queue" for name in SELLER_NAMES)
 WORKER_TO_POSTGRES = tuple(f"{name}:postgres" for name in WORKER_NAMES)
 
 LATE_WORKER = tuple(
@@ -127,7 +127,7 @@ CONTROLS: tuple[Control, ...] = (
     ),
     _control(
         Protection.SWEEP,
-        structs.replace(QUIET, dead_links=API_TO_QUEUE),
+        structs.replace(QUIET, dead_links=SELLERS_TO_QUEUE),
         "no_accepted_booking_is_lost",
         "nothing_is_left_to_persist",
         "everything_was_final_in_time",

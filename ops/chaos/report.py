@@ -23,8 +23,11 @@ ACCEPTED_MIN = 10_000
 
 DURABILITIES = ("redis", "postgres")
 
-LOSSES = ("no_confirmed_booking_is_lost", "no_accepted_booking_is_lost", "no_cancellation_is_lost")
-OVERSALES = ("nothing_is_oversold_in_postgresql", "nothing_is_oversold_in_redis")
+LOSSES = (
+    *("no_confirmed_booking_is_lost", "no_accepted_booking_is_lost", "no_cancellation_is_lost"),
+    "no_confirmation_is_lost",
+)
+OVERSALES = ("nothing_is_oversold_in_postgresql", "nothing_is_oversold_in_redis", "no_counter_is_oversold")
 DUPLICATES = ("one_booking_per_key", "every_row_was_asked_for")
 
 

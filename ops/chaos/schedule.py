@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 API_NAMES = ("api.1", "api.2")
 WORKER_NAMES = ("worker.1", "worker.2")
-PROCESS_NAMES = (*API_NAMES, *WORKER_NAMES)
+HOLDS_NAME = "holds.1"
+"""The process that orders holds from the engine, as an API process would (`ops/chaos/holds.py`)."""
+
+SELLER_NAMES = (*API_NAMES, HOLDS_NAME)
+"""Processes that take orders."""
+
+PROCESS_NAMES = (*SELLER_NAMES, *WORKER_NAMES)
 
 SERVER_NAMES = ("redis", "queue", "postgres")
 """Each process has its own link to each of these; `queue` is another database of the same Valkey."""
@@ -70,8 +76,8 @@ class Shape(Struct, frozen=True):
 
 
 SHAPES: dict[FaultKind, Shape] = {
-    FaultKind.API_KILL: Shape(API_NAMES, 4),
-    FaultKind.API_STOP: Shape(API_NAMES, 2, (0.2, 3.0)),
+    FaultKind.API_KILL: Shape(SELLER_NAMES, 6),
+    FaultKind.API_STOP: Shape(SELLER_NAMES, 3, (0.2, 3.0)),
     FaultKind.API_TERM: Shape(API_NAMES, 2),
     FaultKind.WORKER_KILL: Shape(WORKER_NAMES, 4),
     FaultKind.WORKER_STOP: Shape(WORKER_NAMES, 4, (0.2, 4.0)),

@@ -13,6 +13,8 @@ from domain.accounts.accounts import Role
 from domain.platform.failpoints import Failpoint
 from ops.chaos.buyers import Habits, TrialCrowd
 from ops.chaos.faults import SLOW_SECONDS, Storm
+from ops.chaos.holds.files import HoldsEvent, HoldsFiles, HoldsPlan, unanswered
+from ops.chaos.holds.orders import COUNTERS, HOLDS_MAX
 from ops.chaos.protections import Protection, without
 from ops.chaos.schedule import NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
 from ops.chaos.stack.stack import TrialStack
@@ -75,6 +77,7 @@ It makes about one kill in a second and a half, and reaches every point within t
 class TrialPlan(Struct, frozen=True, kw_only=True):
     """The parameters of a trial.
 
+    `hold_buyers` place orders of any counters and of holds, which last `hold_ms`, at least and at most.
     `off` are protections that are taken away. With `excuses`, DURABILITY=redis may lose what a Redis acknowledged that
     then lost its memory. `slow_links` and `dead_links` are slow or dead until the storm is over. `scripted` faults
     replace those of the seed.
@@ -84,6 +87,8 @@ class TrialPlan(Struct, frozen=True, kw_only=True):
     durability: str = "redis"
     seconds: float = 60.0
     buyers: int = 40
+    hold_buyers: int = 12
+    hold_ms: tuple[int, int] = (200, 3_000)
     mix: Mix = field(default_factory=lambda: dict(NO_LOSS))
     faults_per_second: float = 0.8
     failpoints: dict[Failpoint, float] = field(default_factory=lambda: dict(FAILPOINTS))
@@ -123,6 +128,7 @@ class Result(Struct, frozen=True, kw_only=True):
     rejected: int
     repairs: int
     overdue: int
+    expired: int = 0
     to_final_s: float | None
     to_sale_s: list[float]
     redis_was_lost: bool
@@ -156,9 +162,11 @@ class _Trial:
         self._stack = stack
         self._say = say
         self._log = AnswerLog(stack.folder / "answers.jsonl")
+        self._holds = HoldsFiles(stack.folder)
         self._storm = Storm(stack)
         self._events: list[Event] = []
         self._accounts: list[Minted] = []
+        self._hold_accounts: list[Minted] = []
         self._began_s = 0.0
 
     async def prepare(self) -> None:
@@ -166,11 +174,12 @@ class _Trial:
         settings = self._stack.settings()
         (organizer,) = await mint(settings, role=Role.ORGANIZER, count=1)
         self._accounts = await mint(settings, role=Role.ATTENDEE, count=self._plan.buyers)
+        self._hold_accounts = await mint(settings, role=Role.ATTENDEE, count=self._plan.hold_buyers)
         self._events = [
             event_on_sale(organizer_id=organizer.id, title=f"{capacity} tickets", capacity=capacity, max_per_user=most)
             for capacity, most in zip(CAPACITIES, ALLOWANCES, strict=True)
         ]
-        await write_events(settings, self._events)
+        await write_events(settings, self._events, further=COUNTERS)
         if Protection.CAPACITY_CHECK in self._plan.off:
             connection = await self._stack.postgres.connect()
             await connection.execute("ALTER TABLE counters DROP CONSTRAINT ck_counters_taken")
@@ -192,34 +201,59 @@ class _Trial:
         for name in self._plan.dead_links:
             self._stack.links[name].refuse()
         self._began_s = time.monotonic()
+        self._holds.begin(self._holds_plan())
         shopping = asyncio.create_task(crowd.shop(self._accounts))
         async with _beside(watch.look_on()):
             async with _beside(self._tell_progress(crowd)):
                 await self._storm.rage(self._plan.faults)
                 await asyncio.sleep(max(0.0, self._began_s + self._plan.seconds - time.monotonic()))
             crowd.leave()
+            self._holds.leave()
             self._stack.disarm()
             self._storm.calm()
             final_s = await self._until_final(crowd)
             await shopping
-            await self._until_final(crowd)
+            await self._until_holds_are_answered()
+            await self._until_final(crowd, holds=True)
         self._log.close()
         return self._judge(await self._gather(watch, crowd, final_s))
 
-    async def _until_final(self, crowd: TrialCrowd) -> float | None:
+    async def _until_final(self, crowd: TrialCrowd, *, holds: bool = False) -> float | None:
         """The seconds until everything accepted until now is final, None if that takes too long."""
-        accepted = {} if self._plan.redis_is_lost else first_acceptances(crowd.answers)
+        accepted = {} if self._plan.redis_is_lost else first_acceptances(self._answers(crowd))
         ids = [event.id for event in self._events]
-        return await wait_until_final(self._stack.settings(), ids, accepted, seconds_max=AWAITED_SECONDS_MAX)
+        return await wait_until_final(
+            self._stack.settings(), ids, accepted, seconds_max=AWAITED_SECONDS_MAX, holds=holds
+        )
+
+    def _holds_plan(self) -> HoldsPlan:
+        return HoldsPlan(
+            seed=f"holds {self._plan.seed}",
+            accounts=[account.id for account in self._hold_accounts],
+            events=[HoldsEvent(event.id, event.max_per_user) for event in self._events],
+            hold_ms=self._plan.hold_ms,
+        )
+
+    async def _until_holds_are_answered(self) -> None:
+        """Wait for the process of hold buyers. What it was not answered in time is counted as unanswered."""
+        deadline_s = time.monotonic() + AWAITED_SECONDS_MAX
+        while not self._holds.done and time.monotonic() < deadline_s:  # noqa: ASYNC110  (another process writes it)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _answers(self, crowd: TrialCrowd) -> list[Answer]:
+        """What both crowds were told until now."""
+        return [*crowd.answers, *self._holds.answers()]
 
     async def _gather(self, watch: Watch, crowd: TrialCrowd, final_s: float | None) -> Evidence:
+        answers = self._answers(crowd)
         record = RunRecord(
-            answers=crowd.answers,
+            answers=answers,
             final_s=final_s,
             final_s_max=self._plan.final_seconds_max,
-            unanswered=crowd.unanswered,
+            unanswered=crowd.unanswered + len(unanswered(self._holds.answers())),
             gave_up=self._stack.fork_server.gave_up,
             seen=watch.seen,
+            account_sizes={"holds": HOLDS_MAX},
             faults=True,
             redis_was_lost=self._plan.redis_is_lost,
         )
@@ -227,7 +261,7 @@ class _Trial:
             settings=self._stack.settings(),
             urls=self._stack.urls,
             event_ids=[event.id for event in self._events],
-            tokens={account.id: account.token for account in self._accounts},
+            tokens={account.id: account.token for account in [*self._accounts, *self._hold_accounts]},
             questions_max=QUESTIONS_MAX,
         )
         # The audit calls the scripts of the processes, whose texts lack the same lines.
@@ -247,6 +281,7 @@ class _Trial:
             confirmed=states.count("confirmed"),
             cancelled=states.count("cancelled"),
             rejected=states.count("rejected"),
+            expired=states.count("expired"),
             repairs=len(evidence.repairs),
             overdue=sum(process.overdue for process in self._stack.processes.values()),
             to_final_s=evidence.final_s,

@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from domain.kernel.counters import POOL_MAIN
-from domain.store.redis.keys import counters_key
-from ops.evidence.books import UNREACHABLE
+from ops.evidence.books import UNREACHABLE, read_counters
 from ops.evidence.evidence import Extremes
 from ops.evidence.servers import postgres_of, redis_of
 
@@ -43,7 +42,10 @@ class Watch:
     async def _look_at_redis(self) -> None:
         async with redis_of(self._settings) as redis:
             for event_id, seen in self.seen.items():
-                taken = int(await redis.hget(counters_key(event_id), POOL_MAIN) or 0)  # type: ignore[misc]
+                counted = await read_counters(redis, event_id)
+                taken = counted.get(POOL_MAIN, 0)
+                for name, number in counted.items():
+                    seen.counters[name] = max(number, seen.counters.get(name, 0))
                 seen.redis_most = max(seen.redis_most, taken)
                 seen.redis_least = min(seen.redis_least, taken)
 

@@ -41,6 +41,10 @@ class Kind(StrEnum):
     LONG_POLL = "long poll"
     """A poll that the server may hold back until the booking is final."""
     CANCEL = "cancel"
+    CONFIRM = "confirm"
+    """A hold becomes a booking."""
+    EXTEND = "extend"
+    """The deadline of a hold moves."""
 
 
 class Outcome(StrEnum):
@@ -54,6 +58,9 @@ class Outcome(StrEnum):
     POLL = "poll"
     LONG_POLL = "poll: held back"
     CANCEL = "cancel"
+    CONFIRM = "hold: confirmed"
+    EXTEND = "hold: extended"
+    HOLD_OVER = "hold: refused"
     FAILED = "failed"
     """No answer, or one that the contract does not have for this request."""
 
@@ -68,11 +75,16 @@ DOCUMENTED: dict[Kind, tuple[Outcome, frozenset[int]]] = {
     Kind.POLL: (Outcome.POLL, frozenset({200})),
     Kind.LONG_POLL: (Outcome.LONG_POLL, frozenset({200})),
     Kind.CANCEL: (Outcome.CANCEL, frozenset({200})),
+    Kind.CONFIRM: (Outcome.CONFIRM, frozenset({200})),
+    Kind.EXTEND: (Outcome.EXTEND, frozenset({200})),
 }
 """The statuses of a success for each kind. None of the requests is conditional, so none is answered by 304."""
 
 REFUSALS = frozenset({"sold_out", "per_user_limit"})
 """Codes of 409 for a valid request for tickets on sale."""
+
+HOLD_REFUSALS = {Kind.CONFIRM: frozenset({"hold_expired"}), Kind.EXTEND: frozenset({"hold_expired", "hold_at_cap"})}
+"""Codes of 409 for a valid request about a hold."""
 
 
 def outcome_of(kind: Kind, *, status: int, code: str | None) -> Outcome:
@@ -82,6 +94,8 @@ def outcome_of(kind: Kind, *, status: int, code: str | None) -> Outcome:
         return outcome
     if kind is Kind.BOOK and status == CONFLICT and code in REFUSALS:
         return Outcome.REFUSED
+    if status == CONFLICT and code in HOLD_REFUSALS.get(kind, ()):
+        return Outcome.HOLD_OVER
     return Outcome.FAILED
 
 
@@ -91,6 +105,8 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `sent_s` is of one clock for all answers of a run.
     `key` and `quantity` belong to the order, `state` and `reason` to the booking, `code` to the refusal. `booking` is
     the booking that the request or the answer names. `confirm_ms` is the time from `created_at` to `confirmed_at`.
+    `hold_ms` and `units` belong to orders that the engine takes and HTTP does not: how long the claims are held, and
+    further claims, as lists of `counter=quantity` with | between alternatives.
     """
 
     kind: Kind
@@ -106,6 +122,8 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     code: str | None = None
     confirm_ms: float | None = None
+    hold_ms: int = 0
+    units: str = ""
 
     @property
     def answered_s(self) -> float:
@@ -148,6 +166,8 @@ def about(kind: Kind, accepted: Answer) -> Answer:
         event=accepted.event,
         key=accepted.key,
         quantity=accepted.quantity,
+        hold_ms=accepted.hold_ms,
+        units=accepted.units,
         booking=None if kind is Kind.BOOK else accepted.booking,
     )
 

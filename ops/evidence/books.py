@@ -57,6 +57,8 @@ class StoredBooking(Struct, frozen=True, kw_only=True):
     claims: dict[str, int]
     version: int = 1
     reason: str | None = None
+    overdue: bool = False
+    """Whether it is held though its deadline has passed."""
 
 
 class CountedRow(Struct, frozen=True):
@@ -234,18 +236,23 @@ async def read_unpersisted(redis: Redis, event_ids: Collection[UUID] | None = No
 
 
 async def wait_until_final(
-    settings: Settings, event_ids: Collection[UUID], accepted: Collection[UUID], *, seconds_max: float
+    settings: Settings,
+    event_ids: Collection[UUID],
+    accepted: Collection[UUID],
+    *,
+    seconds_max: float,
+    holds: bool = False,
 ) -> float | None:
     """Wait until nothing is left to persist and every accepted booking has a row; None if that takes too long.
 
-    Returns the seconds. A server that is away is asked again.
+    With `holds`, also wait until every hold has ended. Returns the seconds. A server that is away is asked again.
     """
     clock = asyncio.get_running_loop().time
     began_s = clock()
     while clock() - began_s < seconds_max:
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                left = await _read_left(settings, event_ids, accepted)
+                left = await _read_left(settings, event_ids, accepted, holds=holds)
         except UNREACHABLE:
             left = 1
         if not left:
@@ -254,14 +261,17 @@ async def wait_until_final(
     return None
 
 
-async def _read_left(settings: Settings, event_ids: Collection[UUID], accepted: Collection[UUID]) -> int:
-    """The number of bookings and intents that PostgreSQL does not have."""
+async def _read_left(
+    settings: Settings, event_ids: Collection[UUID], accepted: Collection[UUID], *, holds: bool
+) -> int:
+    """The number of bookings and intents that PostgreSQL does not have, and with `holds` of holds."""
     async with redis_of(settings) as redis:
         unpersisted = await read_unpersisted(redis, event_ids)
     async with postgres_of(settings) as postgres:
         missing = await postgres.fetchval(_MISSING, list(accepted))
         intents = await postgres.fetchval(_INTENTS_LEFT, list(event_ids))
-    return len(unpersisted) + int(missing) + int(intents)
+        held = await postgres.fetchval(_HOLDS_LEFT, list(event_ids)) if holds else 0
+    return len(unpersisted) + int(missing) + int(intents) + int(held)
 
 
 async def _read_records(redis: Redis, event_ids: set[UUID], *, epoch: int) -> list[StoredBooking]:
@@ -317,13 +327,21 @@ _EVENTS = """
 _COUNTERS = "SELECT event_id, counter, size, taken FROM counters WHERE event_id = ANY($1)"
 
 _ROWS = """
-    SELECT id, event_id, user_id, quantity, status, version, reason, claims FROM bookings WHERE event_id = ANY($1)
+    SELECT id, event_id, user_id, quantity, status, version, reason, claims,
+           status = 'held' AND due_at < now() AS overdue
+    FROM bookings WHERE event_id = ANY($1)
 """
 
 _MISSING = """
     SELECT count(*) FROM unnest($1::uuid[]) AS accepted (id)
     WHERE NOT EXISTS (SELECT FROM bookings WHERE bookings.id = accepted.id)
 """
+
+_HOLDS_LEFT = """
+    SELECT count(*) FROM bookings
+    WHERE event_id = ANY($1) AND status = 'held' AND due_at < now() + interval '10 seconds'
+"""
+"""Holds that expire soon. After a step of Redis' clock, a deadline may be minutes away."""
 
 _INTENTS_LEFT = """
     SELECT count(*) FROM intents WHERE event_id = ANY($1) AND NOT EXISTS (

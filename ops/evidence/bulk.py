@@ -108,13 +108,18 @@ def closed_event(*, organizer_id: UUID, title: str, capacity: int) -> Event:
     )
 
 
-async def write_events(settings: Settings, events: Sequence[Event]) -> None:
-    """Write events and their counters. The inventory learns of them with its next rebuild."""
+async def write_events(
+    settings: Settings, events: Sequence[Event], *, further: Mapping[str, int] | None = None
+) -> None:
+    """Write events and their counters. The inventory learns of them with its next rebuild.
+
+    `further` are the sizes of counters that each event has beside its own.
+    """
     rows = [event_row(event) | {"partition": partition_of_event(event.id)} for event in events]
     counters = [
         {"event_id": event.id, "counter": counter, "size": size, "taken": 0}
         for event in events
-        for counter, size in event.sizes.items()
+        for counter, size in (event.sizes | dict(further or {})).items()
     ]
     async with postgres_of(settings) as postgres:
         await _copy(postgres, "events", rows)

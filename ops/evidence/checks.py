@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     from ops.evidence.books import EventCounts
     from ops.evidence.evidence import Evidence
 
-RANKS = {"pending": 0, "confirmed": 1, "rejected": 2, "cancelled": 2}
-"""The statuses of a booking in the order in which it takes them."""
+RANKS = {"held": 0, "expired": 0, "pending": 1, "confirmed": 2, "rejected": 3, "cancelled": 3}
+"""The statuses of a booking in the order in which it takes them.
+
+A hold may be told expired and then held: by a clock that was ahead and is set back.
+"""
 
 FINAL = frozenset({"confirmed", "cancelled", "rejected"})
+
+ENDS_OF_HOLDS = frozenset({"held", "expired"})
+"""Further statuses that the row of a hold may have. `no_hold_outlives_its_deadline` looks at deadlines."""
+
+CONFIRMED = frozenset({"pending", "confirmed"})
+"""What a confirmation that succeeded is told."""
 
 ALLOWANCE = "user:"
 """The prefix of the counters of tickets that one account holds."""
@@ -58,6 +67,24 @@ def nothing_is_oversold_in_redis(evidence: Evidence) -> list[str]:
     return found
 
 
+def no_counter_is_oversold(evidence: Evidence) -> list[str]:
+    """No counter was ever seen above its size or below 0, by Redis' count, PostgreSQL's or the rows."""
+    found = []
+    for event in evidence.snapshot.events:
+        seen = evidence.seen.get(event.event_id, Extremes()).counters
+        rows = Counter({name: row.taken for name, row in event.rows.items()})
+        most = Counter(event.counters) | Counter(seen) | rows | evidence.snapshot.confirmed[event.event_id]
+        sizes = {name: row.size for name, row in event.rows.items()}
+        for name, taken in most.items():
+            size = sizes.get(name, evidence.account_sizes.get(name.partition(":")[0], taken))
+            if taken > size:
+                found.append(f"{event.event_id}: {taken} of {size} units of {name} were taken")
+        found += [
+            f"{event.event_id}: {taken} of {name} are taken" for name, taken in event.counters.items() if taken < 0
+        ]
+    return found
+
+
 def nobody_is_over_the_limit(evidence: Evidence) -> list[str]:
     """No account holds more tickets of an event than the event allows, by rows or by Redis' counters."""
     found = []
@@ -85,14 +112,18 @@ def no_confirmed_booking_is_lost(evidence: Evidence) -> list[str]:
 
 
 def no_accepted_booking_is_lost(evidence: Evidence) -> list[str]:
-    """An accepted booking has a row in a final status: confirmed, rejected with a reason, or cancelled on request."""
+    """An accepted booking has a row in a final status: confirmed, rejected with a reason, or cancelled on request.
+
+    A hold may also be held or expired.
+    """
     if evidence.redis_was_lost:
         return []
     cancelled = _asked_to_cancel(evidence)
     found = []
     for booking in evidence.accepted:
         status = evidence.status_of(booking)
-        if status not in FINAL or (status == "cancelled" and booking not in cancelled):
+        ends = FINAL | ENDS_OF_HOLDS if evidence.accepted[booking].hold_ms else FINAL
+        if status not in ends or (status == "cancelled" and booking not in cancelled):
             found.append(f"accepted booking {booking} is {status}")
         elif status == "rejected" and not evidence.snapshot.rows[booking].reason:
             found.append(f"rejected booking {booking} has no reason")
@@ -100,17 +131,66 @@ def no_accepted_booking_is_lost(evidence: Evidence) -> list[str]:
 
 
 def no_cancellation_is_lost(evidence: Evidence) -> list[str]:
-    """A booking that was called cancelled, or whose cancellation succeeded, has a cancelled row."""
+    """A booking that was called cancelled, or whose cancellation succeeded, has a cancelled row.
+
+    A hold that is given back after its deadline is told that it has expired.
+    """
     if evidence.redis_was_lost:
         return []
     cancelled = {
-        answer.booking for answer in evidence.answers if answer.state == "cancelled" or answer.outcome is Outcome.CANCEL
+        answer.booking
+        for answer in evidence.answers
+        if answer.state == "cancelled" or (answer.outcome is Outcome.CANCEL and answer.state != "expired")
     }
     return [
         f"cancelled booking {booking} is {evidence.status_of(booking)}"
         for booking in cancelled
         if booking and evidence.status_of(booking) != "cancelled"
     ]
+
+
+def no_confirmation_is_lost(evidence: Evidence) -> list[str]:
+    """A hold whose confirmation succeeded has a confirmed row, or a cancelled one if its buyer asked for that."""
+    if evidence.redis_was_lost:
+        return []
+    cancelled = _asked_to_cancel(evidence)
+    confirmed = {answer.subject for answer in evidence.answers if _confirms(answer)}
+    return [
+        f"the confirmed hold {booking} is {status}"
+        for booking in confirmed
+        for status in [evidence.status_of(booking)]
+        if status != "confirmed" and (status != "cancelled" or booking not in cancelled)
+    ]
+
+
+def no_expired_hold_is_confirmed(evidence: Evidence) -> list[str]:
+    """A hold that was told expired is confirmed only by a confirmation that succeeded later or was not answered."""
+    last_told_s: dict[UUID | None, float] = {}
+    last_confirmed_s: dict[UUID | None, float] = {}
+    for answer in evidence.answers:
+        if answer.state == "expired" or answer.code == "hold_expired":
+            last_told_s[answer.subject] = max(answer.sent_s, last_told_s.get(answer.subject, 0.0))
+        elif _confirms(answer) or (answer.kind is Kind.CONFIRM and not answer.conclusive):
+            at_s = answer.answered_s if answer.conclusive else float("inf")
+            last_confirmed_s[answer.subject] = max(at_s, last_confirmed_s.get(answer.subject, 0.0))
+    return [
+        f"hold {booking} was told that it has expired, and is confirmed"
+        for booking, told_s in last_told_s.items()
+        if evidence.status_of(booking) == "confirmed" and last_confirmed_s.get(booking, 0.0) < told_s
+    ]
+
+
+def no_hold_outlives_its_deadline(evidence: Evidence) -> list[str]:
+    """At the end no row is held whose deadline has passed."""
+    return [f"hold {row.id} has not expired" for row in evidence.snapshot.rows.values() if row.overdue]
+
+
+def nobody_is_rejected(evidence: Evidence) -> list[str]:
+    """PostgreSQL refused no booking: what was sold was there."""
+    if evidence.redis_was_lost:
+        return []
+    rows = evidence.snapshot.rows.values()
+    return [f"booking {row.id} was rejected: {row.reason}" for row in rows if row.status == "rejected"]
 
 
 def one_booking_per_key(evidence: Evidence) -> list[str]:
@@ -163,7 +243,8 @@ def no_retry_is_refused(evidence: Evidence) -> list[str]:
     return [
         f"booking {answer.subject} was answered {answer.status} {answer.code} after it was accepted"
         for answer in evidence.answers
-        if answer.conclusive and not answer.state and accepted_s.get(answer.subject, answer.sent_s) < answer.sent_s
+        if answer.conclusive and not answer.state and answer.outcome is not Outcome.HOLD_OVER
+        if accepted_s.get(answer.subject, answer.sent_s) < answer.sent_s
     ]
 
 
@@ -300,10 +381,15 @@ def everything_was_final_in_time(evidence: Evidence) -> list[str]:
 CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     nothing_is_oversold_in_postgresql,
     nothing_is_oversold_in_redis,
+    no_counter_is_oversold,
     nobody_is_over_the_limit,
     no_confirmed_booking_is_lost,
     no_accepted_booking_is_lost,
     no_cancellation_is_lost,
+    no_confirmation_is_lost,
+    no_expired_hold_is_confirmed,
+    no_hold_outlives_its_deadline,
+    nobody_is_rejected,
     one_booking_per_key,
     every_row_was_asked_for,
     no_status_goes_back,
@@ -339,6 +425,11 @@ def verdict(found: dict[str, list[str]]) -> str:
         if len(violations) > SHOWN_MAX:
             lines.append(f"        and {len(violations) - SHOWN_MAX} more")
     return "\n".join(lines)
+
+
+def _confirms(answer: Answer) -> bool:
+    """Whether it acknowledges the confirmation of a hold."""
+    return answer.kind is Kind.CONFIRM and answer.state in CONFIRMED
 
 
 def _asked_to_cancel(evidence: Evidence) -> set[UUID | None]:

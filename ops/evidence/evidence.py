@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import httpx
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from domain.background.audit import EventBooks, audit
 from domain.background.reconciling import reconcile
@@ -51,11 +51,15 @@ class Shown(Struct, frozen=True):
 
 
 class Extremes(Struct):
-    """The most and the fewest tickets that were seen taken in the course of a run, by each server's count."""
+    """The most and the fewest tickets that were seen taken in the course of a run, by each server's count.
+
+    `counters` has the most that Redis counted of every counter.
+    """
 
     redis_most: int = 0
     redis_least: int = 0
     postgres_most: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
 
 
 class RecordedRepair(Struct, frozen=True):
@@ -73,6 +77,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     `final_s` is the time until every accepted booking was final, None if that took too long; `final_s_max` is allowed.
     `buyers` are the accounts that must have asked for a ticket. `unanswered` requests were given up, `gave_up` names
     processes that ended by themselves. `seen` are the extremes of each event, if somebody looked during the run.
+    `account_sizes` are the sizes of counters that every account has of an event, by the beginning of their names.
 
     With `faults`, requests may fail, and the sale need not be fair. With `redis_was_lost`, Redis has forgotten what it
     acknowledged, and DURABILITY=redis does not promise to keep it.
@@ -86,6 +91,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     unanswered: int = 0
     gave_up: list[str] = []
     seen: dict[UUID, Extremes] = {}
+    account_sizes: dict[str, int] = {}
     faults: bool = False
     redis_was_lost: bool = False
 

@@ -26,8 +26,18 @@ from typing import Any, NoReturn
 from ops.chaos.protections import REMOVED_PROTECTIONS, Protection, remove
 from ops.supervision.launcher import PR_SET_PDEATHSIG
 
-PRELOADED = ("api.app", "uvicorn", "worker.jobs", "worker.passes", "arq.worker", "uvloop", "hiredis", "asyncpg")
-"""Both processes, and what they import only when they run."""
+PRELOADED = (
+    "api.app",
+    "ops.chaos.holds.buyers",
+    "uvicorn",
+    "worker.jobs",
+    "worker.passes",
+    "arq.worker",
+    "uvloop",
+    "hiredis",
+    "asyncpg",
+)
+"""Every process, and what they import only when they run."""
 
 POLL_SECONDS = 0.01
 """How late the end of a child may be noticed."""

@@ -12,8 +12,9 @@ import msgspec
 
 from domain.platform.settings import Settings
 from migrations.upgrade import migrate
+from ops.chaos.holds.files import FOLDER
 from ops.chaos.protections import REMOVED_PROTECTIONS
-from ops.chaos.schedule import API_NAMES, CLOCK_NAMES, PROCESS_NAMES, SERVER_NAMES
+from ops.chaos.schedule import API_NAMES, CLOCK_NAMES, HOLDS_NAME, PROCESS_NAMES, SERVER_NAMES
 from ops.chaos.stack.clocks import Clock, clear_shared_memory, library
 from ops.chaos.stack.processes import ForkedProcess, ForkServer
 from ops.chaos.stack.proxy import Proxy
@@ -35,6 +36,8 @@ READY_SECONDS_MAX = 60.0
 """A first start makes a database cluster and imports everything once; on a busy machine that takes a while."""
 
 LOOK_SECONDS = 0.02
+
+HOLDS_MODULE = "ops.chaos.holds"
 
 CLOCK_READ_AGAIN_S = 1
 """How late a process notices that its clock was set; reading the file every time would halve the sales of a trial."""
@@ -154,7 +157,7 @@ class TrialStack:
         return self.clocks[name].variables if name in self.clocks else {}
 
     def _process(self, name: str) -> ForkedProcess:
-        kind = name.split(".", maxsplit=1)[0]
+        module = HOLDS_MODULE if name == HOLDS_NAME else name.split(".", maxsplit=1)[0]
         environment = (
             plain_environment()
             | self._embedded.environment()
@@ -166,11 +169,12 @@ class TrialStack:
                 "RATE_LIMITS": "off",
                 **self._clock_of(name),
                 "SHUTDOWN_DELAY_SECONDS": "1",
+                FOLDER: str(self.folder),
             }
         )
         if name in self.ports:
             environment |= {"HOST": "127.0.0.1", "PORT": str(self.ports[name])}
-        return ForkedProcess(name, kind, environment, self.folder / f"{name}.log")
+        return ForkedProcess(name, module, environment, self.folder / f"{name}.log")
 
     def _link(self, process: str, server: str) -> Proxy:
         """A link of one process. PostgreSQL's clients expect a socket of this name in a folder."""

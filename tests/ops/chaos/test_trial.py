@@ -15,6 +15,9 @@ SECONDS = 6.0
 OUTAGE_SECONDS = 8.0
 """An outage of a minute shows nothing more: bookings are refused after five seconds of unpersisted ones."""
 
+HOLD_MS = (200, 1_000)
+"""Shorter than in a storm of `onsale chaos`, so that the last ones end sooner."""
+
 BUSY_SECONDS = 20.0
 """Other tests run beside this one. `onsale chaos` measures against five seconds."""
 
@@ -25,6 +28,8 @@ async def test_a_short_storm_breaks_no_promise(tmp_path: Path) -> None:
         durability="postgres",
         seconds=SECONDS,
         buyers=12,
+        hold_buyers=6,
+        hold_ms=HOLD_MS,
         mix=dict(EVERYTHING),
         final_seconds_max=BUSY_SECONDS,
     )
@@ -41,6 +46,8 @@ async def test_postgresql_away_for_a_while_loses_nothing(tmp_path: Path) -> None
     plan = TrialPlan(
         seed=1,
         seconds=OUTAGE_SECONDS + 4.0,
+        hold_buyers=6,
+        hold_ms=HOLD_MS,
         buyers=60,  # an account that an event has seen before needs PostgreSQL to book again
         mix={},
         failpoints={},

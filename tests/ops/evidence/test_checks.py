@@ -80,6 +80,16 @@ def without_a_word_of(buyer: UUID, evidence: Evidence) -> Evidence:
     return structs.replace(evidence, told=said)
 
 
+def confirms(*, second: float, status: int = 200, **fields: object) -> Answer:
+    return answer(Kind.CONFIRM, DOT, second=second, status=status, **fields)
+
+
+def with_hold(*said: Answer, status: str = "confirmed") -> Evidence:
+    """A hold of Dot, of whom this was said, and its row."""
+    evidence = with_answers(accepted(DOT, second=4, state="held", hold_ms=500), *said)
+    return structs.replace(evidence, snapshot=with_rows(row(DOT, status)).snapshot)
+
+
 VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
     "nothing_is_oversold_in_postgresql": [
         lambda: with_rows(row(DOT)),
@@ -91,6 +101,16 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_counter(POOL_MAIN, -1),
         lambda: with_(seen={EVENT: Extremes(redis_most=5)}),
         lambda: with_(seen={EVENT: Extremes(redis_least=-1)}),
+    ],
+    "no_counter_is_oversold": [
+        lambda: with_counts(rows=counts().rows | {"seat:A-1": CountedRow(1, 2)}),
+        lambda: with_counts(
+            rows=counts().rows | {"seat:A-1": CountedRow(1, 1)}, counters=counts().counters | {"seat:A-1": 2}
+        ),
+        lambda: with_counter("seat:A-1", -1),
+        lambda: structs.replace(with_counter("holds:ann", 3), account_sizes={"holds": 2}),
+        lambda: with_(seen={EVENT: Extremes(counters={POOL_MAIN: 5})}),
+        lambda: with_(seen={EVENT: Extremes(counters={"holds:ann": 3})}, account_sizes={"holds": 2}),
     ],
     "nobody_is_over_the_limit": [
         lambda: with_counter(user_counter(ANN), 3),
@@ -116,6 +136,23 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: without_row(BEN),
         lambda: with_answers(told(EVE, "cancelled", second=5)),
         lambda: with_answers(answer(Kind.CANCEL, EVE, second=5, status=200)),
+    ],
+    "no_confirmation_is_lost": [
+        lambda: with_hold(confirms(second=5, state="pending"), status="expired"),
+        lambda: with_hold(confirms(second=5, state="confirmed"), status="cancelled"),
+        lambda: with_hold(confirms(second=5, state="pending"), status="rejected"),
+        lambda: with_hold(confirms(second=5, state="pending"), status="held"),
+    ],
+    "no_expired_hold_is_confirmed": [
+        lambda: with_hold(told(DOT, "expired", second=5)),
+        lambda: with_hold(confirms(second=5, status=409, code="hold_expired")),
+        lambda: with_hold(confirms(second=4.5, state="pending"), told(DOT, "expired", second=5)),
+    ],
+    "no_hold_outlives_its_deadline": [
+        lambda: with_rows(row(DOT, "held", overdue=True)),
+    ],
+    "nobody_is_rejected": [
+        lambda: with_rows(row(ANN, "rejected", reason="sold_out")),
     ],
     "one_booking_per_key": [
         lambda: with_answers(accepted(ANN, second=5, booking=uuid4())),
@@ -218,7 +255,10 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
 }
 """For each check, evidence with one violation of each kind it is there for."""
 
-EXCUSED = ("no_accepted_booking_is_lost", "no_cancellation_is_lost", "no_status_goes_back", "no_retry_is_refused")
+EXCUSED = (
+    *("no_accepted_booking_is_lost", "no_cancellation_is_lost", "no_confirmation_is_lost", "nobody_is_rejected"),
+    *("no_status_goes_back", "no_retry_is_refused"),
+)
 """What DURABILITY=redis does not promise when Redis lost its memory."""
 
 FAIRNESS = ("all_is_sold_when_demand_exceeds_it", "nobody_was_refused_early")
@@ -240,6 +280,32 @@ def test_every_check_has_violations_planted() -> None:
 )
 def test_a_planted_violation_is_found(name: str, violated: Callable[[], Evidence]) -> None:
     assert check(violated())[name]
+
+
+HOLDS_IN_ORDER: dict[str, Callable[[], Evidence]] = {
+    "left": lambda: with_hold(told(DOT, "expired", second=5), status="expired"),
+    "refused": lambda: with_hold(confirms(second=5, status=409, code="hold_expired"), status="expired"),
+    "at its cap": lambda: with_hold(answer(Kind.EXTEND, DOT, second=5, status=409, code="hold_at_cap")),
+    "confirmed": lambda: with_hold(confirms(second=5, state="pending")),
+    "confirmed late": lambda: with_hold(told(DOT, "expired", second=5), confirms(second=6, state="pending")),
+    "perhaps confirmed": lambda: with_hold(confirms(second=5, status=0), told(DOT, "expired", second=6)),
+    "given back late": lambda: with_hold(
+        answer(Kind.CANCEL, DOT, second=5, status=200, state="expired"), status="expired"
+    ),
+    "not yet due": lambda: with_hold(status="held"),
+}
+HOLD_CHECKS = (
+    *("no_confirmed_booking_is_lost", "no_accepted_booking_is_lost", "no_cancellation_is_lost"),
+    *("no_confirmation_is_lost", "no_expired_hold_is_confirmed", "no_hold_outlives_its_deadline"),
+    *("nobody_is_rejected", "every_row_was_asked_for", "no_status_goes_back", "no_retry_is_refused"),
+)
+
+
+@pytest.mark.parametrize("hold", HOLDS_IN_ORDER.values(), ids=HOLDS_IN_ORDER)
+def test_a_hold_in_order_passes_the_checks_of_bookings(hold: Callable[[], Evidence]) -> None:
+    found = check(hold())
+
+    assert [name for name in HOLD_CHECKS if found[name]] == []
 
 
 @pytest.mark.parametrize("name", EXCUSED)

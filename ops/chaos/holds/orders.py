@@ -1,0 +1,73 @@
+"""Orders of tickets together with any further counters, held or not."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, ClassVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.kernel.claims import OWN, Claim, read_claims
+from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
+from domain.kernel.refusals import SoldOut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from domain.sales.events import Terms
+    from ops.evidence.answers import Answer
+
+COUNTERS = {f"seat:A-{number}": 1 for number in range(1, 9)} | {"pool:vip": 3, "code:early": 6, "pool:balcony": 40}
+"""The further counters of each event of a trial, with their sizes: most are so small that buyers compete for them."""
+
+HOLDS_MAX = 4
+"""Holds that one account may have of an event at once."""
+
+ALTERNATIVE = "|"
+"""Separates lists of claims in `Answer.units`."""
+
+
+class CountersOrder(Struct, frozen=True, gc=False):
+    """An order of `quantity` tickets and of `units`: lists of claims of further counters, of which one is taken."""
+
+    event_id: UUID
+    quantity: int
+    idempotency_key: str | None
+    units: str
+    hold_ms: int = 0
+
+    gate_pass: ClassVar[str] = ""
+    body: ClassVar[str] = ""
+
+    @classmethod
+    def of(cls, request: Answer) -> CountersOrder:
+        """The order that a request sends."""
+        if request.event is None:
+            message = "an order names its event"
+            raise ValueError(message)
+        return cls(request.event, request.quantity, request.key, request.units, request.hold_ms)
+
+    @property
+    def fingerprint(self) -> str:
+        """All that is ordered."""
+        return sha256(f"{self.quantity} {self.units} {self.hold_ms}".encode()).hexdigest()
+
+    def alternatives(self, terms: Terms, *, account_id: UUID) -> list[Iterable[Claim]]:
+        """Each list of units, with the tickets and the account's allowances before them.
+
+        Cached terms may be older than a counter; the inventory then refuses them, and the order is tried again.
+        """
+        return [self._claims(units, terms, account_id) for units in self.units.split(ALTERNATIVE)]
+
+    def _claims(self, units: str, terms: Terms, account_id: UUID) -> Iterable[Claim]:
+        yield Claim(user_counter(account_id), self.quantity, terms.max_per_user)
+        if self.hold_ms:
+            yield Claim(holds_counter(account_id), 1, HOLDS_MAX)
+        yield Claim(POOL_MAIN, self.quantity, terms.sizes[POOL_MAIN])
+        for counter, number in read_claims(units).items():
+            yield Claim(counter.replace(OWN, account_id.hex), number, terms.sizes.get(counter, COUNTERS[counter]))
+
+    def shortage(self, terms: Terms, claim: Claim, *, remaining: int) -> SoldOut:  # noqa: ARG002  (an order's signature)
+        """The refusal, whatever is short; its detail names the counter."""
+        return SoldOut(claim.counter, remaining=remaining)
