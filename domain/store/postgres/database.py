@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import make_url
@@ -14,11 +14,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from domain.kernel.refusals import Invalid, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.sql.selectable import TypedReturnsRows
+
+Connected = TypeVar("Connected")
 
 CONNECTIONS_MAX = 8
 """Connections of one process; ten processes stay below PostgreSQL's default of 100."""
@@ -85,6 +87,15 @@ class Database:
         async with self.connect() as connection:
             return list((await connection.execute(statement)).all())
 
+    async def row(self, statement: str, *values: object) -> Mapping[str, Any] | None:
+        """The row of one statement that only reads, or None.
+
+        The driver runs it, which takes a third of the processor time that SQLAlchemy takes.
+        """
+        async with self._translated(self._driver()) as driver:
+            found: Mapping[str, Any] | None = await driver.fetchrow(statement, *values)
+            return found
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """A connection on which every statement sees the data of the first one."""
@@ -111,11 +122,21 @@ class Database:
         """Close every connection."""
         await self.engine.dispose()
 
+    @asynccontextmanager
+    async def _driver(self) -> AsyncIterator[Any]:
+        """The driver's own connection, outside a transaction. It is ended if the block fails or is cancelled."""
+        pooled = await self.engine.raw_connection()
+        try:
+            yield pooled.driver_connection
+        except BaseException:
+            pooled.invalidate()
+            raise
+        finally:
+            pooled.close()
+
     @staticmethod
     @asynccontextmanager
-    async def _translated(
-        connecting: AbstractAsyncContextManager[AsyncConnection],
-    ) -> AsyncIterator[AsyncConnection]:
+    async def _translated(connecting: AbstractAsyncContextManager[Connected]) -> AsyncIterator[Connected]:
         try:
             async with connecting as connection:
                 yield connection
@@ -131,4 +152,4 @@ class Database:
 
 def _sqlstate(error: Exception) -> str:
     """The SQLSTATE of an error, empty if it is not from PostgreSQL."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""

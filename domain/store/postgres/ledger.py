@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
 from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, cast, func, or_, select, text, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, asyncpg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
@@ -27,7 +27,7 @@ from domain.store.postgres.holdings import Holdings, Taken, read_holdings, read_
 from domain.store.postgres.tables import bookings, counters, events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -80,7 +80,10 @@ class WriteRow(Struct, frozen=True, gc=False):
         return cls(entry, status, claims)
 
 
-_FIND = select(*BOOKING_COLUMNS).where(bookings.c.id == bindparam("booking_id"))
+_FIND = str(
+    select(*BOOKING_COLUMNS).where(bookings.c.id == bindparam("booking_id")).compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
+)
+"""Run by the driver: it answers the polls of bookings whose record in Redis has expired."""
 
 _SAME_KEY = text(
     f"substring(uuid_send(bookings.id) FROM 1 FOR {KEY_BYTES}) = :key_part AND bookings.status <> 'rejected'"
@@ -231,9 +234,8 @@ class Ledger:
 
     async def find(self, booking_id: UUID) -> Booking | None:
         """A booking in PostgreSQL, or None."""
-        async with self._database.connect() as connection:
-            row = (await connection.execute(_FIND, {"booking_id": booking_id})).one_or_none()
-        return None if row is None else read_booking(row)
+        row = await self._database.row(_FIND, booking_id)
+        return None if row is None else _booking_of(row)
 
     async def find_all(self, booking_ids: Sequence[UUID]) -> dict[UUID, Booking]:
         """The bookings of these ids that PostgreSQL has."""
@@ -391,6 +393,9 @@ def _reason(error: IntegrityError) -> str:
 
 def read_booking(row: object) -> Booking:
     """A row of `bookings`."""
-    fields = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
+    return _booking_of(row._mapping)  # type: ignore[attr-defined]  # noqa: SLF001  (the row's documented mapping)
+
+
+def _booking_of(fields: Mapping[str, Any]) -> Booking:
     claims = own_claims(fields["claims"], fields["user_id"])
     return Booking(**{**fields, "status": BookingStatus(fields["status"]), "claims": claims})

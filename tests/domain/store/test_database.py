@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from uuid import uuid4
+
 import pytest
 from asyncpg import ConnectionDoesNotExistError, InterfaceError
-from sqlalchemy import event, text
+from sqlalchemy import event as events
+from sqlalchemy import text
 
 from domain.kernel.refusals import Invalid, Unavailable
-from tests.factories import make_accounts
+from domain.store.postgres.database import CONNECTIONS_MAX
+from tests.factories import book, make_accounts, make_event
+from tests.waiting import persist_all
 
 UNSTORABLE = {
     "a NUL in text": ("SELECT CAST(:value AS text)", "nul\x00"),
@@ -45,13 +51,13 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_unavailable(stor
     def break_off(*_):
         raise error
 
-    event.listen(stores.database.engine.sync_engine, "connect", break_off)
+    events.listen(stores.database.engine.sync_engine, "connect", break_off)
     try:
         await stores.database.engine.dispose()
         with pytest.raises(Unavailable):
             await _ask(stores, "SELECT :value", "1")
     finally:
-        event.remove(stores.database.engine.sync_engine, "connect", break_off)
+        events.remove(stores.database.engine.sync_engine, "connect", break_off)
     await _ask(stores, "SELECT CAST(:value AS text)", "back")
 
 
@@ -74,6 +80,50 @@ async def test_a_snapshot_does_not_see_what_is_committed_after_its_first_stateme
 
     async with stores.database.connect() as reading:
         assert await reading.scalar(text("SELECT count(*) FROM accounts")) == before + 1
+
+
+async def test_a_row_is_read_without_a_transaction(stores):
+    async with stores.database._driver() as driver:
+        await driver.fetchrow("SELECT 1 AS one")
+        in_transaction = driver.is_in_transaction()
+
+    assert not in_transaction
+    assert await stores.database.row("SELECT 1 WHERE false") is None
+
+
+async def test_a_row_that_cannot_be_read_for_its_value_is_the_callers_fault(stores):
+    with pytest.raises(Invalid):
+        await stores.database.row("SELECT 1 / $1::integer", 0)
+
+
+async def test_a_connection_that_breaks_under_the_driver_is_not_used_again(stores):
+    with pytest.raises(Unavailable):
+        await stores.database.row("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    for _ in range(CONNECTIONS_MAX + 1):
+        assert await stores.database.row("SELECT 1 AS one")
+
+
+async def test_reads_that_are_given_up_use_up_no_connections(stores):
+    for _ in range(CONNECTIONS_MAX + 1):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stores.database.row("SELECT pg_sleep(60)"), 0.05)
+
+    assert await stores.database.row("SELECT 1 AS one")
+
+
+async def test_a_booking_is_read_by_the_driver_as_by_sqlalchemy(stores):
+    event = await make_event(stores)
+    booking = await book(stores, event, key="order-1", quantity=2)
+    await persist_all(stores)
+    await stores.box_office.cancel(booking, reason="the hall is closed")
+    await persist_all(stores)
+
+    found = await stores.ledger.find(booking.id)
+
+    assert found == (await stores.ledger.find_all([booking.id]))[booking.id]
+    assert found.reason == "the hall is closed"
+    assert await stores.ledger.find(uuid4()) is None
 
 
 async def _take_the_lock_at_once(stores):
