@@ -137,6 +137,19 @@ CONTROLS: tuple[Control, ...] = (
         structs.replace(QUIET, durability="postgres", mix={FaultKind.REDIS_WIPE: 1}, slow_links=WORKER_TO_POSTGRES),
         "no_accepted_booking_is_lost",
     ),
+    _control(
+        Protection.LATE_CLAIMS,
+        QUIET,
+        "no_counter_is_oversold",
+        "redis_and_rows_agree",
+        "the_books_never_drifted",
+    ),
+    _control(Protection.EXPIRY, QUIET, "no_hold_outlives_its_deadline"),
+    _control(
+        Protection.RETURNS_FIRST,
+        structs.replace(QUIET, buyers=8, hold_buyers=24, off=frozenset({Protection.BATCHES})),
+        "nobody_is_rejected",
+    ),
     Control(
         name="DURABILITY=postgres",
         without=structs.replace(QUIET, mix={FaultKind.REDIS_WIPE: 1}, slow_links=WORKER_TO_POSTGRES, excuses=False),

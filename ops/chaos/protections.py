@@ -20,8 +20,11 @@ from domain.store.redis import fence
 from domain.store.redis.scripts import Scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from uuid import UUID
+
+    from domain.engine import Stores
+    from domain.kernel.unpersisted import Unpersisted
 
 
 class Protection(StrEnum):
@@ -47,7 +50,19 @@ class Protection(StrEnum):
     """Workers search for unpersisted bookings without a wake-up."""
     INTENT = "intent"
     """With DURABILITY=postgres, a change is in PostgreSQL before it is acknowledged."""
+    LATE_CLAIMS = "late_claims"
+    """confirm_hold.lua takes the claims of a hold again that is confirmed after its deadline."""
+    EXPIRY = "expiry"
+    """Workers expire holds whose deadline has passed."""
+    RETURNS_FIRST = "returns_first"
+    """What came back is persisted before what took it: list_unpersisted.lua lists a change behind all others, and a
+    booking that PostgreSQL refuses is put off while a return of its event is unpersisted."""
+    BATCHES = "batches"
+    """Workers write many bookings at once. With one at a time, their order alone decides what PostgreSQL refuses."""
 
+
+CONDITIONS = frozenset({Protection.BATCHES})
+"""Removed to make another protection necessary; no check fails without them alone."""
 
 REMOVED_PROTECTIONS = "REMOVED_PROTECTIONS"
 """The environment variable that tells a process of the chaos runner which protections it must remove."""
@@ -78,6 +93,18 @@ LINES: dict[Protection, dict[str, tuple[str, str]]] = {
     Protection.SETTLE_VERSION: {
         "settle_bookings": ("  local same = (version or '') == ARGV[i + 1]\n", "  local same = true\n"),
     },
+    Protection.LATE_CLAIMS: {
+        "confirm_hold": (
+            "local late, version = not held or now_ms >= tonumber(record[6]), tonumber(record[3])\n",
+            "local late, version = false, tonumber(record[3])\n",
+        ),
+    },
+    Protection.RETURNS_FIRST: {
+        "shared/list_unpersisted": (
+            "  if last[2] and tonumber(last[2]) >= now_ms then score = last[2] + 1 / 1024 end\n",
+            "",
+        ),
+    },
     Protection.EPOCH_IN_REDIS: {name: (EPOCH_LINE, "") for name in fence.FENCED_SCRIPTS if name not in UNFENCED},
 }
 """The lines of each script that are a protection, and what replaces them."""
@@ -98,18 +125,25 @@ def _random_id(*, event_id: UUID, **_: object) -> UUID:
     return partitions.random_booking_id(event_id)
 
 
+async def _none_put_off(_: Stores, refused: Sequence[tuple[Unpersisted, str]], *__: object) -> object:
+    return refused
+
+
 def _accept(*_: object) -> None:
     return
 
 
-METHODS: dict[Protection, tuple[tuple[type, str, Any], ...]] = {
+METHODS: dict[Protection, tuple[tuple[Any, str, Any], ...]] = {
+    Protection.BATCHES: ((persisting, "BATCH_MAX", 1),),
     Protection.INTENT: ((Intents, "append", _nothing),),
     Protection.EPOCH_IN_REDIS: ((Scripts, "_is_rebuilt", _yes), (Scripts, "_is_anchored", _yes)),
 }
-"""The methods that are a protection, and what replaces them."""
+"""The methods and constants that are a protection, and what replaces them."""
 
 FUNCTIONS: dict[Protection, tuple[tuple[Callable[..., Any], Callable[..., Any]], ...]] = {
     Protection.SWEEP: ((persisting.sweep_once, _nothing),),
+    Protection.EXPIRY: ((persisting.expire, _nothing),),
+    Protection.RETURNS_FIRST: ((persisting._without_put_off, _none_put_off),),  # noqa: SLF001
     Protection.EPOCH_IN_POSTGRES: ((epochs.refuse_older, _accept),),
     Protection.STABLE_ID: ((partitions.booking_id_for_key, _random_id),),
 }
