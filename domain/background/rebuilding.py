@@ -18,7 +18,7 @@ from msgspec import Struct, msgpack
 from domain.background.passes import Pass, run
 from domain.background.persisting import BATCH_MAX, settlements, write, write_off
 from domain.background.portions import portions
-from domain.kernel.bookings import HOLDING
+from domain.kernel.bookings import HOLDING, as_of
 from domain.kernel.claims import gates_text
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import Unavailable
@@ -35,7 +35,7 @@ from domain.store.redis.records import hold_fields
 from domain.store.redis.scripts import SETTLED, InventoryState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from domain.engine import Stores
     from domain.kernel.bookings import Booking
@@ -253,21 +253,29 @@ async def _drain(stores: Stores, partition: int, epoch: int) -> int:
 async def _drain_intents(stores: Stores, epoch: int) -> int:
     """Persist the bookings that were acknowledged with `DURABILITY=postgres` and lost by Redis.
 
-    Returns are persisted before anything that takes: what a booking took may have come back only shortly before.
+    Returns are persisted before anything that takes: what a booking took may have come back only shortly before. So
+    holds whose deadline has passed expire first, too; only Redis knew that they had.
     """
-    drained = await _drain_lost(stores, epoch, holding=False) + await _drain_lost(stores, epoch, holding=True)
+    now_ms = await stores.inventory.now_ms()
+    readings = (
+        lambda: stores.intents.lost(holding=False, now_ms=now_ms, limit=INTENTS_PER_READ),
+        lambda: stores.ledger.due(now_ms=now_ms, limit=INTENTS_PER_READ),
+        lambda: stores.intents.lost(holding=True, now_ms=now_ms, limit=INTENTS_PER_READ),
+    )
+    drained = sum([await _drain_lost(stores, epoch, read, now_ms=now_ms) for read in readings])
     await stores.intents.forget_kept()
     return drained
 
 
-async def _drain_lost(stores: Stores, epoch: int, *, holding: bool) -> int:
+async def _drain_lost(stores: Stores, epoch: int, read: Callable[[], Awaitable[list[Booking]]], *, now_ms: int) -> int:
     drained, before = 0, None
     for _ in range(DRAIN_ROUNDS_MAX):
-        lost = await stores.intents.lost(holding=holding, limit=INTENTS_PER_READ)
+        lost = await read()
         if not lost or lost == before:
             break
-        # In order of events, so that a batch changes few pools, and two batches do not wait for each other.
-        entries = sorted((Unpersisted.of(booking, epoch=epoch) for booking in lost), key=lambda entry: entry.event_id)
+        # In order of events, so that a batch changes few counters, and two batches do not wait for each other.
+        told = (as_of(booking, now_ms) for booking in lost)
+        entries = sorted((Unpersisted.of(booking, epoch=epoch) for booking in told), key=lambda entry: entry.event_id)
         batches = [entries[first : first + BATCH_MAX] for first in range(0, len(entries), BATCH_MAX)]
         written = await together(
             lambda batch: _write_all(stores, batch, epoch), batches, at_once_max=DRAINED_AT_ONCE_MAX

@@ -169,7 +169,9 @@ class Booking(Struct, frozen=True, gc=False):
 def as_of(booking: Booking, now_ms: int) -> Booking:
     """The booking as it is told at `now_ms`: a hold whose deadline has passed is expired, noticed or not."""
     if booking.status is BookingStatus.HELD and booking.due_at and to_ms(booking.due_at) <= now_ms:
-        return structs.replace(booking, status=BookingStatus.EXPIRED, version=booking.version + 1)
+        return structs.replace(
+            booking, status=BookingStatus.EXPIRED, version=booking.version + 1, cancelled_at=booking.due_at
+        )
     return booking
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, cast, func, or_, select, text, tuple_
+from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, cast, exists, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, asyncpg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
@@ -19,12 +19,13 @@ from sqlalchemy.types import Uuid
 from domain.kernel.bookings import HOLDING, STORED, Booking, BookingStatus
 from domain.kernel.claims import counters_with_row, own_claims, stored_claims
 from domain.kernel.partitions import KEY_BYTES, key_part
+from domain.kernel.times import from_ms
 from domain.kernel.unpersisted import Unpersisted, Written
 from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import IDLE_MS_MAX, refuse_older
 from domain.store.postgres.events.rows import SURELY_OVER
 from domain.store.postgres.holdings import Holdings, Taken, read_holdings, read_taken
-from domain.store.postgres.tables import bookings, counters, events
+from domain.store.postgres.tables import bookings, counters, events, intents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -299,6 +300,18 @@ class Ledger:
             for row in await connection.execute(statement):
                 found[row.event_id].append(read_booking(row))
         return found
+
+    async def due(self, *, now_ms: int, limit: int) -> list[Booking]:
+        """Holds whose deadline has passed at `now_ms`, unless an acknowledged change of them is not persisted yet."""
+        changed = exists().where(intents.c.id == bookings.c.id, intents.c.version > bookings.c.version)
+        statement = (
+            select(*BOOKING_COLUMNS)
+            .where(bookings.c.status == BookingStatus.HELD, bookings.c.due_at <= from_ms(now_ms), ~changed)
+            .order_by(bookings.c.id)
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
 
     async def holding(self, event_id: UUID, *, after: UUID | None, limit: int) -> list[Booking]:
         """The next bookings of an event that hold tickets, in order of id."""

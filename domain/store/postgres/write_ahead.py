@@ -14,9 +14,10 @@ from msgspec import json
 from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from domain.kernel.bookings import HOLDING
+from domain.kernel.bookings import HOLDING, BookingStatus
 from domain.kernel.claims import stored_claims
 from domain.kernel.refusals import Unavailable
+from domain.kernel.times import from_ms
 from domain.store.postgres.epochs import EpochOver, hold_epoch
 from domain.store.postgres.ledger import booking_columns, read_booking
 from domain.store.postgres.tables import bookings, intents
@@ -69,8 +70,8 @@ class Intents:
         self._launch()
         await kept
 
-    async def lost(self, *, holding: bool, limit: int) -> list[Booking]:
-        """The newest intents that are not in `bookings`, of bookings that hold claims, or of the others."""
+    async def lost(self, *, holding: bool, now_ms: int, limit: int) -> list[Booking]:
+        """The newest intents that are not in `bookings`, of bookings that hold claims at `now_ms`, or of the others."""
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
         newest = (
             select(*_COLUMNS)
@@ -79,7 +80,9 @@ class Intents:
             .order_by(intents.c.id, intents.c.version.desc())
             .subquery()
         )
-        statement = select(newest).where(newest.c.status.in_(HOLDING) == holding).order_by(newest.c.id).limit(limit)
+        due = and_(newest.c.status == BookingStatus.HELD, newest.c.due_at <= from_ms(now_ms))
+        holds = and_(newest.c.status.in_(HOLDING), ~due)
+        statement = select(newest).where(holds == holding).order_by(newest.c.id).limit(limit)
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
 
