@@ -14,7 +14,7 @@ import structlog
 import uvloop
 from arq import cron
 from arq.worker import Worker, func
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from domain.background.passes import end, run
 from domain.engine import Stores, open_stores
@@ -23,7 +23,7 @@ from domain.platform.failpoints import Failpoint, reach
 from domain.platform.garbage_collection import spare_what_stays
 from domain.platform.logs import configure_logs
 from domain.platform.settings import SettingsRefused, load_settings
-from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, deserialize, serialize
+from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, QUEUED, deserialize, serialize
 from domain.store.readiness import refuse_forgetful_inventory
 from worker.heartbeat import begin
 from worker.jobs import clear_cancelled_event, persist_partition, reconcile_all
@@ -32,10 +32,15 @@ from worker.passes import passes_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from redis.asyncio.client import PubSub
+
 log = structlog.get_logger()
 
 POLL_DELAY_S = 0.02
-"""The longest time that a wake-up waits in the queue; a buyer would notice arq's default of half a second."""
+"""How often a worker asks the queue while it has jobs under way, or when it cannot hear that a job was queued."""
+
+IDLE_POLL_DELAY_S = 0.25
+"""How often an idle worker asks the queue by itself. Otherwise it hears at once that a job was queued."""
 
 JOBS_MAX = 8
 JOB_TIMEOUT_S = 10
@@ -107,7 +112,7 @@ def _log_lost_outcome(job: asyncio.Task[None]) -> None:
 
 
 class QueueWorker(Worker):
-    """arq's worker, made safe against steps of the clock and against a queue whose memory is full.
+    """arq's worker, told of new jobs, and made safe against steps of the clock and a queue whose memory is full.
 
     arq plans cron jobs and health reports by the wall clock. After a step back of ten minutes it would do neither for
     ten minutes.
@@ -115,6 +120,28 @@ class QueueWorker(Worker):
 
     _offset_s: float | None = None
     _reported_s = -math.inf
+    _news: PubSub | None = None
+
+    async def main(self) -> None:
+        """Hear that jobs are queued while running; if that connection is lost, the worker ends, as with any other."""
+        async with self.pool.pubsub() as self._news:
+            await self._news.subscribe(QUEUED)
+            await super().main()
+
+    async def _poll_iteration(self) -> None:
+        """Wait until a job may have been queued, and start the jobs that are due."""
+        await self._wait_for_news()
+        await super()._poll_iteration()
+
+    async def _wait_for_news(self) -> None:
+        if self._news is None:
+            await asyncio.sleep(POLL_DELAY_S)
+            return
+        try:
+            await self._news.get_message(timeout=POLL_DELAY_S if self.tasks else IDLE_POLL_DELAY_S)
+        except NoPermissionError as error:
+            log.warning("queue_asked_often", cause=str(error))
+            self._news = None
 
     async def heart_beat(self) -> None:
         """Plan the cron jobs again if the clock was set since the last beat."""
@@ -148,7 +175,8 @@ def queue_worker(stores: Stores) -> Worker:
         ctx={"stores": stores},
         # The process handles signals itself, because this worker ends when the queue is lost.
         handle_signals=False,
-        poll_delay=POLL_DELAY_S,
+        # The worker waits by itself.
+        poll_delay=0,
         max_jobs=JOBS_MAX,
         job_timeout=JOB_TIMEOUT_S,
         keep_result=0,

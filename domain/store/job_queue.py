@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import msgpack
 from arq import ArqRedis
+from arq.constants import expires_extra_ms, job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import ReadOnlyError, RedisError
 
@@ -23,11 +27,14 @@ QUEUE_NAME = "onsale:jobs"
 PERSIST_JOB = "persist_partition"
 CLEAR_JOB = "clear_event"
 
+QUEUED = "onsale:queued"
+"""The channel on which idle workers hear that a job was queued, so that they need not ask all the time."""
+
 CLEAR_SLOT_S = 4
 """How soon the clearing of an event starts again after its worker was killed; longer than a job takes."""
 
 SOCKET_TIMEOUT_S = 2.0
-CONNECTIONS_MAX = 4
+CONNECTIONS_MAX = 5
 RINGS_MAX = 64
 """Wake-ups under way at the same time; further ones are dropped and left to the sweep."""
 
@@ -101,7 +108,7 @@ class Doorbell:
 
     async def _enqueue(self, job: str, argument: int | str, *, job_id: str | None) -> bool:
         try:
-            await self._queue.enqueue_job(job, argument, _job_id=job_id)
+            await _enqueue(self._queue, job, argument, job_id=job_id)
         except ReadOnlyError:
             # The server has become a replica; new connections may lead to the new primary.
             await self._queue.connection_pool.disconnect(inuse_connections=False)
@@ -111,6 +118,27 @@ class Doorbell:
             self._on_lost()
             return False
         return True
+
+
+async def _enqueue(queue: ArqRedis, job: str, argument: int | str, *, job_id: str | None) -> None:
+    """Queue a job unless there is one of this id, and tell the workers. Without an id, it takes one round trip.
+
+    Workers also look by themselves, so a server that does not allow the message does no harm.
+    """
+    async with queue.pipeline(transaction=False) as pipe:
+        if job_id is not None:
+            await queue.enqueue_job(job, argument, _job_id=job_id)
+        else:
+            # As arq's `enqueue_job`, which takes two round trips more to find out whether the id is taken.
+            job_id, now_ms = uuid4().hex, timestamp_ms()
+            queued = serialize_job(job, (argument,), {}, None, now_ms, serializer=serialize)
+            pipe.psetex(job_key_prefix + job_id, expires_extra_ms, queued)
+            pipe.zadd(QUEUE_NAME, {job_id: now_ms})
+        pipe.publish(QUEUED, "")
+        *answers, _ = await pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, RedisError):
+            raise answer
 
 
 def _clearing_id(event_id: UUID) -> str:

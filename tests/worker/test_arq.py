@@ -26,7 +26,18 @@ from redis.exceptions import RedisError
 
 from domain.background.passes import end
 from domain.store import job_queue
-from domain.store.job_queue import CLEAR_JOB, PERSIST_JOB, QUEUE_NAME, Doorbell, deserialize, open_queue, serialize
+from domain.store.job_queue import (
+    CLEAR_JOB,
+    PERSIST_JOB,
+    QUEUE_NAME,
+    QUEUED,
+    Doorbell,
+    deserialize,
+    open_queue,
+    serialize,
+)
+from tests.books import rows
+from tests.factories import book, make_event
 from tests.waiting import eventually
 from worker import __main__ as processes
 from worker.__main__ import JOB_TIMEOUT_S, JOBS_MAX, RECONCILE_TIMEOUT_S, SEEN_S, queue_worker
@@ -334,6 +345,69 @@ async def test_our_worker_hears_what_the_doorbell_rings(stores):
     names = set(queue_worker(stores).functions)
 
     assert names >= {PERSIST_JOB, CLEAR_JOB}
+
+
+async def ring(queue, partition):
+    """Ring and wait until the job is queued."""
+    lost = []
+    bell = Doorbell(queue, on_lost=lambda: lost.append(1))
+    bell.ring(partition)
+    await asyncio.gather(*bell._rings)
+    assert not lost
+
+
+async def test_the_doorbell_queues_what_arq_would_queue(queue):
+    await ring(queue, 7)
+    await queue.enqueue_job(PERSIST_JOB, 7, _job_id="one")
+
+    job_ids = [each.decode() for each in await queue.zrange(QUEUE_NAME, 0, -1)]
+    ours, arqs = [
+        (msgpack.unpackb(await queue.get(job_key_prefix + job_id)), await queue.pttl(job_key_prefix + job_id))
+        for job_id in sorted(job_ids, key=lambda job_id: job_id == "one")
+    ]
+
+    assert ours[0] | {"et": 0} == arqs[0] | {"et": 0}
+    assert abs(ours[1] - arqs[1]) < 60_000
+
+
+async def test_an_idle_worker_hears_of_every_job_at_once(stores, monkeypatch):
+    monkeypatch.setattr(processes, "IDLE_POLL_DELAY_S", 3_600)
+    event = await make_event(stores)
+
+    async with running(queue_worker(stores)):
+        await eventually(lambda: heard_by(stores.queue))
+        for number in range(1, 4):
+            await book(stores, event)
+            await eventually(lambda: rows(stores, event), is_so=lambda found, n=number: found == {"confirmed": n})
+
+
+async def heard_by(queue):
+    ((_, listeners),) = await queue.pubsub_numsub(QUEUED)
+    return listeners
+
+
+async def test_an_idle_worker_hears_that_an_event_is_to_be_cleared(queue, stores, monkeypatch):
+    monkeypatch.setattr(processes, "IDLE_POLL_DELAY_S", 3_600)
+    worker = queue_worker(stores)
+
+    async with running(worker):
+        await eventually(lambda: heard_by(queue))
+        await Doorbell(queue, on_lost=lambda: None).rang_to_clear(uuid4())
+
+        await eventually(lambda: _value(worker.jobs_complete + worker.jobs_retried + worker.jobs_failed))
+
+
+async def test_a_user_of_the_queue_who_may_not_use_channels_loses_no_job(stores, monkeypatch):
+    monkeypatch.setattr(processes, "IDLE_POLL_DELAY_S", 3_600)
+    event = await make_event(stores)
+    await stores.queue.execute_command("ACL", "SETUSER", "default", "resetchannels")
+
+    try:
+        async with running(queue_worker(stores)):
+            await book(stores, event)
+            await eventually(lambda: rows(stores, event), is_so=lambda found: found == {"confirmed": 1})
+    finally:
+        await stores.queue.execute_command("ACL", "SETUSER", "default", "allchannels")
 
 
 @asynccontextmanager
