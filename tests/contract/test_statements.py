@@ -22,8 +22,8 @@ READS_MAX = 40
 Redis reads 16 KB at a time, so the commands of a page are some twenty reads, in however few round trips.
 """
 
-READS_TRIES = 5
-"""Pages of which the cheapest counts: Redis counts what other tasks of this process ask meanwhile as well."""
+TRIES = 5
+"""Pages of which the cheapest counts: what other tasks of this process ask meanwhile is counted as well."""
 
 PATHS = [
     "/api/v1/admin/users/attendees?limit=100",
@@ -49,6 +49,18 @@ def _counted():
         event.remove(Engine, "before_cursor_execute", note)
 
 
+async def _statements_of(caller, path):
+    """The statements of one page, once a process remembers what it remembers."""
+    await caller.get(path)
+    counts = []
+    for _ in range(TRIES):
+        with _counted() as statements:
+            answer = await caller.get(path)
+        assert answer.status_code == 200
+        counts.append(len(statements))
+    return min(counts)
+
+
 async def _crowd(stores, number):
     for user_id in await make_accounts(stores, number):
         await book(stores, await make_event(stores), user_id=user_id)
@@ -62,11 +74,7 @@ async def test_a_list_costs_the_same_statements_however_many_users_there_are(cal
     counts = []
     for number in (1, 30):
         path_now = path.format(user_id=await _crowd(stores, number))
-        await admin.get(path_now)  # What a process remembers is remembered now.
-        with _counted() as statements:
-            answer = await admin.get(path_now)
-        assert answer.status_code == 200
-        counts.append(len(statements))
+        counts.append(await _statements_of(admin, path_now))
 
     few, many = counts
     assert few == many <= STATEMENTS_MAX
@@ -83,10 +91,7 @@ async def test_a_dashboard_costs_the_same_statements_however_much_it_shows(calle
             else:
                 await caller.book(str((await make_event(stores)).id))
         await persist_all(stores)
-        await caller.get("/api/v1/dashboard")
-        with _counted() as statements:
-            await caller.get("/api/v1/dashboard")
-        counts.append(len(statements))
+        counts.append(await _statements_of(caller, "/api/v1/dashboard"))
 
     few, many = counts
     assert few == many <= STATEMENTS_MAX
@@ -100,7 +105,7 @@ async def test_a_page_of_events_costs_no_round_trip_to_redis_for_each(callers, s
     await organizer.get(path)
     costs = []
 
-    for _ in range(READS_TRIES):
+    for _ in range(TRIES):
         before = await _reads(stores)
         shown = (await organizer.get(path)).json()
         costs.append(await _reads(stores) - before)
