@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 3.0
 """After so long without an answer a buyer retries with the same key."""
 
-RETRY_SECONDS = (0.05, 0.4)
+RETRY_SECONDS = (0.1, 1.0)
+"""The pause between two attempts: longer than that of buyers over HTTP, who are a nuisance enough."""
+
 GIVE_UP_SECONDS = 20.0
 """For how long buyers retry after the faults."""
 
