@@ -262,6 +262,8 @@ async def relist_some(
         began_s = time.monotonic()
         page = await stores.books.orphans(cursor)
         outcomes += await _relist(stores, page.orphans, fix=fix)
+        if fix:
+            await asyncio.gather(*(stores.books.relist(booking_id) for booking_id in page.outdated))
         cursor = page.cursor
         if cursor == 0 or time.monotonic() >= end_s:
             break

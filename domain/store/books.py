@@ -27,6 +27,7 @@ from domain.store.postgres.holdings import read_holdings
 from domain.store.postgres.ledger import BOOKING_COLUMNS, read_booking
 from domain.store.postgres.tables import bookings, counters, events, repairs
 from domain.store.redis.keys import counters_key, due_key, epoch_key, mine_key, record_key, unpersisted_key
+from domain.store.redis.records import RETIRE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +61,14 @@ LASTING = -1
 
 
 class OrphanPage(Struct, frozen=True):
-    """Records without a lifetime that are not in the unpersisted set, and the next cursor; 0 at the end."""
+    """Records without a lifetime that are not in the unpersisted set, and the next cursor; 0 at the end.
+
+    `outdated` are those of an earlier epoch. They count nothing, and are no difference.
+    """
 
     cursor: int
     orphans: list[UUID]
+    outdated: list[UUID]
 
 
 class Books:
@@ -158,8 +163,14 @@ class Books:
             if lifetime == LASTING
         ]
         verdicts = await asyncio.gather(*(self._is_orphan(booking_id) for booking_id in lasting))
-        orphans = [booking_id for booking_id, is_one in zip(lasting, verdicts, strict=True) if is_one]
-        return OrphanPage(int(next_cursor), orphans)
+        epochs = await asyncio.gather(*(self._pipeline.call("HGET", record_key(each), "epoch") for each in lasting))
+        found = [(each, epoch) for each, epoch, is_one in zip(lasting, epochs, verdicts, strict=True) if is_one]
+        current = str(self._scripts.epoch).encode()
+        return OrphanPage(
+            int(next_cursor),
+            orphans=[each for each, epoch in found if epoch == current],
+            outdated=[each for each, epoch in found if epoch != current],
+        )
 
     async def _is_orphan(self, booking_id: UUID) -> bool:
         """Whether a record is not in the unpersisted set and has no lifetime; that of a hold lasts until its deadline.
@@ -181,7 +192,10 @@ class Books:
         return score is None and lifetime == LASTING and not held
 
     async def relist(self, booking_id: UUID) -> bool:
-        """List an orphan as unpersisted (relist_booking.lua); False when it is not an orphan any more."""
+        """List an orphan as unpersisted (relist_booking.lua); False when it is not an orphan any more.
+
+        A hold of an earlier epoch gets a lifetime instead.
+        """
         partition = partition_of_booking(booking_id) or 0
         user, event = await self._pipeline.call("HMGET", record_key(booking_id), "user", "event")
         if user is None:
@@ -195,7 +209,7 @@ class Books:
             counters_key(event_id),
             due_key(event_id),
         ]
-        answer = await self._scripts.call("relist_booking", keys, [str(booking_id)])
+        answer = await self._scripts.call("relist_booking", keys, [str(booking_id), RETIRE_MS])
         return bool(answer[0] == b"relisted")
 
     async def record(self, difference: Difference, *, at: datetime, done: bool) -> None:

@@ -502,6 +502,27 @@ async def test_a_hold_that_expires_while_reconciliation_looks_at_it_is_no_differ
         assert found.orphans == []
 
 
+async def test_a_hold_of_an_earlier_epoch_is_no_difference_and_goes_away(stores):
+    """A server that comes back with older files has it, and PostgreSQL knows that it has expired."""
+    event = await make_event(stores)
+    held = await hold(stores, event)
+    await persist_all(stores)
+    older = await record(stores, held)
+    await make_due(stores, held)
+    await sweep(stores, event)
+    await persist_all(stores)
+    await rebuild(stores)
+    await stores.pipeline.redis.delete(record_key(held.id))
+    await stores.pipeline.redis.hset(record_key(held.id), mapping=older)
+
+    found = await reconcile(stores)
+
+    assert found == []
+    assert await stores.pipeline.redis.pttl(record_key(held.id)) > 0
+    assert (await stores.box_office.booking(held.id)).status is EXPIRED
+    assert await taken(stores, event) == 0
+
+
 async def test_a_gate_lets_only_requests_with_its_pass_take(stores):
     event = await make_event(stores)
     await place_counters(stores, event.id, **{"pool:vip": 5})
