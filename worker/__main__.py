@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 POLL_DELAY_S = 0.02
-"""How often a worker asks the queue while it has jobs under way, or when it cannot hear that a job was queued."""
+"""How often a worker asks the queue while it has no room for more jobs, or when it cannot hear that one was queued."""
 
 IDLE_POLL_DELAY_S = 0.25
-"""How often an idle worker asks the queue by itself. Otherwise it hears at once that a job was queued."""
+"""How often a worker with room for jobs asks the queue by itself. Otherwise it hears at once that one was queued.
+
+arq keeps a job in the queue until it is done, so asking while a long one is under way costs four round trips.
+"""
 
 JOBS_MAX = 8
 JOB_TIMEOUT_S = 10
@@ -121,6 +124,7 @@ class QueueWorker(Worker):
     _offset_s: float | None = None
     _reported_s = -math.inf
     _news: PubSub | None = None
+    _full = False
 
     async def main(self) -> None:
         """Hear that jobs are queued while running; if that connection is lost, the worker ends, as with any other."""
@@ -131,14 +135,17 @@ class QueueWorker(Worker):
     async def _poll_iteration(self) -> None:
         """Wait until a job may have been queued, and start the jobs that are due."""
         await self._wait_for_news()
+        # It may have been full when it heard of a job, and have room by now.
+        self._full = self.job_counter >= self.max_jobs
         await super()._poll_iteration()
+        self._full = self._full or self.job_counter >= self.max_jobs
 
     async def _wait_for_news(self) -> None:
         if self._news is None:
             await asyncio.sleep(POLL_DELAY_S)
             return
         try:
-            await self._news.get_message(timeout=POLL_DELAY_S if self.tasks else IDLE_POLL_DELAY_S)
+            await self._news.get_message(timeout=POLL_DELAY_S if self._full else IDLE_POLL_DELAY_S)
         except NoPermissionError as error:
             log.warning("queue_asked_often", cause=str(error))
             self._news = None

@@ -397,6 +397,58 @@ async def test_an_idle_worker_hears_that_an_event_is_to_be_cleared(queue, stores
         await eventually(lambda: _value(worker.jobs_complete + worker.jobs_retried + worker.jobs_failed))
 
 
+@pytest.fixture
+def held(monkeypatch):
+    """Jobs of partitions begin and wait until the test lets them go on; also gives those that began."""
+    began, may_end = [], asyncio.Event()
+
+    async def hold(_ctx, partition):
+        began.append(partition)
+        if partition < JOBS_MAX:
+            await may_end.wait()
+
+    monkeypatch.setattr(processes, "persist_partition", hold)
+    return began, may_end
+
+
+async def test_a_worker_asks_no_more_often_while_a_job_is_under_way(stores, held, monkeypatch):
+    """Arq answers each question with the job under way, and then takes four round trips to leave it alone."""
+    monkeypatch.setattr(processes, "IDLE_POLL_DELAY_S", 3_600)
+    began, may_end = held
+
+    async with running(queue_worker(stores)):
+        await eventually(lambda: heard_by(stores.queue))
+        await ring(stores.queue, 0)
+        await eventually(lambda: _value(len(began) == 1))
+        before = await asked(stores.queue)
+        for number in range(3):
+            await ring(stores.queue, JOBS_MAX + number)
+            await eventually(lambda n=number: _value(len(began) == n + 2))
+        after = await asked(stores.queue)
+        may_end.set()
+
+    assert after - before <= 3 + 1
+
+
+async def asked(queue):
+    return (await queue.info("commandstats"))["cmdstat_zrangebyscore"]["calls"]
+
+
+async def test_a_worker_that_was_full_takes_what_it_had_no_room_for(stores, held, monkeypatch):
+    monkeypatch.setattr(processes, "IDLE_POLL_DELAY_S", 3_600)
+    began, may_end = held
+
+    async with running(queue_worker(stores)):
+        await eventually(lambda: heard_by(stores.queue))
+        for number in range(JOBS_MAX):
+            await ring(stores.queue, number)
+        await eventually(lambda: _value(len(began) == JOBS_MAX))
+        await ring(stores.queue, JOBS_MAX)
+        may_end.set()
+
+        await eventually(lambda: _value(len(began) == JOBS_MAX + 1))
+
+
 async def test_a_user_of_the_queue_who_may_not_use_channels_loses_no_job(stores, monkeypatch):
     monkeypatch.setattr(processes, "IDLE_POLL_DELAY_S", 3_600)
     event = await make_event(stores)
