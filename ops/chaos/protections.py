@@ -76,6 +76,7 @@ UNFENCED = frozenset({"admit_request", "admit_anonymous_request", "store_account
 """Scripts that do not compare the epoch key of a partition, because they have none."""
 
 EPOCH_LINE = "if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end\n"
+EPOCH_LINE_OF_EACH = EPOCH_LINE.replace("[1]", "[i]")
 
 LINES: dict[Protection, dict[str, tuple[str, str]]] = {
     Protection.SIZE_CHECK: {
@@ -105,7 +106,11 @@ LINES: dict[Protection, dict[str, tuple[str, str]]] = {
             "",
         ),
     },
-    Protection.EPOCH_IN_REDIS: {name: (EPOCH_LINE, "") for name in fence.FENCED_SCRIPTS if name not in UNFENCED},
+    Protection.EPOCH_IN_REDIS: {
+        name: (EPOCH_LINE_OF_EACH if name == "check_partition" else EPOCH_LINE, "")
+        for name in fence.FENCED_SCRIPTS
+        if name not in UNFENCED
+    },
 }
 """The lines of each script that are a protection, and what replaces them."""
 

@@ -270,8 +270,12 @@ class Scripts:
     def _believe(self, epoch: int, token: FencingToken | None) -> None:
         self.epoch = max(self.epoch, epoch)
         if token != self._token:
-            self._sha1s = {name: sha1(name, token) for name in OWN_SCRIPTS} if token else {}
+            self._sha1s = {name: sha1(name, token) for name in (*OWN_SCRIPTS, ANCHOR)} if token else {}
             self._token = token
+
+    def _sha1(self, name: str, token: FencingToken) -> str:
+        """The SHA-1 of a script. Those of this process' epoch are not computed again at every look."""
+        return self._sha1s[name] if token == self._token else sha1(name, token)
 
     async def _run(self, token: FencingToken, name: str, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
         """Run a script of this epoch. A missing script is loaded if that is allowed; else the answer is `fenced`."""
@@ -302,7 +306,7 @@ class Scripts:
         """Whether the server has all scripts of this version, and sells in every partition (check_partition.lua)."""
         if server.id != token.server or await self._missing(token, link):
             return False
-        called = sha1("check_partition", token)
+        called = self._sha1("check_partition", token)
 
         async def sells(partition: int) -> bool:
             keys = (epoch_key(partition), unpersisted_key(partition), dues_key(partition))
@@ -313,7 +317,7 @@ class Scripts:
 
     async def _is_anchored(self, token: FencingToken, partitions: range, link: Link) -> bool:
         """Whether the server of this connection was rebuilt for the epoch and has not restarted (check_anchor.lua)."""
-        called = sha1(ANCHOR, token)
+        called = self._sha1(ANCHOR, token)
 
         async def anchored(partition: int) -> bool:
             answer = await self.pipeline.call_on(link, "EVALSHA", called, 1, epoch_key(partition))
@@ -332,7 +336,8 @@ class Scripts:
             log.info("scripts_loaded", epoch=token.epoch, scripts=len(missing))
 
     async def _missing(self, token: FencingToken, link: Link) -> list[str]:
-        there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *(sha1(name, token) for name in OWN_SCRIPTS))
+        sha1s = (self._sha1(name, token) for name in OWN_SCRIPTS)
+        there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *sha1s)
         return [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
 
     async def _adopt(self, epoch: int, server: str, link: Link) -> InventoryState:

@@ -26,9 +26,10 @@ from domain.store.redis.keys import (
     unpersisted_key,
 )
 from domain.store.redis.records import RETIRE_MS, read_records
+from domain.store.redis.scripts import KeysApart
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from domain.kernel.bookings import Booking
     from domain.kernel.unpersisted import Settlement
@@ -65,6 +66,7 @@ class UnpersistedSets:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self._pipeline = scripts.pipeline
+        self._apart = False
 
     async def read(self, partition: int, *, limit: int) -> list[Unpersisted]:
         """A batch: the oldest unpersisted bookings of a partition with their records."""
@@ -120,13 +122,27 @@ class UnpersistedSets:
         Raises:
             InventoryUnavailable: the partition does not sell.
         """
-        keys = [epoch_key(partition), unpersisted_key(partition), dues_key(partition)]
-        answer = await self._scripts.call("check_partition", keys, [])
-        return Pulse(int(answer[1]), int(answer[2]), answer[3] == 1)
+        (pulse,) = await self._pulses([partition])
+        return pulse
 
     async def pulses(self) -> list[Pulse]:
-        """The unpersisted changes of each partition; raises InventoryUnavailable when one of them does not sell."""
+        """The unpersisted changes of each partition: one call, or one for each on a cluster.
+
+        Raises:
+            InventoryUnavailable: one of them does not sell.
+        """
+        if not self._apart:
+            try:
+                return await self._pulses(range(PARTITIONS))
+            except KeysApart:
+                self._apart = True
         return await together(self.pulse, range(PARTITIONS), at_once_max=PARTITIONS)
+
+    async def _pulses(self, partitions: Iterable[int]) -> list[Pulse]:
+        keys = [key(each) for each in partitions for key in (epoch_key, unpersisted_key, dues_key)]
+        _, *measured = await self._scripts.call("check_partition", keys, [])
+        columns = (measured[0::3], measured[1::3], measured[2::3])
+        return [Pulse(int(count), int(age_ms), due == 1) for count, age_ms, due in zip(*columns, strict=True)]
 
     async def take_lease(self, partition: int, *, holder: str, lease_ms: int) -> bool:
         """Whether `holder` gets the lease to persist this partition (take_lease.lua).

@@ -1,15 +1,16 @@
-"""Admission and the request's own script in one call to Redis; the script runs only if the caller is admitted."""
+"""What is asked of Redis together: admission and the request's own script, and the checks of all partitions."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
+from collections import Counter
 from uuid import uuid4
 
 import pytest
 from redis.exceptions import ResponseError
 
-from domain.kernel.partitions import partition_of_event
+from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.kernel.refusals import (
     BookingNotFound,
     EventNotFound,
@@ -25,11 +26,12 @@ from domain.store.redis.admission import Ask, Rule
 from domain.store.redis.keys import epoch_key
 from domain.store.redis.pipeline import Pipeline
 from domain.store.redis.scripts import Command
+from domain.store.redis.unpersisted_sets import UnpersistedSets
 from ops.embedded.binaries import valkey_server
 from ops.supervision.launcher import launcher
 from ops.supervision.listener import listen
 from tests.epochs import first_epoch
-from tests.factories import as_polled, make_event, open_session
+from tests.factories import as_polled, book, make_event, open_session
 from tests.waiting import eventually
 
 OFTEN = Rule.of("bookings", Limit.parse("100/min"), fails_open=False)
@@ -209,3 +211,45 @@ async def test_on_a_cluster_both_are_called_by_themselves(node):
     assert [(words[0], after) for words, after in answers] == [(b"unknown", None)] * 3
     # Not asked for both again: each refusal would cost a call.
     assert (await node.redis.info("errorstats"))["errorstat_CROSSSLOT"]["count"] == 1
+
+
+async def test_partitions_are_checked_in_one_call_where_their_keys_are_together(stores):
+    calls = (await stores.pipeline.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+
+    pulses = await stores.unpersisted.pulses()
+
+    assert len(pulses) == PARTITIONS
+    assert (await stores.pipeline.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] == calls + 1
+
+
+async def test_each_partition_is_measured_by_itself(stores):
+    events = [await make_event(stores) for _ in range(8)]
+    booked = Counter()
+    for event in events:
+        await book(stores, event)
+        booked[partition_of_event(event.id)] += 1
+
+    counts = [pulse.unpersisted_count for pulse in await stores.unpersisted.pulses()]
+
+    assert counts == [booked[partition] for partition in range(PARTITIONS)]
+    assert [(await stores.unpersisted.pulse(partition)).unpersisted_count for partition in range(PARTITIONS)] == counts
+
+
+async def test_on_a_cluster_each_partition_is_checked_by_itself(node):
+    scripts = await first_epoch(node)
+    for partition in range(PARTITIONS):
+        await node.call("SET", epoch_key(partition), await scripts.refresh())
+    sets = UnpersistedSets(scripts)
+
+    pulses = [await sets.pulses() for _ in range(3)]
+
+    assert [len(each) for each in pulses] == [PARTITIONS] * 3
+    # Not asked for all again: each refusal would cost a call.
+    assert (await node.redis.info("errorstats"))["errorstat_CROSSSLOT"]["count"] == 1
+
+
+async def test_no_partition_is_measured_if_one_does_not_sell(stores):
+    await stores.pipeline.redis.delete(epoch_key(PARTITIONS - 1))
+
+    with pytest.raises(InventoryUnavailable):
+        await stores.unpersisted.pulses()

@@ -1,13 +1,17 @@
 #!lua flags=no-writes
--- Check that a partition sells in this epoch, and measure its unpersisted changes.
+-- Check that partitions sell in this epoch, and measure their unpersisted changes.
 --
--- KEYS  epoch, unpersisted, dues
+-- KEYS  epoch, unpersisted, dues of each partition
 -- ARGV  none
--- RETURN {'beating', unpersisted_count, oldest_age_ms (negative: the clock was set back since), due (1: the deadline of
---        a hold has passed)}, {'fenced'}
-if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
-local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-local now_ms, first = redis_ms(), redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
-local due = first[2] and tonumber(first[2]) <= now_ms and 1 or 0
-if not oldest[2] then return {'beating', 0, 0, due} end
-return {'beating', redis.call('ZCARD', KEYS[2]), now_ms - tonumber(oldest[2]), due}
+-- RETURN {'beating', then of each partition: unpersisted_count, oldest_age_ms (negative: the clock was set back since),
+--        due (1: the deadline of a hold has passed)}, {'fenced'}
+local now_ms, measured = redis_ms(), {}
+for i = 1, #KEYS, 3 do
+  if redis.call('GET', KEYS[i]) ~= EPOCH then return {'fenced'} end
+  local oldest = redis.call('ZRANGE', KEYS[i + 1], 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', KEYS[i + 2], 0, 0, 'WITHSCORES')
+  measured[#measured + 1] = oldest[2] and redis.call('ZCARD', KEYS[i + 1]) or 0
+  measured[#measured + 1] = oldest[2] and now_ms - tonumber(oldest[2]) or 0
+  measured[#measured + 1] = first[2] and tonumber(first[2]) <= now_ms and 1 or 0
+end
+return {'beating', unpack(measured)}
