@@ -128,15 +128,18 @@ class StoredBooks(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """A recent change of a booking: when it began and ceased to hold its claims, and whether PostgreSQL counts it."""
+    """A recent change of a booking: its claims, when it began and ceased to hold them, and what is `counted`.
+
+    PostgreSQL counts the claims of its row. They may contain some that have ended since with a hold.
+    """
 
     claims: dict[str, int]
     from_ms: int
     until_ms: int | None
-    counted: bool
+    counted: dict[str, int]
 
-    def corrections(self, at_ms: int) -> tuple[int, int]:
-        """The least and the most of its claims to add to PostgreSQL's counts to get those at `at_ms`: -1, 0 or 1.
+    def held(self, at_ms: int) -> tuple[bool, bool]:
+        """Whether the booking surely held its claims at `at_ms`, and whether it may have held them.
 
         They differ for a change in the millisecond of `at_ms`: it was made before the reading or after it. Calls that
         arrive together run within one millisecond, so this is common.
@@ -144,7 +147,7 @@ class Move(Struct, frozen=True):
         after_ms = at_ms + 1
         surely = self.from_ms < at_ms and (self.until_ms is None or self.until_ms > at_ms)
         maybe = self.from_ms < after_ms and (self.until_ms is None or self.until_ms >= at_ms)
-        return surely - self.counted, maybe - self.counted
+        return surely, maybe
 
 
 def moves(unpersisted: Iterable[Booking], stored: StoredBooks) -> list[Move]:
@@ -221,18 +224,19 @@ def _move(booking: Booking, row: Booking | None) -> Move:
         claims=read_claims(booking.known_claims),
         from_ms=created_ms,
         until_ms=until_ms,
-        counted=row is not None and row.status in HOLDING,
+        counted=read_claims(row.known_claims) if row is not None and row.status in HOLDING else {},
     )
 
 
 def _shift(moving: Iterable[Move], *, at_ms: int) -> defaultdict[str, tuple[int, int]]:
-    """The least and the most correction at `at_ms` by counter, (0, 0) for counters without a recent change."""
+    """The least and the most to add to PostgreSQL's counts to get those at `at_ms`, by counter; (0, 0) if unchanged."""
     found: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for move in moving:
-        least, most = move.corrections(at_ms)
-        for counter, quantity in move.claims.items():
+        surely, maybe = move.held(at_ms)
+        for counter in move.claims | move.counted:
+            claimed, counted = move.claims.get(counter, 0), move.counted.get(counter, 0)
             before = found[counter]
-            found[counter] = (before[0] + least * quantity, before[1] + most * quantity)
+            found[counter] = (before[0] + surely * claimed - counted, before[1] + maybe * claimed - counted)
     return found
 
 

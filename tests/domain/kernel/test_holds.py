@@ -184,6 +184,18 @@ async def test_the_claims_that_end_with_a_hold_come_back_when_it_is_confirmed(st
     assert await in_order(stores)
 
 
+async def test_a_confirmation_that_is_not_yet_persisted_is_no_drift(stores):
+    event = await make_event(stores)
+    order = AnyOrder(event.id, ((POOL_MAIN, 1), ("holds:@", 1)), hold_ms=60_000)
+    held = (await stores.box_office.reserve(Ask.trusted(await make_account(stores)), order)).booking
+    await persist_all(stores)
+
+    await stores.box_office.confirm(held.id)
+
+    assert await reconcile(stores) == []
+    assert await counters(stores, event) == {POOL_MAIN: 1}
+
+
 @pytest.mark.parametrize("swept", [False, True])
 async def test_a_late_confirmation_takes_the_tickets_again_if_they_are_free(stores, swept):
     event = await make_event(stores, capacity=2)
