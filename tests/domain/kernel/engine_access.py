@@ -11,14 +11,24 @@ from sqlalchemy.exc import IntegrityError
 from domain.background.closing import close_past_events_once
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
+from domain.kernel.bookings import BookingStatus
 from domain.kernel.counters import POOL_MAIN, user_counter
 from domain.kernel.partitions import PARTITIONS, partition_of_booking
-from domain.kernel.refusals import CapacityBelowSold, IdempotencyKeyReused, PerUserLimit, SoldOut, Unavailable
+from domain.kernel.refusals import (
+    BookingNotFound,
+    CapacityBelowSold,
+    HoldExpired,
+    IdempotencyKeyReused,
+    PerUserLimit,
+    SoldOut,
+    Unavailable,
+)
 from domain.sales.events import EventChanges
 from domain.store.redis.keys import counters_key, record_key, unpersisted_key
+from domain.store.redis.records import read_records
 from tests.domain.background.drift import faults
 from tests.domain.kernel.orders import AnyOrder
-from tests.factories import ORGANIZED, pass_by, place_counters
+from tests.factories import ORGANIZED, make_due, pass_by, place_counters
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -66,7 +76,19 @@ class EngineAccess(RuleBasedStateMachine):
 
     def settled(self) -> list[UUID]:
         """Bookings whose record may retire, in the order they were made in."""
-        return [each for each in self.model.asked if each in self.model.records and each not in self.model.unpersisted]
+        settled = [
+            each for each in self.model.asked if each in self.model.records and each not in self.model.unpersisted
+        ]
+        return [each for each in settled if self.model.records[each].status is not BookingStatus.HELD]
+
+    def holds(self) -> list[UUID]:
+        """Bookings that are held, or whose deadline nobody noticed."""
+        return [each for each, record in self.model.records.items() if record.status is BookingStatus.HELD]
+
+    def confirmable(self) -> list[UUID]:
+        """Bookings that are held or have expired, in the order they were made in."""
+        states = {BookingStatus.HELD, BookingStatus.EXPIRED}
+        return [each for each in self.model.asked if (found := self.model.booking(each)) and found.status in states]
 
     def waiting(self, partition: int, order: int) -> list[Unpersisted]:
         """The unpersisted bookings of a partition, put into an order that clocks might have put them into."""
@@ -131,6 +153,15 @@ class EngineAccess(RuleBasedStateMachine):
         assert done.leftovers == 0
         return done.closed
 
+    def changed(self, call: Awaitable[Any]) -> Any:
+        """The status of a hold after a change, or the word for its refusal; None for an unknown booking."""
+        try:
+            return self.run(call).status
+        except HoldExpired:
+            return "expired"
+        except BookingNotFound:
+            return None
+
     @staticmethod
     def word(refusal: Refusal, order: Order, user_id: UUID) -> str:
         """The model's word for the refusal of an order."""
@@ -155,6 +186,13 @@ class EngineAccess(RuleBasedStateMachine):
         now_ms = await self.stores.inventory.now_ms()
         for number, booking_id in enumerate(booking_ids):
             await self.stores.pipeline.redis.zadd(unpersisted_key(partition), {str(booking_id): now_ms + number})
+
+    async def due(self, booking_id: UUID) -> None:
+        """Let the deadline of a hold pass, in every store."""
+        booking = (await read_records(self.stores.pipeline, [booking_id]))[0]
+        await make_due(self.stores, booking)
+        for table in ("bookings", "intents"):
+            await self.execute(f"UPDATE {table} SET due_at = now() WHERE id = :id AND status = 'held'", id=booking_id)
 
     async def forgotten(self, booking_id: UUID) -> None:
         await self.stores.pipeline.redis.delete(record_key(booking_id))

@@ -10,73 +10,44 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, invariant, precondition, rule
 from msgspec import structs
 
-from domain.background.persisting import persist_once, reject, settlements, write
-from domain.kernel.claims import OWN, read_claims
+from domain.background.persisting import expire, persist_once, reject, settlements, write
+from domain.kernel.claims import read_claims
 from domain.kernel.counters import POOL_MAIN, user_counter
-from domain.kernel.partitions import booking_id_for_key, partition_of_booking
+from domain.kernel.partitions import booking_id_for_key, partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, NotOnSale, Refusal
 from domain.sales.orders import TicketOrder
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.admission import Ask
 from ops.evidence.books import claims_of
 from tests.books import counters_of, differences, records_of, unpersisted
+from tests.domain.kernel.draws import (
+    ASKS,
+    COUNTERS,
+    EVENTS,
+    FATES,
+    FAULT_RECORDS_MIN,
+    FREE,
+    HOLD_MS,
+    MOVES,
+    NAMES,
+    NUMBERS,
+    ORDERED,
+    ORDERS,
+    PROCESSES,
+    SIZES,
+    USERS,
+    pick,
+)
 from tests.domain.kernel.engine_access import EngineAccess
-from tests.domain.kernel.model import Asked, Copy, EventModel, Model
+from tests.domain.kernel.model import Asked, EventModel, Model
 from tests.domain.kernel.orders import AnyOrder
 from tests.factories import place_accounts, place_counters, place_event, tomorrow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from domain.engine import Stores
     from domain.kernel.bookings import Order
     from domain.kernel.unpersisted import Unpersisted, Written
     from tests.domain.kernel.model import Snapshot
-
-EVENTS = tuple(UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "1c2")
-USERS = tuple(UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "789")
-KEYS = tuple("abcdefgh")
-"""Few enough that what is asked for meets what was asked for before. The first two events share a partition."""
-
-NAMES = ("pool:main:left", "pool:vip", "promo:x", "seat:A-1", "seat:A-2", "terms:x", "thing:7")
-"""Counters that an event may have besides its tickets."""
-
-FREE = (f"user:{OWN}:vip", "thing:unlisted")
-"""Counters that orders claim and no event lists."""
-
-NUMBERS = st.integers(0, 20)
-"""Which of what there is; counted around."""
-
-SIZES = st.sampled_from((8, 4, 3, 2, 1, 0))
-COUNTERS = st.dictionaries(st.sampled_from(NAMES), SIZES, min_size=2, max_size=5)
-
-UNITS = st.lists(st.tuples(NUMBERS, st.sampled_from((1, 2, 1, 0))), min_size=1, max_size=4)
-"""Which counters, and how many of each; one may occur twice."""
-
-ORDERED = st.none() | st.tuples(UNITS, st.integers(0, 1), st.booleans())
-"""Tickets alone, or units of any counters, the allowance of the account, and whether the sizes matter."""
-
-ASKS = st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(KEYS), st.integers(1, 3), ORDERED)
-"""Event, account, key, quantity, what is ordered."""
-
-PROCESSES = st.integers(0, 1)
-ORDERS = st.integers(0, 2)
-STEPS = ("write", "settle", "reject", "cancel", "wipe", "restart")
-FATES = st.permutations(STEPS).map(lambda steps: steps[: 1 + steps.index("settle")]) | st.lists(
-    st.sampled_from(STEPS), max_size=4
-)
-"""How far a worker gets with a batch, and what happens meanwhile to the first booking or to Redis."""
-
-MOVES = st.dictionaries(NUMBERS, st.sampled_from((-2, -1, 1, 2)), min_size=1, max_size=2)
-"""Which counters are moved behind the engine's back, and by how much."""
-
-FAULT_RECORDS_MIN = 3
-"""Records in Redis that make it worth losing them."""
-
-
-def pick(items: Collection[Any], number: int) -> Any:
-    """One of the items, the same one for the same number."""
-    return list(items)[number % len(items)]
 
 
 class Batch:
@@ -103,6 +74,7 @@ class Machine(EngineAccess):
     )
     def open_sales(self, capacities: list[int], limit: int, counters: list[dict[str, int]]) -> None:
         self.model = Model(durable=self.durable)
+        self.extensions = 0
         self.run(place_accounts(self.stores, USERS))
         for event_id, capacity, others in zip(EVENTS, capacities, counters, strict=True):
             self.run(place_event(self.stores, event_id, capacity=capacity, max_per_user=limit))
@@ -131,6 +103,56 @@ class Machine(EngineAccess):
     def cancel(self, numbers: list[int], process: int) -> None:
         for number in numbers:
             self.cancel_one(pick(self.model.asked, number), self.processes[process])
+
+    @precondition(lambda self: self.holds())
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3))
+    def deadlines_pass(self, numbers: list[int]) -> None:
+        for booking_id in {pick(self.holds(), number) for number in numbers}:
+            self.run(self.due(booking_id))
+
+            self.model.make_due(booking_id)
+
+    @precondition(lambda self: self.model.asked)
+    @rule(number=NUMBERS, process=PROCESSES)
+    def confirm(self, number: int, process: int) -> None:
+        """In time or late; or of what is no hold, or no hold any more."""
+        booking_id = pick(self.confirmable() or self.model.asked, number)
+
+        answer = self.changed(self.processes[process].box_office.confirm(booking_id))
+
+        assert answer == self.model.confirm(booking_id)
+
+    @precondition(lambda self: self.model.asked)
+    @rule(number=NUMBERS, process=PROCESSES)
+    def confirm_any(self, number: int, process: int) -> None:
+        booking_id = pick(self.model.asked, number)
+
+        answer = self.changed(self.processes[process].box_office.confirm(booking_id))
+
+        assert answer == self.model.confirm(booking_id)
+
+    @precondition(lambda self: self.holds())
+    @rule(number=NUMBERS, process=PROCESSES)
+    def extend(self, number: int, process: int) -> None:
+        booking_id = pick(self.holds(), number)
+        self.extensions += 1
+        hold_ms = HOLD_MS * (1 + self.extensions)
+
+        answer = self.changed(
+            self.processes[process].box_office.extend(booking_id, hold_ms=hold_ms, cap_ms=2 * hold_ms)
+        )
+
+        assert answer == self.model.extend(booking_id)
+
+    @precondition(lambda self: self.holds())
+    @rule(number=NUMBERS, process=PROCESSES)
+    def sweep(self, number: int, process: int) -> None:
+        """A worker expires the holds of a partition."""
+        partition = partition_of_booking(pick(self.holds(), number))
+
+        expired = self.run(expire(self.processes[process], partition))
+
+        assert expired == sum(self.model.expire(each) for each in EVENTS if partition_of_event(each) == partition)
 
     @precondition(lambda self: self.model.unpersisted)
     @rule(number=NUMBERS, order=ORDERS, process=PROCESSES, spare=st.sampled_from((None, None, None, 0, 1)))
@@ -231,7 +253,7 @@ class Machine(EngineAccess):
             self.run(self.stores.catalog.renew_terms(event_id))
             del model.sizes[name]
         elif any(
-            name in self.model.claims[each] for each, asked in self.model.asked.items() if asked.event_id == event_id
+            name in self.model.claimed[each] for each, asked in self.model.asked.items() if asked.event_id == event_id
         ):
             return
         else:
@@ -291,7 +313,8 @@ class Machine(EngineAccess):
     @rule(event=st.integers(0, 2), process=PROCESSES)
     def close_and_open_again(self, event: int, process: int) -> None:
         event_id = EVENTS[event]
-        at_rest = not any(self.model.asked[each].event_id == event_id for each in self.model.unpersisted)
+        moving = {*self.model.unpersisted, *self.holds()}
+        at_rest = not any(self.model.asked[each].event_id == event_id for each in moving)
 
         assert self.close(event_id) is int(at_rest)
 
@@ -319,6 +342,8 @@ class Machine(EngineAccess):
     # A rule of several names is drawn that much more often.
     reserve_more = reserve_yet_more = reserve_still_more = reserve
     ask_once_more = ask_again
+    deadlines_pass_more = deadlines_pass_still_more = deadlines_pass
+    confirm_more = confirm
     cancel_more = cancel_yet_more = cancel
     persist_more = persist_yet_more = persist_still_more = persist
     read_more = read_yet_more = read_still_more = read
@@ -345,7 +370,7 @@ class Machine(EngineAccess):
         )
 
         assert {row.id: (row.status, row.version, claims_of(row.claims, row.user_id)) for row in rows} == {
-            each: (row.status, row.version, self.model.claims[each]) for each, row in self.model.rows.items()
+            each: (row.status, row.version, row.claims) for each, row in self.model.rows.items()
         }
         assert {(row.event_id, row.counter): (row.size, row.taken) for row in counters} == {
             (event_id, counter): (size, taken[counter])
@@ -359,8 +384,7 @@ class Machine(EngineAccess):
         records = self.run(records_of(self.stores, self.model.asked))
 
         assert records == {
-            each: (record.status, record.version, self.model.claims[each])
-            for each, record in self.model.records.items()
+            each: (record.status, record.version, record.claims) for each, record in self.model.records.items()
         }
 
     @precondition(lambda self: self.model.asked)
@@ -369,19 +393,20 @@ class Machine(EngineAccess):
         booking_id = pick(self.model.asked, number)
         try:
             found = self.run(self.processes[process].box_office.booking(booking_id))
-            answer = Copy(found.status, found.version)
+            answer = (found.status, found.version)
         except BookingNotFound:
             answer = None
 
-        assert answer == self.model.booking(booking_id)
+        booking = self.model.booking(booking_id)
+        assert answer == (booking and (booking.told.status, booking.told.version))
 
     def order(self, event_id: UUID, key: str, quantity: int, ordered: Any) -> Order:
         if ordered is None:
             return TicketOrder(event_id, quantity, key)
-        units, allowance, odd = ordered
+        units, allowance, odd, others, hold_ms = ordered
         names = [*self.model.events[event_id].sizes, *FREE]
-        named = tuple((pick(names, number), units) for number, units in units)
-        return AnyOrder(event_id, named, quantity, key, allowance, odd)
+        lists = [tuple((pick(names, number), units) for number, units in each) for each in (units, *others)]
+        return AnyOrder(event_id, lists[0], quantity, key, allowance, odd, tuple(lists[1:]), hold_ms)
 
     def reserve_one(self, user_id: UUID, order: Order, stores: Stores) -> None:
         key, event_id = str(order.idempotency_key), order.event_id
@@ -396,8 +421,9 @@ class Machine(EngineAccess):
             return
         assert ("replayed" if answer.replayed else "reserved") == expected
         assert answer.booking.id == booking_id
-        assert answer.booking.status == (known or self.model.records[booking_id]).status
-        assert read_claims(answer.booking.known_claims) == self.model.claims[booking_id]
+        copy = known or self.model.records[booking_id]
+        assert answer.booking.status == copy.told.status
+        assert read_claims(answer.booking.known_claims) == copy.claims
 
     def answer(self, stores: Stores, user_id: UUID, order: Order) -> Any:
         """The reservation, or the model's word for its refusal."""
@@ -423,8 +449,9 @@ class Machine(EngineAccess):
 
         assert batch.epoch == self.stores.scripts.epoch
         assert {UUID(entry.id) for entry, _ in batch.refused} == self.model.write(batch.model)
-        copies = {UUID(row.id): Copy(row.status, row.version) for row in batch.written.values()}
-        assert copies == batch.model.written
+        assert {UUID(row.id): (row.status, row.version) for row in batch.written.values()} == {
+            each: (row.status, row.version) for each, row in batch.model.written.items()
+        }
 
     def leave_only(self, spare: int) -> None:
         """Leave so many units of every counter in PostgreSQL, and of none more than there are."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from domain.kernel.bookings import HOLDING, TRANSITIONS, BookingStatus
+from domain.kernel.claims import SIZE_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
 
     from domain.kernel.bookings import Order
 
-PENDING, CONFIRMED, CANCELLED, REJECTED = (
+HELD, PENDING, CONFIRMED, CANCELLED, EXPIRED, REJECTED = (
+    BookingStatus.HELD,
     BookingStatus.PENDING,
     BookingStatus.CONFIRMED,
     BookingStatus.CANCELLED,
+    BookingStatus.EXPIRED,
     BookingStatus.REJECTED,
 )
+
+ENDING = "holds:"
+"""The prefix of counters whose claims end with a hold."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class Copy:
-    """A booking as one store has it."""
+    """A booking as one store has it; `due` says that the deadline of a hold has passed."""
 
     status: BookingStatus
     version: int
+    claims: Counter[str]
+    due: bool = False
 
     @property
     def holds(self) -> bool:
         return self.status in HOLDING
+
+    @property
+    def told(self) -> Copy:
+        """What a reader is told: a hold past its deadline has expired, noticed or not."""
+        return self.next(EXPIRED) if self.status is HELD and self.due else self
+
+    def next(self, status: BookingStatus) -> Copy:
+        """The next version."""
+        return replace(self, status=status, version=self.version + 1, due=False)
 
 
 @dataclass
@@ -69,15 +86,15 @@ class Snapshot:
 class Model:
     """Each method does what the engine must do, and answers with the word for it.
 
-    `claims` are those of each booking when it was made. `intents` are the newest acknowledged changes, which survive
-    the loss of Redis if the engine is `durable`.
+    `claimed` are the counters that each booking ever claimed. `intents` are the newest acknowledged changes, which
+    survive the loss of Redis if the engine is `durable`.
     """
 
     def __init__(self, *, durable: bool = False) -> None:
         self.durable = durable
         self.events: dict[UUID, EventModel] = {}
         self.asked: dict[UUID, Asked] = {}
-        self.claims: dict[UUID, Counter[str]] = {}
+        self.claimed: dict[UUID, set[str]] = {}
         self.records: dict[UUID, Copy] = {}
         self.rows: dict[UUID, Copy] = {}
         self.intents: dict[UUID, Copy] = {}
@@ -97,7 +114,7 @@ class Model:
         return self._sum(event_id, self.rows)
 
     def reserve(self, asked: Asked) -> str:
-        """Take the claims of an order, or say why not; a booking made before is returned."""
+        """Take the first list of claims that fits, or say why not; a booking made before is returned."""
         made = self.asked.get(asked.id)
         same = made is not None and made.order.fingerprint == asked.order.fingerprint
         if asked.id in self.records:
@@ -109,31 +126,70 @@ class Model:
                 return "replayed" if same else "mismatch"
             if self._key_rows(asked):
                 return "mismatch"
-        event, taken, claims = self.events[asked.event_id], self.counters(asked.event_id), Counter[str]()
-        sizes: dict[str, int] = {}
-        (listed,) = asked.order.alternatives(event, account_id=asked.user_id)
-        for claim in listed:
-            claims[claim.counter] += claim.quantity
-            sizes[claim.counter] = claim.size
-        for counter, quantity in claims.items():
-            if quantity and taken[counter] + quantity > sizes[counter]:
-                return f"{sizes[counter] - taken[counter]} left of {counter}"
-        self.asked[asked.id], self.claims[asked.id] = asked, claims
+        fitting = self._fitting(asked)
+        if isinstance(fitting, str) and self.expire(asked.event_id):
+            fitting = self._fitting(asked)
+        if isinstance(fitting, str):
+            return fitting
+        self.asked[asked.id] = asked
+        self.claimed.setdefault(asked.id, set()).update(fitting)
         self.seen.add((asked.event_id, asked.user_id))
-        self._change(asked.id, Copy(PENDING, 1))
+        self._change(asked.id, Copy(HELD if asked.order.hold_ms else PENDING, 1, fitting))
         self._acknowledge(asked.id)
         return "reserved"
 
     def cancel(self, booking_id: UUID) -> BookingStatus | None:
         """Return the claims, once; returns the status after it, None for an unknown booking."""
-        booking = self.booking(booking_id)
+        booking = self._restored(booking_id)
         if booking is None:
             return None
-        self.records.setdefault(booking_id, booking)
         if booking.holds:
-            self._change(booking_id, Copy(CANCELLED, booking.version + 1))
+            self._change(booking_id, booking.next(EXPIRED if booking.due else CANCELLED))
         self._acknowledge(booking_id)
         return self.records[booking_id].status
+
+    def confirm(self, booking_id: UUID) -> BookingStatus | str | None:
+        """Confirm a hold; when it is late, take its claims again or say that it has expired."""
+        booking = self._restored(booking_id)
+        if booking is None:
+            return None
+        if booking.status in {HELD, EXPIRED}:
+            event_id, late = self.asked[booking_id].event_id, booking.told.status is EXPIRED
+            if booking.due:
+                self.expire(event_id)
+                booking = self.records[booking_id]
+            kept = Counter({name: number for name, number in booking.claims.items() if not name.startswith(ENDING)})
+            taken = self.counters(event_id)
+            if late and any(n and taken[name] + n > self._size_again(event_id, name) for name, n in kept.items()):
+                return "expired"
+            self._change(booking_id, replace(booking.next(PENDING), claims=kept))
+        self._acknowledge(booking_id)
+        return self.records[booking_id].status
+
+    def extend(self, booking_id: UUID) -> BookingStatus | str | None:
+        """Move the deadline of a hold into the future, unless it has passed."""
+        booking = self._restored(booking_id)
+        if booking is None:
+            return None
+        if booking.due:
+            return "expired"
+        if booking.status is HELD:
+            self._change(booking_id, booking.next(HELD))
+        self._acknowledge(booking_id)
+        return self.records[booking_id].status
+
+    def expire(self, event_id: UUID) -> int:
+        """Expire the holds of an event whose deadline has passed; returns how many."""
+        due = [each for each, copy in self.records.items() if copy.due and self.asked[each].event_id == event_id]
+        for booking_id in due:
+            self._change(booking_id, self.records[booking_id].told)
+        return len(due)
+
+    def make_due(self, booking_id: UUID) -> None:
+        """Let the deadline of a hold pass."""
+        for copies in (self.records, self.rows, self.intents):
+            if booking_id in copies and copies[booking_id].status is HELD:
+                copies[booking_id] = replace(copies[booking_id], due=True)
 
     def read(self, booking_ids: Iterable[UUID]) -> Snapshot:
         """What a worker reads of these unpersisted bookings, in their order."""
@@ -148,7 +204,7 @@ class Model:
                 continue
             before = self.rows.get(booking_id)
             if before is None or before.version < copy.version:
-                self.rows[booking_id] = replace(copy, status=CONFIRMED) if copy.holds else copy
+                self.rows[booking_id] = replace(copy, status=CONFIRMED) if copy.status is PENDING else copy
             snapshot.written[booking_id] = self.rows[booking_id]
         return refused
 
@@ -157,7 +213,7 @@ class Model:
         for booking_id, row in snapshot.written.items():
             record = self.records.get(booking_id)
             if record and record.version == snapshot.read[booking_id].version:
-                self._move(booking_id, row)
+                self._move(booking_id, replace(row, due=record.due))
                 self.unpersisted.discard(booking_id)
 
     def persist(self, booking_ids: Sequence[UUID]) -> None:
@@ -176,7 +232,7 @@ class Model:
         """Return the claims of a booking that PostgreSQL refused, if it is still the one it refused."""
         record = self.records.get(booking_id)
         if record and record.holds and record.version == version:
-            self._change(booking_id, Copy(REJECTED, version + 1))
+            self._change(booking_id, record.next(REJECTED))
 
     def retire(self, booking_id: UUID) -> None:
         """Forget a record that PostgreSQL has."""
@@ -208,11 +264,8 @@ class Model:
         """Persist what survived, batch by batch, then what was acknowledged; start again from PostgreSQL alone."""
         for batch in batches:
             self._drain(self.read(batch))
-        if self.durable:
-            lost = {each: copy for each, copy in self.intents.items() if copy.version > _version(self.rows.get(each))}
-            in_order = sorted(lost, key=lambda each: (self.asked[each].event_id, each))
-            self._drain(Snapshot({each: lost[each] for each in in_order}))
-        self.records.clear()
+        self._drain_intents()
+        self.records = {each: row for each, row in self.rows.items() if row.status is HELD}
         self.unpersisted.clear()
         self.seen = {(self.asked[booking_id].event_id, self.asked[booking_id].user_id) for booking_id in self.rows}
 
@@ -221,21 +274,59 @@ class Model:
         self.records.clear()
         self.unpersisted.clear()
 
+    def _drain_intents(self) -> None:
+        """Persist what was acknowledged and lost: returns, then what has expired, then the rest."""
+        lost = {each: copy for each, copy in self.intents.items() if copy.version > _version(self.rows.get(each))}
+        holding = {each: copy for each, copy in lost.items() if copy.told.holds}
+        self._drain_in_order({each: copy.told for each, copy in lost.items() if each not in holding})
+        self._drain_in_order({each: row.told for each, row in self.rows.items() if row.due and each not in holding})
+        self._drain_in_order(holding)
+
+    def _drain_in_order(self, lost: dict[UUID, Copy]) -> None:
+        in_order = sorted(lost, key=lambda each: (self.asked[each].event_id, each))
+        self._drain(Snapshot({each: lost[each] for each in in_order}))
+
     def _drain(self, snapshot: Snapshot) -> None:
         for booking_id in self.write(snapshot):
             self._write_off(snapshot, booking_id)
+
+    def _fitting(self, asked: Asked) -> Counter[str] | str:
+        """The first list of claims that fits whole, or what the first list is short of."""
+        event, taken, short = self.events[asked.event_id], self.counters(asked.event_id), ""
+        for claims in asked.order.alternatives(event, account_id=asked.user_id):
+            wanted, sizes = Counter[str](), dict[str, int]()
+            for claim in claims:
+                wanted[claim.counter] += claim.quantity
+                sizes[claim.counter] = claim.size
+            lacks = [name for name, number in wanted.items() if number and taken[name] + number > sizes[name]]
+            if not lacks:
+                return wanted
+            short = short or f"{sizes[lacks[0]] - taken[lacks[0]]} left of {lacks[0]}"
+        return short
+
+    def _size_again(self, event_id: UUID, name: str) -> int:
+        """The size of a counter of which a late confirmation takes again."""
+        event = self.events[event_id]
+        return event.sizes.get(name, event.max_per_user if name.startswith("user:") else SIZE_MAX)
+
+    def _restored(self, booking_id: UUID) -> Copy | None:
+        """A booking's record, restored from its row."""
+        booking = self.booking(booking_id)
+        if booking is not None:
+            self.records.setdefault(booking_id, booking)
+        return booking
 
     def _sum(self, event_id: UUID, copies: dict[UUID, Copy]) -> Counter[str]:
         taken: Counter[str] = Counter()
         for booking_id, copy in copies.items():
             if copy.holds and self.asked[booking_id].event_id == event_id:
-                taken.update(self.claims[booking_id])
+                taken.update(copy.claims)
         return taken
 
     def _acknowledge(self, booking_id: UUID) -> None:
-        record = self.records[booking_id]
-        if record.status is not CONFIRMED and record.version > _version(self.intents.get(booking_id)):
-            self.intents[booking_id] = record
+        told = self.records[booking_id].told
+        if self.durable and told.status is not CONFIRMED and told.version > _version(self.intents.get(booking_id)):
+            self.intents[booking_id] = told
 
     def _change(self, booking_id: UUID, copy: Copy) -> None:
         self._move(booking_id, copy)
@@ -252,14 +343,11 @@ class Model:
             return False
         if copy.status is not REJECTED and self._key_rows(asked):
             return True
-        if not copy.holds or (before and before.holds):
+        if not copy.holds:
             return False
         taken, sizes = self.row_counters(asked.event_id), self.events[asked.event_id].row_sizes
-        return any(
-            taken[counter] + quantity > sizes[counter]
-            for counter, quantity in self.claims[booking_id].items()
-            if quantity and counter in sizes
-        )
+        more = copy.claims - before.claims if before and before.holds else copy.claims
+        return any(number and taken[name] + number > sizes[name] for name, number in more.items() if name in sizes)
 
     def _key_rows(self, asked: Asked) -> list[UUID]:
         """Bookings that PostgreSQL has of the same account and key, of other events, rejected ones left out."""
@@ -272,7 +360,7 @@ class Model:
         ]
 
     def _write_off(self, snapshot: Snapshot, booking_id: UUID) -> None:
-        row = Copy(REJECTED, snapshot.read[booking_id].version + 1)
+        row = snapshot.read[booking_id].next(REJECTED)
         self.rows[booking_id] = snapshot.written[booking_id] = row
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from domain.engine import Stores
     from domain.platform.settings import Settings
 
-EXAMPLES, EXAMPLES_DURABLE, RULES = 14, 7, 40
+EXAMPLES, EXAMPLES_DURABLE, RULES = 10, 5, 40
 """Some 10 seconds; a night's worth is a matter of these three."""
 
 SECONDS_MAX = 600
@@ -52,7 +52,7 @@ def test_the_engine_does_what_the_model_does(settings, durability, examples):
 )
 def test_the_model_notices_a_protection_that_is_missing(settings, protection):
     with without(protection), pytest.raises((AssertionError, Refusal)):
-        run(settings, EXAMPLES * 10, [Phase.generate])
+        run(settings, EXAMPLES * 14, [Phase.generate])
 
 
 def run(settings: Settings, examples: int, phases: list[Phase]) -> None:
