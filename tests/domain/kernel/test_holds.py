@@ -19,6 +19,7 @@ from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
 from domain.kernel.differences import Fault
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import HoldAtCap, HoldExpired, NotOnSale, SoldOut
+from domain.kernel.times import to_ms
 from domain.sales.events import EventChanges
 from domain.store.redis.admission import Ask
 from domain.store.redis.keys import due_key, record_key, unpersisted_key
@@ -304,6 +305,20 @@ async def test_an_extension_moves_the_deadline_but_not_beyond_the_cap(stores):
         await stores.box_office.extend(held.id, hold_ms=100_000, cap_ms=90_000)
     await persist_all(stores)
     assert (await row(stores, held))["due_at"] == extended.due_at
+
+
+async def test_an_extended_hold_outlives_its_first_deadline(stores):
+    event = await make_event(stores, capacity=1)
+    held = await hold(stores, event, hold_ms=200)
+    extended = await stores.box_office.extend(held.id, hold_ms=60_000, cap_ms=600_000)
+
+    await eventually(stores.inventory.now_ms, is_so=lambda now_ms: now_ms > to_ms(held.due_at))
+    swept = await sweep(stores, event)
+    with pytest.raises(SoldOut):
+        await book(stores, event)
+
+    assert (extended.status, swept) == (HELD, 0)
+    assert (await stores.box_office.booking(held.id)).status is HELD
 
 
 async def test_a_hold_is_not_extended_after_its_deadline_or_outside_of_sales(stores):
