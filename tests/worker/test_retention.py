@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text
 from domain.accounts.accounts import AccountSession, Standing
 from domain.accounts.tokens import Token, TokenKind
 from domain.background.retention import Deleted, delete_expired_once
-from domain.store.postgres.accounts.sessions import SESSIONS_MAX
+from domain.store.postgres.accounts.sessions import SESSIONS_MAX, deletion_of_ended
 from domain.store.postgres.tables import audit_log, intents, repairs, sessions
 from tests.factories import book, make_account, make_event
 from tests.waiting import eventually, persist_all
@@ -128,6 +128,19 @@ async def test_a_call_deletes_a_bounded_number_and_the_next_goes_on(stores):
     first, second, third = [await delete_expired_once(stores, limit=3) for _ in range(3)]
 
     assert (first, second, third) == (Deleted(3, 3, 3), Deleted(2, 2, 2), Deleted(0, 0, 0))
+
+
+async def test_as_many_sessions_are_deleted_in_every_plan(stores):
+    """With a nested loop, PostgreSQL runs a subquery again for each row."""
+    for _ in range(5):
+        await plant_session(stores, expires_at=ago(30))
+
+    async with stores.database.begin() as connection:
+        for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize"):
+            await connection.execute(text(f"SET LOCAL enable_{way} = off"))
+        deleted = (await connection.execute(deletion_of_ended(kept=timedelta(days=1), limit=3))).rowcount
+
+    assert (deleted, await count(stores, sessions)) == (3, 2)
 
 
 async def test_intents_go_in_bounded_statements_once_their_bookings_are_kept(stores):

@@ -99,7 +99,8 @@ class Intents:
         """
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
         key = tuple_(intents.c.id, intents.c.version)
-        statement = delete(intents).where(key.in_(select(intents.c.id, intents.c.version).where(done).limit(limit)))
+        kept = select(intents.c.id, intents.c.version).where(done).limit(limit).cte("kept").prefix_with("MATERIALIZED")
+        statement = delete(intents).where(key.in_(select(kept.c.id, kept.c.version)))
         forgotten = 0
         for _ in range(rounds):
             async with self._database.statement() as connection:

@@ -41,8 +41,8 @@ AT_ONCE_SECONDS = 3.0
 async def test_a_worker_outlives_a_redis_that_comes_back(
     stores: Stores, processes: Processes, valkey: EmbeddedValkey
 ) -> None:
-    worker = processes.worker()
     event = await make_event(stores)
+    worker = processes.worker()
 
     valkey.kill()
     await asyncio.sleep(AWAY_SECONDS)
