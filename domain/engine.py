@@ -27,6 +27,7 @@ from domain.store.postgres.events.reads import EventReads
 from domain.store.postgres.ledger import Ledger
 from domain.store.postgres.write_ahead import Intents
 from domain.store.redis.admission import Admission
+from domain.store.redis.holds import Holds
 from domain.store.redis.inventory import Inventory
 from domain.store.redis.pipeline import Pipeline
 from domain.store.redis.refusal_counts import RefusalCounts
@@ -74,6 +75,7 @@ class Stores(Struct, frozen=True):
     catalog: Catalog
     past_events: PastEvents
     inventory: Inventory
+    holds: Holds
     unpersisted: UnpersistedSets
     ledger: Ledger
     epochs: Epochs
@@ -123,7 +125,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     scripts = Scripts(pipeline, epochs)
     admission = Admission(scripts, pipeline, sessions)
     inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
-    unpersisted = UnpersistedSets(scripts)
+    holds, unpersisted = Holds(scripts), UnpersistedSets(scripts)
     catalog = Catalog(database, inventory, unpersisted, scripts)
     terms = TermsCache(events, catalog)
     return Stores(
@@ -138,6 +140,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
         catalog=catalog,
         past_events=PastEvents(database, inventory, unpersisted, scripts),
         inventory=inventory,
+        holds=holds,
         unpersisted=unpersisted,
         ledger=ledger,
         epochs=epochs,
@@ -149,6 +152,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
             terms=terms,
             admission=admission,
             inventory=inventory,
+            holds=holds,
             unpersisted=unpersisted,
             ledger=ledger,
             doorbell=doorbell,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from domain.store.postgres.ledger import Ledger
     from domain.store.postgres.write_ahead import Intents
     from domain.store.redis.admission import Admission, Ask
+    from domain.store.redis.holds import Holds
     from domain.store.redis.inventory import Inventory, Released, Reserved
     from domain.store.redis.refusal_counts import RefusalCounts
     from domain.store.redis.unpersisted_sets import UnpersistedSets
@@ -50,6 +51,7 @@ class BoxOffice:
         terms: TermsCache,
         admission: Admission,
         inventory: Inventory,
+        holds: Holds,
         unpersisted: UnpersistedSets,
         ledger: Ledger,
         doorbell: Doorbell,
@@ -59,6 +61,7 @@ class BoxOffice:
         self._terms = terms
         self._admission = admission
         self._inventory = inventory
+        self._holds = holds
         self._unpersisted = unpersisted
         self._ledger = ledger
         self._doorbell = doorbell
@@ -143,7 +146,7 @@ class BoxOffice:
 
         async def confirm(hold: Booking, terms: Terms) -> Released:
             kept, returned = confirmed_claims(hold.known_claims, terms)
-            return await self._inventory.confirm(hold, kept, terms, returned=returned, gate_pass=gate_pass)
+            return await self._holds.confirm(hold, kept, terms, returned=returned, gate_pass=gate_pass)
 
         return await self._change_hold(booking_id, confirm)
 
@@ -157,7 +160,7 @@ class BoxOffice:
         """
 
         async def extend(hold: Booking, terms: Terms) -> Released:
-            return await self._inventory.extend(hold, terms, hold_ms=hold_ms, cap_ms=cap_ms)
+            return await self._holds.extend(hold, terms, hold_ms=hold_ms, cap_ms=cap_ms)
 
         return await self._change_hold(booking_id, extend)
 

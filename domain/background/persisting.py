@@ -112,7 +112,7 @@ async def expire(stores: Stores, partition: int) -> int:
     """
     total = 0
     for _ in range(EXPIRING_ROUNDS_MAX):
-        expired, _ = await stores.inventory.expire(partition)
+        expired = await stores.holds.expire(partition)
         if not expired:
             break
         reach(Failpoint.HOLDS_EXPIRED)

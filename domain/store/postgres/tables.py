@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
 metadata = MetaData()
@@ -113,6 +114,18 @@ counters = Table(
     Column("gate", Text),
 )
 
+
+def _of_the_order() -> Iterator[Column[Any]]:
+    """Columns of both bookings and intents: what a booking claims, its order and its deadline."""
+    yield Column("claims", Text)
+    yield Column("fingerprint", Text)
+    yield Column("body", JSONB)
+    yield Column("amount_minor", BigInteger)
+    yield Column("currency", Text)
+    yield Column("due_at", DateTime(timezone=True))
+    yield Column("taken_at", DateTime(timezone=True))
+
+
 bookings = Table(
     "bookings",
     metadata,
@@ -126,13 +139,7 @@ bookings = Table(
     Column("confirmed_at", DateTime(timezone=True)),
     Column("cancelled_at", DateTime(timezone=True)),
     Column("reason", Text),
-    Column("claims", Text),
-    Column("fingerprint", Text),
-    Column("body", JSONB),
-    Column("amount_minor", BigInteger),
-    Column("currency", Text),
-    Column("due_at", DateTime(timezone=True)),
-    Column("taken_at", DateTime(timezone=True)),
+    *_of_the_order(),
 )
 
 audit_log = Table(
@@ -180,11 +187,5 @@ intents = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("cancelled_at", DateTime(timezone=True)),
     Column("reason", Text),
-    Column("claims", Text),
-    Column("fingerprint", Text),
-    Column("body", JSONB),
-    Column("amount_minor", BigInteger),
-    Column("currency", Text),
-    Column("due_at", DateTime(timezone=True)),
-    Column("taken_at", DateTime(timezone=True)),
+    *_of_the_order(),
 )

@@ -26,18 +26,14 @@ from domain.kernel.refusals import (
 from domain.kernel.times import from_ms
 from domain.platform.clocks import Moment
 from domain.sales.events import ROOM, Deadline, Terms
-from domain.sales.refusals import hold_at_cap, hold_expired, not_on_sale, too_late
+from domain.sales.refusals import not_on_sale, too_late
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
-    counters_prefix,
-    doorbell_key,
-    dues_key,
     epoch_key,
     partition_named_by,
     record_key,
     record_prefix,
-    unpersisted_key,
 )
 from domain.store.redis.pipeline import RETRY_AFTER_SECONDS
 from domain.store.redis.records import (
@@ -75,12 +71,6 @@ KEYS_PER_SCAN = 1_000
 
 EXPIRING_ROUNDS_MAX = 400
 """Calls of one reservation of which each expires as many holds as one call may."""
-
-EXPIRE_PER_SWEEP = 200
-"""Holds that one call of a sweep expires: 0.6 ms of Redis' time."""
-
-DUE_EVENTS_MAX = 64
-"""Events that one call of a sweep looks at for holds whose deadline has passed."""
 
 
 class TermsStale(Exception):
@@ -253,22 +243,16 @@ class Inventory:
             Uninstalled: nothing was returned.
             InventoryUnavailable.
         """
-        partition = partition_named_by(booking.id)
-        epoch = self._scripts.epoch
-        answer = await self._scripts.call(
-            "release_tickets",
-            booking_keys(partition, str(booking.id), str(booking.event_id), str(booking.user_id)),
-            [
-                str(booking.id),
-                status,
-                may_become(status),
-                reason,
-                "" if version is None else version,
-                deadline[0].token if deadline else "",
-                deadline[0].deadline_ms(deadline[1]) if deadline else 0,
-                DOORBELL_MS,
-            ],
-        )
+        args = [
+            status,
+            may_become(status),
+            reason,
+            "" if version is None else version,
+            deadline[0].token if deadline else "",
+            deadline[0].deadline_ms(deadline[1]) if deadline else 0,
+            DOORBELL_MS,
+        ]
+        answer, epoch = await change_booking(self._scripts, "release_tickets", booking, args)
         match answer[0]:
             case b"released" | b"known":
                 return Released(read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
@@ -279,7 +263,7 @@ class Inventory:
             case b"stale":
                 raise TermsStale
             case b"uninstalled":
-                raise _uninstalled()
+                raise not_installed()
             case _:
                 raise too_late(deadline[1] if deadline else Deadline.OVER)
 
@@ -314,79 +298,6 @@ class Inventory:
         keys = [epoch_key(partition), record_key(booking.id), counters_key(booking.event_id)]
         await self._scripts.call("restore_booking", keys, args, epoch=read_in)
 
-    async def confirm(
-        self, hold: Booking, kept: Sequence[Claim], terms: Terms, *, returned: str = "", gate_pass: str = ""
-    ) -> Released:
-        """Confirm a hold as it was read (confirm_hold.lua).
-
-        `kept` are the claims of the booking from then on, `returned` those that end with the hold. After the deadline,
-        `kept` is taken again if all of it is free and the event is on sale.
-
-        Raises:
-            RecordUnknown: the record has retired; restore it and try again.
-            RecordChanged: the booking has another version.
-            TermsStale: the terms are not in force any more.
-            HoldExpired: too late: the event is not on sale any more, or a counter has too little.
-            InventoryUnavailable.
-        """
-        opens_ms, closes_ms = terms.window_ms
-        args: list[Any] = [hold.version, returned, terms.token, opens_ms, closes_ms, gate_pass, DOORBELL_MS, len(kept)]
-        for claim in kept:
-            args += (claim.counter, claim.quantity, claim.size)
-        answer, epoch = await self._change("confirm_hold", hold, args)
-        match answer[0]:
-            case b"confirmed" | b"known":
-                return Released(read_record(hold.id, answer[2]), epoch, ring=answer[1] == 1)
-            case b"closed":
-                raise hold_expired(terms, now_ms=answer[1])
-            case b"short":
-                raise hold_expired(terms, claim=kept[answer[1]], remaining=answer[2])
-            case b"gated":
-                raise hold_expired(terms, claim=kept[answer[1]], remaining=0)
-            case _:
-                raise _not_changed(answer, epoch)
-
-    async def extend(self, hold: Booking, terms: Terms, *, hold_ms: int, cap_ms: int) -> Released:
-        """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation (extend_hold.lua).
-
-        Raises:
-            RecordUnknown, TermsStale: see `confirm`.
-            HoldAtCap: the deadline is as late as it can be.
-            HoldExpired: the deadline has passed.
-            NotOnSale, InventoryUnavailable.
-        """
-        args = [terms.token, *terms.window_ms, hold_ms, cap_ms, DOORBELL_MS]
-        answer, epoch = await self._change("extend_hold", hold, args)
-        match answer[0]:
-            case b"extended" | b"known":
-                return Released(read_record(hold.id, answer[2]), epoch, ring=answer[1] == 1)
-            case b"closed":
-                raise not_on_sale(terms, now_ms=answer[1])
-            case b"capped":
-                raise hold_at_cap(from_ms(answer[1]))
-            case b"over":
-                raise hold_expired(terms)
-            case _:
-                raise _not_changed(answer, epoch)
-
-    async def expire(self, partition: int) -> tuple[int, bool]:
-        """Expire holds of one event whose deadline has passed (expire_holds.lua).
-
-        Returns how many, and whether no worker has been woken for the partition yet.
-        """
-        keys = [epoch_key(partition), dues_key(partition), unpersisted_key(partition), doorbell_key(partition)]
-        args = [counters_prefix(partition), DUE_EVENTS_MAX, EXPIRE_PER_SWEEP, DOORBELL_MS]
-        answer = await self._scripts.call("expire_holds", keys, args)
-        return int(answer[1]), answer[2] == 1
-
-    async def _change(self, script: str, booking: Booking, args: Sequence[Any]) -> tuple[list[Any], int]:
-        """Run a script that changes a booking; returns its answer and the epoch."""
-        epoch = self._scripts.epoch
-        keys = booking_keys(
-            partition_named_by(booking.id), str(booking.id), str(booking.event_id), str(booking.user_id)
-        )
-        return await self._scripts.call(script, keys, [str(booking.id), *args]), epoch
-
     async def record(self, booking_id: UUID) -> Booking | None:
         """A booking's record, of any epoch; None without one."""
         return next(iter(await read_records(self._pipeline, [booking_id])), None)
@@ -414,7 +325,7 @@ class Inventory:
             ],
         )
         if answer[0] == b"uninstalled":
-            raise _uninstalled()
+            raise not_installed()
         if answer[0] == b"short":
             sold = int(answer[2])
             raise CapacityBelowSold.of(sold)
@@ -500,6 +411,13 @@ class Inventory:
         return Moment(at_ms, sent_s, time.monotonic())
 
 
+async def change_booking(scripts: Scripts, script: str, booking: Booking, args: Sequence[Any]) -> tuple[list[Any], int]:
+    """Run a script that changes a booking; returns its answer and the epoch."""
+    epoch = scripts.epoch
+    keys = booking_keys(partition_named_by(booking.id), str(booking.id), str(booking.event_id), str(booking.user_id))
+    return await scripts.call(script, keys, [str(booking.id), *args]), epoch
+
+
 def _reserved(new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], answered: Answered) -> Reserved:
     """The result or the exception for an answer of reserve_tickets.lua."""
     answer, epoch = answered.words, answered.epoch
@@ -514,19 +432,6 @@ def _reserved(new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], a
         remaining = answer[2] if answer[0] == b"short" else 0
         raise new.order.shortage(terms, lists[0][answer[1]], remaining=remaining)
     raise _reserve_refusal(answer, terms)
-
-
-def _not_changed(answer: list[Any], epoch: int) -> Exception:
-    """The exception for an answer of a script that found a hold in another state than its caller thought."""
-    match answer[0]:
-        case b"unknown":
-            return RecordUnknown(0, epoch)
-        case b"changed":
-            return RecordChanged()
-        case b"uninstalled":
-            return _uninstalled()
-        case _:
-            return TermsStale()
 
 
 def _new_booking(new: NewBooking, claims: Sequence[Claim], *, created_ms: int, due_ms: int) -> Booking:
@@ -560,8 +465,9 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
                 "Too many bookings wait to be stored. Try again in a moment.", retry_after_seconds=RETRY_AFTER_SECONDS
             )
         case _:
-            return _uninstalled()
+            return not_installed()
 
 
-def _uninstalled() -> Uninstalled:
+def not_installed() -> Uninstalled:
+    """The refusal of a request for an event without counters."""
     return Uninstalled("The event's inventory is being rebuilt.", retry_after_seconds=RETRY_AFTER_SECONDS)

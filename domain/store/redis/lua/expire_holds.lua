@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- Expire holds whose deadline has passed, of one event of this partition, the event with the first deadline first.
 --
--- KEYS  epoch, dues, unpersisted, doorbell
--- ARGV  counters_prefix, events_max, expire_max, doorbell_ms
--- RETURN {'expired', expired_count, ring}, {'fenced'}
+-- KEYS  epoch, dues, unpersisted
+-- ARGV  counters_prefix, events_max, expire_max
+-- RETURN {'expired', expired_count}, {'fenced'}
 if redis.call('GET', KEYS[1]) ~= EPOCH then return {'fenced'} end
 
 local clock_ms, expired = redis_ms(), 0
@@ -17,5 +17,4 @@ for _, event in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', clock_ms, 'L
   if not first[2] then redis.call('ZREM', KEYS[2], event) end
   if first[2] and seen[1] then redis.call('ZADD', KEYS[2], first[2], event) end
 end
-if expired == 0 then return {'expired', 0, 0} end
-return {'expired', expired, redis.call('SET', KEYS[4], 1, 'NX', 'PX', ARGV[4]) and 1 or 0}
+return {'expired', expired}

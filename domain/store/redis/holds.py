@@ -1,0 +1,117 @@
+"""Holds in Redis: how they are confirmed, extended and expired.
+
+Redis is the truth of a hold until its change is persisted, like of every booking. Fails closed, like the inventory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from domain.kernel.times import from_ms
+from domain.sales.refusals import hold_at_cap, hold_expired, not_on_sale
+from domain.store.redis.inventory import (
+    DOORBELL_MS,
+    RecordChanged,
+    RecordUnknown,
+    Released,
+    TermsStale,
+    change_booking,
+    not_installed,
+)
+from domain.store.redis.keys import counters_prefix, dues_key, epoch_key, unpersisted_key
+from domain.store.redis.records import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.kernel.bookings import Booking
+    from domain.kernel.claims import Claim
+    from domain.sales.events import Terms
+    from domain.store.redis.scripts import Scripts
+
+EXPIRE_PER_SWEEP = 200
+"""Holds that one call of a sweep expires: 0.6 ms of Redis' time."""
+
+DUE_EVENTS_MAX = 64
+"""Events that one call of a sweep looks at for holds whose deadline has passed."""
+
+
+class Holds:
+    """One typed method per script; the header of each script states its promise."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def confirm(
+        self, hold: Booking, kept: Sequence[Claim], terms: Terms, *, returned: str = "", gate_pass: str = ""
+    ) -> Released:
+        """Confirm a hold as it was read (confirm_hold.lua).
+
+        `kept` are the claims of the booking from then on, `returned` those that end with the hold. After the deadline,
+        `kept` is taken again if all of it is free and the event is on sale.
+
+        Raises:
+            RecordUnknown: the record has retired; restore it and try again.
+            RecordChanged: the booking has another version.
+            TermsStale: the terms are not in force any more.
+            HoldExpired: too late: the event is not on sale any more, or a counter has too little.
+            InventoryUnavailable.
+        """
+        opens_ms, closes_ms = terms.window_ms
+        args: list[Any] = [hold.version, returned, terms.token, opens_ms, closes_ms, gate_pass, DOORBELL_MS, len(kept)]
+        for claim in kept:
+            args += (claim.counter, claim.quantity, claim.size)
+        answer, epoch = await change_booking(self._scripts, "confirm_hold", hold, args)
+        match answer[0]:
+            case b"confirmed" | b"known":
+                return Released(read_record(hold.id, answer[2]), epoch, ring=answer[1] == 1)
+            case b"closed":
+                raise hold_expired(terms, now_ms=answer[1])
+            case b"short":
+                raise hold_expired(terms, claim=kept[answer[1]], remaining=answer[2])
+            case b"gated":
+                raise hold_expired(terms, claim=kept[answer[1]], remaining=0)
+            case _:
+                raise _not_changed(answer, epoch)
+
+    async def extend(self, hold: Booking, terms: Terms, *, hold_ms: int, cap_ms: int) -> Released:
+        """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation (extend_hold.lua).
+
+        Raises:
+            RecordUnknown, TermsStale: see `confirm`.
+            HoldAtCap: the deadline is as late as it can be.
+            HoldExpired: the deadline has passed.
+            NotOnSale, InventoryUnavailable.
+        """
+        args = [terms.token, *terms.window_ms, hold_ms, cap_ms, DOORBELL_MS]
+        answer, epoch = await change_booking(self._scripts, "extend_hold", hold, args)
+        match answer[0]:
+            case b"extended" | b"known":
+                return Released(read_record(hold.id, answer[2]), epoch, ring=answer[1] == 1)
+            case b"closed":
+                raise not_on_sale(terms, now_ms=answer[1])
+            case b"capped":
+                raise hold_at_cap(from_ms(answer[1]))
+            case b"over":
+                raise hold_expired(terms)
+            case _:
+                raise _not_changed(answer, epoch)
+
+    async def expire(self, partition: int) -> int:
+        """Expire holds of one event whose deadline has passed (expire_holds.lua); returns how many."""
+        keys = [epoch_key(partition), dues_key(partition), unpersisted_key(partition)]
+        args = [counters_prefix(partition), DUE_EVENTS_MAX, EXPIRE_PER_SWEEP]
+        return int((await self._scripts.call("expire_holds", keys, args))[1])
+
+
+def _not_changed(answer: list[Any], epoch: int) -> Exception:
+    """The exception for an answer of a script that found a hold in another state than its caller thought."""
+    match answer[0]:
+        case b"unknown":
+            return RecordUnknown(0, epoch)
+        case b"changed":
+            return RecordChanged()
+        case b"uninstalled":
+            return not_installed()
+        case _:
+            return TermsStale()
