@@ -5,27 +5,22 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import text
 
 from domain.background import persisting
 from domain.background.audit import audit
 from domain.background.closing import close_past_events_once
-from domain.background.persisting import expire, persist_once
-from domain.background.rebuilding import rebuild
+from domain.background.persisting import expire
 from domain.background.reconciling import reconcile
-from domain.engine import open_stores
 from domain.kernel.bookings import BookingStatus
 from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
-from domain.kernel.differences import Fault
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import HoldAtCap, HoldExpired, NotOnSale, SoldOut
 from domain.kernel.times import to_ms
 from domain.sales.events import EventChanges
 from domain.store.redis.admission import Ask
-from domain.store.redis.keys import due_key, record_key, unpersisted_key
+from domain.store.redis.keys import due_key
 from tests.books import counters, pool, record, retire, row, taken, unpersisted
 from tests.domain.kernel.orders import AnyOrder
-from tests.domain.redis_faults import wipe_and_restart
 from tests.factories import (
     ORGANIZED,
     as_polled,
@@ -35,7 +30,6 @@ from tests.factories import (
     make_due,
     make_event,
     pass_by,
-    place_counters,
 )
 from tests.waiting import eventually, persist_all
 
@@ -372,117 +366,6 @@ async def test_a_cancelled_event_ends_its_holds(stores):
     assert await taken(stores, event) == 0
 
 
-async def test_holds_survive_the_loss_of_redis_with_their_deadlines(stores, valkey):
-    event = await make_event(stores, capacity=3)
-    held, due = await hold(stores, event), await hold(stores, event)
-    await persist_all(stores)
-    await make_due(stores, due)
-    async with stores.database.begin() as connection:
-        await connection.execute(text("UPDATE bookings SET due_at = now() WHERE id = :id"), {"id": due.id})
-    await wipe_and_restart(stores, valkey)
-
-    await rebuild(stores)
-
-    assert await taken(stores, event) == 1
-    told = [(await stores.box_office.booking(each.id)).status for each in (held, due)]
-    assert told == [HELD, EXPIRED]
-    assert (await stores.box_office.booking(held.id)).due_at == held.due_at
-    await book(stores, event, quantity=2)
-    assert (await stores.box_office.confirm(held.id)).status is PENDING
-    await persist_all(stores)
-    assert await pool(stores, event) == (3, 3)
-    assert await in_order(stores)
-
-
-async def test_an_acknowledged_hold_survives_the_loss_of_redis_if_postgresql_keeps_intents(settings, valkey):
-    async with open_stores(settings.model_copy(update={"durability": "postgres"})) as stores:
-        await stores.scripts.refresh()
-        event = await make_event(stores)
-        held = await hold(stores, event)
-        await wipe_and_restart(stores, valkey)
-
-        await rebuild(stores)
-
-        found = await stores.box_office.booking(held.id)
-        assert (found.status, found.due_at) == (HELD, held.due_at)
-        assert await taken(stores, event) == 1
-        assert (await stores.box_office.confirm(held.id)).status is PENDING
-
-
-@pytest.mark.parametrize("persisted", [False, True])
-async def test_a_buyer_of_expired_tickets_is_kept_if_only_redis_knew_that_they_had_expired(settings, valkey, persisted):
-    """Redis is lost after it gave the tickets of a hold to a buyer; PostgreSQL has both as acknowledged."""
-    async with open_stores(settings.model_copy(update={"durability": "postgres"})) as stores:
-        await stores.scripts.refresh()
-        event = await make_event(stores, capacity=1)
-        held = await hold(stores, event, hold_ms=200)
-        if persisted:
-            await persist_all(stores)
-
-        async def booking_or_none():
-            try:
-                return await book(stores, event)
-            except SoldOut:
-                return None
-
-        booking = await eventually(booking_or_none)
-        await wipe_and_restart(stores, valkey)
-
-        await rebuild(stores)
-
-        assert [(await row(stores, each))["status"] for each in (held, booking)] == ["expired", "confirmed"]
-        assert await pool(stores, event) == (1, 1)
-        assert await taken(stores, event) == 1
-
-
-async def test_what_took_the_tickets_of_a_hold_is_persisted_after_it(stores, monkeypatch):
-    """One booking in each batch: PostgreSQL sees the return first, though both are of one millisecond."""
-    monkeypatch.setattr(persisting, "BATCH_MAX", 1)
-    for _ in range(10):
-        event = await make_event(stores, capacity=1)
-        held = await hold(stores, event)
-        await persist_all(stores)
-        await make_due(stores, held)
-
-        booking = await book(stores, event)
-        await persist_all(stores)
-
-        assert [(await row(stores, each))["status"] for each in (held, booking)] == ["expired", "confirmed"]
-
-
-async def test_a_booking_that_postgresql_refuses_is_tried_again_while_a_return_is_unpersisted(stores, monkeypatch):
-    monkeypatch.setattr(persisting, "BATCH_MAX", 1)
-    event = await make_event(stores, capacity=1)
-    partition = partition_of_event(event.id)
-    held = await hold(stores, event)
-    await persist_all(stores)
-    await make_due(stores, held)
-    booking = await book(stores, event)
-    await stores.pipeline.redis.zadd(unpersisted_key(partition), {str(booking.id): 1})
-
-    put_off = await persist_once(stores, partition)
-
-    assert (put_off.moved, await row(stores, booking)) == (0, None)
-    await stores.pipeline.redis.zadd(unpersisted_key(partition), {str(booking.id): 2_000_000_000_000})
-    await persist_all(stores)
-    assert [(await row(stores, each))["status"] for each in (held, booking)] == ["expired", "confirmed"]
-
-
-async def test_a_rebuild_writes_what_was_refused_again_after_the_returns(stores, monkeypatch):
-    monkeypatch.setattr("domain.background.rebuilding.BATCH_MAX", 1)
-    event = await make_event(stores, capacity=1)
-    held = await hold(stores, event)
-    await persist_all(stores)
-    await make_due(stores, held)
-    booking = await book(stores, event)
-    await stores.pipeline.redis.zadd(unpersisted_key(partition_of_event(event.id)), {str(booking.id): 1})
-
-    await rebuild(stores)
-
-    assert [(await row(stores, each))["status"] for each in (held, booking)] == ["expired", "confirmed"]
-    assert await taken(stores, event) == 1
-
-
 async def test_more_holds_than_one_call_expires_are_expired_for_a_buyer(stores):
     event = await make_event(stores, capacity=150)
     buyers = [await make_account(stores) for _ in range(150)]
@@ -494,23 +377,6 @@ async def test_more_holds_than_one_call_expires_are_expired_for_a_buyer(stores):
 
     assert booking.status is PENDING
     assert await taken(stores, event) == 100 + await stores.pipeline.redis.zcard(due_key(event.id))
-
-
-async def test_a_hold_that_would_never_expire_is_found_and_listed_again(stores):
-    event = await make_event(stores)
-    held = await hold(stores, event)
-    await persist_all(stores)
-    assert await reconcile(stores) == []
-    await stores.pipeline.redis.zrem(due_key(event.id), str(held.id))
-
-    (found,) = await reconcile(stores)
-
-    assert (found.difference.fault, found.difference.subject, found.repaired) == (
-        Fault.ORPHAN_RECORD,
-        str(held.id),
-        True,
-    )
-    assert await stores.pipeline.redis.zscore(due_key(event.id), str(held.id)) is not None
 
 
 async def test_a_hold_that_expires_while_reconciliation_looks_at_it_is_no_difference(stores):
@@ -529,74 +395,6 @@ async def test_a_hold_that_expires_while_reconciliation_looks_at_it_is_no_differ
         assert found.orphans == []
 
 
-async def test_a_hold_of_an_earlier_epoch_is_no_difference_and_goes_away(stores):
-    """A server that comes back with older files has it, and PostgreSQL knows that it has expired."""
-    event = await make_event(stores)
-    held = await hold(stores, event)
-    await persist_all(stores)
-    older = await record(stores, held)
-    await make_due(stores, held)
-    await sweep(stores, event)
-    await persist_all(stores)
-    await rebuild(stores)
-    await stores.pipeline.redis.delete(record_key(held.id))
-    await stores.pipeline.redis.hset(record_key(held.id), mapping=older)
-
-    found = await reconcile(stores)
-
-    assert found == []
-    assert await stores.pipeline.redis.pttl(record_key(held.id)) > 0
-    assert (await stores.box_office.booking(held.id)).status is EXPIRED
-    assert await taken(stores, event) == 0
-
-
-async def test_a_gate_lets_only_requests_with_its_pass_take(stores):
-    event = await make_event(stores)
-    await place_counters(stores, event.id, **{"pool:vip": 5})
-    async with stores.database.begin() as connection:
-        gated = "UPDATE counters SET gate = 'let-me-in' WHERE event_id = :id AND counter = 'pool:vip'"
-        await connection.execute(text(gated), {"id": event.id})
-    await stores.catalog.renew_terms(event.id)
-
-    async def take(*units, **fields):
-        order = AnyOrder(event.id, units, **fields)
-        return (await stores.box_office.reserve(Ask.trusted(await make_account(stores)), order)).booking
-
-    held = await take(("pool:vip", 1), hold_ms=60_000, gate_pass="let-me-in")
-    for wrong in ("", "let-me", "let-me-in "):
-        with pytest.raises(SoldOut):
-            await take(("pool:vip", 1), gate_pass=wrong)
-    await take((POOL_MAIN, 1))
-    await rebuild(stores)
-    with pytest.raises(SoldOut):
-        await take(("pool:vip", 1))
-
-    await make_due(stores, held)
-    with pytest.raises(HoldExpired):
-        await stores.box_office.confirm(held.id)
-    assert (await stores.box_office.confirm(held.id, gate_pass="let-me-in")).status is PENDING
-
-
-async def test_a_reservation_takes_the_first_list_that_fits_whole(stores):
-    event = await make_event(stores)
-    await place_counters(stores, event.id, **{"seat:A-1": 1, "seat:A-2": 1, "seat:B-1": 1, "seat:B-2": 1})
-    lists = [(("seat:A-1", 1), ("seat:A-2", 1)), (("seat:B-1", 1), ("seat:B-2", 1)), (("seat:A-1", 1), ("seat:B-2", 1))]
-
-    async def take(*wanted):
-        order = AnyOrder(event.id, wanted[0], others=tuple(wanted[1:]))
-        return (await stores.box_office.reserve(Ask.trusted(await make_account(stores)), order)).booking
-
-    await take((("seat:A-2", 1),))
-    best = await take(*lists)
-    with pytest.raises(SoldOut):
-        await take(*lists)
-    await persist_all(stores)
-
-    assert best.claims.partition(" ")[2] == "seat:B-1=1 seat:B-2=1"
-    assert await counters(stores, event) == {"seat:A-2": 1, "seat:B-1": 1, "seat:B-2": 1}
-    assert await in_order(stores)
-
-
 async def test_an_event_with_a_hold_is_not_closed(stores):
     event = await make_event(stores)
     held = await hold(stores, event)
@@ -610,20 +408,3 @@ async def test_an_event_with_a_hold_is_not_closed(stores):
     closed.append((await close_past_events_once(stores)).closed)
 
     assert closed == [0, 1]
-
-
-async def test_a_hold_past_its_deadline_is_told_expired_from_its_row(stores):
-    event = await make_event(stores)
-    held = await hold(stores, event)
-    await persist_all(stores)
-    await make_due(stores, held)
-    async with stores.database.begin() as connection:
-        await connection.execute(text("UPDATE bookings SET due_at = now() WHERE id = :id"), {"id": held.id})
-    await stores.pipeline.redis.delete(record_key(held.id))
-
-    told = await stores.box_office.booking(held.id)
-    await rebuild(stores)
-
-    again = await stores.box_office.booking(held.id)
-    assert [(each.status, each.version) for each in (told, again)] == [(EXPIRED, 2)] * 2
-    assert await taken(stores, event) == 0
