@@ -1,6 +1,6 @@
 """Holds in Redis: how they are confirmed, extended and expired.
 
-Redis is the truth of a hold until its change is persisted, like of every booking. Fails closed, like the inventory.
+Until a change of a hold is persisted, Redis is the truth of it. Fails closed, like the inventory.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def counters_key(event_id: UUID) -> str:
 
 
 def record_key(booking_id: UUID) -> str:
-    """The record of a booking; it has a lifetime only once PostgreSQL has its newest version."""
+    """The record of a booking. It has a lifetime once PostgreSQL has its newest version; that of a hold has none."""
     return f"{record_prefix(partition_named_by(booking_id))}{booking_id}"
 
 
