@@ -16,7 +16,7 @@ from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import HoldAtCap, HoldExpired, NotOnSale, SoldOut
 from domain.kernel.times import to_ms
-from domain.sales.events import EventChanges
+from domain.sales.events import Deadline, EventChanges
 from domain.store.redis.admission import Ask
 from domain.store.redis.keys import due_key
 from tests.books import counters, pool, record, retire, row, taken, unpersisted
@@ -350,6 +350,22 @@ async def test_a_hold_that_is_given_back_after_its_deadline_has_expired(stores):
 
     assert given_back.status is EXPIRED
     assert await taken(stores, event) == 0
+
+
+async def test_what_an_account_holds_when_it_is_closed_is_found_and_given_back(stores):
+    event = await make_event(stores)
+    buyer = await make_account(stores)
+    persisted = await hold(stores, event, user_id=buyer)
+    await persist_all(stores)
+    fresh = await hold(stores, event, user_id=buyer)
+
+    found = await stores.box_office.held_by(buyer, after=None, limit=10)
+    for each in found:
+        await stores.box_office.cancel(each, deadline=Deadline.BEGIN)
+
+    assert {each.id for each in found} == {persisted.id, fresh.id}
+    assert await taken(stores, event) == 0
+    await persist_all(stores)
 
 
 async def test_a_cancelled_event_ends_its_holds(stores):
