@@ -1,1 +1,1 @@
-"""What is sold: events and the terms of their sales. Pure."""
+"""What is sold: events and the terms of their sales, money, time zones. Pure."""

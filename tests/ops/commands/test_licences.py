@@ -28,7 +28,7 @@ def test_what_is_only_used_beside_is_not_shipped():
 def test_packages_that_are_not_here_are_the_few_for_other_systems():
     absent = {each.name for each in licences(RUNTIME_LOCK) if each.expression == NOT_INSTALLED}
 
-    assert absent <= {"async-timeout", "colorama", "tzdata", "winloop"}
+    assert absent <= {"async-timeout", "colorama", "winloop"}
 
 
 @pytest.mark.parametrize(
