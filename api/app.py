@@ -10,6 +10,7 @@ import structlog
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException, ValidationException
 
+from api.access.cookies import SESSION
 from api.access.declarations import check_declared
 from api.access.middleware import AccessMiddleware
 from api.context import STATE, open_process, rules_of
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+CROSS_ORIGIN_HEADERS = ["Authorization", "Content-Type", *(HEADERS.keys() - {SESSION}), "X-Request-Id"]
+"""The header fields that pages of named origins may send. The cookies are for pages of this origin alone."""
+
 
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application. Its lifespan opens the stores. That contacts no server, so it also starts without servers.
@@ -47,7 +51,7 @@ def create_app(settings: Settings) -> ASGIApp:
     app = create_litestar(settings)
     return Envelope(
         FastPath(app),
-        cors=Cors(settings.cors_origins, request_headers=["Authorization", "Content-Type", *HEADERS, "X-Request-Id"]),
+        cors=Cors(settings.cors_origins, request_headers=CROSS_ORIGIN_HEADERS),
         hosts=settings.allowed_hosts,
         methods=options.methods_of_server(app),
         logs_requests=settings.request_log == "on",

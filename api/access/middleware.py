@@ -15,7 +15,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec import structs
 
-from api.access.authentication import bearer, read_token
+from api.access.authentication import read_token, token_text
 from api.access.declarations import DEFAULT, OPTIONS_ACCESS, UNLIMITED, Access, declared_access
 from api.access.guards import refusal_of_role
 from api.context import STATE
@@ -113,7 +113,7 @@ class _RequestAdmission:
         subject = token.session_id.hex if declared.per_session else ""
         ask = Ask.by(token, self._process.rule(declared.limit), subject=subject)
         await self._process.stores.admission.admit(ask)
-        self._scope["user"], self._scope["auth"] = token, bearer(self._scope)
+        self._scope["user"], self._scope["auth"] = token, token_text(self._scope, declared.token)
         return ask.admitted or UNCOUNTED
 
     async def _by_address(self, limit: str) -> Admitted:

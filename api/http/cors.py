@@ -27,7 +27,7 @@ _VARY: Field = (b"vary", b"Origin")
 
 
 class Cors:
-    """The CORS policy of an application. Origins are exact. Tokens travel in a header, so cookies are never allowed."""
+    """The CORS policy of an application. Origins are exact. Cookies are never allowed."""
 
     def __init__(self, origins: Iterable[str], *, request_headers: Iterable[str]) -> None:
         self._preflight: list[Field] = [

@@ -61,6 +61,9 @@ RESPONSE_HEADERS: dict[str, ResponseHeader] = {
     "Retry-After": ResponseHeader(
         description="The number of seconds after which to repeat the request.", type="integer"
     ),
+    "Set-Cookie": ResponseHeader(
+        description="For cookie sessions: a token, in a cookie that scripts cannot read.", exposed=False
+    ),
     "Vary": ResponseHeader(description="The header fields of the request on which the answer depends.", exposed=False),
     "WWW-Authenticate": ResponseHeader(description="Always `Bearer`.", required=True, exposed=False),
     "X-Accel-Buffering": ResponseHeader(

@@ -47,7 +47,14 @@ ANSWERS: dict[str, str] = {
 }
 """The description of an operation's usual answer, by operation id."""
 
+_COOKIES = {"204": {"description": "The tokens are in cookies; the request asked for it with `Onsale-Session`."}}
+
 MORE_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
+    "admin_log_in": _COOKIES,
+    "auth_log_in": _COOKIES,
+    "auth_refresh": _COOKIES,
+    "auth_refresh_by_get": _COOKIES,
+    "me_switch_role": _COOKIES,
     "bookings_create": {
         "200": {
             "description": "An earlier request with this `Idempotency-Key` made the booking, and it is final.",

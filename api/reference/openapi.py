@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 
+from api.access.cookies import COOKIE, SECURE_COOKIE, SESSION
 from api.access.declarations import EVERYBODY, UNLIMITED, declared_access
 from api.http.bodies import JsonBody
 from api.http.options import shape
@@ -68,6 +69,11 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Last-Event-ID": {
         "description": "For a reader that reconnects to a stream: the id of the last event that it received.",
         "schema": {"type": "string"},
+    },
+    SESSION: {
+        "description": "For pages of this origin: the tokens are kept in cookies that scripts cannot read. "
+        "`secure-cookie` if the page was loaded over TLS.",
+        "schema": {"type": "string", "enum": [COOKIE, SECURE_COOKIE]},
     },
 }
 """The request headers that routes declare."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from litestar import Controller, Request, delete, get, patch, post
+from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
@@ -24,7 +24,7 @@ from api.http.pagination import (
     searched,
     write_cursor,
 )
-from api.resources.auth import Credentials, count_login
+from api.resources.auth import COOKIES, SETS_COOKIES, Credentials, count_login, session_response
 from api.shapes import AccountState, BookingShown, CountedPage, EventPlain, Page, Profile, Session
 from domain.accounts.accounts import AccountStatus, Role
 from domain.accounts.tokens import Token, utc_now
@@ -125,16 +125,23 @@ class AdminController(Controller):
     tags = ("Administration",)
 
     @post(
-        "/auth/login", status_code=200, **access(ANYONE, limit_address="login_address", refuses=(InvalidCredentials,))
+        "/auth/login",
+        status_code=200,
+        **access(
+            ANYONE,
+            limit_address="login_address",
+            refuses=(InvalidCredentials,),
+            reads=COOKIES,
+            sends=SETS_COOKIES,
+        ),
     )
-    async def log_in(self, request: Request[Any, Any, Any], data: JSONBody[Credentials]) -> Session:
+    async def log_in(self, request: Request[Any, Any, Any], data: JSONBody[Credentials]) -> Response[Session]:
         """Log in as an admin. Other accounts get the same answer as for a wrong password."""
         await count_login(request, data.email)
-        return Session.of(
-            await process(request).membership.log_in(
-                email=data.email, password=data.password, only=frozenset({Role.ADMIN})
-            )
+        logged_in = await process(request).membership.log_in(
+            email=data.email, password=data.password, only=frozenset({Role.ADMIN})
         )
+        return session_response(request, logged_in, Session.of)
 
     @get("/users/attendees", **access(ADMINS, limit="admin_read"))
     async def attendees(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from litestar import Controller, Request, delete, get, patch
+from litestar import Controller, Request, Response, delete, get, patch
 from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
+from api.access.cookies import drop_cookies
 from api.access.declarations import EVERYBODY, access
 from api.access.guards import check_may_become
 from api.context import process
 from api.http.bodies import Body, Broken, nfc
-from api.resources.auth import Email, KnownPassword, NewPassword
+from api.resources.auth import COOKIES, SETS_COOKIES, Email, KnownPassword, NewPassword, session_response
 from api.shapes import NewRole, Profile
 from domain.accounts.accounts import Role, broken_email_rule
 from domain.accounts.tokens import Token
@@ -76,8 +77,16 @@ class MeController(Controller):
         )
         return Profile.of(account)
 
-    @patch("/role", **access(EVERYBODY, refuses=(LastAdmin, OrganizerApprovalRequired, OrganizerSignupClosed)))
-    async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> NewRole:
+    @patch(
+        "/role",
+        **access(
+            EVERYBODY,
+            refuses=(LastAdmin, OrganizerApprovalRequired, OrganizerSignupClosed),
+            reads=COOKIES,
+            sends=SETS_COOKIES,
+        ),
+    )
+    async def switch_role(self, request: Request[Token, Any, Any], data: JSONBody[OwnRole]) -> Response[NewRole]:
         """Become an attendee or an organizer. All earlier tokens stop working; the answer has new ones.
 
         The session goes on. If the account has the role already, only the tokens of the session are refreshed. The
@@ -85,12 +94,19 @@ class MeController(Controller):
         """
         at, role = process(request), Role(data.role)
         check_may_become(role, at.settings, being=request.user.role)
-        return NewRole.of(await at.membership.switch_role(request.user, role))
+        return session_response(request, await at.membership.switch_role(request.user, role), NewRole.of)
 
     @delete(
         "/",
         status_code=204,
-        **access(EVERYBODY, limit="login", limit_address="login_address", refuses=(WrongPassword, LastAdmin)),
+        **access(
+            EVERYBODY,
+            limit="login",
+            limit_address="login_address",
+            refuses=(WrongPassword, LastAdmin),
+            reads=COOKIES,
+            sends=SETS_COOKIES,
+        ),
     )
     async def leave(self, request: Request[Token, Any, Any], data: JSONBody[Farewell]) -> None:
         """Close the account. Personal data are erased, and bookings of events that have not begun are cancelled.
@@ -98,3 +114,4 @@ class MeController(Controller):
         The events of the account are suspended.
         """
         await process(request).membership.leave(request.user, current_password=data.current_password)
+        drop_cookies(request.scope)

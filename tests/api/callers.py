@@ -42,6 +42,10 @@ class Caller:
         headers = {"Authorization": f"Bearer {token or self.access_token}"} | options.pop("headers", {})
         return await self._client.request(method, path, headers=headers, **options)
 
+    def with_cookies(self, **fields: str) -> CookieCaller:
+        """The same session as a page of this origin uses it; `fields` replace header fields of its requests."""
+        return CookieCaller(self, fields)
+
     async def get(self, path: str, **options: Any) -> httpx.Response:
         return await self.call("GET", path, **options)
 
@@ -65,6 +69,25 @@ class Caller:
         if key:
             headers["Idempotency-Key"] = key
         return await self.post("/api/v1/bookings", {"event_id": event_id, "quantity": quantity}, headers=headers)
+
+
+class CookieCaller(Caller):
+    """A session whose tokens are in cookies. Every request sends both, as browsers do."""
+
+    def __init__(self, caller: Caller, fields: dict[str, str]) -> None:
+        self.__dict__ = caller.__dict__ | {"fields": {"Onsale-Session": "cookie", "Sec-Fetch-Site": "same-origin"}}
+        self.fields |= fields
+
+    def through(self, client: httpx.AsyncClient) -> Caller:
+        return super().through(client).with_cookies(**self.fields)
+
+    async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> httpx.Response:
+        """Send a request with the cookies; a `token` is put into both of them."""
+        access, refresh = token or self.access_token, token or self.refresh_token
+        prefix = "__Host-" if self.fields["Onsale-Session"] == "secure-cookie" else ""
+        cookies = {"Cookie": f"{prefix}onsale_access={access}; {prefix}onsale_refresh={refresh}"}
+        headers = cookies | self.fields | options.pop("headers", {})
+        return await self._client.request(method, path, headers=headers, **options)
 
 
 class Callers:

@@ -107,9 +107,22 @@ async def _ask_session(callers, client):
     await caller.get(f"{API}/auth/logout", token=tokens["access_token"])
     caller = await callers.log_in(caller.email)
     await caller.post(f"{API}/auth/logout")
+    await _ask_cookie_session(callers, client)
     caller = await callers.log_in(caller.email)
     await caller.call("DELETE", f"{API}/me", json={"current_password": PASSWORD})
     await client.get(f"{API}/me")
+
+
+async def _ask_cookie_session(callers, client):
+    for caller, login in ((await callers.attendee(), "auth/login"), (await callers.admin(), "admin/auth/login")):
+        body = {"email": caller.email, "password": PASSWORD}
+        await client.post(f"{API}/{login}", json=body, headers={"Onsale-Session": "cookie"})
+    for method in ("GET", "POST"):
+        await (await callers.attendee()).with_cookies().call(method, f"{API}/auth/refresh_token")
+    await (await callers.attendee()).with_cookies().patch(f"{API}/me/role", {"role": "organizer"})
+    await (await callers.attendee()).with_cookies().post(f"{API}/auth/logout")
+    await (await callers.attendee()).with_cookies().get(f"{API}/auth/logout")
+    await (await callers.attendee()).with_cookies().delete(f"{API}/me", json={"current_password": PASSWORD})
 
 
 async def _sell(organizer, client, event_id):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.api.access.test_roles import MAY, NOBODYS_ID
 
 NOBODY = {"anonymous": (401, 401, 401), "banned": (401, 401, 401)}
@@ -55,12 +57,14 @@ def test_every_route_with_an_id_has_a_row():
     assert named == set(EXPECTED)
 
 
-async def test_nobody_reaches_what_is_not_theirs(callers, client):
+@pytest.mark.parametrize("cookies", [False, True], ids=["bearer", "cookies"])
+async def test_nobody_reaches_what_is_not_theirs(callers, client, cookies):
     """S14: attendee A and B, organizer A and B, admin, banned and anonymous, own, other and missing."""
     world = await _world(callers)
     wrong = {}
     for row in EXPECTED:
-        for caller, role, side in world["callers"]:
+        for bearer, role, side in world["callers"]:
+            caller = bearer.with_cookies() if bearer and cookies else bearer
             for whose, expected in zip(("own", "other", "missing"), EXPECTED[row][role], strict=True):
                 status = await _status(client, caller, row, world[_side(side, whose)])
                 if status != expected:

@@ -68,15 +68,16 @@ FATES = [_nothing, _wipe, _restart, _down]
 async def test_an_ended_token_is_dead_everywhere(  # noqa: PLR0913, PLR0917  (what ends it, and what happens then)
     callers, other_client, stores, valkey, end, fate
 ):
-    """S5: PostgreSQL is the truth, Redis is told before the answer."""
+    """S5: PostgreSQL is the truth, Redis is told before the answer. Cookies have the same tokens."""
     admin, caller = await callers.admin(), await callers.attendee()
     there = caller.through(other_client)
     assert (await there.get("/api/v1/me")).status_code == 200
+    assert (await there.with_cookies().get("/api/v1/me")).status_code == 200
 
     await end(caller, admin)
     await fate(stores, valkey)
 
-    for where in (caller, there):
+    for where in (caller, there, caller.with_cookies(), there.with_cookies()):
         assert (await where.get("/api/v1/me")).status_code == 401
         assert (await where.book("0a0a0a0a-0000-4000-8000-00000000aaaa")).status_code == 401
         refused = await where.post("/api/v1/auth/refresh_token", token=caller.refresh_token)

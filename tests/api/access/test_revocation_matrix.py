@@ -58,7 +58,10 @@ async def crowd(client, clean):
 async def test_no_ended_token_is_accepted_by_any_process_whatever_became_of_redis(  # noqa: PLR0913, PLR0917
     callers, crowd, stores, processes, valkey, capsys, fate
 ):
-    """S5, S6: six endings, two kinds of token, two processes, one of them another program; over 300 tries each."""
+    """S5, S6: six endings, two kinds of token, two processes, one of them another program; over 300 tries each.
+
+    At the other program the tokens are in cookies.
+    """
     admin, api = await callers.admin(), processes.api(RATE_LIMITS="off")
     statuses = Counter()
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
@@ -71,7 +74,7 @@ async def test_no_ended_token_is_accepted_by_any_process_whatever_became_of_redi
         await fate(stores, valkey)
 
         for caller in ended:
-            for where in (caller, caller.through(client)):
+            for where in (caller, caller.through(client).with_cookies()):
                 statuses[(await where.get("/api/v1/me")).status_code] += 1
                 statuses[(await where.book(NOBODYS_ID)).status_code] += 1
                 refused = await where.post("/api/v1/auth/refresh_token", token=caller.refresh_token)

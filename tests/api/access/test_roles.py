@@ -75,19 +75,36 @@ def test_every_route_has_a_row(settings):
     assert routes == set(MAY)
 
 
+@pytest.mark.parametrize("cookies", [False, True], ids=["bearer", "cookies"])
 @pytest.mark.parametrize("who", sorted(ANYONE))
-async def test_a_caller_may_what_its_role_may_and_nothing_else(callers, client, who):
-    """S14: every role on every route."""
+async def test_a_caller_may_what_its_role_may_and_nothing_else(callers, client, who, cookies):
+    """S14: every role on every route, with tokens and with cookies."""
     wrong = {}
-    caller = await _caller(callers, who)
+    caller = await _caller(callers, who, cookies=cookies)
     for row in sorted(MAY, key=lambda row: ("logout" in row, "refresh" in row, row)):
         status = await _status(client, caller, row)
         if status not in _expected(row, who, status):
             wrong[row] = status
         if caller and status < 300 and ("logout" in row or "refresh" in row):
-            caller = await _caller(callers, who)
+            caller = await _caller(callers, who, cookies=cookies)
 
     assert wrong == {}
+
+
+@pytest.mark.parametrize("fields", [{"Onsale-Session": ""}, {"Sec-Fetch-Site": "cross-site"}], ids=["plain", "foreign"])
+async def test_cookies_alone_and_those_of_another_site_are_nobodys_on_every_route(callers, client, fields):
+    """S2, S14: an admin's cookies without the header field, or sent by a page of another site."""
+    admin = await callers.admin()
+    stranger = admin.with_cookies(**fields)
+
+    wrong = {}
+    for row in MAY:
+        status = await _status(client, stranger, row)
+        if status not in _expected(row, "anonymous", status):
+            wrong[row] = status
+
+    assert wrong == {}
+    assert (await admin.get("/api/v1/me")).status_code == 200
 
 
 def _expected(row, who, status):
@@ -96,14 +113,13 @@ def _expected(row, who, status):
     return {403} if who in MEMBERS else {401}
 
 
-async def _caller(callers, who):
+async def _caller(callers, who, *, cookies):
     if who == "anonymous":
         return None
-    if who != "banned":
-        return await getattr(callers, who)()
-    caller = await callers.attendee()
-    await (await callers.admin()).delete(f"/api/v1/admin/users/{caller.id}")
-    return caller
+    caller = await (callers.attendee() if who == "banned" else getattr(callers, who)())
+    if who == "banned":
+        await (await callers.admin()).delete(f"/api/v1/admin/users/{caller.id}")
+    return caller.with_cookies() if cookies else caller
 
 
 async def _status(client, caller, row):
