@@ -41,6 +41,9 @@ USED_BESIDE = {"libfaketime": "GNU General Public License v2 (GPLv2)"}
 libfaketime sets the clocks of servers that tests and the chaos runner start.
 """
 
+STATED_IN_FILES = {"axe-playwright-python": "MIT AND MPL-2.0"}
+"""Licences by package, as the files of the package state them and its metadata does not."""
+
 UNKNOWN = "unknown"
 
 NOT_INSTALLED = "not for this machine"
@@ -107,7 +110,8 @@ def _expression_of(name: str) -> str:
         metadata = distribution(name).metadata
     except PackageNotFoundError:
         return NOT_INSTALLED
-    return _first(metadata, "License-Expression") or _declared_otherwise(metadata)
+    stated = _first(metadata, "License-Expression") or STATED_IN_FILES.get(name)
+    return stated or _declared_otherwise(metadata)
 
 
 def _declared_otherwise(metadata: PackageMetadata) -> str:
