@@ -13,6 +13,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from domain.accounts.accounts import AccountSession, Caller, Role
 from domain.accounts.tokens import Token, TokenKind
+from domain.kernel.bookings import Reduction
+from domain.kernel.claims import read_claims, reduced_claims
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Invalid
@@ -224,6 +226,17 @@ async def hold(stores: Stores, event: Event, *, user_id: UUID | None = None, **f
     """A hold as its buyer is told of it: accepted, not yet persisted. `fields` are those of its order."""
     ask = Ask.trusted(user_id or await make_account(stores))
     return (await stores.box_office.reserve(ask, HoldOrder(event.id, **{"quantity": 1} | fields))).booking
+
+
+async def reduce(stores: Stores, booking: Booking, quantity: int, **fields: Any) -> Booking:
+    """A plain booking of which so many tickets are kept, as its owner is told of it."""
+
+    def keep(now: Booking) -> Reduction:
+        claims = read_claims(now.known_claims)
+        kept = {counter: quantity if units == now.quantity else units for counter, units in claims.items()}
+        return Reduction(reduced_claims(now.known_claims, kept), quantity)
+
+    return await stores.box_office.reduce(booking.id, keep, **fields)
 
 
 async def make_due(stores: Stores, booking: Booking) -> None:

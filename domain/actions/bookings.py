@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from domain.actions.waiting import LookTimes
-from domain.kernel.bookings import Booking, BookingStatus, Reservation, as_of
+from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation, all_of, as_of
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.actions.terms import TermsCache
-    from domain.kernel.bookings import NewBooking, Order
+    from domain.kernel.bookings import NewBooking, Order, Reduction
     from domain.sales.events import Terms
     from domain.store.job_queue import Doorbell
     from domain.store.postgres.ledger import Ledger
@@ -148,7 +148,7 @@ class BoxOffice:
             kept, returned = confirmed_claims(hold.known_claims, terms)
             return await self._holds.confirm(hold, kept, terms, returned=returned, gate_pass=gate_pass)
 
-        return await self._change_hold(booking_id, confirm)
+        return await self._change(booking_id, confirm)
 
     async def extend(self, booking_id: UUID, *, hold_ms: int, cap_ms: int) -> Booking:
         """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation.
@@ -162,7 +162,32 @@ class BoxOffice:
         async def extend(hold: Booking, terms: Terms) -> Released:
             return await self._holds.extend(hold, terms, hold_ms=hold_ms, cap_ms=cap_ms)
 
-        return await self._change_hold(booking_id, extend)
+        return await self._change(booking_id, extend)
+
+    async def reduce(
+        self, booking_id: UUID, keep: Callable[[Booking], Reduction], *, deadline: Deadline = Deadline.ATTENDANCE
+    ) -> Booking:
+        """Give back some claims of a booking, once: those that `keep` does not keep of it.
+
+        A booking that holds nothing any more is returned as it is, and so is one of which everything is kept. `keep`
+        may refuse; it is asked again if the booking has changed meanwhile.
+
+        Raises:
+            BookingNotFound, HoldExpired.
+            EventStarted: it is too late for a booking that is no hold.
+            InventoryUnavailable: try again.
+        """
+
+        async def reduce(booking: Booking, terms: Terms) -> Released:
+            kept = keep(booking) if booking.status in HOLDING else all_of(booking)
+            try:
+                return await self._holds.reduce(booking, kept, terms, deadline=deadline)
+            except Uninstalled:
+                if (await self._terms.load(booking.event_id)).closed:
+                    raise too_late(deadline) from None
+                raise
+
+        return await self._change(booking_id, reduce)
 
     async def clear_event(self, event_id: UUID, *, after: UUID | None) -> tuple[UUID | None, int]:
         """Cancel the next bookings of a cancelled event, in order of id.
@@ -258,7 +283,8 @@ class BoxOffice:
         """Do the work that must precede the acknowledgement of a change, and wake a worker to persist it."""
         if change.ring:
             self._doorbell.ring(partition_of_event(change.booking.event_id))
-        if self._intents and change.booking.status is not BookingStatus.CONFIRMED:
+        # PostgreSQL has a confirmed booking, unless claims of it were given back since.
+        if self._intents and (change.booking.status is not BookingStatus.CONFIRMED or change.booking.taken_at):
             try:
                 await self._intents.append(change.booking, epoch=change.epoch)
             except EpochOver:
@@ -296,8 +322,8 @@ class BoxOffice:
         detail = "The booking is changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
 
-    async def _change_hold(self, booking_id: UUID, change: Callable[[Booking, Terms], Awaitable[Released]]) -> Booking:
-        """Change a hold by its record; if the record has retired, restore it from PostgreSQL first."""
+    async def _change(self, booking_id: UUID, change: Callable[[Booking, Terms], Awaitable[Released]]) -> Booking:
+        """Change a booking by its record; if the record has retired, restore it from PostgreSQL first."""
         booking, unknown = await self._find(booking_id)
         terms = await self._terms.find(booking.event_id)
         for _ in range(ATTEMPTS_MAX):

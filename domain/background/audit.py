@@ -11,6 +11,7 @@ from msgspec import Struct
 from domain.background.rebuilding import in_order
 from domain.background.reconciling import reconcile_page
 from domain.kernel.bookings import HOLDING, Booking
+from domain.kernel.claims import read_claims
 from domain.kernel.differences import Repair
 from domain.kernel.partitions import PARTITIONS
 from domain.kernel.refusals import InventoryUnavailable
@@ -129,8 +130,13 @@ async def _pending(stores: Stores) -> dict[UUID, Pending]:
 
 
 def _count(waiting: Pending, booking: Booking, stored: Booking | None) -> None:
-    held = stored is not None and stored.status in HOLDING
-    if booking.status in HOLDING and not held:
-        waiting.reserved += booking.quantity
-    if booking.status not in HOLDING and held:
-        waiting.released += booking.quantity
+    taken, stored_taken = _tickets(booking), _tickets(stored)
+    waiting.reserved += max(0, taken - stored_taken)
+    waiting.released += max(0, stored_taken - taken)
+
+
+def _tickets(booking: Booking | None) -> int:
+    """The tickets of the event's room that a booking holds."""
+    if booking is None or booking.status not in HOLDING:
+        return 0
+    return read_claims(booking.known_claims).get(ROOM, 0)

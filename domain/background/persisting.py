@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from domain.kernel.bookings import HOLDING, BookingStatus
 from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import Unavailable
-from domain.kernel.unpersisted import Settlement, Written
+from domain.kernel.unpersisted import NO_EPOCH, Settlement, Unpersisted, Written
 from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.ledger import SOLD_OUT, LedgerRefused
 from domain.store.redis.inventory import RecordChanged, RecordUnknown
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from domain.engine import Stores
-    from domain.kernel.unpersisted import Unpersisted
     from domain.store.redis.unpersisted_sets import Turn
 
 log = structlog.get_logger()
@@ -242,9 +241,10 @@ async def _without_put_off(
     short = {partition_of_event(UUID(entry.event_id)) for entry, reason in refused if reason == SOLD_OUT}
     returning: set[str] = set()
     for partition in short:
-        for waiting in await stores.unpersisted.bookings(partition, limit=RETURNS_READ_MAX):
-            if waiting.status not in HOLDING and str(waiting.id) not in written:
-                returning.add(str(waiting.event_id))
+        waiting = await stores.unpersisted.bookings(partition, limit=RETURNS_READ_MAX)
+        left = [Unpersisted.of(booking, epoch=NO_EPOCH) for booking in waiting if str(booking.id) not in written]
+        returns = await _returns(stores, left)
+        returning |= {entry.event_id for entry in left if entry.id in returns}
     put_off = [entry.id for entry, reason in refused if reason == SOLD_OUT and entry.event_id in returning]
     if put_off:
         log.info("bookings_put_off", bookings=len(put_off))
@@ -270,11 +270,23 @@ async def write(
             return {}, [(batch[0], refusal.reason)]
     # Returned tickets are written first: a booking that took them since must not be refused because the batch was
     # split.
-    ordered = sorted(batch, key=lambda entry: entry.status in HOLDING)
+    returns = await _returns(stores, batch)
+    ordered = sorted(batch, key=lambda entry: entry.id not in returns)
     middle = len(ordered) // 2
     first, first_refused = await write(stores, ordered[:middle], epoch=epoch)
     second, second_refused = await write(stores, ordered[middle:], epoch=epoch)
     return first | second, first_refused + second_refused
+
+
+async def _returns(stores: Stores, entries: Sequence[Unpersisted]) -> set[str]:
+    """The entries that take nothing in PostgreSQL: they hold no claims, or no more than their row.
+
+    The claims of a booking never grow. So a booking that has them in PostgreSQL can only give some of them back.
+    """
+    changed = [UUID(entry.id) for entry in entries if entry.status in HOLDING and entry.version > 1]
+    stored = await stores.ledger.find_all(changed) if changed else {}
+    held = {str(booking.id) for booking in stored.values() if booking.status in HOLDING}
+    return held | {entry.id for entry in entries if entry.status not in HOLDING}
 
 
 async def write_off(stores: Stores, refused: Sequence[tuple[Unpersisted, str]], *, epoch: int) -> dict[str, Written]:

@@ -29,6 +29,7 @@ from domain.store.postgres.epochs import EpochOver
 from domain.store.postgres.events.reads import RefillTurn
 from domain.store.postgres.holdings import refill_fields
 from domain.store.postgres.ledger import SOLD_OUT
+from domain.store.postgres.write_ahead import Lost
 from domain.store.redis.keys import counters_key, due_key, dues_key, epoch_key, record_prefix
 from domain.store.redis.rebuild_progress import Progress, write_progress
 from domain.store.redis.records import hold_fields
@@ -258,9 +259,10 @@ async def _drain_intents(stores: Stores, epoch: int) -> int:
     """
     now_ms = await stores.inventory.now_ms()
     readings = (
-        lambda: stores.intents.lost(holding=False, now_ms=now_ms, limit=INTENTS_PER_READ),
+        lambda: stores.intents.lost(Lost.RETURNED, now_ms=now_ms, limit=INTENTS_PER_READ),
         lambda: stores.ledger.due(now_ms=now_ms, limit=INTENTS_PER_READ),
-        lambda: stores.intents.lost(holding=True, now_ms=now_ms, limit=INTENTS_PER_READ),
+        lambda: stores.intents.lost(Lost.KEPT, now_ms=now_ms, limit=INTENTS_PER_READ),
+        lambda: stores.intents.lost(Lost.TAKEN, now_ms=now_ms, limit=INTENTS_PER_READ),
     )
     drained = sum([await _drain_lost(stores, epoch, read, now_ms=now_ms) for read in readings])
     await stores.intents.forget_kept()

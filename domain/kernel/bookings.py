@@ -131,9 +131,10 @@ class Booking(Struct, frozen=True, gc=False):
     """A booking in one version.
 
     `version` grows with every change; PostgreSQL keeps the highest version that it has received. `claims` is the text
-    of its claims, None where it was not read. `fingerprint` is None for an order that only says how many tickets.
-    `due_at` is the deadline of a hold, also after it. `cancelled_at` is when its claims came back, also for an expired
-    one, and `taken_at` when it took them again after that.
+    of its claims, None where it was not read. `fingerprint` is None for an order that only says how many tickets, until
+    the booking is reduced. `due_at` is the deadline of a hold, also after it. `cancelled_at` is when its claims came
+    back, also for an expired one. `taken_at` is since when it holds the claims that it has, None since its creation: it
+    took them again after it had expired, or gave some of them back.
     """
 
     id: UUID
@@ -164,6 +165,22 @@ class Booking(Struct, frozen=True, gc=False):
             message = f"the claims of booking {self.id} were not read"
             raise ValueError(message)
         return self.claims
+
+
+class Reduction(Struct, frozen=True):
+    """What a booking keeps when some of its claims are given back.
+
+    `claims` name every counter of the booking (`reduced_claims`). `body` is '' for a booking without one.
+    """
+
+    claims: str
+    quantity: int
+    body: str = ""
+
+
+def all_of(booking: Booking) -> Reduction:
+    """The reduction that gives nothing back."""
+    return Reduction(booking.known_claims, booking.quantity, booking.body or "")
 
 
 def as_of(booking: Booking, now_ms: int) -> Booking:

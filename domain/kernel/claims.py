@@ -18,7 +18,7 @@ from uuid import UUID
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 COUNTER_NAME = re.compile(r"(?!size:)[a-z]+:[A-Za-z0-9:_-]{1,80}")
 """The names that counters can have. `size:` begins the field with a counter's size; PostgreSQL has the same rule."""
@@ -75,6 +75,29 @@ def read_claims(text: str) -> dict[str, int]:
     """The quantity claimed of each counter."""
     pairs = (claim.rsplit("=", 1) for claim in text.split(" ") if claim)
     return {counter: int(quantity) for counter, quantity in pairs}
+
+
+def reduced_claims(text: str, kept: Mapping[str, int]) -> str:
+    """Claims of which only `kept` remain; a counter of which nothing is kept stays, with 0 units.
+
+    So the counters of a booking are always the same ones: PostgreSQL locks them by its newest claims, and the counter
+    of the account marks that it has booked the event.
+
+    Raises:
+        ValueError: more is kept of a counter than is claimed.
+    """
+    claims = read_claims(text)
+    if any(quantity > claims.get(counter, 0) for counter, quantity in kept.items()):
+        message = f"{dict(kept)} cannot be kept of {text}"
+        raise ValueError(message)
+    return " ".join(f"{counter}={kept.get(counter, 0)}" for counter in claims)
+
+
+def returned_claims(text: str, kept: str) -> str:
+    """The claims of which `kept` remain that are given back."""
+    left = read_claims(kept)
+    returned = {counter: quantity - left[counter] for counter, quantity in read_claims(text).items()}
+    return " ".join(f"{counter}={quantity}" for counter, quantity in returned.items() if quantity)
 
 
 def stored_claims(text: str, user_id: UUID | str) -> str:

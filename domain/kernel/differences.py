@@ -15,7 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.kernel.bookings import HOLDING, Booking
-from domain.kernel.claims import read_claims
+from domain.kernel.claims import SIZE_MAX, read_claims
 from domain.kernel.times import to_ms
 
 if TYPE_CHECKING:
@@ -130,13 +130,19 @@ class StoredBooks(Struct, frozen=True):
 class Move(Struct, frozen=True):
     """A recent change of a booking: its claims, when it began and ceased to hold them, and what is `counted`.
 
-    PostgreSQL counts the claims of its row. They may contain some that have ended since with a hold.
+    PostgreSQL counts the claims of its row. They may contain some that have ended since with a hold, or that were given
+    back. From `created_ms` until `from_ms` it is not known what the booking held: its claims and more, or nothing.
     """
 
     claims: dict[str, int]
+    created_ms: int
     from_ms: int
     until_ms: int | None
     counted: dict[str, int]
+
+    def unknown(self, at_ms: int) -> bool:
+        """Whether it is not known what the booking held at `at_ms`."""
+        return self.created_ms < self.from_ms and self.created_ms <= at_ms <= self.from_ms
 
     def held(self, at_ms: int) -> tuple[bool, bool]:
         """Whether the booking surely held its claims at `at_ms`, and whether it may have held them.
@@ -216,13 +222,13 @@ def confirmed(first: Iterable[Difference], second: Iterable[Difference]) -> list
 
 
 def _move(booking: Booking, row: Booking | None) -> Move:
-    created_ms = to_ms(booking.taken_at or booking.created_at)
-    until_ms = (
-        None if booking.status in HOLDING else to_ms(booking.cancelled_at) if booking.cancelled_at else created_ms
-    )
+    created_ms = to_ms(booking.created_at)
+    from_ms = to_ms(booking.taken_at) if booking.taken_at else created_ms
+    until_ms = None if booking.status in HOLDING else to_ms(booking.cancelled_at) if booking.cancelled_at else from_ms
     return Move(
         claims=read_claims(booking.known_claims),
-        from_ms=created_ms,
+        created_ms=created_ms,
+        from_ms=from_ms,
         until_ms=until_ms,
         counted=read_claims(row.known_claims) if row is not None and row.status in HOLDING else {},
     )
@@ -235,8 +241,9 @@ def _shift(moving: Iterable[Move], *, at_ms: int) -> defaultdict[str, tuple[int,
         surely, maybe = move.held(at_ms)
         for counter in move.claims | move.counted:
             claimed, counted = move.claims.get(counter, 0), move.counted.get(counter, 0)
+            most = SIZE_MAX if move.unknown(at_ms) else maybe * claimed
             before = found[counter]
-            found[counter] = (before[0] + surely * claimed - counted, before[1] + maybe * claimed - counted)
+            found[counter] = (before[0] + surely * claimed - counted, before[1] + most - counted)
     return found
 
 

@@ -34,7 +34,7 @@ class Failpoint(StrEnum):
     CANCEL_RELEASED = "cancel_released"
     """API: the tickets were returned, but the caller has no answer."""
     HOLD_CHANGED = "hold_changed"
-    """API: a hold was confirmed or extended, but the caller has no answer."""
+    """API: a hold was confirmed or extended, or a booking was reduced, but the caller has no answer."""
     HOLDS_EXPIRED = "holds_expired"
     """Worker: claims of holds came back, but PostgreSQL does not know."""
     REBUILD_BEGUN = "rebuild_begun"

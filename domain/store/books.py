@@ -289,7 +289,7 @@ async def _moving(
     listed = bookings.c.id == func.any(bindparam("ids", list(unpersisted), type_=ARRAY(Uuid)))
     recent = and_(
         bookings.c.event_id.in_(event_ids),
-        or_(bookings.c.created_at >= since, bookings.c.cancelled_at >= since),
+        or_(bookings.c.created_at >= since, bookings.c.cancelled_at >= since, bookings.c.taken_at >= since),
     )
     moving: dict[UUID, dict[UUID, Booking]] = defaultdict(dict)
     for row in await connection.execute(select(*BOOKING_COLUMNS).where(or_(recent, listed))):

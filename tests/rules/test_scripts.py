@@ -32,6 +32,7 @@ from tests.factories import (
     make_event,
     open_session,
     pass_by,
+    reduce,
     tomorrow,
 )
 from tests.processes import ROOT
@@ -56,8 +57,8 @@ KEY_SHAPES = {
 """What a key is called in the headers, and what it looks like."""
 
 VERBS = {
-    *("admit", "begin", "check", "confirm", "expire", "extend", "install", "mend", "read", "refill", "release"),
-    "relist",
+    *("admit", "begin", "check", "confirm", "expire", "extend", "install", "mend", "read", "reduce", "refill"),
+    *("release", "relist"),
     *("remove", "reopen", "reserve", "restore", "settle", "store", "take", "withdraw"),
 }
 """The verbs of the scripts' names: `verb_object`."""
@@ -314,9 +315,10 @@ async def call_every_script(stores):
 
 
 async def hold_and_expire(stores, event):
-    confirmed, extended, expired = [await hold(stores, event) for _ in range(3)]
+    confirmed, extended, expired = [await hold(stores, event, quantity=2) for _ in range(3)]
     await stores.box_office.confirm(confirmed.id)
     await stores.box_office.extend(extended.id, hold_ms=120_000, cap_ms=200_000)
+    await reduce(stores, extended, 1)
     await make_due(stores, expired)
     await expire(stores, partition_of_event(event.id))
     await persist_all(stores)

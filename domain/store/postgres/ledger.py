@@ -136,6 +136,7 @@ _PERSIST = """
         FROM input
         ON CONFLICT (id) DO UPDATE SET
             status = excluded.status, version = excluded.version,
+            quantity = excluded.quantity, fingerprint = excluded.fingerprint,
             cancelled_at = excluded.cancelled_at, reason = excluded.reason, claims = excluded.claims,
             due_at = excluded.due_at, taken_at = excluded.taken_at, body = excluded.body,
             amount_minor = excluded.amount_minor, currency = excluded.currency,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from msgspec import json
 from sqlalchemy import and_, delete, exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.bookings import HOLDING, STORED, BookingStatus
 from domain.kernel.claims import stored_claims
 from domain.kernel.refusals import Unavailable
 from domain.kernel.times import from_ms
@@ -47,6 +48,17 @@ FORGETTING_ROUNDS_MAX = 25
 _COLUMNS = booking_columns(intents)
 
 
+class Lost(Enum):
+    """What an intent that is not in `bookings` changes there."""
+
+    RETURNED = "returned"
+    """The booking holds nothing any more."""
+    KEPT = "kept"
+    """Its row holds claims, of which it has given some back or none."""
+    TAKEN = "taken"
+    """Its row holds nothing, or there is none."""
+
+
 class Intents:
     """Appends intents in batches of concurrent requests. Fails closed."""
 
@@ -70,8 +82,8 @@ class Intents:
         self._launch()
         await kept
 
-    async def lost(self, *, holding: bool, now_ms: int, limit: int) -> list[Booking]:
-        """The newest intents that are not in `bookings`, of bookings that hold claims at `now_ms`, or of the others."""
+    async def lost(self, kind: Lost, *, now_ms: int, limit: int) -> list[Booking]:
+        """The newest intents of a kind that are not in `bookings`, as of `now_ms`."""
         done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
         newest = (
             select(*_COLUMNS)
@@ -82,7 +94,9 @@ class Intents:
         )
         due = and_(newest.c.status == BookingStatus.HELD, newest.c.due_at <= from_ms(now_ms))
         holds = and_(newest.c.status.in_(HOLDING), ~due)
-        statement = select(newest).where(holds == holding).order_by(newest.c.id).limit(limit)
+        counted = exists().where(and_(bookings.c.id == newest.c.id, bookings.c.status.in_(HOLDING & STORED)))
+        kinds = {Lost.RETURNED: ~holds, Lost.KEPT: and_(holds, counted), Lost.TAKEN: and_(holds, ~counted)}
+        statement = select(newest).where(kinds[kind]).order_by(newest.c.id).limit(limit)
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
 

@@ -40,6 +40,7 @@ FENCED_SCRIPTS = (
     "release_tickets",
     "confirm_hold",
     "extend_hold",
+    "reduce_booking",
     "expire_holds",
     "settle_bookings",
     "restore_booking",

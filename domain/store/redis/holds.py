@@ -1,14 +1,16 @@
-"""Holds in Redis: how they are confirmed, extended and expired.
+"""Changes of bookings in Redis: how holds are confirmed, extended and expired, and how bookings are reduced.
 
-Until a change of a hold is persisted, Redis is the truth of it. Fails closed, like the inventory.
+Until such a change is persisted, Redis is the truth of it. Fails closed, like the inventory.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from domain.kernel.bookings import HOLDING
+from domain.kernel.claims import returned_claims
 from domain.kernel.times import from_ms
-from domain.sales.refusals import hold_at_cap, hold_expired, not_on_sale
+from domain.sales.refusals import hold_at_cap, hold_expired, not_on_sale, too_late
 from domain.store.redis.inventory import (
     DOORBELL_MS,
     RecordChanged,
@@ -24,9 +26,9 @@ from domain.store.redis.records import read_record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.kernel.bookings import Booking
+    from domain.kernel.bookings import Booking, Reduction
     from domain.kernel.claims import Claim
-    from domain.sales.events import Terms
+    from domain.sales.events import Deadline, Terms
     from domain.store.redis.scripts import Scripts
 
 EXPIRE_PER_SWEEP = 200
@@ -94,6 +96,38 @@ class Holds:
                 raise hold_at_cap(from_ms(answer[1]))
             case b"over":
                 raise hold_expired(terms)
+            case _:
+                raise _not_changed(answer, epoch)
+
+    async def reduce(self, booking: Booking, kept: Reduction, terms: Terms, *, deadline: Deadline) -> Released:
+        """Give back the claims of a booking, as it was read, that are not kept (reduce_booking.lua).
+
+        Raises:
+            RecordUnknown, RecordChanged, TermsStale: see `confirm`.
+            HoldExpired: the deadline of the hold has passed.
+            EventStarted: it is too late for a booking that is no hold.
+            Uninstalled: nothing was returned.
+            InventoryUnavailable.
+        """
+        args = [
+            booking.version,
+            " ".join(sorted(HOLDING)),
+            returned_claims(booking.known_claims, kept.claims),
+            kept.claims,
+            kept.quantity,
+            kept.body,
+            terms.token,
+            terms.deadline_ms(deadline),
+            DOORBELL_MS,
+        ]
+        answer, epoch = await change_booking(self._scripts, "reduce_booking", booking, args)
+        match answer[0]:
+            case b"reduced" | b"known":
+                return Released(read_record(booking.id, answer[2]), epoch, ring=answer[1] == 1)
+            case b"over":
+                raise hold_expired(terms)
+            case b"late":
+                raise too_late(deadline)
             case _:
                 raise _not_changed(answer, epoch)
 

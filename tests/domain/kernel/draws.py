@@ -46,7 +46,7 @@ ASKS = st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from(KEYS), st
 
 PROCESSES = st.integers(0, 1)
 ORDERS = st.integers(0, 2)
-STEPS = ("write", "settle", "reject", "cancel", "wipe", "restart")
+STEPS = ("write", "settle", "reject", "cancel", "reduce", "wipe", "restart")
 FATES = st.permutations(STEPS).map(lambda steps: steps[: 1 + steps.index("settle")]) | st.lists(
     st.sampled_from(STEPS), max_size=4
 )

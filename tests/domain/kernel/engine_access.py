@@ -90,6 +90,11 @@ class EngineAccess(RuleBasedStateMachine):
         states = {BookingStatus.HELD, BookingStatus.EXPIRED}
         return [each for each in self.model.asked if (found := self.model.booking(each)) and found.status in states]
 
+    def reducible(self) -> list[UUID]:
+        """Bookings that hold more than one ticket, in the order they were made in."""
+        found = ((each, self.model.booking(each)) for each in self.model.asked)
+        return [each for each, copy in found if copy and copy.holds and copy.quantity > 1]
+
     def waiting(self, partition: int, order: int) -> list[Unpersisted]:
         """The unpersisted bookings of a partition, put into an order that clocks might have put them into."""
         self.reorder(partition, order)

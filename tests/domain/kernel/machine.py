@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, invariant, precondition, rule
 from msgspec import structs
 
-from domain.background.persisting import expire, persist_once, reject, settlements, write
-from domain.kernel.claims import read_claims
+from domain.background.persisting import expire, persist_once, reject, settlements
 from domain.kernel.counters import POOL_MAIN, user_counter
-from domain.kernel.partitions import booking_id_for_key, partition_of_booking, partition_of_event
-from domain.kernel.refusals import BookingNotFound, NotOnSale, Refusal
+from domain.kernel.partitions import partition_of_booking, partition_of_event
+from domain.kernel.refusals import BookingNotFound, NotOnSale
 from domain.sales.orders import TicketOrder
-from domain.store.postgres.epochs import EpochOver
-from domain.store.redis.admission import Ask
 from ops.evidence.books import claims_of
 from tests.books import counters_of, differences, records_of, unpersisted
 from tests.domain.kernel.draws import (
@@ -26,7 +23,6 @@ from tests.domain.kernel.draws import (
     EVENTS,
     FATES,
     FAULT_RECORDS_MIN,
-    FREE,
     HOLD_MS,
     MOVES,
     NAMES,
@@ -38,31 +34,12 @@ from tests.domain.kernel.draws import (
     USERS,
     pick,
 )
-from tests.domain.kernel.engine_access import EngineAccess
-from tests.domain.kernel.model import Asked, EventModel, Model
-from tests.domain.kernel.orders import AnyOrder
+from tests.domain.kernel.model import EventModel, Model
+from tests.domain.kernel.steps import Batch, Steps
 from tests.factories import place_accounts, place_counters, place_event, tomorrow
 
-if TYPE_CHECKING:
-    from domain.engine import Stores
-    from domain.kernel.bookings import Order
-    from domain.kernel.unpersisted import Unpersisted, Written
-    from tests.domain.kernel.model import Snapshot
 
-
-class Batch:
-    """One worker's batch, in the engine and in the model, and how far it got."""
-
-    def __init__(self, partition: int, entries: list[Unpersisted], model: Snapshot, epoch: int) -> None:
-        self.partition = partition
-        self.entries = entries
-        self.model = model
-        self.epoch = epoch
-        self.written: dict[str, Written] = {}
-        self.refused: list[Any] = []
-
-
-class Machine(EngineAccess):
+class Machine(Steps):
     """Rules are named for what happens, invariants for what is so."""
 
     batches = Bundle("batches")
@@ -144,6 +121,17 @@ class Machine(EngineAccess):
 
         assert answer == self.model.extend(booking_id)
 
+    @precondition(lambda self: self.model.asked)
+    @rule(number=NUMBERS, parts=st.lists(st.integers(0, 3), min_size=1, max_size=4), process=PROCESSES)
+    def reduce(self, number: int, parts: list[int], process: int) -> None:
+        """Give back parts of a booking in any state: of its tickets, and of each of its claims."""
+        self.reduce_one(pick(self.reducible() or self.model.asked, number), parts, self.processes[process])
+
+    @precondition(lambda self: self.model.asked)
+    @rule(number=NUMBERS, parts=st.lists(st.integers(0, 3), min_size=1, max_size=4), process=PROCESSES)
+    def reduce_any(self, number: int, parts: list[int], process: int) -> None:
+        self.reduce_one(pick(self.model.asked, number), parts, self.processes[process])
+
     @precondition(lambda self: self.holds())
     @rule(number=NUMBERS, process=PROCESSES)
     def sweep(self, number: int, process: int) -> None:
@@ -185,6 +173,8 @@ class Machine(EngineAccess):
         for step in steps:
             if step == "cancel":
                 self.cancel_one(booking_id, self.stores)
+            elif step == "reduce":
+                self.reduce_one(booking_id, [1], self.stores)
             else:
                 self.go_on(batch, step)
         return batch
@@ -344,6 +334,7 @@ class Machine(EngineAccess):
     ask_once_more = ask_again
     deadlines_pass_more = deadlines_pass_still_more = deadlines_pass
     confirm_more = confirm
+    reduce_more = reduce
     cancel_more = cancel_yet_more = cancel
     persist_more = persist_yet_more = persist_still_more = persist
     read_more = read_yet_more = read_still_more = read
@@ -364,14 +355,14 @@ class Machine(EngineAccess):
     def rows_are_what_was_written(self) -> None:
         rows, counters = self.run(
             self.fetch(
-                "SELECT id, status, version, claims, user_id FROM bookings",
+                "SELECT id, status, version, claims, user_id, quantity FROM bookings",
                 "SELECT event_id, counter, size, taken FROM counters",
             )
         )
 
-        assert {row.id: (row.status, row.version, claims_of(row.claims, row.user_id)) for row in rows} == {
-            each: (row.status, row.version, row.claims) for each, row in self.model.rows.items()
-        }
+        assert {
+            row.id: (row.status, row.version, row.quantity, claims_of(row.claims, row.user_id)) for row in rows
+        } == {each: (row.status, row.version, row.quantity, row.claims) for each, row in self.model.rows.items()}
         assert {(row.event_id, row.counter): (row.size, row.taken) for row in counters} == {
             (event_id, counter): (size, taken[counter])
             for event_id, event in self.model.events.items()
@@ -399,74 +390,3 @@ class Machine(EngineAccess):
 
         booking = self.model.booking(booking_id)
         assert answer == (booking and (booking.told.status, booking.told.version))
-
-    def order(self, event_id: UUID, key: str, quantity: int, ordered: Any) -> Order:
-        if ordered is None:
-            return TicketOrder(event_id, quantity, key)
-        units, allowance, odd, others, hold_ms = ordered
-        names = [*self.model.events[event_id].sizes, *FREE]
-        lists = [tuple((pick(names, number), units) for number, units in each) for each in (units, *others)]
-        return AnyOrder(event_id, lists[0], quantity, key, allowance, odd, tuple(lists[1:]), hold_ms)
-
-    def reserve_one(self, user_id: UUID, order: Order, stores: Stores) -> None:
-        key, event_id = str(order.idempotency_key), order.event_id
-        booking_id = booking_id_for_key(account_id=user_id, idempotency_key=key, event_id=event_id)
-        known = self.model.booking(booking_id)
-
-        expected = self.model.reserve(Asked(booking_id, event_id, user_id, key, order))
-
-        answer = self.answer(stores, user_id, order)
-        if isinstance(answer, str):
-            assert answer == expected
-            return
-        assert ("replayed" if answer.replayed else "reserved") == expected
-        assert answer.booking.id == booking_id
-        copy = known or self.model.records[booking_id]
-        assert answer.booking.status == copy.told.status
-        assert read_claims(answer.booking.known_claims) == copy.claims
-
-    def answer(self, stores: Stores, user_id: UUID, order: Order) -> Any:
-        """The reservation, or the model's word for its refusal."""
-        try:
-            return self.run(stores.box_office.reserve(Ask.trusted(user_id), order))
-        except Refusal as refusal:
-            return self.word(refusal, order, user_id)
-
-    def cancel_one(self, booking_id: UUID, stores: Stores) -> None:
-        try:
-            cancelled = self.run(self.cancelled(stores, booking_id)).status
-        except BookingNotFound:
-            cancelled = None
-
-        assert cancelled == self.model.cancel(booking_id)
-
-    def write(self, batch: Batch) -> None:
-        try:
-            batch.written, batch.refused = self.run(write(self.stores, batch.entries, epoch=batch.epoch))
-        except EpochOver:
-            assert batch.epoch < self.stores.scripts.epoch
-            return
-
-        assert batch.epoch == self.stores.scripts.epoch
-        assert {UUID(entry.id) for entry, _ in batch.refused} == self.model.write(batch.model)
-        assert {UUID(row.id): (row.status, row.version) for row in batch.written.values()} == {
-            each: (row.status, row.version) for each, row in batch.model.written.items()
-        }
-
-    def leave_only(self, spare: int) -> None:
-        """Leave so many units of every counter in PostgreSQL, and of none more than there are."""
-        for event_id, event in self.model.events.items():
-            taken = self.model.row_counters(event_id)
-            event.row_sizes = {name: min(size, taken[name] + spare) for name, size in event.row_sizes.items()}
-        self.resize_rows()
-
-    def shrunk(self, event_id: UUID) -> set[tuple[str, str]]:
-        """The fault of a row whose size was changed behind the engine's back; reconciliation repairs it."""
-        event = self.model.events[event_id]
-        faults = {("row_resized", name) for name, size in event.sizes.items() if event.row_sizes[name] != size}
-        self.model.renew(event_id)
-        return faults
-
-    @staticmethod
-    async def cancelled(stores: Stores, booking_id: UUID) -> Any:
-        return await stores.box_office.cancel(await stores.box_office.booking(booking_id))

@@ -45,12 +45,18 @@ class Asked:
 
 @dataclass(frozen=True)
 class Copy:
-    """A booking as one store has it; `due` says that the deadline of a hold has passed."""
+    """A booking as one store has it.
+
+    `due` says that the deadline of a hold has passed; `again` that its claims are not those of its beginning: it took
+    them again, or gave some back.
+    """
 
     status: BookingStatus
     version: int
     claims: Counter[str]
+    quantity: int = 1
     due: bool = False
+    again: bool = False
 
     @property
     def holds(self) -> bool:
@@ -134,7 +140,8 @@ class Model:
         self.asked[asked.id] = asked
         self.claimed.setdefault(asked.id, set()).update(fitting)
         self.seen.add((asked.event_id, asked.user_id))
-        self._change(asked.id, Copy(HELD if asked.order.hold_ms else PENDING, 1, fitting))
+        made = Copy(HELD if asked.order.hold_ms else PENDING, 1, fitting, asked.order.quantity)
+        self._change(asked.id, made)
         self._acknowledge(asked.id)
         return "reserved"
 
@@ -162,7 +169,7 @@ class Model:
             taken = self.counters(event_id)
             if late and any(n and taken[name] + n > self._size_again(event_id, name) for name, n in kept.items()):
                 return "expired"
-            self._change(booking_id, replace(booking.next(PENDING), claims=kept))
+            self._change(booking_id, replace(booking.next(PENDING), claims=kept, again=booking.again or late))
         self._acknowledge(booking_id)
         return self.records[booking_id].status
 
@@ -175,6 +182,19 @@ class Model:
             return "expired"
         if booking.status is HELD:
             self._change(booking_id, booking.next(HELD))
+        self._acknowledge(booking_id)
+        return self.records[booking_id].status
+
+    def reduce(self, booking_id: UUID, kept: Counter[str], quantity: int) -> BookingStatus | str | None:
+        """Keep these claims and tickets of a booking, if it holds any and its deadline has not passed."""
+        booking = self._restored(booking_id)
+        if booking is None:
+            return None
+        if booking.due:
+            return "expired"
+        if booking.holds and booking.quantity != quantity:
+            changed = replace(booking.next(booking.status), claims=kept, quantity=quantity, again=True)
+            self._change(booking_id, changed)
         self._acknowledge(booking_id)
         return self.records[booking_id].status
 
@@ -198,7 +218,7 @@ class Model:
     def write(self, snapshot: Snapshot) -> set[UUID]:
         """Write a batch to PostgreSQL; answers what that refuses. What returns claims goes first."""
         refused = set()
-        for booking_id, copy in sorted(snapshot.read.items(), key=lambda item: item[1].holds):
+        for booking_id, copy in sorted(snapshot.read.items(), key=lambda item: self._takes(*item)):
             if self._refuses(booking_id, copy):
                 refused.add(booking_id)
                 continue
@@ -280,7 +300,8 @@ class Model:
         holding = {each: copy for each, copy in lost.items() if copy.told.holds}
         self._drain_in_order({each: copy.told for each, copy in lost.items() if each not in holding})
         self._drain_in_order({each: row.told for each, row in self.rows.items() if row.due and each not in holding})
-        self._drain_in_order(holding)
+        self._drain_in_order({each: copy for each, copy in holding.items() if not self._takes(each, copy)})
+        self._drain_in_order({each: copy for each, copy in holding.items() if self._takes(each, copy)})
 
     def _drain_in_order(self, lost: dict[UUID, Copy]) -> None:
         in_order = sorted(lost, key=lambda each: (self.asked[each].event_id, each))
@@ -325,7 +346,8 @@ class Model:
 
     def _acknowledge(self, booking_id: UUID) -> None:
         told = self.records[booking_id].told
-        if self.durable and told.status is not CONFIRMED and told.version > _version(self.intents.get(booking_id)):
+        unsure = told.status is not CONFIRMED or told.again
+        if self.durable and unsure and told.version > _version(self.intents.get(booking_id)):
             self.intents[booking_id] = told
 
     def _change(self, booking_id: UUID, copy: Copy) -> None:
@@ -336,6 +358,11 @@ class Model:
         before = self.records.get(booking_id, copy).status
         assert copy.status == before or copy.status in TRANSITIONS[before]
         self.records[booking_id] = copy
+
+    def _takes(self, booking_id: UUID, copy: Copy) -> bool:
+        """Whether a copy holds something that PostgreSQL does not count as held by its booking."""
+        row = self.rows.get(booking_id)
+        return copy.holds and not (row is not None and row.holds)
 
     def _refuses(self, booking_id: UUID, copy: Copy) -> bool:
         asked, before = self.asked[booking_id], self.rows.get(booking_id)

@@ -16,7 +16,7 @@ AT_MS = 1_900_000_000_000
 SIZES = {POOL_MAIN: 10}
 
 
-def booking(*, created_ms: int, cancelled_ms: int | None = None) -> Booking:
+def booking(*, created_ms: int, cancelled_ms: int | None = None, taken_ms: int | None = None) -> Booking:
     return Booking(
         id=uuid4(),
         event_id=EVENT,
@@ -26,6 +26,7 @@ def booking(*, created_ms: int, cancelled_ms: int | None = None) -> Booking:
         version=2 if cancelled_ms else 1,
         created_at=from_ms(created_ms),
         cancelled_at=from_ms(cancelled_ms) if cancelled_ms else None,
+        taken_at=from_ms(taken_ms) if taken_ms else None,
         claims=f"{user_counter(USER)}=1 {POOL_MAIN}=1",
     )
 
@@ -64,6 +65,28 @@ def test_a_change_in_another_millisecond_leaves_one_value(change, held):
     assert found(held, [booking(**change)]) == []
     assert {drift for _, _, drift in found(held + 1, [booking(**change)])} == {1}
     assert {drift for _, _, drift in found(held - 1, [booking(**change)])} == {-1}
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4])
+@pytest.mark.parametrize("taken_ms", [AT_MS, AT_MS + 9])
+def test_what_a_booking_held_before_it_gave_some_back_is_no_difference(taken_ms, taken):
+    """So steady reductions of an event are never taken for units that nobody claims."""
+    assert found(taken, [booking(created_ms=AT_MS - 9, taken_ms=taken_ms)]) == []
+
+
+def test_what_a_booking_holds_since_it_gave_some_back_is_counted():
+    reduced = booking(created_ms=AT_MS - 9, taken_ms=AT_MS - 1)
+
+    assert found(1, [reduced]) == []
+    assert {drift for _, _, drift in found(2, [reduced])} == {1}
+    assert {drift for _, _, drift in found(0, [reduced])} == {-1}
+
+
+def test_a_booking_that_was_made_and_reduced_after_the_reading_held_nothing():
+    reduced = booking(created_ms=AT_MS + 1, taken_ms=AT_MS + 9)
+
+    assert found(0, [reduced]) == []
+    assert {drift for _, _, drift in found(1, [reduced])} == {1}
 
 
 def test_drift_beyond_a_change_in_the_same_millisecond_is_found():

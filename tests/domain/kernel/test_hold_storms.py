@@ -16,7 +16,7 @@ from domain.kernel.partitions import partition_of_event
 from domain.kernel.refusals import CapacityBelowSold, Conflict, Unavailable
 from domain.sales.events import EventChanges
 from tests.books import pool, row, taken
-from tests.factories import ORGANIZED, book, hold, make_due, make_event, tomorrow
+from tests.factories import ORGANIZED, book, hold, make_due, make_event, reduce, tomorrow
 from tests.waiting import eventually, persist_all
 
 ROUNDS = 30
@@ -39,6 +39,10 @@ async def extend(stores, held):
     return await stores.box_office.extend(held.id, hold_ms=300_000, cap_ms=600_000)
 
 
+async def reduce_one(stores, held):
+    return await reduce(stores, held, 1)
+
+
 async def give_back(stores, _event, held):
     await stores.box_office.cancel(held)
 
@@ -59,7 +63,7 @@ async def pause(stores, event, _held):
 
 async def shrink(stores, event, _held):
     with suppress(CapacityBelowSold):
-        await change(stores, event, capacity=1)
+        await change(stores, event, capacity=2)
 
 
 async def move(stores, event, _held):
@@ -87,12 +91,12 @@ ENDS = (give_back, pass_deadline, rival, pause, shrink, move, cancel_event, pers
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-@pytest.mark.parametrize("made", [confirm, confirm_late, extend], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("made", [confirm, confirm_late, extend, reduce_one], ids=lambda made: made.__name__)
 async def test_a_change_of_a_hold_and_what_ends_it_do_not_both_win(stores, made, end):
     for number in range(ROUNDS):
-        event = await make_event(stores, capacity=2)
+        event = await make_event(stores, capacity=3)
         await book(stores, event)
-        held = await hold(stores, event)
+        held = await hold(stores, event, quantity=2)
         if number % 2:
             await persist_all(stores)
 

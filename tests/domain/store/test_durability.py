@@ -22,7 +22,7 @@ from domain.sales.orders import TicketOrder
 from domain.store.redis.admission import Ask
 from ops.chaos.protections import Protection, without
 from tests.books import pool, rows, taken, unpersisted
-from tests.factories import book, make_account, make_accounts, make_event
+from tests.factories import book, make_account, make_accounts, make_event, reduce
 from tests.waiting import persist_all
 
 DURABLE = {"durability": "postgres"}
@@ -60,6 +60,12 @@ def numbered(event, user_id, first_byte, number):
 async def intents(stores):
     async with stores.database.connect() as connection:
         return (await connection.execute(text("SELECT count(*) FROM intents"))).scalar_one()
+
+
+async def forget_intents(stores, booking):
+    """Let a change of a booking have died before its intent was written."""
+    async with stores.database.begin() as connection:
+        await connection.execute(text("DELETE FROM intents WHERE id = :id"), {"id": booking.id})
 
 
 async def test_acknowledged_bookings_are_confirmed_after_redis_was_lost(durable):
@@ -121,6 +127,52 @@ async def test_a_booking_made_and_cancelled_while_pending_is_cancelled_after_red
 
     assert (await durable.box_office.booking(booking.id)).status is BookingStatus.CANCELLED
     assert await taken(durable, event) == 0
+
+
+async def test_an_acknowledged_reduction_stays_one_after_redis_was_lost(durable):
+    """Also one whose caller had no answer, once it was repeated."""
+    event = await make_event(durable, capacity=10)
+    reduced, pending = await book(durable, event, quantity=4), await book(durable, event, quantity=3)
+    await persist_all(durable)
+    unanswered = await book(durable, event, quantity=3)
+    await persist_all(durable)
+    await reduce(durable, reduced, 2)
+    await reduce(durable, pending, 1)
+    await reduce(durable, unanswered, 1)
+    await forget_intents(durable, unanswered)
+    await reduce(durable, unanswered, 1)
+
+    await lose_redis(durable)
+
+    told = [await durable.box_office.booking(each.id) for each in (reduced, pending, unanswered)]
+    assert [(each.status, each.quantity) for each in told] == [
+        (BookingStatus.CONFIRMED, 2),
+        (BookingStatus.CONFIRMED, 1),
+        (BookingStatus.CONFIRMED, 1),
+    ]
+    assert await taken(durable, event) == 4
+
+
+async def test_what_was_given_back_in_part_and_sold_again_is_confirmed_after_redis_was_lost(durable):
+    """More than two batches, in which all that took tickets comes before all that gave them back."""
+    number = 2 * BATCH_MAX
+    event = await make_event(durable, capacity=2 * number)
+    buyer, epoch = await make_account(durable), durable.scripts.epoch
+    two = {"quantity": 2, "claims": f"{user_counter(buyer)}=2 {POOL_MAIN}=2"}
+    sold = [structs.replace(numbered(event, buyer, b"\xff", each), **two) for each in range(number)]
+    for first in range(0, number, BATCH_MAX):
+        batch = [Unpersisted.of(booking, epoch=epoch) for booking in sold[first : first + BATCH_MAX]]
+        await durable.ledger.persist(batch, epoch=epoch)
+    one = {"quantity": 1, "claims": f"{user_counter(buyer)}=1 {POOL_MAIN}=1"}
+    kept = {"status": BookingStatus.CONFIRMED, "version": 2, "taken_at": datetime.now(UTC), **one}
+    reduced = [structs.replace(booking, **kept) for booking in sold]
+    sold_again = [numbered(event, buyer, b"\x00", each) for each in range(number)]
+    await asyncio.gather(*(durable.intents.append(each, epoch=epoch) for each in (*reduced, *sold_again)))
+
+    await lose_redis(durable)
+
+    assert await rows(durable, event) == {"confirmed": 2 * number}
+    assert await pool(durable, event) == (2 * number, 2 * number)
 
 
 async def test_a_retry_after_redis_was_lost_answers_the_booking_made_before(durable):
