@@ -45,6 +45,8 @@ class Kind(StrEnum):
     """A hold becomes a booking."""
     EXTEND = "extend"
     """The deadline of a hold moves."""
+    REDUCE = "reduce"
+    """A booking gives back some of its tickets."""
 
 
 class Outcome(StrEnum):
@@ -60,6 +62,7 @@ class Outcome(StrEnum):
     CANCEL = "cancel"
     CONFIRM = "hold: confirmed"
     EXTEND = "hold: extended"
+    REDUCE = "booking: reduced"
     HOLD_OVER = "hold: refused"
     FAILED = "failed"
     """No answer, or one that the contract does not have for this request."""
@@ -77,13 +80,18 @@ DOCUMENTED: dict[Kind, tuple[Outcome, frozenset[int]]] = {
     Kind.CANCEL: (Outcome.CANCEL, frozenset({200})),
     Kind.CONFIRM: (Outcome.CONFIRM, frozenset({200})),
     Kind.EXTEND: (Outcome.EXTEND, frozenset({200})),
+    Kind.REDUCE: (Outcome.REDUCE, frozenset({200})),
 }
 """The statuses of a success for each kind. None of the requests is conditional, so none is answered by 304."""
 
 REFUSALS = frozenset({"sold_out", "per_user_limit"})
 """Codes of 409 for a valid request for tickets on sale."""
 
-HOLD_REFUSALS = {Kind.CONFIRM: frozenset({"hold_expired"}), Kind.EXTEND: frozenset({"hold_expired", "hold_at_cap"})}
+HOLD_REFUSALS = {
+    Kind.CONFIRM: frozenset({"hold_expired"}),
+    Kind.EXTEND: frozenset({"hold_expired", "hold_at_cap"}),
+    Kind.REDUCE: frozenset({"hold_expired"}),
+}
 """Codes of 409 for a valid request about a hold."""
 
 
@@ -106,7 +114,8 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `key` and `quantity` belong to the order, `state` and `reason` to the booking, `code` to the refusal. `booking` is
     the booking that the request or the answer names. `confirm_ms` is the time from `created_at` to `confirmed_at`.
     `hold_ms` and `units` belong to orders that the engine takes and HTTP does not: how long the claims are held, and
-    further claims, as lists of `counter=quantity` with | between alternatives.
+    further claims, as lists of `counter=quantity` with | between alternatives. `kept` is the number of tickets that a
+    reduction keeps.
     """
 
     kind: Kind
@@ -124,6 +133,7 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confirm_ms: float | None = None
     hold_ms: int = 0
     units: str = ""
+    kept: int = 0
 
     @property
     def answered_s(self) -> float:

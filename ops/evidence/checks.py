@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from domain.kernel.counters import user_counter
 from domain.sales.events import ROOM
 from ops.evidence.answers import EVERYBODY_LEFT, NO_ANSWER, Kind, Outcome
+from ops.evidence.books import HOLDING
 from ops.evidence.evidence import MISSING, NOT_FOUND, Extremes, Shown, Told
 
 if TYPE_CHECKING:
@@ -163,6 +164,21 @@ def no_confirmation_is_lost(evidence: Evidence) -> list[str]:
     ]
 
 
+def no_reduction_is_lost(evidence: Evidence) -> list[str]:
+    """A booking whose reduction succeeded has a row with no more tickets than it kept."""
+    if evidence.redis_was_lost:
+        return []
+    kept: dict[UUID | None, int] = {}
+    for answer in evidence.answers:
+        if answer.outcome is Outcome.REDUCE and answer.state in HOLDING:
+            kept[answer.subject] = min(answer.kept, kept.get(answer.subject, answer.kept))
+    return [
+        f"reduced booking {row.id} has {row.quantity} tickets, not {kept[row.id]}"
+        for row in evidence.snapshot.rows.values()
+        if row.quantity > kept.get(row.id, row.quantity)
+    ]
+
+
 def no_expired_hold_is_confirmed(evidence: Evidence) -> list[str]:
     """A hold that was told expired is confirmed only by a confirmation that succeeded later or was not answered."""
     last_told_s: dict[UUID | None, float] = {}
@@ -203,14 +219,20 @@ def one_booking_per_key(evidence: Evidence) -> list[str]:
 
 
 def every_row_was_asked_for(evidence: Evidence) -> list[str]:
-    """Each row follows from a key that was sent, and has the buyer, event and quantity of that request."""
+    """Each row follows from a key that was sent, and has the buyer, event and quantity of that request.
+
+    A booking that was reduced may have the quantity of one of its reductions.
+    """
     asked = {answer.subject: answer for answer in evidence.answers if answer.ordered}
+    kept = {(answer.subject, answer.kept) for answer in evidence.answers if answer.kind is Kind.REDUCE}
     found = []
     for row in evidence.snapshot.rows.values():
         order = asked.get(row.id)
         if order is None:
             found.append(f"nobody asked for booking {row.id}")
-        elif (order.buyer, order.event, order.quantity) != (row.user_id, row.event_id, row.quantity):
+        elif (order.buyer, order.event) != (row.user_id, row.event_id) or (
+            row.quantity != order.quantity and (row.id, row.quantity) not in kept
+        ):
             found.append(f"booking {row.id} is not what was asked for")
     return found
 
@@ -387,6 +409,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     no_accepted_booking_is_lost,
     no_cancellation_is_lost,
     no_confirmation_is_lost,
+    no_reduction_is_lost,
     no_expired_hold_is_confirmed,
     no_hold_outlives_its_deadline,
     nobody_is_rejected,

@@ -1,4 +1,4 @@
-"""The buyers of holds. They let them expire, confirm them in time, late or at the deadline, or give them back."""
+"""The buyers of holds, who let them expire, confirm them in time, late or at the deadline, or give some or all back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msgspec import structs
 from domain.kernel.refusals import Conflict, Missing, Refusal, Unavailable
 from domain.store.redis.admission import Ask
 from ops.chaos.holds.files import HoldsFiles, unanswered
-from ops.chaos.holds.orders import ALTERNATIVE, COUNTERS, CountersOrder
+from ops.chaos.holds.orders import ALTERNATIVE, COUNTERS, CountersOrder, reduced_to
 from ops.evidence.answers import NO_ANSWER, Answer, Kind, about
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ CAP_MS = 4_000
 NOT_HELD = 0.25
 HAS_ALTERNATIVE = 0.3
 CANCELLED_AFTER = 0.4
-"""Shares of orders: booked without a hold, with a second list of claims, cancelled once they are confirmed."""
+REDUCED = 0.4
+"""Shares of orders: booked without a hold, with a second list of claims, cancelled once they are confirmed, and of
+those with several tickets, reduced to one."""
 
 CODE_UNKNOWN_ERROR = "unknown_error"
 
@@ -151,6 +153,8 @@ class HoldCrowd:
                 return await self._box_office.confirm(booking_id)
             case Kind.EXTEND:
                 return await self._box_office.extend(booking_id, hold_ms=sent.hold_ms, cap_ms=CAP_MS)
+            case Kind.REDUCE:
+                return await self._box_office.reduce(booking_id, lambda booking: reduced_to(booking, sent.kept))
             case Kind.CANCEL:
                 return await self._box_office.cancel(await self._box_office.booking(booking_id))
             case _:
@@ -195,10 +199,19 @@ class HoldBuyer:
         accepted = await self._crowd.insist(order)
         if accepted is None or accepted.booking is None:
             return
+        await asyncio.gather(self._reduce(accepted), self._follow(accepted))
+
+    async def _follow(self, accepted: Answer) -> None:
         if accepted.state == "held":
             await self._decide(accepted)
         elif self._dice.random() < CANCELLED_AFTER:
             await self._crowd.insist(about(Kind.CANCEL, accepted))
+
+    async def _reduce(self, accepted: Answer) -> None:
+        """Reduce it to one ticket at any time of its hold, or soon, beside all else that happens to it."""
+        if accepted.quantity > 1 and self._dice.random() < REDUCED:
+            await self._crowd.pause(max(accepted.hold_ms / 1000, RIVAL_SECONDS) * self._dice.random())
+            await self._crowd.insist(structs.replace(about(Kind.REDUCE, accepted), kept=1))
 
     async def _decide(self, hold: Answer) -> None:
         """Let a fate befall a hold. Its deadline is estimated; the engine's clock decides."""

@@ -8,13 +8,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.kernel.claims import OWN, Claim, read_claims
+from domain.kernel.bookings import Reduction
+from domain.kernel.claims import OWN, Claim, read_claims, reduced_claims
 from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
 from domain.kernel.refusals import SoldOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from domain.kernel.bookings import Booking
     from domain.sales.events import Terms
     from ops.evidence.answers import Answer
 
@@ -26,6 +28,12 @@ HOLDS_MAX = 4
 
 ALTERNATIVE = "|"
 """Separates lists of claims in `Answer.units`."""
+
+
+def reduced_to(booking: Booking, quantity: int) -> Reduction:
+    """What a booking keeps that is reduced to so many tickets: as many units of each counter, or what it has."""
+    kept = {counter: min(units, quantity) for counter, units in read_claims(booking.known_claims).items()}
+    return Reduction(reduced_claims(booking.known_claims, kept), min(quantity, booking.quantity))
 
 
 class CountersOrder(Struct, frozen=True, gc=False):

@@ -81,7 +81,7 @@ async def test_buyers_leave_when_all_is_answered(stores: Stores, tmp_path: Path,
 
     async def all_kinds() -> bool:
         kinds = {answer.kind for answer in files.answers() if answer.conclusive}
-        return kinds >= {Kind.BOOK, Kind.CONFIRM, Kind.EXTEND, Kind.CANCEL, Kind.POLL}
+        return kinds >= {Kind.BOOK, Kind.CONFIRM, Kind.EXTEND, Kind.REDUCE, Kind.CANCEL, Kind.POLL}
 
     await eventually(all_kinds)
     if killed:

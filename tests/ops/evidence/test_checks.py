@@ -90,6 +90,10 @@ def with_hold(*said: Answer, status: str = "confirmed") -> Evidence:
     return structs.replace(evidence, snapshot=with_rows(row(DOT, status)).snapshot)
 
 
+def reduces(*, second: float, kept: int = 1, state: str = "confirmed") -> Answer:
+    return answer(Kind.REDUCE, ANN, second=second, status=200, kept=kept, state=state)
+
+
 VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
     "nothing_is_oversold_in_postgresql": [
         lambda: with_rows(row(DOT)),
@@ -143,6 +147,12 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_hold(confirms(second=5, state="pending"), status="rejected"),
         lambda: with_hold(confirms(second=5, state="pending"), status="held"),
     ],
+    "no_reduction_is_lost": [
+        lambda: with_answers(reduces(second=5)),
+        lambda: with_answers(reduces(second=5), reduces(second=6, kept=2)),
+        lambda: with_answers(reduces(second=5, state="pending")),
+        lambda: with_answers(reduces(second=5, state="held")),
+    ],
     "no_expired_hold_is_confirmed": [
         lambda: with_hold(told(DOT, "expired", second=5)),
         lambda: with_hold(confirms(second=5, status=409, code="hold_expired")),
@@ -162,6 +172,7 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_rows(row(DOT, id=uuid4())),
         lambda: with_rows(row(ANN, user_id=DOT)),
         lambda: with_rows(row(ANN, quantity=1)),
+        lambda: structs.replace(with_rows(row(ANN, quantity=3)), answers=with_answers(reduces(second=5)).answers),
         lambda: with_rows(row(ANN, event_id=uuid4())),
     ],
     "no_status_goes_back": [
@@ -256,8 +267,8 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
 """For each check, evidence with one violation of each kind it is there for."""
 
 EXCUSED = (
-    *("no_accepted_booking_is_lost", "no_cancellation_is_lost", "no_confirmation_is_lost", "nobody_is_rejected"),
-    *("no_status_goes_back", "no_retry_is_refused"),
+    *("no_accepted_booking_is_lost", "no_cancellation_is_lost", "no_confirmation_is_lost", "no_reduction_is_lost"),
+    *("nobody_is_rejected", "no_status_goes_back", "no_retry_is_refused"),
 )
 """What DURABILITY=redis does not promise when Redis lost its memory."""
 
@@ -306,6 +317,21 @@ def test_a_hold_in_order_passes_the_checks_of_bookings(hold: Callable[[], Eviden
     found = check(hold())
 
     assert [name for name in HOLD_CHECKS if found[name]] == []
+
+
+@pytest.mark.parametrize("status", [0, 200])
+def test_a_reduced_booking_in_order_passes_the_checks_of_bookings(status: int) -> None:
+    """A reduction without an answer may have happened, too."""
+    said = structs.replace(reduces(second=5), status=status)
+    evidence = structs.replace(with_rows(row(ANN, quantity=1)), answers=with_answers(said).answers)
+
+    found = check(evidence)
+
+    assert [name for name in (*HOLD_CHECKS, "no_reduction_is_lost") if found[name]] == []
+
+
+def test_a_booking_that_was_not_reduced_any_more_keeps_its_tickets() -> None:
+    assert not check(with_answers(reduces(second=5, state="cancelled")))["no_reduction_is_lost"]
 
 
 @pytest.mark.parametrize("name", EXCUSED)
