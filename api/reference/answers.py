@@ -26,6 +26,7 @@ ANSWERS: dict[str, str] = {
     "auth_refresh": "Two new tokens of the same session.",
     "auth_refresh_by_get": "Two new tokens of the same session.",
     "auth_sign_up": "The new account.",
+    "bookings_calendar": "The calendar file.",
     "bookings_cancel": "The cancelled booking.",
     "bookings_create": "The booking was accepted. It is `pending` until it is stored; follow `Location`.",
     "bookings_guests": "A page of the guest list, or the whole list as a file.",
@@ -83,6 +84,12 @@ MORE_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
                 "application/json": {"schema": {"$ref": "#/components/schemas/GuestPage"}},
                 "text/csv": {"schema": {"type": "string"}},
             },
+        }
+    },
+    "bookings_calendar": {
+        "200": {
+            "description": ANSWERS["bookings_calendar"],
+            "content": {"text/calendar": {"schema": {"type": "string"}}},
         }
     },
     "events_show": {"304": _UNCHANGED},

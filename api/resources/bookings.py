@@ -28,6 +28,7 @@ from api.reads.booking_stream import (
     stream_to_retry,
     waited_for,
 )
+from api.reads.calendar_file import CALENDAR_MEDIA_TYPE, calendar_file
 from api.resources.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestStatus, csv_lines, guest_page
 from api.shapes import BookingShown, Page
 from domain.accounts.accounts import Role
@@ -154,6 +155,22 @@ class BookingController(Controller):
             waiting = request.process.stores.box_office.wait_for_change(booking, seconds=seconds)
             booking = await waited_for(request.scope, waiting, known=booking)
         return _shown(request.scope, booking, waited_s=seconds)
+
+    @get(
+        "/{booking_id:uuid}/calendar",
+        **access(EVERYBODY, refuses=(BookingNotFound, EventNotFound), sends={200: ("Content-Disposition",)}),
+    )
+    async def calendar(self, request: Request[Token, Any, Any], booking_id: FromPath[UUID]) -> Response[bytes]:
+        """A calendar file with the event of a booking, for its owner, the event's organizer and admins.
+
+        A file of a cancelled booking takes the entry out of the calendar.
+        """
+        stores = process(request).stores
+        booking = await stores.box_office.booking(booking_id)
+        await _check_visible(process(request), request.user, booking)
+        content = calendar_file(booking, await stores.event_actions.find(booking.event_id), now=utc_now())
+        headers = {"Content-Disposition": f'attachment; filename="booking-{booking_id}.ics"'}
+        return Response(content, headers=headers, media_type=CALENDAR_MEDIA_TYPE)
 
     @delete(
         "/{booking_id:uuid}",

@@ -136,6 +136,7 @@ async def _sell(organizer, client, event_id):
 async def _book_and_follow(buyer, event_id, stores):
     """Nobody persists at first, so that the booking stays pending."""
     path = (await buyer.book(event_id, key="one")).headers["Location"]
+    await buyer.get(path.replace("/status", "/calendar"))
     await buyer.book(event_id, key="one", Prefer="wait=1")
     pending = await buyer.get(path, headers={"Prefer": "wait=1"})
     await buyer.get(path, headers={"Prefer": "wait=1", "If-None-Match": pending.headers["ETag"]})
