@@ -100,6 +100,7 @@ HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNOR
 
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_is_host)], ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_is_origin)], ...], NoDecode, BeforeValidator(_words)]
+PublicUrl = Annotated[str, AfterValidator(_is_origin)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_words)]
 
 RateLimit = Annotated[Limit, NoDecode, BeforeValidator(Limit.parse)]
@@ -193,6 +194,11 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Hosts = Field(
         default=(), description="Names the API answers to, with commas between; any, when unset."
+    )
+    public_url: PublicUrl | None = Field(
+        None,
+        description="Where buyers reach the pages, for links that leave them, such as `https://shop.example.org`. "
+        "Unset: as the request says.",
     )
     durability: Literal["redis", "postgres"] = Field(
         "redis",

@@ -16,6 +16,8 @@ MISTAKES = "tests/contract/test_past_mistakes.py"
 PROBLEMS = "tests/api/http/test_problems.py"
 REVOCATION = "tests/api/access/test_revocation.py"
 SERVICE = "tests/api/resources/test_service.py"
+BUYERS = "tests/api/pages/test_buyers.py"
+CALENDARS = "tests/api/resources/test_calendars.py"
 
 ROWS = {
     "POST /api/v1/auth/signup": f"{MISTAKES}::test_a_validation_error_never_echoes_the_password",
@@ -41,6 +43,9 @@ ROWS = {
         f"{BOOKINGS}::test_an_accepted_booking_is_read_at_once_on_every_process"
     ),
     "GET /api/v1/bookings/my-bookings": f"{BOOKINGS}::test_own_bookings_are_listed_page_by_page_newest_first",
+    "GET /api/v1/bookings/{booking_id}/calendar": (
+        f"{CALENDARS}::test_a_calendar_shows_the_event_at_its_instant_in_summer_and_in_winter"
+    ),
     "DELETE /api/v1/bookings/{booking_id}": (
         f"{MISTAKES}::test_a_booking_cancelled_32_times_at_once_returns_its_tickets_once"
     ),
@@ -68,7 +73,13 @@ ROWS = {
     "GET /api/v1/redoc": f"{DOCUMENTATION}::test_pages_load_nothing_from_elsewhere",
     "GET /api/v1/openapi.json": f"{DOCUMENTATION}::test_the_document_is_openapi_3_1",
     # Not of the contract, but of its pages.
-    "GET /": f"{DOCUMENTATION}::test_pages_load_nothing_from_elsewhere",
+    "GET /": f"{BUYERS}::test_what_is_on_is_in_the_page_and_can_be_searched",
+    "GET /events/{event_id}": f"{BUYERS}::test_an_event_is_usable_without_a_script",
+    "GET /login": "tests/browser/test_sessions.py::test_no_script_sees_a_token",
+    "GET /signup": "tests/browser/test_buying.py::test_a_newcomer_signs_up_and_books_without_losing_the_choice",
+    "GET /bookings": "tests/browser/test_buying.py::test_a_booking_is_found_put_into_a_calendar_and_cancelled",
+    "GET /bookings/{booking_id}": "tests/browser/test_trouble.py::test_a_booking_is_followed_until_it_is_confirmed",
+    "GET /assets/{name}": f"{BUYERS}::test_assets_are_kept_for_ever_under_an_address_of_their_content",
     "GET /api/v1/docs/assets/{name}": f"{DOCUMENTATION}::test_assets_come_from_the_installed_package",
     "GET /api/v1/docs/problems": f"{DOCUMENTATION}::test_the_type_of_a_problem_leads_to_its_paragraph",
 }

@@ -19,9 +19,20 @@ EXPECTED = {
     "GET /api/v1/events/{event_id}": dict.fromkeys(
         ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)
     ),
+    "GET /events/{event_id}": dict.fromkeys(("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)),
+    # The page has nothing of the booking; its script asks the API.
+    "GET /bookings/{booking_id}": dict.fromkeys(
+        ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 200)
+    ),
     "PATCH /api/v1/events/{event_id}": A_ORGANIZERS,
     "GET /api/v1/bookings/{event_id}": A_ORGANIZERS,
     "GET /api/v1/bookings/{booking_id}/status": {
+        **NOBODY,
+        "attendee": (200, 404, 404),
+        "organizer": (200, 404, 404),
+        "admin": (200, 200, 404),
+    },
+    "GET /api/v1/bookings/{booking_id}/calendar": {
         **NOBODY,
         "attendee": (200, 404, 404),
         "organizer": (200, 404, 404),

@@ -37,6 +37,7 @@ MAY = {
     "POST /api/v1/bookings": BUYERS,
     "GET /api/v1/bookings/my-bookings": BUYERS,
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
+    "GET /api/v1/bookings/{booking_id}/calendar": MEMBERS,
     "DELETE /api/v1/bookings/{booking_id}": MEMBERS,
     "GET /api/v1/bookings/{event_id}": SELLERS,
     "POST /api/v1/admin/auth/login": ANYONE,
@@ -58,6 +59,12 @@ MAY = {
     "GET /api/v1/openapi.json": ANYONE,
     "GET /api/v1/redoc": ANYONE,
     "GET /": ANYONE,
+    "GET /events/{event_id}": ANYONE,
+    "GET /login": ANYONE,
+    "GET /signup": ANYONE,
+    "GET /bookings": ANYONE,
+    "GET /bookings/{booking_id}": ANYONE,
+    "GET /assets/{name}": ANYONE,
 }
 
 CREDENTIALS = ("/auth/login", "/auth/signup")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 
@@ -14,11 +15,30 @@ OURS = ["/", "/api/v1/docs/problems"]
 CONTRAST_MIN = 4.5
 """Of text of normal size (WCAG 2.2, 1.4.3)."""
 
-BACKGROUNDS = {"--paper", "--code", "--target"}
-TEXTS = {"--ink", "--soft"}
+BACKGROUNDS = {"--paper", "--code", "--target", "--canvas", "--sunken"}
+TEXTS = {"--ink", "--soft", "--link", "--bad"}
+ON_THEIR_OWN = {
+    ("--good", "--good-wash"),
+    ("--warn", "--warn-wash"),
+    ("--bad", "--bad-wash"),
+    ("--on-accent", "--accent"),
+    ("--on-accent", "--accent-strong"),
+    ("--link", "--accent-wash"),
+}
+"""Colours of text that has a background of its own."""
 
-_DARK = re.compile(r"@media \(prefers-color-scheme: dark\) \{ :root \{([^}]*)\} \}")
-_COLOURS = re.compile(r"(--[a-z]+): (#[0-9a-f]{3,6})")
+_DARK = re.compile(r"@media \(prefers-color-scheme: dark\) \{\s*:root \{([^}]*)\}\s*\}")
+_COLOURS = re.compile(r"(--[a-z-]+): (#[0-9a-f]{3,6})")
+_STYLESHEET = re.compile(r'<link rel="stylesheet" href="([^"]+)">')
+
+
+async def _style_of(client, path):
+    """The style of a page: its one stylesheet, or what is in the page."""
+    page = (await client.get(path)).text
+    linked = _STYLESHEET.findall(page)
+    if linked:
+        return (await client.get(*linked)).text
+    return page.partition("<style>")[2].partition("</style>")[0]
 
 
 def _luminance(colour):
@@ -35,26 +55,25 @@ def _contrast(one, other):
 
 @pytest.mark.parametrize("path", OURS)
 async def test_text_stands_out_in_the_light_and_in_the_dark(client, path):
-    style = (await client.get(path)).text.partition("<style>")[2].partition("</style>")[0]
+    style = await _style_of(client, path)
     dark_style = _DARK.search(style)[1]
     light, dark = dict(_COLOURS.findall(style.replace(dark_style, ""))), dict(_COLOURS.findall(dark_style))
 
     weak = {
         (scheme, text, background): round(_contrast(colours[text], colours[background]), 2)
         for scheme, colours in (("light", light), ("dark", light | dark))
-        for text in TEXTS & colours.keys()
-        for background in BACKGROUNDS & colours.keys()
-        if _contrast(colours[text], colours[background]) < CONTRAST_MIN
+        for text, background in {*product(TEXTS, BACKGROUNDS), *ON_THEIR_OWN}
+        if {text, background} <= colours.keys() and _contrast(colours[text], colours[background]) < CONTRAST_MIN
     }
 
     assert weak == {}
-    assert set(light) == set(dark) >= TEXTS | {"--paper"}
+    assert set(light) - {"--hue", "--hue-wash"} == set(dark) >= {"--ink", "--soft", "--paper"}
     assert not re.search(r"(?:color|background|shadow): [^;}]*#", style), "colours are named once, in :root"
 
 
 @pytest.mark.parametrize("path", OURS)
 async def test_a_word_that_is_too_long_is_broken(client, path):
-    style = (await client.get(path)).text.partition("<style>")[2].partition("</style>")[0]
+    style = await _style_of(client, path)
 
     assert re.search(r"body \{[^}]*overflow-wrap: anywhere", style)
 
