@@ -1,7 +1,7 @@
 # Commands for developers. They need Python 3.11 or newer, make and git; all other packages are locked.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-docker fuzz lint lint-api load bench chaos controls lock clean
+.PHONY: help run test screenshots test-docker fuzz lint lint-api load bench chaos controls lock clean
 
 ONSALE := .venv/bin/onsale
 # One more than a small machine has cores, because a quarter of the time tests only wait.
@@ -18,6 +18,10 @@ run: ## Start everything, with an embedded PostgreSQL and Valkey: http://127.0.0
 test: ## Run the tests
 	@ops/install dev
 	.venv/bin/python -m pytest -n $(PYTEST_PROCESSES) $(ARGS)
+
+screenshots: ## Write pictures of the pages in their states to SCREENSHOTS, by default screenshots/; needs a Chromium
+	@ops/install dev
+	.venv/bin/python -m pytest tests/browser/screenshots.py $(ARGS)
 
 test-docker: ## Test the image and docker-compose.yml; needs a Docker daemon
 	@docker compose version >/dev/null 2>&1 && docker version >/dev/null 2>&1 \
