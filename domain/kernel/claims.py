@@ -1,9 +1,14 @@
 """Claims: what a booking takes of which counter.
 
 A counter is anything scarce of an event. Its name says to the code that computes claims what it counts; all other code
-treats every counter alike. Two kinds differ only in where they are stored: a counter of the event has a row with its
-size in PostgreSQL; a counter of one account, whose name contains the account's id, has none, because an event has as
-many of them as it has buyers.
+treats every counter alike. Counters differ only in where PostgreSQL stores them, and the name decides that too:
+
+- A counter of the event has a row with its size and its count.
+- A counter of one account has none, because an event has as many of them as it has buyers. Its name contains the
+  account's id.
+- A single is a counter of one unit, such as a numbered seat. It has a row while a booking holds it, and the primary key
+  refuses a second one. Its name begins with SINGLE. A booking that gives back one of its singles still names it, with a
+  claim of 0 units, so that its row is found.
 
 A booking's claims are stored with it, as a text like `user:<account>=2 pool:main=2`: in its record in Redis, in its row
 and its intent in PostgreSQL. They are never computed again.
@@ -28,6 +33,12 @@ CLAIMS_MAX = 256
 
 SIZE_MAX = 2_147_483_647
 """The size of a counter that limits nothing."""
+
+SINGLE = "seat:"
+"""Begins the name of a single."""
+
+SINGLE_SIZE = 1
+"""The size of a single, by definition: the event does not list it."""
 
 OWN = "@"
 """Stands for the booking's own account in the names of counters, as PostgreSQL stores them."""
@@ -111,8 +122,27 @@ def own_claims(text: str, user_id: UUID | str) -> str:
 
 
 def counters_with_row(text: str) -> list[str]:
-    """The claimed counters that PostgreSQL may have a row of, given `stored_claims`."""
+    """The claimed counters that PostgreSQL may have a row with a count of, given `without_singles(stored_claims)`."""
     return [counter for counter in read_claims(text) if OWN not in counter]
+
+
+def is_single(counter: str) -> bool:
+    """Whether a counter is a single."""
+    return counter.startswith(SINGLE)
+
+
+def without_singles(text: str) -> str:
+    """The other claims: most bookings of an event have the same ones."""
+    return _SINGLES.sub("", text) if SINGLE in text else text
+
+
+def claimed_singles(text: str) -> list[tuple[str, int]]:
+    """The singles that claims name, and the units claimed of each: 1, or 0 of one that was given back."""
+    return [(counter, int(units)) for counter, units in _SINGLES.findall(text)]
+
+
+_SINGLES = re.compile(r"(?<!\S)(seat:\S+)=(\d+) ?")
+"""A claim of a single: SINGLE, the rest of its name, its units."""
 
 
 def _hex(user_id: UUID | str) -> str:

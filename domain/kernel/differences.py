@@ -15,7 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.kernel.bookings import HOLDING, Booking
-from domain.kernel.claims import SIZE_MAX, read_claims
+from domain.kernel.claims import SINGLE_SIZE, SIZE_MAX, is_single, read_claims
 from domain.kernel.times import to_ms
 
 if TYPE_CHECKING:
@@ -113,9 +113,10 @@ class CounterRow(Struct, frozen=True):
 class StoredBooks(Struct, frozen=True):
     """An event in one snapshot of PostgreSQL.
 
-    `sizes` are those that the event gives its counters, `rows` the counters as they are stored. `held` maps every
-    counter to the units that bookings claim of it. `moving` has the bookings that changed since the counters were read,
-    or that Redis lists as unpersisted. A `closed` event has no counters in Redis.
+    `sizes` are those that the event gives its counters, `rows` the counters as they are stored; of the singles, those
+    that are not stored as bookings claim them. `held` maps every counter to the units that bookings claim of it.
+    `moving` has the bookings that changed since the counters were read, or that Redis lists as unpersisted. A `closed`
+    event has no counters in Redis.
     """
 
     event_id: UUID
@@ -260,7 +261,7 @@ def _counter_difference(
 
 def _stored_differences(stored: StoredBooks) -> Iterable[Difference]:
     for counter, row in stored.rows.items():
-        booked, size = stored.held.get(counter, 0), stored.sizes[counter]
+        booked, size = stored.held.get(counter, 0), SINGLE_SIZE if is_single(counter) else stored.sizes[counter]
         if row.taken != booked:
             yield Difference(stored.event_id, Fault.ROW_MISCOUNTED, counter, row.taken, booked)
         if row.size != size:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.kernel.claims import SIZE_MAX, Claim, claims_text, read_claims
+from domain.kernel.claims import SINGLE_SIZE, SIZE_MAX, Claim, claims_text, is_single, read_claims
 from domain.kernel.counters import HOLDS_PREFIX, POOL_MAIN, USER_PREFIX, user_counter
 from domain.kernel.idempotency import plain_fingerprint
 from domain.sales.refusals import over_limit, sold_out
@@ -58,4 +58,6 @@ def confirmed_claims(claims: str, terms: Terms) -> tuple[list[Claim], str]:
 
 
 def _size(counter: str, terms: Terms) -> int:
+    if is_single(counter):
+        return SINGLE_SIZE
     return terms.sizes.get(counter, terms.max_per_user if counter.startswith(USER_PREFIX) else SIZE_MAX)

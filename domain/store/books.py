@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
+from domain.kernel.claims import is_single
 from domain.kernel.differences import Counted, CounterBooks, CounterRow, StoredBooks
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.times import from_ms
@@ -25,6 +26,7 @@ from domain.store.postgres.events.reads import FIND_EVENT
 from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
 from domain.store.postgres.holdings import read_holdings
 from domain.store.postgres.ledger import BOOKING_COLUMNS, read_booking
+from domain.store.postgres.seats import place_single, read_misplaced
 from domain.store.postgres.tables import bookings, counters, events, repairs
 from domain.store.redis.keys import counters_key, due_key, epoch_key, mine_key, record_key, unpersisted_key
 from domain.store.redis.records import RETIRE_MS
@@ -137,6 +139,8 @@ class Books:
 
         False when the bookings claim more than that.
         """
+        if is_single(counter):
+            return await self._place_single(event_id, counter)
         key = and_(counters.c.event_id == event_id, counters.c.counter == counter)
         try:
             async with self._database.begin() as connection:
@@ -146,6 +150,15 @@ class Books:
                 held = (await _held(connection, [event_id]))[event_id]
                 values = {"taken": held.get(counter, 0), "size": event.sizes[counter]}
                 await connection.execute(update(counters).where(key).values(values))
+        except IntegrityError:
+            return False
+        return True
+
+    async def _place_single(self, event_id: UUID, counter: str) -> bool:
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(_BE_BRIEF)
+                await place_single(connection, event_id, counter)
         except IntegrityError:
             return False
         return True
@@ -272,6 +285,8 @@ async def _rows(connection: AsyncConnection, event_ids: Sequence[UUID]) -> dict[
     found: dict[UUID, dict[str, CounterRow]] = defaultdict(dict)
     for row in await connection.execute(select(counters).where(counters.c.event_id.in_(event_ids))):
         found[row.event_id][row.counter] = CounterRow(row.size, row.taken)
+    for event_id, singles in (await read_misplaced(connection, event_ids)).items():
+        found[event_id] |= {counter: CounterRow(single.size, single.counted) for counter, single in singles.items()}
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from domain.accounts.accounts import Role
 from domain.background.persisting import persist_once
 from domain.background.rebuilding import rebuild
 from domain.engine import Stores, open_stores
-from domain.kernel.claims import Claim
+from domain.kernel.claims import SINGLE, SINGLE_SIZE, Claim
 from domain.kernel.partitions import partition_of_event
 from domain.platform.settings import Settings
 from domain.sales.orders import TicketOrder
@@ -29,7 +30,6 @@ from loadtests.bench.stack import cpu_seconds
 from migrations.upgrade import migrate
 from ops.embedded.stack import EmbeddedStack
 from ops.evidence.bulk import event_on_sale, mint, write_events
-from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,11 @@ CAPACITY = 1_000_000
 
 FURTHER = ("pool:second", "pool:third")
 
-PAIRS = tuple((f"seat:{row}-1", f"seat:{row}-2") for row in "ABCDEFGH")
-"""Eight pairs of neighbours. All but the last are taken."""
+TAKEN_PAIRS = tuple((f"{SINGLE}{row}-1", f"{SINGLE}{row}-2") for row in "ABCDEFG")
+"""Seven pairs of neighbours that cannot be had. Orders of the best of eight pairs get another one."""
+
+NUMBERS = itertools.count(1)
+"""The numbers of seats that nobody has yet."""
 
 HOLD_MS = 3_600_000
 
@@ -69,19 +72,35 @@ class HeldOrder(TicketOrder, frozen=True, gc=False):
     hold_ms: int = HOLD_MS
 
 
+class TwoSeats(TicketOrder, frozen=True, gc=False):
+    """An order of two numbered seats that are free."""
+
+    def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...], ...]:
+        """The claims of a plain order, and two seats."""
+        (plain,) = super().alternatives(terms, account_id=account_id)
+        return ((*plain, *_free_pair()),)
+
+
 class BestPair(TicketOrder, frozen=True, gc=False):
     """An order of two neighbours, the best of eight pairs that is free."""
 
     def alternatives(self, terms: Terms, *, account_id: UUID) -> tuple[tuple[Claim, ...], ...]:
         """The claims of a plain order, with each of the pairs."""
         (plain,) = super().alternatives(terms, account_id=account_id)
-        return tuple((*plain, *(Claim(seat, self.quantity, terms.sizes[seat]) for seat in pair)) for pair in PAIRS)
+        taken = ((*plain, *(Claim(seat, 1, 0) for seat in pair)) for pair in TAKEN_PAIRS)
+        return (*taken, (*plain, *_free_pair()))
+
+
+def _free_pair() -> tuple[Claim, Claim]:
+    first, second = (Claim(f"{SINGLE}{next(NUMBERS)}", 1, SINGLE_SIZE) for _ in range(2))
+    return first, second
 
 
 ORDERS: dict[str, type[TicketOrder]] = {
     "one": TicketOrder,
     "three": ThreeCounters,
     "hold": HeldOrder,
+    "two seats": TwoSeats,
     "best pair": BestPair,
 }
 """The orders by name. The first is what the others are compared with."""
@@ -146,14 +165,7 @@ async def _measure(settings: Settings, pids: list[int], *, rounds: int, backlog:
 async def _event(settings: Settings, organizer_id: UUID) -> UUID:
     """An event with further counters; the next rebuild puts it on sale."""
     event = event_on_sale(organizer_id=organizer_id, title="Many counters", capacity=CAPACITY, max_per_user=100)
-    await write_events(settings, [event])
-    sizes = dict.fromkeys(FURTHER, CAPACITY)
-    sizes |= {seat: CAPACITY if pair == PAIRS[-1] else 0 for pair in PAIRS for seat in pair}
-    async with postgres_of(settings) as postgres:
-        further = [(event.id, counter, size, 0) for counter, size in sizes.items()]
-        await postgres.copy_records_to_table(
-            "counters", records=further, columns=["event_id", "counter", "size", "taken"]
-        )
+    await write_events(settings, [event], further=dict.fromkeys(FURTHER, CAPACITY))
     return event.id
 
 

@@ -14,7 +14,7 @@ from domain.platform.failpoints import Failpoint
 from ops.chaos.buyers import Habits, TrialCrowd
 from ops.chaos.faults import SLOW_SECONDS, Storm
 from ops.chaos.holds.files import HoldsEvent, HoldsFiles, HoldsPlan, unanswered
-from ops.chaos.holds.orders import COUNTERS, HOLDS_MAX
+from ops.chaos.holds.orders import HOLDS_MAX, LISTED
 from ops.chaos.protections import Protection, without
 from ops.chaos.schedule import NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
 from ops.chaos.stack.stack import TrialStack
@@ -179,10 +179,11 @@ class _Trial:
             event_on_sale(organizer_id=organizer.id, title=f"{capacity} tickets", capacity=capacity, max_per_user=most)
             for capacity, most in zip(CAPACITIES, ALLOWANCES, strict=True)
         ]
-        await write_events(settings, self._events, further=COUNTERS)
+        await write_events(settings, self._events, further=LISTED)
         if Protection.CAPACITY_CHECK in self._plan.off:
             connection = await self._stack.postgres.connect()
             await connection.execute("ALTER TABLE counters DROP CONSTRAINT ck_counters_taken")
+            await connection.execute("ALTER TABLE seats DROP CONSTRAINT pk_seats")
             await connection.close()
         self._stack.arm(self._plan.failpoints, off=self._plan.off)
 

@@ -39,6 +39,9 @@ RECORDS_PER_SCAN = 1_000
 NO_COUNTERS = re.compile(r"(terms|clock|mends|refilling|reopening|gates|size:.*)\Z")
 """The fields of an event's hash that are not counters: its terms in force, the sizes of its counters and so on."""
 
+SINGLE = "seat:"
+"""The prefix of counters of one unit. PostgreSQL has a row for each that a booking holds."""
+
 HOLDING = frozenset({"held", "pending", "confirmed"})
 """The statuses in which a booking holds tickets."""
 
@@ -69,13 +72,17 @@ class CountedRow(Struct, frozen=True):
 
 
 class EventCounts(Struct, frozen=True, kw_only=True):
-    """The counts of an event: its terms and the rows of its counters in PostgreSQL, its counters in Redis."""
+    """The counts of an event: its terms and the rows of its counters in PostgreSQL, its counters in Redis.
+
+    `seats` are the bookings that PostgreSQL has in the row of each single.
+    """
 
     event_id: UUID
     capacity: int
     max_per_user: int
     rows: dict[str, CountedRow]
     counters: dict[str, int]
+    seats: dict[str, UUID] = {}
     closed: bool = False
 
     @property
@@ -139,13 +146,26 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
 
     def row_differences(self) -> list[str]:
         """Counters in PostgreSQL that differ from what confirmed rows claim, or in size from their event."""
-        return [
+        return self.seat_differences() + [
             f"{event.event_id}: the row of {name} counts {row.taken} of {row.size}, the bookings {claimed} of {size}"
             for event in self.events
             for name, row in event.rows.items()
             for claimed, size in [(self.confirmed[event.event_id][name], _size(event, name, row))]
             if (row.taken, row.size) != (claimed, size)
         ]
+
+    def seat_differences(self) -> list[str]:
+        """Singles whose rows in PostgreSQL are not those of the bookings that hold them."""
+        claimed = {
+            (row.event_id, name, booking)
+            for booking, row in self.rows.items()
+            if row.status in HOLDING
+            for name, units in row.claims.items()
+            if units and is_single(name)
+        }
+        placed = {(event.event_id, name, booking) for event in self.events for name, booking in event.seats.items()}
+        stray = [f"{event}: {name} is in a row of {booking}" for event, name, booking in placed - claimed]
+        return stray + [f"{event}: {name} is in no row of {booking}" for event, name, booking in claimed - placed]
 
     def record_differences(self) -> list[str]:
         """Records of persisted bookings that differ from their rows in status, version, owner, quantity or claims."""
@@ -161,15 +181,27 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
         return [
             f"{event.event_id}: {held} of {size} units of {name} are sold"
             for event in self.events
-            for name, row in event.rows.items()
-            for held, size in [(self.in_force[event.event_id][name], _size(event, name, row))]
-            if held > size
+            for name, held in self.in_force[event.event_id].items()
+            for size in [_size_if_known(event, name)]
+            if size is not None and held > size
         ]
 
 
 def _size(event: EventCounts, name: str, row: CountedRow) -> int:
     """The size that a counter must have. That of tickets is the capacity of the event."""
     return event.capacity if name == ROOM else row.size
+
+
+def _size_if_known(event: EventCounts, name: str) -> int | None:
+    """The size of a single or of a counter of the event; None of a counter of an account."""
+    if is_single(name):
+        return 1
+    return _size(event, name, event.rows[name]) if name in event.rows else None
+
+
+def is_single(counter: str) -> bool:
+    """Whether there is one unit of a counter, by its name."""
+    return counter.startswith(SINGLE)
 
 
 def held_by(bookings: Iterable[StoredBooking]) -> HeldUnits:
@@ -197,6 +229,7 @@ async def read_snapshot(
         events = await postgres.fetch(_EVENTS, ids)
         rows = [_row(row) for row in await postgres.fetch(_ROWS, ids)]
         counters = await postgres.fetch(_COUNTERS, ids)
+        seats = await postgres.fetch(_SEATS, ids)
         intents = await postgres.fetchval(_INTENTS_LEFT, ids)
     records = await _read_records(redis, set(ids), epoch=epoch)
     return Snapshot(
@@ -209,6 +242,7 @@ async def read_snapshot(
                     for row in counters
                     if row["event_id"] == event["event_id"]
                 },
+                seats={row["counter"]: row["booking_id"] for row in seats if row["event_id"] == event["event_id"]},
             )
             for event in events
         ],
@@ -325,6 +359,8 @@ _EVENTS = """
 """
 
 _COUNTERS = "SELECT event_id, counter, size, taken FROM counters WHERE event_id = ANY($1)"
+
+_SEATS = "SELECT event_id, counter, booking_id FROM seats WHERE event_id = ANY($1)"
 
 _ROWS = """
     SELECT id, event_id, user_id, quantity, status, version, reason, claims,

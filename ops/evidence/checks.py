@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from domain.kernel.counters import user_counter
 from domain.sales.events import ROOM
 from ops.evidence.answers import EVERYBODY_LEFT, NO_ANSWER, Kind, Outcome
-from ops.evidence.books import HOLDING
+from ops.evidence.books import HOLDING, is_single
 from ops.evidence.evidence import MISSING, NOT_FOUND, Extremes, Shown, Told
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def no_counter_is_oversold(evidence: Evidence) -> list[str]:
         seen = evidence.seen.get(event.event_id, Extremes()).counters
         rows = Counter({name: row.taken for name, row in event.rows.items()})
         most = Counter(event.counters) | Counter(seen) | rows | evidence.snapshot.confirmed[event.event_id]
-        sizes = {name: row.size for name, row in event.rows.items()}
+        sizes = {name: row.size for name, row in event.rows.items()} | {name: 1 for name in most if is_single(name)}
         for name, taken in most.items():
             size = sizes.get(name, evidence.account_sizes.get(name.partition(":")[0], taken))
             if taken > size:

@@ -1,8 +1,8 @@
 """The ledger: bookings in PostgreSQL.
 
-PostgreSQL is the truth of confirmed, cancelled and rejected bookings. It also has the final check of every counter with
-a row: a CHECK on what is taken of it refuses a booking that Redis should not have accepted. Fails closed: a booking
-that cannot be written stays unpersisted in Redis and is written again.
+PostgreSQL is the truth of confirmed, cancelled and rejected bookings. It also has the final check of every counter of
+the event: a CHECK on what is taken of it, or the primary key of a single, refuses a booking that Redis should not have
+accepted. Fails closed: a booking that cannot be written stays unpersisted in Redis and is written again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import Uuid
 
 from domain.kernel.bookings import HOLDING, STORED, Booking, BookingStatus
-from domain.kernel.claims import counters_with_row, own_claims, stored_claims
+from domain.kernel.claims import SINGLE, claimed_singles, counters_with_row, own_claims, stored_claims, without_singles
 from domain.kernel.partitions import KEY_BYTES, key_part
 from domain.kernel.times import from_ms
 from domain.kernel.unpersisted import Unpersisted, Written
@@ -25,6 +25,7 @@ from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import IDLE_MS_MAX, refuse_older
 from domain.store.postgres.events.rows import SURELY_OVER
 from domain.store.postgres.holdings import Holdings, Taken, read_holdings, read_taken
+from domain.store.postgres.seats import SEAT_KEY, NamedSingle, change_seats, read_misplaced
 from domain.store.postgres.tables import bookings, counters, events, intents
 
 if TYPE_CHECKING:
@@ -152,24 +153,34 @@ _PERSIST = """
                sum(holders * split_part(claim, '=', 2)::integer) AS units
         FROM (SELECT event_id, claims, sum(holders) AS holders FROM moves GROUP BY event_id, claims) AS counted,
              unnest(string_to_array(claims, ' ')) AS claim
-        WHERE strpos(claim, '@') = 0
+        WHERE strpos(claim, '@') = 0 AND strpos(claim, '{SINGLE}') <> 1
         GROUP BY event_id, counter
     ), moved AS (
         UPDATE counters SET taken = greatest(0, counters.taken + change.units)
         FROM change
         WHERE counters.event_id = change.event_id AND counters.counter = change.counter AND change.units <> 0
+    ), placed AS (
+        INSERT INTO seats (event_id, counter, booking_id)
+        SELECT event_id, CASE right(claim, 2) WHEN '=1' THEN left(claim, -2) ELSE claim END, id
+        FROM written, unnest(string_to_array(claims, ' ')) AS claim
+        WHERE version = 1 AND status IN ('held', 'confirmed') AND strpos(claims, '{SINGLE}') > 0
+              AND strpos(claim, '{SINGLE}') = 1 AND right(claim, 2) <> '=0'
+        ORDER BY event_id, claim
     )
     SELECT coalesce(array_agg(id::text), '{}') AS ids,
            coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
     FROM written
-"""
+""".replace("{SINGLE}", SINGLE)
 """Writes a batch. Only a newer version replaces a row, and the counters change by what was really changed.
 
 The counters that the batch claims are locked before, by a separate statement. So two batches that claim the same never
 overlap, and `before` sees the rows of the other batch. A first version replaced no row, so `before` does not look for
 one. Bookings of an event with the same claims are counted first, so that few texts are taken apart. The counters of
-accounts, with OWN in their names, have no row; PostgreSQL expects few rows of that condition, and looks counters up by
+accounts, with OWN in their names, have no row. PostgreSQL expects few rows of that condition, and looks counters up by
 their index. A return never fails: a counter with a wrong count goes to 0 and is left to reconciliation.
+
+A first version places its singles; `change_seats` follows for later ones. A claim of more than one unit of a single
+violates the CHECK of its name.
 
 The driver runs it directly with whole arrays, because SQLAlchemy would bind each of their 5,500 elements. It returns
 two arrays with what the worker does not know: the bookings that were written, and their confirmation times.
@@ -223,6 +234,8 @@ class Ledger:
                 rows = [WriteRow.of(entry) for entry in batch]
                 await _fence_and_lock(connection, rows, epoch)
                 written = await _write(connection, rows)
+                if changed := _changed_singles([row for row in rows if row.entry.id in written]):
+                    await change_seats(connection, changed)
                 older = [entry.id for entry in batch if entry.id not in written]
                 if older:
                     written |= await _as_written(connection, older)
@@ -345,13 +358,18 @@ class Ledger:
             return {row[0]: row[1] for row in rows}
 
     async def taken(self, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, Taken]]:
-        """The count of each counter of these events and the sum of its bookings, in one snapshot."""
+        """The count of each counter of these events and the sum of its bookings, in one snapshot.
+
+        Of the singles, those whose rows are not what the bookings claim.
+        """
         async with self._database.connect() as connection:
-            return await read_taken(connection, event_ids)
+            misplaced = await read_misplaced(connection, event_ids)
+            counted = await read_taken(connection, event_ids)
+        return {event_id: counted[event_id] | misplaced.get(event_id, {}) for event_id in event_ids}
 
 
 async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[WriteRow], epoch: int) -> None:
-    texts = {(row.entry.event_id, row.claims) for row in batch}
+    texts = {(row.entry.event_id, without_singles(row.claims)) for row in batch}
     claimed = sorted({(event_id, counter) for event_id, claims in texts for counter in counters_with_row(claims)})
     event_ids, names = [event_id for event_id, _ in claimed], [counter for _, counter in claimed]
     answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (event_ids, names, epoch, str(IDLE_MS_MAX)))
@@ -368,6 +386,16 @@ async def _write(connection: AsyncConnection, batch: Sequence[WriteRow]) -> dict
         for row in batch
         if row.entry.id in confirmed_ms
     }
+
+
+def _changed_singles(written: Sequence[WriteRow]) -> list[NamedSingle]:
+    """The singles that bookings name of which PostgreSQL may have had an earlier version."""
+    return [
+        NamedSingle(row.entry.event_id, counter, row.entry.id, held=row.status in HOLDING and units > 0)
+        for row in written
+        if row.entry.version > 1 and SINGLE in row.claims
+        for counter, units in claimed_singles(row.claims)
+    ]
 
 
 async def _as_written(connection: AsyncConnection, booking_ids: Sequence[str]) -> dict[str, Written]:
@@ -399,6 +427,8 @@ def _reason(error: IntegrityError) -> str:
     """The word for a violated constraint; it contains no table and no key."""
     state = getattr(error.orig, "sqlstate", None)
     if state == CHECK_VIOLATION and TAKEN_CHECK in str(error.orig):
+        return SOLD_OUT
+    if state == UNIQUE_VIOLATION and SEAT_KEY in str(error.orig):
         return SOLD_OUT
     if state == UNIQUE_VIOLATION and KEY_UNIQUE in str(error.orig):
         return "idempotency_key_reused"

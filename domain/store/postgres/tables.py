@@ -114,6 +114,14 @@ counters = Table(
     Column("gate", Text),
 )
 
+seats = Table(
+    "seats",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("counter", Text, primary_key=True),
+    Column("booking_id", Uuid, nullable=False),
+)
+
 
 def _of_the_order() -> Iterator[Column[Any]]:
     """Columns of both bookings and intents: what a booking claims, its order and its deadline."""

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from domain.sales.events import Terms
     from ops.evidence.answers import Answer
 
-COUNTERS = {f"seat:A-{number}": 1 for number in range(1, 9)} | {"pool:vip": 3, "code:early": 6, "pool:balcony": 40}
-"""The further counters of each event of a trial, with their sizes: most are so small that buyers compete for them."""
+LISTED = {"pool:vip": 3, "code:early": 6, "pool:balcony": 40}
+"""The further counters that each event of a trial lists, with their sizes."""
+
+COUNTERS = {f"seat:A-{number}": 1 for number in range(1, 9)} | LISTED
+"""All further counters, with their sizes: most are so small that buyers compete for them."""
 
 HOLDS_MAX = 4
 """Holds that one account may have of an event at once."""

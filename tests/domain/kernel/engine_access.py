@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from domain.kernel.unpersisted import Unpersisted
     from tests.domain.kernel.model import Model
 
-TABLES = ("bookings", "intents", "repairs", "counters", "events", "accounts")
+TABLES = ("bookings", "seats", "intents", "repairs", "counters", "events", "accounts")
 
 
 class EngineAccess(RuleBasedStateMachine):

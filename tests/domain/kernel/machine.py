@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, initialize, invariant, precondition, rul
 from msgspec import structs
 
 from domain.background.persisting import expire, persist_once, reject, settlements
+from domain.kernel.claims import is_single
 from domain.kernel.counters import POOL_MAIN, user_counter
 from domain.kernel.partitions import partition_of_booking, partition_of_event
 from domain.kernel.refusals import BookingNotFound, NotOnSale
@@ -291,6 +292,25 @@ class Machine(Steps):
 
         assert found == ({("row_miscounted", counter)} if taken != right else set()) | self.shrunk(event_id)
 
+    @precondition(lambda self: self.model.seats())
+    @rule(number=NUMBERS, how=st.sampled_from(("gone", "stray", "of another booking")))
+    def reconcile_a_misplaced_single(self, number: int, how: str) -> None:
+        (event_id, counter), booking_id = pick(self.model.seats().items(), number)
+        match how:
+            case "gone":
+                statement = "DELETE FROM seats WHERE event_id = :id AND counter = :counter"
+            case "stray":
+                statement = "INSERT INTO seats VALUES (:id, :stray, :booking)"
+            case _:
+                statement = "UPDATE seats SET booking_id = :id WHERE event_id = :id AND counter = :counter"
+        values = {"id": event_id, "counter": counter, "stray": "seat:Z-9", "booking": booking_id}
+        self.run(self.execute(statement, **{name: value for name, value in values.items() if f":{name}" in statement}))
+
+        found = self.reconciled(event_id)
+
+        expected = {("row_miscounted", "seat:Z-9" if how == "stray" else counter)}
+        assert found == expected | self.shrunk(event_id)
+
     @precondition(lambda self: self.model.asked)
     @rule()
     def reconcile_what_is_in_order(self) -> None:
@@ -346,6 +366,7 @@ class Machine(Steps):
             found = self.run(counters_of(self.stores, event_id))
             assert Counter(found) == self.model.counters(event_id)
             assert all(found.get(counter, 0) <= size for counter, size in event.sizes.items())
+            assert all(units <= 1 for counter, units in found.items() if is_single(counter))
 
     @invariant()
     def unpersisted_is_what_postgresql_has_not_heard_of(self) -> None:
@@ -353,10 +374,11 @@ class Machine(Steps):
 
     @invariant()
     def rows_are_what_was_written(self) -> None:
-        rows, counters = self.run(
+        rows, counters, seats = self.run(
             self.fetch(
                 "SELECT id, status, version, claims, user_id, quantity FROM bookings",
                 "SELECT event_id, counter, size, taken FROM counters",
+                "SELECT event_id, counter, booking_id FROM seats",
             )
         )
 
@@ -369,6 +391,7 @@ class Machine(Steps):
             for taken in [self.model.row_counters(event_id)]
             for counter, size in event.row_sizes.items()
         }
+        assert {(row.event_id, row.counter): row.booking_id for row in seats} == self.model.seats()
 
     @invariant()
     def records_are_what_changed_lately(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from domain.kernel.bookings import HOLDING, TRANSITIONS, BookingStatus
-from domain.kernel.claims import SIZE_MAX
+from domain.kernel.claims import SINGLE_SIZE, SIZE_MAX, is_single
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -118,6 +118,16 @@ class Model:
     def row_counters(self, event_id: UUID) -> Counter[str]:
         """What PostgreSQL counts as taken of each counter."""
         return self._sum(event_id, self.rows)
+
+    def seats(self) -> dict[tuple[UUID, str], UUID]:
+        """The booking that PostgreSQL has in the row of each single."""
+        return {
+            (self.asked[booking_id].event_id, name): booking_id
+            for booking_id, row in self.rows.items()
+            if row.holds
+            for name, number in row.claims.items()
+            if number and is_single(name)
+        }
 
     def reserve(self, asked: Asked) -> str:
         """Take the first list of claims that fits, or say why not; a booking made before is returned."""
@@ -328,6 +338,8 @@ class Model:
     def _size_again(self, event_id: UUID, name: str) -> int:
         """The size of a counter of which a late confirmation takes again."""
         event = self.events[event_id]
+        if is_single(name):
+            return SINGLE_SIZE
         return event.sizes.get(name, event.max_per_user if name.startswith("user:") else SIZE_MAX)
 
     def _restored(self, booking_id: UUID) -> Copy | None:
@@ -372,8 +384,9 @@ class Model:
             return True
         if not copy.holds:
             return False
-        taken, sizes = self.row_counters(asked.event_id), self.events[asked.event_id].row_sizes
+        taken, sizes = self.row_counters(asked.event_id), dict(self.events[asked.event_id].row_sizes)
         more = copy.claims - before.claims if before and before.holds else copy.claims
+        sizes |= {name: SINGLE_SIZE for name in more if is_single(name)}
         return any(number and taken[name] + number > sizes[name] for name, number in more.items() if name in sizes)
 
     def _key_rows(self, asked: Asked) -> list[UUID]:

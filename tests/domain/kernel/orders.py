@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.kernel.claims import OWN, Claim
+from domain.kernel.claims import OWN, SINGLE_SIZE, Claim, is_single
 from domain.kernel.counters import user_counter
 from domain.kernel.refusals import SoldOut
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 UNLISTED_SIZE = 3
-"""The size of a counter that the event does not have."""
+"""The size of a counter that the event does not have, unless it is a single."""
 
 
 class AnyOrder(Struct, frozen=True, gc=False):
     """An order that claims `units` of counters: pairs of a name and a number; a name may occur more than once.
 
     In a name, OWN stands for the account. `allowance` is claimed of the account's own counter. With `one_more_if_odd`,
-    one more unit is claimed of a counter whose size is odd, so that other terms give other claims. `others` are further
-    lists of units, in case that the first does not fit.
+    one more unit is claimed of a counter whose size is odd and not by definition, so that other terms give other
+    claims. `others` are further lists of units, in case that the first does not fit.
     """
 
     event_id: UUID
@@ -59,8 +59,8 @@ class AnyOrder(Struct, frozen=True, gc=False):
     def _claims(self, units: Iterable[tuple[str, int]], terms: Sizes, *, account_id: UUID) -> Iterable[Claim]:
         yield Claim(user_counter(account_id), self.allowance, terms.max_per_user)
         for name, number in units:
-            size = terms.sizes.get(name, UNLISTED_SIZE)
-            more = size % 2 if self.one_more_if_odd else 0
+            size = SINGLE_SIZE if is_single(name) else terms.sizes.get(name, UNLISTED_SIZE)
+            more = size % 2 if self.one_more_if_odd and not is_single(name) else 0
             yield Claim(name.replace(OWN, account_id.hex), number + more, size)
 
     def shortage(self, terms: Sizes, claim: Claim, *, remaining: int) -> SoldOut:  # noqa: ARG002  (an order's signature)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
+from domain.background.audit import audit
 from domain.background.persisting import write
 from domain.background.rebuilding import rebuild
 from domain.background.reconciling import reconcile
@@ -34,7 +38,8 @@ async def order(stores, event, *units, user_id=None, **fields):
 
 async def event_with(stores, **sizes):
     event = await make_event(stores)
-    await place_counters(stores, event.id, **sizes)
+    if sizes:
+        await place_counters(stores, event.id, **sizes)
     return event
 
 
@@ -95,7 +100,8 @@ MISHAPS = (
     ids=["tickets_of_a_pool", "a_seat", "uses_of_a_code", "what_is_named_like_a_fact", "what_the_event_does_not_list"],
 )
 async def test_a_counter_is_sold_as_often_as_its_size_says(stores, other_stores, valkey, counter, size):
-    event = await (make_event(stores) if counter == UNLISTED else event_with(stores, **{counter: size}))
+    listed = {} if counter in {SEAT, UNLISTED} else {counter: size}
+    event = await event_with(stores, **listed)
     sold = 0
 
     for mishap in MISHAPS:
@@ -127,11 +133,11 @@ async def test_a_counter_of_the_account_is_taken_as_often_as_its_size_says(store
 
 
 async def test_a_counter_that_is_short_is_named(stores):
-    event = await event_with(stores, **{VIP: 3, SEAT: 1})
+    event = await event_with(stores, **{VIP: 3, CODE: 1})
     await order(stores, event, (VIP, 2))
 
     with pytest.raises(SoldOut) as refused:
-        await order(stores, event, (SEAT, 1), (VIP, 2))
+        await order(stores, event, (CODE, 1), (VIP, 2))
 
     assert (refused.value.detail, refused.value.facts) == (VIP, {"remaining": 1})
     assert await counters(stores, event) == {VIP: 2}
@@ -163,7 +169,7 @@ async def test_a_claim_of_no_units_is_never_short(stores):
 
 
 async def test_a_removed_counter_leaves_nothing_to_reconcile(stores):
-    event = await event_with(stores, **{VIP: 3, SEAT: 1})
+    event = await event_with(stores, **{VIP: 3, CODE: 1})
     async with stores.database.begin() as connection:
         await connection.execute(
             text("DELETE FROM counters WHERE event_id = :id AND counter = :c"), {"id": event.id, "c": VIP}
@@ -190,13 +196,123 @@ async def test_postgresql_refuses_what_redis_forgot_of_any_counter(stores):
     assert (await sizes_of(stores, event))[VIP] == (1, 1)
 
 
+async def forget_seat(stores, event):
+    await stores.pipeline.redis.hset(f"{{p{partition_of_event(event.id)}}}:counters:{event.id}", SEAT, 0)
+
+
+async def seat_rows(stores):
+    async with stores.database.connect() as connection:
+        return (await connection.execute(text("SELECT counter, booking_id FROM seats ORDER BY 1"))).all()
+
+
+async def test_postgresql_refuses_a_single_that_redis_forgot(stores):
+    event = await make_event(stores)
+    first = await order(stores, event, (SEAT, 1))
+    await persist_all(stores)
+    await forget_seat(stores, event)
+
+    second = await order(stores, event, (SEAT, 1), ("seat:A-2", 1))
+    await persist_all(stores)
+    await reconcile(stores)
+
+    found = [await stores.box_office.booking(each.id) for each in (first, second)]
+    assert [(each.status, each.reason) for each in found] == [("confirmed", None), ("rejected", "sold_out")]
+    assert await seat_rows(stores) == [(SEAT, first.id)]
+
+
+async def test_a_single_that_is_returned_and_sold_again_fits_one_batch(stores):
+    event = await make_event(stores)
+    first = await order(stores, event, (SEAT, 1))
+    await persist_all(stores)
+    await stores.box_office.cancel(first)
+    second = await order(stores, event, (SEAT, 1))
+    written_at_once = await stores.unpersisted.read(partition_of_event(event.id), limit=100)
+
+    _, refused = await write(stores, written_at_once, epoch=stores.scripts.epoch)
+
+    assert (len(written_at_once), refused) == (2, [])
+    assert await seat_rows(stores) == [(SEAT, second.id)]
+    await persist_all(stores)
+
+
+async def test_a_single_that_is_returned_later_is_sold_to_nobody_else_before(stores):
+    """The buyer is put off until the return is persisted, and not rejected."""
+    event = await make_event(stores)
+    first = await order(stores, event, (SEAT, 1))
+    await persist_all(stores)
+    await stores.box_office.cancel(first)
+    second = await order(stores, event, (SEAT, 1))
+    _, buyer = await stores.unpersisted.read(partition_of_event(event.id), limit=100)
+
+    _, refused = await write(stores, [buyer], epoch=stores.scripts.epoch)
+    await persist_all(stores)
+
+    assert [reason for _, reason in refused] == ["sold_out"]
+    assert (await stores.box_office.booking(second.id)).status == "confirmed"
+    assert await seat_rows(stores) == [(SEAT, second.id)]
+
+
+async def test_an_older_version_that_is_written_late_takes_no_single(stores):
+    event = await make_event(stores)
+    first = await order(stores, event, (SEAT, 1))
+    before = await stores.unpersisted.read(partition_of_event(event.id), limit=100)
+    await stores.box_office.cancel(first)
+    await persist_all(stores)
+
+    await write(stores, before, epoch=stores.scripts.epoch)
+
+    assert await seat_rows(stores) == []
+
+
+async def test_postgresql_refuses_two_units_of_a_single(stores):
+    event = await make_event(stores)
+    await order(stores, event, (SEAT, 1))
+    entries = await stores.unpersisted.read(partition_of_event(event.id), limit=100)
+    doubled = [structs.replace(entry, claims=entry.claims.replace(f"{SEAT}=1", f"{SEAT}=2")) for entry in entries]
+
+    _, refused = await write(stores, doubled, epoch=stores.scripts.epoch)
+
+    assert [reason for _, reason in refused] == ["refused"]
+    await persist_all(stores)
+
+
+async def test_the_audit_counts_a_single_whose_row_is_lost(stores):
+    event = await make_event(stores)
+    await order(stores, event, (SEAT, 1), ("seat:A-2", 1))
+    await persist_all(stores)
+    async with stores.database.begin() as connection:
+        await connection.execute(text("DELETE FROM seats WHERE counter = :seat"), {"seat": SEAT})
+
+    (books,) = await audit(stores, event.id)
+
+    assert (books.row_drift, books.in_order) == (1, False)
+    assert [outcome.repaired for outcome in await reconcile(stores, event.id)] == [True]
+
+
+@pytest.mark.unbalanced
+async def test_a_single_that_two_bookings_claim_cannot_be_repaired(stores):
+    event = await make_event(stores)
+    booking = await order(stores, event, (SEAT, 1))
+    await persist_all(stores)
+    async with stores.database.begin() as connection:
+        other = "INSERT INTO bookings SELECT (jsonb_populate_record(bookings, :other)).* FROM bookings"
+        other_id = f"{uuid4().hex[:-2]}{booking.id.hex[-2:]}"
+        await connection.execute(text(other), {"other": json.dumps({"id": other_id})})
+
+    outcomes = await reconcile(stores, event.id)
+
+    assert ("row_miscounted", SEAT, False) in {
+        (each.difference.fault, each.difference.subject, each.repaired) for each in outcomes
+    }
+
+
 async def test_a_change_of_the_event_leaves_the_sizes_of_other_counters_alone(stores):
-    event = await event_with(stores, **{VIP: 3, SEAT: 1})
+    event = await event_with(stores, **{VIP: 3, CODE: 1})
 
     for changes in (EventChanges(title="Other"), EventChanges(capacity=50), EventChanges(max_per_user=2)):
         await stores.event_actions.change(event.id, changes, caller=ORGANIZED, expected_version=None)
 
-    assert await sizes_of(stores, event) == {POOL_MAIN: (50, 0), VIP: (3, 0), SEAT: (1, 0)}
+    assert await sizes_of(stores, event) == {POOL_MAIN: (50, 0), VIP: (3, 0), CODE: (1, 0)}
     assert await reconcile(stores) == []
     with pytest.raises(SoldOut):
         await order(stores, event, (VIP, 4))

@@ -13,7 +13,7 @@ from domain.kernel.claims import merge_claims
 from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
 from ops.chaos.holds.buyers import HoldCrowd
 from ops.chaos.holds.files import HoldsEvent, HoldsFiles, HoldsPlan, unanswered
-from ops.chaos.holds.orders import COUNTERS, HOLDS_MAX, CountersOrder
+from ops.chaos.holds.orders import HOLDS_MAX, LISTED, CountersOrder
 from ops.evidence.answers import HOLD_REFUSALS, REFUSALS, Answer, Kind, about
 from ops.evidence.bulk import event_on_sale
 from tests.books import differences
@@ -57,7 +57,7 @@ def test_a_repeated_request_is_unanswered_only_if_its_last_answer_is_missing() -
 def test_an_order_claims_the_allowances_the_tickets_and_one_of_its_lists() -> None:
     sent = request()
     event = event_on_sale(organizer_id=uuid4(), title="", capacity=9, max_per_user=4)
-    terms = structs.replace(event.terms, sizes=event.sizes | COUNTERS)
+    terms = structs.replace(event.terms, sizes=event.sizes | LISTED)
 
     first, second = (
         {claim.counter: (claim.quantity, claim.size) for claim in merge_claims(claims)}
@@ -72,7 +72,7 @@ def test_an_order_claims_the_allowances_the_tickets_and_one_of_its_lists() -> No
 @pytest.mark.parametrize("killed", [False, True])
 async def test_buyers_leave_when_all_is_answered(stores: Stores, tmp_path: Path, *, killed: bool) -> None:
     event = await make_event(stores, capacity=60, max_per_user=20)
-    await place_counters(stores, event.id, **COUNTERS)
+    await place_counters(stores, event.id, **LISTED)
     files = HoldsFiles(tmp_path)
     accounts = [await make_account(stores) for _ in range(4)]
     plan = HoldsPlan(seed="1", accounts=accounts, events=[HoldsEvent(event.id, 20)], hold_ms=(50, 200), think_s=0.02)

@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.store.redis.admission import Ask
 from domain.store.redis.keys import counters_key, record_key
 from ops.evidence.books import wait_until_final
 from tests.books import differences
-from tests.factories import book, make_event
+from tests.domain.kernel.orders import AnyOrder
+from tests.factories import book, make_account, make_event
 from tests.waiting import persist_all
 
 if TYPE_CHECKING:
@@ -66,6 +68,30 @@ async def test_a_difference_in_redis_is_found(
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
 async def test_a_difference_in_postgresql_is_found(stores: Stores, statement: str) -> None:
     await book(stores, await make_event(stores), quantity=2)
+    await persist_all(stores)
+    assert await differences(stores) == []
+
+    async with stores.database.begin() as connection:
+        await connection.execute(text(statement))
+
+    assert await differences(stores)
+
+
+SEATS_STATEMENTS = {
+    "a single that is gone": "DELETE FROM seats",
+    "a single that nobody holds": "INSERT INTO seats SELECT event_id, 'seat:A-2', booking_id FROM seats",
+    "a single in another booking's row": "UPDATE seats SET booking_id = event_id",
+    "a single that is sold twice": """
+        INSERT INTO bookings
+        SELECT (jsonb_populate_record(bookings, jsonb_build_object('id', event_id))).* FROM bookings
+    """,
+}
+
+
+@pytest.mark.parametrize("statement", SEATS_STATEMENTS.values(), ids=SEATS_STATEMENTS)
+async def test_a_difference_of_a_single_is_found(stores: Stores, statement: str) -> None:
+    order = AnyOrder((await make_event(stores)).id, (("seat:A-1", 1),))
+    await stores.box_office.reserve(Ask.trusted(await make_account(stores)), order)
     await persist_all(stores)
     assert await differences(stores) == []
 

@@ -107,10 +107,11 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_(seen={EVENT: Extremes(redis_least=-1)}),
     ],
     "no_counter_is_oversold": [
-        lambda: with_counts(rows=counts().rows | {"seat:A-1": CountedRow(1, 2)}),
+        lambda: with_counts(rows=counts().rows | {"pool:vip": CountedRow(1, 2)}),
         lambda: with_counts(
-            rows=counts().rows | {"seat:A-1": CountedRow(1, 1)}, counters=counts().counters | {"seat:A-1": 2}
+            rows=counts().rows | {"pool:vip": CountedRow(1, 1)}, counters=counts().counters | {"pool:vip": 2}
         ),
+        lambda: with_counter("seat:A-1", 2),
         lambda: with_counter("seat:A-1", -1),
         lambda: structs.replace(with_counter("holds:ann", 3), account_sizes={"holds": 2}),
         lambda: with_(seen={EVENT: Extremes(counters={POOL_MAIN: 5})}),
