@@ -20,6 +20,7 @@ from domain.engine import Stores, open_stores
 from domain.platform.settings import Settings
 from ops.embedded.valkey import INVENTORY_DATABASE, QUEUE_DATABASE, EmbeddedValkey
 from ops.supervision.launcher import PR_SET_PDEATHSIG
+from tests.browser.chromium import INSTALL
 from tests.cluster import Cluster
 from tests.fork_server import ForkServer
 from tests.processes import ROOT, Processes
@@ -67,6 +68,12 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say why the tests of the pages were skipped, and what to install."""
+    if any(INSTALL in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(f"The tests of the pages were skipped: {INSTALL}.")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.api.callers import PASSWORD
-from tests.browser.browsers import BrowserThread, need_chromium
+from tests.browser.browsers import BrowserThread
+from tests.browser.chromium import need_chromium
 from tests.browser.shop import Shop
 
 if TYPE_CHECKING:
