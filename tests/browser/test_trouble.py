@@ -72,6 +72,24 @@ def test_a_page_that_is_loaded_again_in_the_middle_goes_on_with_the_same_booking
     assert len(shop.bookings(email)) == 1
 
 
+def test_a_session_that_ends_in_the_middle_does_not_book_twice(shop, buyer):
+    event = shop.event()
+    page, email = buyer(event)
+
+    def lose_the_answer_and_the_session(route):
+        route.fetch()
+        page.context.clear_cookies()
+        route.abort("connectionreset")
+
+    page.route("**/api/v1/bookings", lose_the_answer_and_the_session, times=1)
+    _book(page)
+    page.wait_for_url("**/login?*")
+    log_in(page, email)
+
+    expect(page.get_by_role("heading", name=CONFIRMED)).to_be_visible()
+    assert len(shop.bookings(email)) == 1
+
+
 def test_a_buyer_without_a_connection_books_once_it_is_back(shop, buyer):
     event = shop.event()
     page, email = buyer(event)

@@ -97,7 +97,7 @@ async function book(attempt) {
 
 function refused(problem) {
   if (problem.status === 401) {
-    // The attempt is kept: it goes on after the login.
+    // The attempt is kept: it goes on after the login, with the same key.
     account.forget();
     location.assign(entrance(`${location.pathname}?quantity=${byId("quantity")?.value ?? 1}`));
     return;
@@ -139,8 +139,8 @@ function goOn() {
     byId("quantity").value = quantity;
     if (account.get()) byId("book").focus();
   }
-  const kept = attempts.of(id);
-  if (kept && account.get()) book(kept);
+  const kept = account.get() && attempts.of(id);
+  if (kept) book(kept);
 }
 
 listen();

@@ -38,7 +38,6 @@ export const account = {
   },
   forget() {
     localStorage.removeItem(WHO);
-    for (const name of Object.keys(sessionStorage)) if (name.startsWith(ATTEMPT)) sessionStorage.removeItem(name);
   },
 };
 
@@ -128,13 +127,17 @@ export async function pause(seconds, tell = () => {}) {
   }
 }
 
-/** An attempt to book: the same key and body until there is a final answer, also after the page was loaded again. */
+/**
+ * An account's attempt to book: the same key and body until there is a final answer, also after the page was loaded
+ * again, and after a login in between.
+ */
 export const attempts = {
   of(eventId) {
-    return JSON.parse(sessionStorage.getItem(ATTEMPT + eventId));
+    const attempt = JSON.parse(sessionStorage.getItem(ATTEMPT + eventId));
+    return attempt?.email === account.get()?.email ? attempt : null;
   },
   begin(eventId, body) {
-    const attempt = { key: randomKey(), body };
+    const attempt = { key: randomKey(), body, email: account.get().email };
     sessionStorage.setItem(ATTEMPT + eventId, JSON.stringify(attempt));
     return attempt;
   },
@@ -314,4 +317,8 @@ function showAccount() {
 
 showAccount();
 localize();
-addEventListener("storage", ({ key }) => key === WHO && location.reload());
+addEventListener("storage", ({ key, newValue }) => {
+  if (key !== WHO) return;
+  if (newValue) showAccount();
+  else location.reload();
+});
