@@ -144,6 +144,12 @@ CONTROLS: tuple[Control, ...] = (
         "redis_and_rows_agree",
         "the_books_never_drifted",
     ),
+    _control(
+        Protection.DEADLINE,
+        # Holds stay held after their deadline, unless somebody is short of what they took.
+        structs.replace(QUIET, off=frozenset({Protection.EXPIRY}), hold_buyers=24),
+        "no_gate_is_jumped",
+    ),
     _control(Protection.EXPIRY, QUIET, "no_hold_outlives_its_deadline"),
     _control(
         Protection.RETURNS_FIRST,

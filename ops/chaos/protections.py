@@ -52,6 +52,8 @@ class Protection(StrEnum):
     """With DURABILITY=postgres, a change is in PostgreSQL before it is acknowledged."""
     LATE_CLAIMS = "late_claims"
     """confirm_hold.lua takes the claims of a hold again that is confirmed after its deadline."""
+    DEADLINE = "deadline"
+    """confirm_hold.lua compares the deadline of a hold that nothing has expired yet."""
     EXPIRY = "expiry"
     """Workers expire holds whose deadline has passed."""
     RETURNS_FIRST = "returns_first"
@@ -98,6 +100,12 @@ LINES: dict[Protection, dict[str, tuple[str, str]]] = {
         "confirm_hold": (
             "local late, version = not held or now_ms >= tonumber(record[6]), tonumber(record[3])\n",
             "local late, version = false, tonumber(record[3])\n",
+        ),
+    },
+    Protection.DEADLINE: {
+        "confirm_hold": (
+            "local late, version = not held or now_ms >= tonumber(record[6]), tonumber(record[3])\n",
+            "local late, version = not held, tonumber(record[3])\n",
         ),
     },
     Protection.RETURNS_FIRST: {

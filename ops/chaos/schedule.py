@@ -107,6 +107,8 @@ SHAPES: dict[FaultKind, Shape] = {
 REDIS_LOSSES = frozenset({FaultKind.REDIS_WIPE, FaultKind.REDIS_EMPTY, FaultKind.REDIS_STALE})
 """After these Redis has forgotten what it acknowledged, and DURABILITY=redis promises nothing."""
 
+CLOCK_STEPS = frozenset({FaultKind.CLOCK_BACK, FaultKind.CLOCK_FORWARD})
+
 Mix = dict[FaultKind, int]
 """How often each kind stands in the deck from which faults are drawn."""
 

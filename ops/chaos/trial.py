@@ -14,9 +14,9 @@ from domain.platform.failpoints import Failpoint
 from ops.chaos.buyers import Habits, TrialCrowd
 from ops.chaos.faults import SLOW_SECONDS, Storm
 from ops.chaos.holds.files import HoldsEvent, HoldsFiles, HoldsPlan, unanswered
-from ops.chaos.holds.orders import HOLDS_MAX, LISTED
+from ops.chaos.holds.orders import GATES, HOLDS_MAX, LISTED
 from ops.chaos.protections import Protection, without
-from ops.chaos.schedule import NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
+from ops.chaos.schedule import CLOCK_STEPS, NO_LOSS, Mix, ScheduledFault, redis_is_lost, schedule
 from ops.chaos.stack.stack import TrialStack
 from ops.chaos.watch import Watch
 from ops.evidence.answers import AnswerLog, first_acceptances
@@ -24,6 +24,7 @@ from ops.evidence.books import wait_until_final
 from ops.evidence.bulk import event_on_sale, mint, write_events
 from ops.evidence.checks import check
 from ops.evidence.evidence import RunRecord, Scene, gather
+from ops.evidence.servers import postgres_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -180,6 +181,8 @@ class _Trial:
             for capacity, most in zip(CAPACITIES, ALLOWANCES, strict=True)
         ]
         await write_events(settings, self._events, further=LISTED)
+        async with postgres_of(settings) as postgres:
+            await postgres.executemany("UPDATE counters SET gate = $2 WHERE counter = $1", list(GATES.items()))
         if Protection.CAPACITY_CHECK in self._plan.off:
             connection = await self._stack.postgres.connect()
             await connection.execute("ALTER TABLE counters DROP CONSTRAINT ck_counters_taken")
@@ -255,8 +258,10 @@ class _Trial:
             gave_up=self._stack.fork_server.gave_up,
             seen=watch.seen,
             account_sizes={"holds": HOLDS_MAX},
+            gates=GATES,
             faults=True,
             redis_was_lost=self._plan.redis_is_lost,
+            clocks_were_set=any(fault.kind in CLOCK_STEPS for fault in self._plan.faults),
         )
         scene = Scene(
             settings=self._stack.settings(),

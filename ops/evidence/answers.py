@@ -114,8 +114,8 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `key` and `quantity` belong to the order, `state` and `reason` to the booking, `code` to the refusal. `booking` is
     the booking that the request or the answer names. `confirm_ms` is the time from `created_at` to `confirmed_at`.
     `hold_ms` and `units` belong to orders that the engine takes and HTTP does not: how long the claims are held, and
-    further claims, as lists of `counter=quantity` with | between alternatives. `kept` is the number of tickets that a
-    reduction keeps.
+    further claims, as lists of `counter=quantity` with | between alternatives. `gate_pass` is the pass that the request
+    has for counters with a gate. `kept` is the number of tickets that a reduction keeps.
     """
 
     kind: Kind
@@ -133,6 +133,7 @@ class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confirm_ms: float | None = None
     hold_ms: int = 0
     units: str = ""
+    gate_pass: str = ""
     kept: int = 0
 
     @property
@@ -178,6 +179,7 @@ def about(kind: Kind, accepted: Answer) -> Answer:
         quantity=accepted.quantity,
         hold_ms=accepted.hold_ms,
         units=accepted.units,
+        gate_pass=accepted.gate_pass,
         booking=None if kind is Kind.BOOK else accepted.booking,
     )
 

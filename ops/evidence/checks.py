@@ -196,6 +196,19 @@ def no_expired_hold_is_confirmed(evidence: Evidence) -> list[str]:
     ]
 
 
+def no_gate_is_jumped(evidence: Evidence) -> list[str]:
+    """A request without the pass got nothing of a counter with a gate, and a late confirmation not again."""
+    with_pass = {answer.subject for answer in evidence.answers if answer.ordered and answer.gate_pass}
+    gated = {
+        row.id
+        for row in evidence.snapshot.rows.values()
+        if any(units and name in evidence.gates for name, units in row.claims.items())
+    }
+    found = [f"booking {booking} was made without a pass" for booking in gated - with_pass]
+    late = set() if evidence.clocks_were_set else _confirmed_late_without_pass(evidence)
+    return found + [f"hold {booking} was confirmed late without a pass" for booking in gated & late]
+
+
 def no_hold_outlives_its_deadline(evidence: Evidence) -> list[str]:
     """At the end no row is held whose deadline has passed."""
     return [f"hold {row.id} has not expired" for row in evidence.snapshot.rows.values() if row.overdue]
@@ -411,6 +424,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     no_confirmation_is_lost,
     no_reduction_is_lost,
     no_expired_hold_is_confirmed,
+    no_gate_is_jumped,
     no_hold_outlives_its_deadline,
     nobody_is_rejected,
     one_booking_per_key,
@@ -453,6 +467,25 @@ def verdict(found: dict[str, list[str]]) -> str:
 def _confirms(answer: Answer) -> bool:
     """Whether it acknowledges the confirmation of a hold."""
     return answer.kind is Kind.CONFIRM and answer.state in CONFIRMED
+
+
+def _confirmed_late_without_pass(evidence: Evidence) -> set[UUID]:
+    """Holds that were confirmed by a request which was surely late: the hold was answered longer ago than it lasts."""
+    confirmed = {answer.subject for answer in evidence.answers if _confirms(answer)}
+    first_sent: dict[UUID | None, Answer] = {}
+    for answer in evidence.answers:
+        if answer.kind in {Kind.CONFIRM, Kind.EXTEND}:
+            first_sent.setdefault(answer.subject, answer)
+            if answer.sent_s < first_sent[answer.subject].sent_s:
+                first_sent[answer.subject] = answer
+    return {
+        booking
+        for booking, hold in evidence.accepted.items()
+        if booking in confirmed
+        for first in [first_sent[booking]]
+        if first.kind is Kind.CONFIRM and not first.gate_pass
+        if first.sent_s > hold.answered_s + hold.hold_ms / 1000
+    }
 
 
 def _asked_to_cancel(evidence: Evidence) -> set[UUID | None]:

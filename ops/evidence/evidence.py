@@ -78,9 +78,11 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     `buyers` are the accounts that must have asked for a ticket. `unanswered` requests were given up, `gave_up` names
     processes that ended by themselves. `seen` are the extremes of each event, if somebody looked during the run.
     `account_sizes` are the sizes of counters that every account has of an event, by the beginning of their names.
+    `gates` are the passes of counters with a gate.
 
     With `faults`, requests may fail, and the sale need not be fair. With `redis_was_lost`, Redis has forgotten what it
-    acknowledged, and DURABILITY=redis does not promise to keep it.
+    acknowledged, and DURABILITY=redis does not promise to keep it. With `clocks_were_set`, a deadline may have passed
+    at another time than for a client.
     """
 
     answers: list[Answer]
@@ -92,8 +94,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     gave_up: list[str] = []
     seen: dict[UUID, Extremes] = {}
     account_sizes: dict[str, int] = {}
+    gates: dict[str, str] = {}
     faults: bool = False
     redis_was_lost: bool = False
+    clocks_were_set: bool = False
 
 
 class Evidence(RunRecord, frozen=True, kw_only=True, dict=True):

@@ -14,7 +14,7 @@ from msgspec import structs
 from domain.kernel.refusals import Conflict, Missing, Refusal, Unavailable
 from domain.store.redis.admission import Ask
 from ops.chaos.holds.files import HoldsFiles, unanswered
-from ops.chaos.holds.orders import ALTERNATIVE, COUNTERS, CountersOrder, reduced_to
+from ops.chaos.holds.orders import ALTERNATIVE, COUNTERS, GATES, CountersOrder, reduced_to
 from ops.evidence.answers import NO_ANSWER, Answer, Kind, about
 
 if TYPE_CHECKING:
@@ -52,9 +52,10 @@ CAP_MS = 4_000
 NOT_HELD = 0.25
 HAS_ALTERNATIVE = 0.3
 CANCELLED_AFTER = 0.4
+WITHOUT_PASS = 0.3
 REDUCED = 0.4
-"""Shares of orders: booked without a hold, with a second list of claims, cancelled once they are confirmed, and of
-those with several tickets, reduced to one."""
+"""Shares of orders: booked without a hold, with a second list of claims, cancelled once they are confirmed, without a
+pass, and of those with several tickets, reduced to one. WITHOUT_PASS is also a share of confirmations."""
 
 CODE_UNKNOWN_ERROR = "unknown_error"
 
@@ -150,7 +151,7 @@ class HoldCrowd:
         booking_id = _subject(sent)
         match sent.kind:
             case Kind.CONFIRM:
-                return await self._box_office.confirm(booking_id)
+                return await self._box_office.confirm(booking_id, gate_pass=sent.gate_pass)
             case Kind.EXTEND:
                 return await self._box_office.extend(booking_id, hold_ms=sent.hold_ms, cap_ms=CAP_MS)
             case Kind.REDUCE:
@@ -181,6 +182,8 @@ class HoldBuyer:
     def _order(self) -> Answer:
         event = self._dice.choice(self._crowd.plan.events)
         held = self._dice.random() >= NOT_HELD
+        units = ALTERNATIVE.join(self._units() for _ in range(1 + (self._dice.random() < HAS_ALTERNATIVE)))
+        gates = [gate_pass for counter, gate_pass in GATES.items() if counter in units]
         return Answer(
             kind=Kind.BOOK,
             buyer=self._account,
@@ -188,7 +191,8 @@ class HoldBuyer:
             key=uuid4().hex,
             quantity=min(self._dice.randint(1, 2), event.max_per_user),
             hold_ms=self._dice.randint(*self._crowd.plan.hold_ms) if held else 0,
-            units=ALTERNATIVE.join(self._units() for _ in range(1 + (self._dice.random() < HAS_ALTERNATIVE))),
+            units=units,
+            gate_pass=gates[0] if gates and self._dice.random() >= WITHOUT_PASS else "",
         )
 
     def _units(self) -> str:
@@ -241,7 +245,10 @@ class HoldBuyer:
 
     async def _confirm(self, hold: Answer, *, after_s: float = 0.0) -> None:
         await self._crowd.pause(after_s)
-        confirmed = await self._crowd.insist(about(Kind.CONFIRM, hold))
+        request = about(Kind.CONFIRM, hold)
+        if self._dice.random() < WITHOUT_PASS:
+            request = structs.replace(request, gate_pass="")
+        confirmed = await self._crowd.insist(request)
         if confirmed and confirmed.state == "pending" and self._dice.random() < CANCELLED_AFTER:
             await self._crowd.insist(about(Kind.CANCEL, hold))
 

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from domain.sales.events import Terms
     from ops.evidence.answers import Answer
 
-LISTED = {"pool:vip": 3, "code:early": 6, "pool:balcony": 40}
+LISTED = {"pool:vip": 3, "code:early": 6, "pool:balcony": 40, "pool:guests": 30}
 """The further counters that each event of a trial lists, with their sizes."""
+
+GATES = {"pool:guests": "on-the-list"}
+"""The counters with a gate, and its pass."""
 
 COUNTERS = {f"seat:A-{number}": 1 for number in range(1, 9)} | LISTED
 """All further counters, with their sizes: most are so small that buyers compete for them."""
@@ -47,8 +50,8 @@ class CountersOrder(Struct, frozen=True, gc=False):
     idempotency_key: str | None
     units: str
     hold_ms: int = 0
+    gate_pass: str = ""
 
-    gate_pass: ClassVar[str] = ""
     body: ClassVar[str] = ""
 
     @classmethod
@@ -57,11 +60,13 @@ class CountersOrder(Struct, frozen=True, gc=False):
         if request.event is None:
             message = "an order names its event"
             raise ValueError(message)
-        return cls(request.event, request.quantity, request.key, request.units, request.hold_ms)
+        return cls(
+            request.event, request.quantity, request.key, request.units, request.hold_ms, gate_pass=request.gate_pass
+        )
 
     @property
     def fingerprint(self) -> str:
-        """All that is ordered."""
+        """All that is ordered, without the pass."""
         return sha256(f"{self.quantity} {self.units} {self.hold_ms}".encode()).hexdigest()
 
     def alternatives(self, terms: Terms, *, account_id: UUID) -> list[Iterable[Claim]]:

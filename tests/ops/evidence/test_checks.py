@@ -90,6 +90,13 @@ def with_hold(*said: Answer, status: str = "confirmed") -> Evidence:
     return structs.replace(evidence, snapshot=with_rows(row(DOT, status)).snapshot)
 
 
+def with_gate(*said: Answer, gate_pass: str = "x", clocks_were_set: bool = False) -> Evidence:
+    """A hold of Dot, of a counter with a gate, of whom this was said, and its row."""
+    evidence = with_answers(accepted(DOT, second=4, state="held", hold_ms=500, gate_pass=gate_pass), *said)
+    snapshot = with_rows(row(DOT, claims={"pool:guests": 1})).snapshot
+    return structs.replace(evidence, snapshot=snapshot, gates={"pool:guests": "x"}, clocks_were_set=clocks_were_set)
+
+
 def reduces(*, second: float, kept: int = 1, state: str = "confirmed") -> Answer:
     return answer(Kind.REDUCE, ANN, second=second, status=200, kept=kept, state=state)
 
@@ -158,6 +165,11 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_hold(told(DOT, "expired", second=5)),
         lambda: with_hold(confirms(second=5, status=409, code="hold_expired")),
         lambda: with_hold(confirms(second=4.5, state="pending"), told(DOT, "expired", second=5)),
+    ],
+    "no_gate_is_jumped": [
+        lambda: with_gate(gate_pass=""),
+        lambda: with_gate(confirms(second=5, state="pending")),
+        lambda: with_gate(confirms(second=5, status=0), confirms(second=6, state="pending", gate_pass="x")),
     ],
     "no_hold_outlives_its_deadline": [
         lambda: with_rows(row(DOT, "held", overdue=True)),
@@ -306,6 +318,23 @@ HOLDS_IN_ORDER: dict[str, Callable[[], Evidence]] = {
     ),
     "not yet due": lambda: with_hold(status="held"),
 }
+GATES_IN_ORDER: dict[str, Callable[[], Evidence]] = {
+    "confirmed in time without the pass": lambda: with_gate(confirms(second=4.2, state="pending")),
+    "confirmed late with the pass": lambda: with_gate(confirms(second=5, state="pending", gate_pass="x")),
+    "asked in time": lambda: with_gate(confirms(second=4.2, status=0), confirms(second=5, state="pending")),
+    "extended before": lambda: with_gate(
+        answer(Kind.EXTEND, DOT, second=4.2, status=200, state="held"), confirms(second=5, state="pending")
+    ),
+    "refused": lambda: with_gate(confirms(second=5, status=409, code="hold_expired")),
+    "while clocks were set": lambda: with_gate(confirms(second=5, state="pending"), clocks_were_set=True),
+}
+
+
+@pytest.mark.parametrize("in_order", GATES_IN_ORDER.values(), ids=GATES_IN_ORDER)
+def test_who_has_the_pass_or_confirms_in_time_jumps_no_gate(in_order: Callable[[], Evidence]) -> None:
+    assert not check(in_order())["no_gate_is_jumped"]
+
+
 HOLD_CHECKS = (
     *("no_confirmed_booking_is_lost", "no_accepted_booking_is_lost", "no_cancellation_is_lost"),
     *("no_confirmation_is_lost", "no_expired_hold_is_confirmed", "no_hold_outlives_its_deadline"),
