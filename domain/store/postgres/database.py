@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -40,9 +41,15 @@ RETRY_AFTER_SECONDS = 1
 DATA_EXCEPTIONS = "22"
 """The SQLSTATE class of values that no column can store and no statement can compute with (PostgreSQL, appendix A)."""
 
-BROKEN = (DBAPIError, PoolTimeoutError, InterfaceError, PostgresError, OSError, TimeoutError)
-"""The exceptions of a database that cannot be asked. SQLAlchemy does not translate the driver's own errors while it
-prepares a new connection."""
+BROKEN = (
+    *(DBAPIError, AsyncAdapt_asyncpg_dbapi.Error, PoolTimeoutError),
+    *(InterfaceError, PostgresError, OSError, TimeoutError),
+)
+"""The exceptions of a database that cannot be asked.
+
+SQLAlchemy does not translate the driver's own errors while it prepares a new connection. For a raw connection, it does
+not make its own of its dialect's errors either.
+"""
 
 
 class Database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import event as events
 from sqlalchemy import text
 
 from domain.kernel.refusals import Invalid, Unavailable
-from domain.store.postgres.database import CONNECTIONS_MAX
+from domain.store.postgres.database import CONNECTIONS_MAX, Database
 from tests.factories import book, make_accounts, make_event
 from tests.waiting import persist_all
 
@@ -59,6 +60,30 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_unavailable(stor
     finally:
         events.remove(stores.database.engine.sync_engine, "connect", break_off)
     await _ask(stores, "SELECT CAST(:value AS text)", "back")
+
+
+@pytest.mark.parametrize("read", [Database.row, lambda database, statement: database.rows(text(statement))])
+async def test_a_server_that_is_starting_is_unavailable(read):
+    async with await asyncio.start_server(_starting_server, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        database = Database(f"postgresql://nobody@127.0.0.1:{port}/nothing")
+        try:
+            with pytest.raises(Unavailable):
+                await read(database, "SELECT 1")
+        finally:
+            await database.close()
+
+
+async def _starting_server(reader, writer):
+    """Answer as PostgreSQL does: no TLS, and then an error to every connection."""
+    message = await reader.readexactly(8)
+    if message == struct.pack("!ii", 8, 80877103):
+        writer.write(b"N")
+        message = await reader.readexactly(4)
+    fields = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    writer.write(b"E" + struct.pack("!i", 4 + len(fields)) + fields)
+    await reader.read()
+    writer.close()
 
 
 async def test_a_reading_opens_no_transaction(stores):
