@@ -16,6 +16,7 @@ from msgspec import structs
 
 from domain.kernel.refusals import Unavailable
 from domain.store.redis.scripts import InventoryState
+from ops.chaos.holds.orders import HOLDS_MAX
 from ops.evidence.answers import NO_ANSWER, Answer, Kind, Outcome, about
 from ops.evidence.checks import check
 from ops.evidence.evidence import Evidence
@@ -48,6 +49,8 @@ class Crowd:
         self.events = events
         self.urls: list[str] = []
         self.answers: list[Answer] = []
+        self.told_others: list[Answer] = []
+        """What other buyers were told of the same events."""
         self.sold_at: Counter[str] = Counter()
         """Accepted bookings by the process that accepted them."""
         self._failure = ""
@@ -151,9 +154,10 @@ async def buying_at(stores: Stores, crowd: Crowd, *urls: str) -> AsyncIterator[N
 async def violations(stores: Stores, crowd: Crowd) -> dict[str, list[str]]:
     """What the independent checker finds, but for what it asks the API and the engine's audit: versions come and go."""
     evidence = Evidence(
-        answers=crowd.answers,
+        answers=crowd.answers + crowd.told_others,
         final_s=0.0,
         final_s_max=0.0,
+        account_sizes={"holds": HOLDS_MAX},
         faults=True,
         snapshot=await snapshot(stores),
         told={},

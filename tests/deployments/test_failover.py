@@ -14,6 +14,7 @@ from domain.store.readiness import check
 from ops.evidence.bulk import mint
 from tests.books import pool, rows
 from tests.deployments.crowd import Crowd, buying_at
+from tests.deployments.holders import holding_at
 from tests.factories import book, make_event
 from tests.processes import Processes
 from tests.waiting import eventually, persist_all
@@ -159,6 +160,22 @@ async def test_sales_go_on_by_themselves_over_a_fail_over_and_back(pair, pair_se
                 pair.lead_to(primary)
                 await pair.replicate(former, of=primary)
                 await crowd.until_sold(SOLD_BETWEEN, api.url)
+
+
+async def test_holds_live_and_end_over_a_fail_over_and_back(pair, pair_settings, sellers, tmp_path):
+    events = [await make_event(sellers, capacity=CAPACITY, max_per_user=100) for _ in range(2)]
+    crowd = Crowd(await mint(pair_settings, role=Role.ATTENDEE, count=1), events)
+    environment = {"DURABILITY": "postgres", "RATE_LIMITS": "off"}
+    with Processes(pair_settings) as processes:
+        await asyncio.to_thread(processes.worker, **environment)
+        api = await asyncio.to_thread(processes.api, **environment)
+        async with buying_at(sellers, crowd, api.url), holding_at(sellers, crowd, events, tmp_path) as holders:
+            await holders.until_answered()
+            for primary, former in (pair.second, pair.first), (pair.first, pair.second):
+                primary.ask("REPLICAOF", "NO", "ONE")
+                pair.lead_to(primary)
+                await pair.replicate(former, of=primary)
+                await holders.until_answered()
 
 
 async def test_an_old_primary_that_nobody_demoted_is_left_for_where_the_address_leads(pair, pair_settings, sellers):

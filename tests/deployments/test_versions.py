@@ -17,6 +17,7 @@ from domain.store.redis import previous_release
 from ops.evidence.bulk import mint
 from tests.deployments import releases
 from tests.deployments.crowd import Crowd, buying_at
+from tests.deployments.holders import holding_at
 from tests.factories import make_event
 from tests.processes import ROOT
 from tests.waiting import eventually
@@ -149,6 +150,26 @@ async def test_a_version_with_another_text_sells_in_the_same_epoch(stores, crowd
         await crowd.until_sold(SOLD_EACH, after.url)
 
     assert crowd.refused_s == []
+    assert await stores.epochs.current() == epoch
+
+
+async def test_versions_with_other_texts_keep_the_same_holds(stores, crowd, processes, tmp_path):
+    """The worker of each persists and expires holds of the other."""
+    file = "domain/store/redis/lua/confirm_hold.lua"
+    other = releases.changed_build(tmp_path / "build", {file: ("\n-- KEYS", "\n-- Said in other words.\n-- KEYS")})
+    before = await start(processes, ROOT)
+    await until_ready(before)
+    epoch = await stores.epochs.current()
+
+    async with buying_at(stores, crowd, before.url), holding_at(stores, crowd, crowd.events[:2], tmp_path) as holders:
+        await holders.until_answered()
+        after = await start(processes, other)
+        crowd.urls.append(after.url)
+        await holders.until_answered()
+        crowd.urls = [after.url]
+        await asyncio.to_thread(before.end)
+        await holders.until_answered()
+
     assert await stores.epochs.current() == epoch
 
 
