@@ -38,6 +38,7 @@ FAIL_CLOSED = (
     "signup",
     "booking_create",
     "booking_cancel",
+    "booking_change",
     "event_create",
     "event_delete",
     "event_update",

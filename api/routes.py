@@ -10,6 +10,7 @@ from api.resources.auth import AuthController
 from api.resources.bookings import BookingController
 from api.resources.dashboard import DashboardController
 from api.resources.events import EventController
+from api.resources.holds import HoldController
 from api.resources.me import MeController
 from api.resources.service import ServiceController
 
@@ -28,6 +29,7 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
             DashboardController,
             EventController,
             BookingController,
+            HoldController,
             AdminController,
         ],
     )

@@ -6,11 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from uuid import UUID
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from domain.accounts.accounts import Account, AccountStatus, Role
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.event_status import EventStatus
+from domain.sales.events import Payment, RefundPolicy
+from domain.sales.order_body import OrderLine, PricedOrder, read_body
+from domain.sales.ticket_types import GENERAL_ADMISSION
 
 if TYPE_CHECKING:
     from domain.actions.membership import LoggedIn
@@ -115,6 +118,8 @@ class EventShown(Struct, frozen=True, kw_only=True):
     """An event with its sale as it stands: `remaining` tickets of `capacity`, of which `booked` are taken.
 
     `suspended`: its organizer has lost the role or is banned. Such an event is `paused` until that changes.
+    Tickets with a price are held for `hold_seconds` until they are paid. A hold can be extended until
+    `hold_extend_until_seconds` after it began.
     """
 
     id: UUID
@@ -132,6 +137,12 @@ class EventShown(Struct, frozen=True, kw_only=True):
     sales_close_at: datetime | None
     status: EventStatus
     suspended: bool
+    currency: str | None
+    payment: Payment
+    hold_seconds: int
+    hold_extend_until_seconds: int
+    max_holds_per_user: int
+    refund_on_owner_cancel: RefundPolicy
     version: int
     created_at: datetime
 
@@ -154,6 +165,12 @@ class EventShown(Struct, frozen=True, kw_only=True):
             sales_close_at=event.sales_close_at,
             status=status,
             suspended=event.suspended,
+            currency=event.currency,
+            payment=event.payment,
+            hold_seconds=event.hold_seconds,
+            hold_extend_until_seconds=event.hold_cap_seconds,
+            max_holds_per_user=event.max_holds_per_user,
+            refund_on_owner_cancel=event.refund_on_owner_cancel,
             version=event.version,
             created_at=event.created_at,
         )
@@ -200,7 +217,11 @@ class EventPlain(Struct, frozen=True, kw_only=True):
 
 
 class BookingShown(Struct, frozen=True, gc=False):
-    """A booking, `pending` until it is in PostgreSQL. `reason` says why it was rejected, or cancelled for its owner."""
+    """A booking, `pending` until it is in PostgreSQL. `reason` says why it was rejected, or cancelled for its owner.
+
+    A hold is `held` until `expires_at`. Prices are minor units of `currency`, as they were when the booking was made.
+    The last five fields are left out of bookings that were ordered by their number of tickets alone.
+    """
 
     id: UUID
     event_id: UUID
@@ -211,10 +232,29 @@ class BookingShown(Struct, frozen=True, gc=False):
     confirmed_at: datetime | None
     cancelled_at: datetime | None
     reason: str | None
+    expires_at: datetime | UnsetType = UNSET
+    items: tuple[OrderLine, ...] | UnsetType = UNSET
+    total_minor: int | UnsetType = UNSET
+    currency: str | UnsetType | None = UNSET
+    promo_code: str | UnsetType | None = UNSET
 
     @classmethod
     def of(cls, booking: Booking) -> BookingShown:
         """A booking without the fields that only the engine needs."""
+        if booking.body is None and booking.due_at is None:
+            return cls._plain(booking)
+        body = _general(booking) if booking.body is None else read_body(booking.body)
+        return structs.replace(
+            cls._plain(booking),
+            expires_at=booking.due_at or UNSET,
+            items=body.items,
+            total_minor=body.total_minor,
+            currency=body.currency,
+            promo_code=body.promo_code,
+        )
+
+    @classmethod
+    def _plain(cls, booking: Booking) -> BookingShown:
         return cls(
             booking.id,
             booking.event_id,
@@ -226,3 +266,8 @@ class BookingShown(Struct, frozen=True, gc=False):
             booking.cancelled_at,
             booking.reason,
         )
+
+
+def _general(booking: Booking) -> PricedOrder:
+    line = OrderLine(booking.event_id, GENERAL_ADMISSION, booking.quantity, 0, 0, 0)
+    return PricedOrder(items=(line,), total_minor=0)

@@ -22,9 +22,6 @@ class FirstEpoch:
     async def record(self) -> EpochRecord:
         return self._record
 
-    async def record_server(self, epoch: int, *, server: str) -> bool:
-        return (epoch, server) == (self._record.epoch, self._record.server)
-
 
 async def first_epoch(pipeline: Pipeline) -> Scripts:
     """The scripts of the first epoch, loaded on this server."""

@@ -35,6 +35,12 @@ _EVENT = _EVENT_DRAFT | {
     "sales_close_at": None,
     "status": "on_sale",
     "suspended": False,
+    "currency": None,
+    "payment": "none",
+    "hold_seconds": 600,
+    "hold_extend_until_seconds": 1200,
+    "max_holds_per_user": 3,
+    "refund_on_owner_cancel": "none",
     "version": 1,
     "created_at": _LONG_AGO,
 }
@@ -48,6 +54,14 @@ _BOOKING = {
     "confirmed_at": "2026-01-12T10:00:00.164Z",
     "cancelled_at": None,
     "reason": None,
+}
+_LINE = {
+    "ticket_type_id": EVENT_ID,
+    "name": "General admission",
+    "quantity": 2,
+    "unit_price_minor": 0,
+    "discount_minor": 0,
+    "sum_minor": 0,
 }
 _BOOKS = {
     "event_id": EVENT_ID,
@@ -72,6 +86,8 @@ EXAMPLES: dict[str, Any] = {
     "RoleChange": {"role": "organizer"},
     "EventDraft": _EVENT_DRAFT,
     "EventPatch": {"capacity": 650},
+    "OrderItem": {"ticket_type_id": EVENT_ID, "quantity": 2},
+    "OrderLine": _LINE,
     "BookingOrder": {"event_id": EVENT_ID, "quantity": 2},
     "Profile": _PROFILE,
     "Session": _TOKENS | {"user": {"id": BUYER_ID, "email": "ada@example.org", "role": "attendee"}},

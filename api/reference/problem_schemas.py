@@ -42,6 +42,7 @@ class Problems:
         self.schemas: dict[str, Any] = {}
         self.responses: dict[str, Any] = {}
         self._members = {refusal.code: refusal.members for refusal in STATUSES}
+        self._optional = {refusal.code: refusal.optional for refusal in STATUSES}
         base = msgspec.json.schema(ProblemDetails)["$defs"][BASE_SCHEMA]
         base["properties"]["code"] = {"$ref": SCHEMAS + CODES_SCHEMA}
         self.schemas[CODES_SCHEMA] = {"title": CODES_SCHEMA, "type": "string", "enum": sorted(PARAGRAPHS)}
@@ -74,7 +75,7 @@ class Problems:
             own = {
                 "type": "object",
                 "properties": {"code": {"type": "string", "enum": [code]}} | dict(zip(members, schemas, strict=True)),
-                "required": ["code", *members],
+                "required": ["code", *(name for name in members if name not in self._optional.get(code, ()))],
             }
             self.schemas[name] = {"title": name, "allOf": [{"$ref": SCHEMAS + BASE_SCHEMA}, own]}
         return SCHEMAS + name

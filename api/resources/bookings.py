@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import starmap
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from api.access.declarations import ATTENDEES, EVERYBODY, ORGANIZERS, access
 from api.access.guards import check_owns_event
 from api.context import Process, process
 from api.fast_path import FastRequest, FastResponse, RefusedWith
-from api.http.bodies import JSON_MEDIA_TYPE, Body
+from api.http.bodies import JSON_MEDIA_TYPE, LINE_PATTERN, Body, Broken
 from api.http.conditional import booking_headers, matches, preferred, say_varies, wait_s
 from api.http.headers import IDEMPOTENCY_KEY
 from api.http.pagination import LIMIT_DEFAULT, Cursor, EmailSearch, Limit, cut, read_cursor, searched, write_cursor
@@ -35,6 +36,8 @@ from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation
 from domain.kernel.refusals import (
+    AboveMaximum,
+    BelowMinimum,
     BookingNotFound,
     EventNotFound,
     EventStarted,
@@ -43,27 +46,82 @@ from domain.kernel.refusals import (
     NotOnSale,
     PersistenceLagging,
     PerUserLimit,
+    PriceChanged,
+    PromoCodeInvalid,
+    PromoCodeNotForThis,
+    PromoCodeUsedUp,
     RateLimited,
+    RequirementMissing,
     SoldOut,
+    TicketTypeNotFound,
+    TooManyHolds,
     Unavailable,
 )
 from domain.sales.events import Deadline
-from domain.sales.orders import TicketOrder
+from domain.sales.money import TOTAL_MINOR_MAX
+from domain.sales.orders import LINES_MAX, TICKETS_MAX, LineOrder, TicketOrder, check_order
 from domain.store.postgres.reports.guests import Guest, GuestsAsked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from litestar.types import Scope
+
+PROMO_CODE_CHARS_MAX = 64
+
+PromoCodeText = Annotated[str, Meta(min_length=1, max_length=PROMO_CODE_CHARS_MAX, pattern=LINE_PATTERN)]
 
 CANCELLED_BY_ADMIN = "cancelled_by_admin"
 CANCELLED_BY_ORGANIZER = "cancelled_by_organizer"
 """The `reason` of a booking that was cancelled by somebody else than its owner."""
 
 
+class OrderItem(Body):
+    """Tickets of one type."""
+
+    ticket_type_id: UUID
+    quantity: Annotated[int, Meta(ge=1, le=TICKETS_MAX)] = 1
+
+
 class BookingOrder(Body):
-    """The tickets to reserve."""
+    """The tickets to reserve: `quantity` of them, for an event with one free ticket type, or `items` by ticket type.
+
+    `hold` asks for a hold also of free tickets. With `expect_total_minor`, an order with another total is refused.
+    """
 
     event_id: UUID
-    quantity: Annotated[int, Meta(ge=1, le=100)] = 1
+    quantity: Annotated[int, Meta(ge=1, le=TICKETS_MAX)] | UnsetType = UNSET
+    items: Annotated[list[OrderItem], Meta(min_length=1, max_length=LINES_MAX)] | UnsetType = UNSET
+    promo_code: PromoCodeText | None = None
+    hold: bool = False
+    expect_total_minor: Annotated[int, Meta(ge=0, le=TOTAL_MINOR_MAX)] | None = None
+
+    def broken_rules(self) -> Iterable[Broken]:
+        """It says either how many tickets or which; every ticket type once."""
+        if self.items is UNSET:
+            if self.promo_code is not None or self.hold or self.expect_total_minor is not None:
+                yield Broken("/items", "Required with promo_code, hold or expect_total_minor")
+            return
+        if self.quantity is not UNSET:
+            yield Broken("/quantity", "Not allowed with items")
+        yield from starmap(Broken, check_order(self._lines))
+
+    @property
+    def _lines(self) -> tuple[tuple[UUID, int], ...]:
+        return tuple((item.ticket_type_id, item.quantity) for item in self.items or ())
+
+    def order(self, idempotency_key: str | None) -> TicketOrder | LineOrder:
+        """The order for the engine."""
+        if self.items is UNSET:
+            return TicketOrder(self.event_id, self.quantity or 1, idempotency_key)
+        return LineOrder(
+            self.event_id,
+            self._lines,
+            idempotency_key=idempotency_key,
+            promo_code=self.promo_code,
+            hold=self.hold,
+            expect_total_minor=self.expect_total_minor,
+        )
 
 
 class BookingController(Controller):
@@ -81,11 +139,15 @@ class BookingController(Controller):
             limit="booking_create",
             reads=(IDEMPOTENCY_KEY, "Prefer"),
             sends={
-                200: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
-                201: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied"),
+                200: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After"),
+                201: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After"),
                 202: ("ETag", "Location", "Idempotent-Replayed", "Preference-Applied", "Retry-After"),
             },
-            refuses=(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
+            refuses=(
+                *(SoldOut, PerUserLimit, NotOnSale, EventNotFound, IdempotencyKeyReused, PersistenceLagging),
+                *(TicketTypeNotFound, BelowMinimum, AboveMaximum, RequirementMissing, PriceChanged, TooManyHolds),
+                *(PromoCodeInvalid, PromoCodeUsedUp, PromoCodeNotForThis),
+            ),
         ),
     )
     async def create(self, request: FastRequest, data: JSONBody[BookingOrder]) -> Response[BookingShown]:
@@ -94,11 +156,14 @@ class BookingController(Controller):
         Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With `Prefer: wait=N`,
         the answer is 201 and `confirmed` if that happens within N seconds. A repeated request is answered 200 if its
         booking is final by then: confirmed, cancelled or rejected.
+
+        Tickets with a price are held until `expires_at`, as are free ones with `hold`: the answer is 201 and `held`. A
+        repeated request for a hold is answered 200.
         """
         box_office = request.process.stores.box_office
-        order = TicketOrder(data.event_id, data.quantity, request.idempotency_key)
-        reservation = await box_office.reserve(request.ask, order)
-        booking, seconds = reservation.booking, wait_s(request.scope)
+        reservation = await box_office.reserve(request.ask, data.order(request.idempotency_key))
+        booking = reservation.booking
+        seconds = wait_s(request.scope) if booking.status is not BookingStatus.HELD else 0
         if seconds:
             waiting = box_office.wait_until_final(booking, seconds=seconds)
             booking = await waited_for(request.scope, waiting, known=booking)
@@ -247,13 +312,15 @@ async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) ->
 
 
 def _reserved(reservation: Reservation, booking: Booking, *, waited_s: int) -> Response[BookingShown]:
-    """The answer to an order: 200 to a repeated one whose booking was final, 201 if it was confirmed in time."""
+    """The answer to an order: 200 to a repeated one whose booking was held or final, 201 if it is held or confirmed."""
     headers = booking_headers(booking, waited_s=waited_s)
     headers["location"] = f"/api/v1/bookings/{booking.id}/status"
     if reservation.replayed:
         headers["idempotent-replayed"] = "true"
-    confirmed_in_time = waited_s > 0 and booking.status is BookingStatus.CONFIRMED
-    status = 200 if reservation.replayed and reservation.booking.final else 201 if confirmed_in_time else 202
+    held = booking.status is BookingStatus.HELD
+    made = held or (waited_s > 0 and booking.status is BookingStatus.CONFIRMED)
+    known = reservation.replayed and (held or reservation.booking.final)
+    status = 200 if known else 201 if made else 202
     return FastResponse(BookingShown.of(booking), status_code=status, headers=headers)
 
 

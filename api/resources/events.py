@@ -29,7 +29,18 @@ from domain.kernel.refusals import (
     Unauthenticated,
     VersionMismatch,
 )
-from domain.sales.events import EventChanges, NewEvent, broken_times
+from domain.sales.events import (
+    HOLD_SECONDS_DEFAULT,
+    HOLD_SECONDS_MAX,
+    HOLD_SECONDS_MIN,
+    HOLDS_PER_USER_DEFAULT,
+    EventChanges,
+    NewEvent,
+    Payment,
+    RefundPolicy,
+    broken_payment,
+    broken_times,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +56,9 @@ Description = Annotated[str, Meta(max_length=10_000, pattern=TEXT_PATTERN)]
 EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, in 2000 to 2100.")]
 Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.")]
+HoldSeconds = Annotated[int, Meta(ge=HOLD_SECONDS_MIN, le=HOLD_SECONDS_MAX)]
+MaxHolds = Annotated[int, Meta(ge=1, le=100)]
 
 Search = Annotated[
     str | None,
@@ -80,11 +94,18 @@ class EventDraft(Body):
     max_per_user: MaxPerUser = 8
     sales_open_at: EventTime | None = None
     sales_close_at: EventTime | None = None
+    currency: Currency | None = None
+    payment: Payment = Payment.NONE
+    hold_seconds: HoldSeconds = HOLD_SECONDS_DEFAULT
+    hold_extend_until_seconds: HoldSeconds | None = None
+    max_holds_per_user: MaxHolds = HOLDS_PER_USER_DEFAULT
+    refund_on_owner_cancel: RefundPolicy = RefundPolicy.NONE
 
     def broken_rules(self) -> Iterable[Broken]:
-        """Texts must not be empty, and times must not contradict each other."""
+        """Texts must not be empty, times must not contradict each other, and prices need a currency."""
         yield from _broken_texts(self)
         yield from (Broken(f"/{name}", message) for name, message in broken_times(self.event(), now=utc_now()))
+        yield from (Broken(f"/{name}", message) for name, message in broken_payment(self.event()))
 
     def event(self) -> NewEvent:
         """The event for the engine."""
@@ -103,6 +124,12 @@ class EventPatch(Body):
     max_per_user: MaxPerUser | UnsetType = UNSET
     sales_open_at: EventTime | UnsetType | None = UNSET
     sales_close_at: EventTime | UnsetType | None = UNSET
+    currency: Currency | UnsetType | None = UNSET
+    payment: Payment | UnsetType = UNSET
+    hold_seconds: HoldSeconds | UnsetType = UNSET
+    hold_extend_until_seconds: HoldSeconds | UnsetType | None = UNSET
+    max_holds_per_user: MaxHolds | UnsetType = UNSET
+    refund_on_owner_cancel: RefundPolicy | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
 
     def broken_rules(self) -> Iterable[Broken]:
@@ -241,7 +268,7 @@ def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
 def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
     """The fields that are set, with normalized texts."""
     return {
-        name: nfc(value) if isinstance(value, str) else value
+        name: nfc(value) if type(value) is str else value
         for name, value in structs.asdict(body).items()
         if value is not UNSET
     }

@@ -6,15 +6,16 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from domain.actions.quotes import NotQuoted, Quotes
 from domain.actions.waiting import LookTimes
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation, all_of, as_of
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
-from domain.kernel.refusals import BookingNotFound, InventoryUnavailable, NotOnSale, PerUserLimit, SoldOut
+from domain.kernel.refusals import BookingNotFound, Conflict, InventoryUnavailable
 from domain.kernel.times import to_ms
 from domain.platform.failpoints import Failpoint, reach
 from domain.sales.events import Deadline
-from domain.sales.orders import confirmed_claims
+from domain.sales.orders import TicketOrder, confirmed_claims, late_window_ms
 from domain.sales.refusals import not_on_sale, too_late
 from domain.store.postgres.epochs import EpochOver
 from domain.store.redis.inventory import LookupNeeded, RecordChanged, RecordUnknown, TermsStale, Uninstalled
@@ -58,6 +59,7 @@ class BoxOffice:
         intents: Intents | None,
         refusal_counts: RefusalCounts,
     ) -> None:
+        self._quotes = Quotes(terms=terms, ledger=ledger, unpersisted=unpersisted)
         self._terms = terms
         self._admission = admission
         self._inventory = inventory
@@ -79,7 +81,7 @@ class BoxOffice:
         """
         try:
             return await self._book(ask, order)
-        except (SoldOut, PerUserLimit, NotOnSale) as refusal:
+        except Conflict as refusal:
             self._refusal_counts.count(order.event_id, refusal.code)
             raise
 
@@ -92,6 +94,11 @@ class BoxOffice:
             if earlier is not None:
                 return _replay(earlier, new)
             reserved = await self._take(ask, new, looked_up=True, looked_up_in=needed.epoch)
+        except NotQuoted as refused:
+            earlier = await self._earlier(ask, new)
+            if earlier is None:
+                raise refused.refusal from None
+            return _replay(earlier, new)
         reach(Failpoint.RESERVED)
         await self._acknowledge(reserved)
         return Reservation(reserved.booking, reserved.replayed)
@@ -146,13 +153,17 @@ class BoxOffice:
 
         async def confirm(hold: Booking, terms: Terms) -> Released:
             kept, returned = confirmed_claims(hold.known_claims, terms)
-            return await self._holds.confirm(hold, kept, terms, returned=returned, gate_pass=gate_pass)
+            window_ms = late_window_ms(hold, terms)
+            return await self._holds.confirm(
+                hold, kept, terms, window_ms=window_ms, returned=returned, gate_pass=gate_pass
+            )
 
         return await self._change(booking_id, confirm)
 
-    async def extend(self, booking_id: UUID, *, hold_ms: int, cap_ms: int) -> Booking:
+    async def extend(self, booking_id: UUID, *, hold_ms: int | None = None, cap_ms: int | None = None) -> Booking:
         """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation.
 
+        Without them, the terms of the event say how long.
         A booking that is no hold any more is returned as it is.
 
         Raises:
@@ -160,7 +171,13 @@ class BoxOffice:
         """
 
         async def extend(hold: Booking, terms: Terms) -> Released:
-            return await self._holds.extend(hold, terms, hold_ms=hold_ms, cap_ms=cap_ms)
+            return await self._holds.extend(
+                hold,
+                terms,
+                window_ms=late_window_ms(hold, terms),
+                hold_ms=hold_ms or terms.hold_seconds * 1000,
+                cap_ms=cap_ms or terms.hold_cap_seconds * 1000,
+            )
 
         return await self._change(booking_id, extend)
 
@@ -249,9 +266,12 @@ class BoxOffice:
             await self._admission.admit(ask, new)
             terms = await self._terms.load(new.event_id)
         for _ in range(ATTEMPTS_MAX):
+            quoted = None
+            if terms.catalogue is not None or not isinstance(new.order, TicketOrder):
+                quoted, terms = await self._quotes.of(new, terms)
             try:
                 return await self._inventory.reserve(
-                    new, terms, looked_up=looked_up, looked_up_in=looked_up_in, ask=ask
+                    new, terms, looked_up=looked_up, quoted=quoted, looked_up_in=looked_up_in, ask=ask
                 )
             except TermsStale:
                 terms = await self._terms.follow(terms)
@@ -264,6 +284,20 @@ class BoxOffice:
                 terms = await self._unless_closed(new, looked_up=looked_up)
         detail = "The event's terms are changing."
         raise InventoryUnavailable(detail, retry_after_seconds=1)
+
+    async def _earlier(self, ask: Ask, new: NewBooking) -> Booking | None:
+        """The booking that an earlier request with the key of an order made, whatever the terms are now.
+
+        Raises:
+            Unauthenticated, RateLimited, IdempotencyKeyReused: the caller is not admitted.
+        """
+        await self._admission.admit(ask, new)
+        if new.order.idempotency_key is None:
+            return None
+        try:
+            return await self.booking(new.id)
+        except BookingNotFound:
+            return await self._ledger.find_by_key(new.id)
 
     async def _unless_closed(self, new: NewBooking, *, looked_up: bool) -> Terms:
         """The current terms of an event that was closed before, if it is open again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,12 +10,10 @@ from uuid import UUID
 
 from msgspec import Struct, structs
 
+from domain.kernel.claims import Claim
 from domain.kernel.times import to_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from domain.kernel.claims import Claim
     from domain.kernel.refusals import Refusal
 
 FINGERPRINT_LENGTH_MAX = 64
@@ -91,27 +90,38 @@ class Order(Protocol):
     def fingerprint(self) -> str:
         """What makes two orders of an event with one key the same, at most FINGERPRINT_LENGTH_MAX characters."""
 
-    @property
-    def hold_ms(self) -> int:
-        """How long its claims are held until the booking is confirmed; 0 for a booking that is confirmed at once."""
+    def quote(self, terms: Any, *, account_id: UUID) -> Quote:  # noqa: ANN401  (any sale)
+        """What the order claims, costs and stores by these terms.
 
-    @property
-    def gate_pass(self) -> str:
-        """The pass that it has for counters with a gate; '' for none."""
-
-    @property
-    def body(self) -> str:
-        """What is stored with the booking and never read by the kernel, as JSON; '' for nothing."""
-
-    def alternatives(self, terms: Any, *, account_id: UUID) -> Sequence[Iterable[Claim]]:  # noqa: ANN401  (any sale)
-        """The lists of claims by these terms, best first, at most ALTERNATIVES_MAX: the first that fits whole is taken.
-
-        The first claim of each list is of the counter of the account, if need be of 0 units. That counter exists from
-        the account's first booking of the event on, so without it no such booking exists.
+        Raises:
+            Refusal: by these terms it cannot be taken, whatever is left.
         """
+
+    def outside(self, terms: Any, *, now_ms: int) -> Refusal:  # noqa: ANN401  (as above)
+        """The refusal when it cannot be taken at this time, though it can at others."""
 
     def shortage(self, terms: Any, claim: Claim, *, remaining: int) -> Refusal:  # noqa: ANN401  (as above)
         """The refusal when a counter has too little left."""
+
+
+class Quote(Struct, frozen=True, gc=False):
+    """An order by the terms of its event.
+
+    `alternatives` are its lists of claims, best first, at most ALTERNATIVES_MAX: the first that fits whole is taken.
+    The first claim of each list is of the counter of the account, if need be of 0 units. That counter exists from the
+    account's first booking of the event on, so without it no such booking exists.
+
+    It can be taken from `opens_ms` to before `closes_ms`. Its claims are held for `hold_ms` until the booking is
+    confirmed; 0 for a booking that is confirmed at once. `gate_pass` is its pass for counters with a gate, '' for none.
+    `body` is stored with the booking and never read by the kernel: JSON, or '' for nothing.
+    """
+
+    alternatives: Sequence[Iterable[Claim]]
+    opens_ms: int
+    closes_ms: int
+    hold_ms: int = 0
+    gate_pass: str = ""
+    body: str = ""
 
 
 class NewBooking(Struct, frozen=True, gc=False):

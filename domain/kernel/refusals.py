@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypedDict
+from uuid import UUID
 
 from msgspec import Meta
 
@@ -22,13 +23,14 @@ class BrokenRule(TypedDict):
 class Refusal(Exception):
     """The reason why a request was refused; nothing was changed. `code` never changes; `facts` are sent to the caller.
 
-    `members` has the name and the type of every fact. No fact has the name of a member that every problem has (RFC
-    9457). The OpenAPI document is generated from `members`.
+    `members` has the name and the type of every fact; those in `optional` may be missing. No fact has the name of a
+    member that every problem has (RFC 9457). The OpenAPI document is generated from `members`.
     """
 
     code: ClassVar[str]
     title: ClassVar[str]
     members: ClassVar[dict[str, Any]] = {}
+    optional: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, detail: str, **facts: object) -> None:
         super().__init__(detail)
@@ -71,27 +73,120 @@ class Conflict(Refusal):
 
 
 class SoldOut(Conflict):
-    """Fewer tickets are left than requested; carries `remaining`."""
+    """Fewer tickets are left than requested; carries `remaining`.
+
+    For an order of ticket types it also carries the `ticket_type_id` of the first line that is short, and
+    `earliest_release_at`: when the next hold ends whose tickets would do, None if no hold is known.
+    """
 
     code = "sold_out"
     title = "Sold out"
-    members: ClassVar[dict[str, Any]] = {"remaining": int}
+    members: ClassVar[dict[str, Any]] = {
+        "remaining": int,
+        "ticket_type_id": UUID,
+        "earliest_release_at": ZonedTime | None,
+    }
+    optional = frozenset({"ticket_type_id", "earliest_release_at"})
 
 
 class PerUserLimit(Conflict):
-    """The account would hold more tickets than the event allows one account; carries `limit`, `already_booked`."""
+    """The account would hold more tickets than the event allows one account; carries `limit`, `already_booked`.
+
+    `ticket_type_id` is there if the limit is that of a ticket type.
+    """
 
     code = "per_user_limit"
     title = "Too many tickets for one account"
-    members: ClassVar[dict[str, Any]] = {"limit": int, "already_booked": int}
+    members: ClassVar[dict[str, Any]] = {"limit": int, "already_booked": int, "ticket_type_id": UUID}
+    optional = frozenset({"ticket_type_id"})
 
 
 class NotOnSale(Conflict):
-    """The event is not on sale: not yet open, paused, closed or cancelled; carries `event_status`, `sales_open_at`."""
+    """The event is not on sale: not yet open, paused, closed or cancelled; carries `event_status`, `sales_open_at`.
+
+    `ticket_type_id` is there if only a ticket type is not on sale.
+    """
 
     code = "not_on_sale"
     title = "Not on sale"
-    members: ClassVar[dict[str, Any]] = {"event_status": EventStatus, "sales_open_at": ZonedTime | None}
+    members: ClassVar[dict[str, Any]] = {
+        "event_status": EventStatus,
+        "sales_open_at": ZonedTime | None,
+        "ticket_type_id": UUID,
+    }
+    optional = frozenset({"ticket_type_id"})
+
+
+class TicketTypeNotFound(Missing):
+    """The event has no ticket type with this id, or none that the caller may know of."""
+
+    code = "ticket_type_not_found"
+    title = "Ticket type not found"
+
+
+class QuantityNotAllowed(Conflict):
+    """A ticket type is not sold in this quantity; carries `ticket_type_id`, `min_per_booking`, `max_per_booking`."""
+
+    members: ClassVar[dict[str, Any]] = {"ticket_type_id": UUID, "min_per_booking": int, "max_per_booking": int}
+
+
+class BelowMinimum(QuantityNotAllowed):
+    """A ticket type is only sold in larger quantities."""
+
+    code = "min_per_booking"
+    title = "Too few tickets of this type"
+
+
+class AboveMaximum(QuantityNotAllowed):
+    """A ticket type is only sold in smaller quantities."""
+
+    code = "max_per_booking"
+    title = "Too many tickets of this type"
+
+
+class RequirementMissing(Conflict):
+    """A ticket type needs a ticket of another type; carries `ticket_type_id`, `requires_type_id`."""
+
+    code = "requirement_missing"
+    title = "Another ticket is needed"
+    members: ClassVar[dict[str, Any]] = {"ticket_type_id": UUID, "requires_type_id": UUID}
+
+
+class PromoCodeInvalid(Conflict):
+    """The event has no such promo code, or it cannot be used now."""
+
+    code = "promo_code_invalid"
+    title = "The promo code is not valid"
+
+
+class PromoCodeUsedUp(Conflict):
+    """The promo code was used as often as it can be, by all buyers or by this account."""
+
+    code = "promo_code_used_up"
+    title = "The promo code is used up"
+
+
+class PromoCodeNotForThis(Conflict):
+    """The promo code is for none of the ticket types of the order."""
+
+    code = "promo_code_not_for_this"
+    title = "The promo code is not for these tickets"
+
+
+class PriceChanged(Conflict):
+    """The total is not the expected one; carries `total_minor`, `currency`."""
+
+    code = "price_changed"
+    title = "The price has changed"
+    members: ClassVar[dict[str, Any]] = {"total_minor": int, "currency": str | None}
+
+
+class TooManyHolds(Conflict):
+    """The account has as many holds of the event as it may have; carries `limit`."""
+
+    code = "too_many_holds"
+    title = "Too many holds"
+    members: ClassVar[dict[str, Any]] = {"limit": int}
 
 
 class HoldExpired(Conflict):
@@ -102,10 +197,11 @@ class HoldExpired(Conflict):
 
 
 class HoldAtCap(Conflict):
-    """The deadline of the hold is as late as it can be."""
+    """The deadline of the hold is as late as it can be; carries `expires_at`."""
 
     code = "hold_at_cap"
     title = "The hold cannot be extended further"
+    members: ClassVar[dict[str, Any]] = {"expires_at": ZonedTime}
 
 
 class EventCancelled(Conflict):

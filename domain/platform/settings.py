@@ -179,6 +179,7 @@ class Settings(BaseSettings):
     limit_signup: RateLimit = _limit("5/min", "Signups per client address.")
     limit_booking_create: RateLimit = _limit("30/min", "`POST /bookings` per account.")
     limit_booking_cancel: RateLimit = _limit("30/min", "`DELETE /bookings/…` per account.")
+    limit_booking_change: RateLimit = _limit("30/min", "Changes, extensions and payments of bookings, per account.")
     limit_event_create: RateLimit = _limit("5/min", "`POST /events` per account.")
     limit_event_delete: RateLimit = _limit("5/min", "`DELETE /events/…` per account.")
     limit_event_update: RateLimit = _limit("10/min", "`PATCH /events/…` per account.")

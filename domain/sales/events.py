@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.times import to_ms, to_ms_up
+from domain.sales.ticket_types import Catalogue, CatalogueIndex, TicketType, general_admission
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -40,6 +41,31 @@ class Deadline(Enum):
     """The end of the event: for the event's owner and admins."""
 
 
+class Payment(StrEnum):
+    """How the bookings of an event are paid."""
+
+    NONE = "none"
+    """It has no prices."""
+    EXTERNAL = "external"
+    """The organizer's own system takes the money, and confirms holds."""
+    STRIPE = "stripe"
+    TEST = "test"
+    """A provider for demonstrations; no money is moved."""
+
+
+class RefundPolicy(StrEnum):
+    """What an owner gets back who cancels a paid booking."""
+
+    NONE = "none"
+    FULL = "full"
+
+
+HOLD_SECONDS_DEFAULT = 600
+HOLD_SECONDS_MIN = 60
+HOLD_SECONDS_MAX = 3_600
+HOLDS_PER_USER_DEFAULT = 3
+
+
 class NewEvent(Struct, frozen=True, kw_only=True):
     """The organizer's description of a new event."""
 
@@ -52,6 +78,12 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     max_per_user: int = 8
     sales_open_at: datetime | None = None
     sales_close_at: datetime | None = None
+    currency: str | None = None
+    payment: Payment = Payment.NONE
+    hold_seconds: int = HOLD_SECONDS_DEFAULT
+    hold_extend_until_seconds: int | None = None
+    max_holds_per_user: int = HOLDS_PER_USER_DEFAULT
+    refund_on_owner_cancel: RefundPolicy = RefundPolicy.NONE
 
 
 class EventChanges(Struct, frozen=True, kw_only=True):
@@ -66,6 +98,12 @@ class EventChanges(Struct, frozen=True, kw_only=True):
     max_per_user: int | UnsetType = UNSET
     sales_open_at: datetime | UnsetType | None = UNSET
     sales_close_at: datetime | UnsetType | None = UNSET
+    currency: str | UnsetType | None = UNSET
+    payment: Payment | UnsetType = UNSET
+    hold_seconds: int | UnsetType = UNSET
+    hold_extend_until_seconds: int | UnsetType | None = UNSET
+    max_holds_per_user: int | UnsetType = UNSET
+    refund_on_owner_cancel: RefundPolicy | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
 
 
@@ -74,7 +112,8 @@ class Event(Struct, frozen=True, kw_only=True):
 
     `paused` is set by the organizer. `suspended` is set while the organizer may not sell or has lost the role.
     `closed_at` is the time at which the event was closed; since then it has no counters in Redis. `counters` are the
-    sizes of its counters in PostgreSQL, `gates` the passes of those with a gate.
+    sizes of its counters in PostgreSQL, `gates` the passes of those with a gate. `catalogue` is None for an event whose
+    only ticket type is free (`general_admission`), and for events of lists.
     """
 
     id: UUID
@@ -95,6 +134,16 @@ class Event(Struct, frozen=True, kw_only=True):
     terms_token: str
     created_at: datetime
     closed_at: datetime | None = None
+    time_zone: str = "UTC"
+    starts_at_local: datetime | None = None
+    currency: str | None = None
+    hold_seconds: int = HOLD_SECONDS_DEFAULT
+    hold_extend_until_seconds: int | None = None
+    max_holds_per_user: int = HOLDS_PER_USER_DEFAULT
+    payment: Payment = Payment.NONE
+    refund_on_owner_cancel: RefundPolicy = RefundPolicy.NONE
+    series_id: UUID | None = None
+    catalogue: Catalogue | None = None
     counters: dict[str, int] = {}
     gates: dict[str, str] = {}
 
@@ -102,6 +151,11 @@ class Event(Struct, frozen=True, kw_only=True):
     def sizes(self) -> dict[str, int]:
         """The size that each counter of the event must have."""
         return {**self.counters, POOL_MAIN: self.capacity}
+
+    @property
+    def hold_cap_seconds(self) -> int:
+        """How long a hold can last with all extensions."""
+        return self.hold_extend_until_seconds or 2 * self.hold_seconds
 
     @property
     def over_at(self) -> datetime:
@@ -126,6 +180,13 @@ class Event(Struct, frozen=True, kw_only=True):
             cancelled=self.cancelled_at is not None,
             closed=self.closed_at is not None,
             sales_open_at=self.sales_open_at,
+            catalogue=None if self.catalogue is None else self.catalogue.index(),
+            currency=self.currency,
+            payment=self.payment,
+            hold_seconds=self.hold_seconds,
+            hold_cap_seconds=self.hold_cap_seconds,
+            max_holds_per_user=self.max_holds_per_user,
+            created_at=self.created_at,
         )
 
 
@@ -134,7 +195,8 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
 
     Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock. The
     clock is read in whole milliseconds, rounded down; so `opens_ms` is rounded up and `closes_ms` down. `sizes` are
-    those of the event's counters, `gates` the passes of those of which only a request with the pass may take.
+    those of the event's counters, `gates` the passes of those of which only a request with the pass may take. Without a
+    `catalogue` the event has one free ticket type.
     """
 
     event_id: UUID
@@ -150,6 +212,18 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     cancelled: bool
     closed: bool
     sales_open_at: datetime | None
+    catalogue: CatalogueIndex | None
+    currency: str | None
+    payment: Payment
+    hold_seconds: int
+    hold_cap_seconds: int
+    max_holds_per_user: int
+    created_at: datetime
+
+    @property
+    def general_admission(self) -> TicketType:
+        """The only ticket type of an event without a catalogue."""
+        return general_admission(self.event_id, self.created_at)
 
     @property
     def window_ms(self) -> tuple[int, int]:
@@ -215,3 +289,15 @@ def _broken_sales(event: Event | NewEvent, changed: set[str]) -> Iterator[tuple[
     opens, until = event.sales_open_at, closes or event.starts_at
     if opens and opens >= until and {"starts_at", "sales_open_at", "sales_close_at"} & changed:
         yield "sales_open_at", "must be before sales close"
+
+
+def broken_payment(event: Event | NewEvent) -> Iterator[tuple[str, str]]:
+    """The rules of payment that an event breaks: the name of a field, and what is wrong with it."""
+    catalogue = event.catalogue if isinstance(event, Event) else None
+    priced = catalogue is not None and any(each.price_minor for each in catalogue.types)
+    if priced and event.payment is Payment.NONE:
+        yield "payment", "needed, because ticket types have prices"
+    if event.currency is None and (priced or event.payment is not Payment.NONE):
+        yield "currency", "needed for prices"
+    if event.hold_extend_until_seconds is not None and event.hold_extend_until_seconds < event.hold_seconds:
+        yield "hold_extend_until_seconds", "must not be less than hold_seconds"

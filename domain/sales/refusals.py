@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.kernel.event_status import EventStatus
-from domain.kernel.refusals import EventStarted, HoldAtCap, HoldExpired, NotOnSale, PerUserLimit, SoldOut, tickets
+from domain.kernel.refusals import (
+    AboveMaximum,
+    BelowMinimum,
+    EventStarted,
+    HoldAtCap,
+    HoldExpired,
+    NotOnSale,
+    PerUserLimit,
+    PriceChanged,
+    PromoCodeInvalid,
+    PromoCodeNotForThis,
+    PromoCodeUsedUp,
+    RequirementMissing,
+    SoldOut,
+    TicketTypeNotFound,
+    TooManyHolds,
+    tickets,
+)
 from domain.sales.events import Deadline
 
 if TYPE_CHECKING:
@@ -13,6 +30,7 @@ if TYPE_CHECKING:
 
     from domain.kernel.claims import Claim
     from domain.sales.events import Terms
+    from domain.sales.ticket_types import TicketType
 
 _NOT_ON_SALE = {
     EventStatus.SCHEDULED: "Sales of this event are not open yet; `sales_open_at` is when they open.",
@@ -50,7 +68,7 @@ def hold_expired(
 
 def hold_at_cap(expires_at: datetime) -> HoldAtCap:
     """The refusal of an extension beyond the cap."""
-    return HoldAtCap(f"The hold cannot be extended beyond {expires_at.isoformat()}.")
+    return HoldAtCap(f"The hold cannot be extended beyond {expires_at.isoformat()}.", expires_at=expires_at)
 
 
 def too_late(deadline: Deadline) -> EventStarted:
@@ -58,15 +76,91 @@ def too_late(deadline: Deadline) -> EventStarted:
     return EventStarted(_TOO_LATE[deadline])
 
 
-def over_limit(allowance: int, *, remaining: int) -> PerUserLimit:
-    """The refusal of an order for more than the account may still book."""
+def over_limit(allowance: int, *, remaining: int, ticket_type: TicketType | None = None) -> PerUserLimit:
+    """The refusal of an order for more than the account may still book, of the event or of one ticket type."""
     already = allowance - remaining
-    detail = f"An account may book {tickets(allowance)} of this event. Yours has {tickets(already)} already."
-    return PerUserLimit(detail, limit=allowance, already_booked=already)
+    of = "this event" if ticket_type is None else f"the type `{ticket_type.name}`"
+    detail = f"An account may book {tickets(allowance)} of {of}. Yours has {tickets(already)} already."
+    facts = {} if ticket_type is None else {"ticket_type_id": ticket_type.id}
+    return PerUserLimit(detail, limit=allowance, already_booked=already, **facts)
 
 
-def sold_out(remaining: int) -> SoldOut:
-    """The refusal of an order for more tickets than are left."""
+def sold_out(remaining: int, *, ticket_type: TicketType | None = None) -> SoldOut:
+    """The refusal of an order for more tickets than are left, of the event or of one ticket type."""
     left = max(0, remaining)
-    detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
-    return SoldOut(detail, remaining=left)
+    if ticket_type is None:
+        detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
+        return SoldOut(detail, remaining=left)
+    named = f"`{ticket_type.name}`"
+    detail = f"Of {named}, only {tickets(left)} are left. Book fewer." if left else f"No tickets of {named} are left."
+    return SoldOut(detail, remaining=left, ticket_type_id=ticket_type.id, earliest_release_at=None)
+
+
+def type_not_on_sale(ticket_type: TicketType, *, now_ms: int) -> NotOnSale:
+    """The refusal of an order outside of the time in which a ticket type is sold."""
+    soon = now_ms < ticket_type.window_ms[0]
+    when = "not open yet; `sales_open_at` is when they open" if soon else "over"
+    return NotOnSale(
+        f"Sales of `{ticket_type.name}` are {when}.",
+        event_status=EventStatus.SCHEDULED if soon else EventStatus.CLOSED,
+        sales_open_at=ticket_type.sales_open_at,
+        ticket_type_id=ticket_type.id,
+    )
+
+
+def ticket_type_not_found() -> TicketTypeNotFound:
+    """The refusal of an order for a ticket type that the buyer cannot see."""
+    return TicketTypeNotFound("The event has no ticket type with this id.")
+
+
+def below_minimum(ticket_type: TicketType) -> BelowMinimum:
+    """The refusal of an order for too few tickets of a type."""
+    detail = f"At least {tickets(ticket_type.min_per_booking)} of `{ticket_type.name}` must be booked together."
+    return BelowMinimum(detail, **_quantities(ticket_type))
+
+
+def over_maximum(ticket_type: TicketType) -> AboveMaximum:
+    """The refusal of an order for too many tickets of a type."""
+    detail = f"At most {tickets(ticket_type.max_per_booking)} of `{ticket_type.name}` can be booked together."
+    return AboveMaximum(detail, **_quantities(ticket_type))
+
+
+def _quantities(ticket_type: TicketType) -> dict[str, Any]:
+    return {
+        "ticket_type_id": ticket_type.id,
+        "min_per_booking": ticket_type.min_per_booking,
+        "max_per_booking": ticket_type.max_per_booking,
+    }
+
+
+def requirement_missing(ticket_type: TicketType) -> RequirementMissing:
+    """The refusal of an order for tickets of a type that needs a ticket of another type."""
+    detail = f"`{ticket_type.name}` needs another ticket, in the same order or booked before: `requires_type_id`."
+    return RequirementMissing(detail, ticket_type_id=ticket_type.id, requires_type_id=ticket_type.requires_type_id)
+
+
+def promo_code_invalid() -> PromoCodeInvalid:
+    """The refusal of a promo code that the event does not have, or that cannot be used now."""
+    return PromoCodeInvalid("This promo code is not valid.")
+
+
+def promo_code_used_up() -> PromoCodeUsedUp:
+    """The refusal of a promo code that was used as often as it can be."""
+    return PromoCodeUsedUp("This promo code was used as often as it can be.")
+
+
+def promo_code_not_for_this() -> PromoCodeNotForThis:
+    """The refusal of a promo code that is for other ticket types."""
+    return PromoCodeNotForThis("This promo code is for none of these ticket types.")
+
+
+def price_changed(total_minor: int, currency: str | None) -> PriceChanged:
+    """The refusal of an order whose total is not the expected one."""
+    detail = "The order has another total than expected. Show `total_minor` to the buyer and order again."
+    return PriceChanged(detail, total_minor=total_minor, currency=currency)
+
+
+def too_many_holds(limit: int) -> TooManyHolds:
+    """The refusal of another hold."""
+    detail = f"An account may have {limit} holds of this event at a time. Pay, cancel or wait for one of them."
+    return TooManyHolds(detail, limit=limit)

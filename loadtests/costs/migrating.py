@@ -21,7 +21,6 @@ import httpx
 from msgspec import Struct, field
 
 from domain.kernel.partitions import partition_of_event
-from domain.store.redis.previous_release import COMMIT
 from loadtests.bench.against.build import BuildStack, revision
 from loadtests.bench.cases.crowd import SignedInBuyers
 from ops.supervision.process import ProcessFailed
@@ -29,6 +28,9 @@ from ops.supervision.program import ONSALE, plain_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+PREVIOUS_RELEASE = "bc33771"
+"""Version 0.1.0."""
 
 BOOKINGS_DEFAULT = 1_000_000
 EVENTS = 100
@@ -139,7 +141,9 @@ def main() -> None:
     """Run from the command line; exits with 1 when a booking has other claims than it should."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.costs.migrating", description=__doc__)
     parser.add_argument("--bookings", type=int, default=BOOKINGS_DEFAULT)
-    parser.add_argument("--release", default=COMMIT, help="the release that sells; the previous one by default")
+    parser.add_argument(
+        "--release", default=PREVIOUS_RELEASE, help="the release that sells; the previous one by default"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onsale-migrating-") as folder:
         stack = BuildStack(revision(options.release), Path(folder))

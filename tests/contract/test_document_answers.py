@@ -70,6 +70,7 @@ async def test_every_success_has_the_header_fields_that_the_document_declares_fo
     await _ask_session(callers, noted)
     await _sell(organizer, noted, event["id"])
     await _book_and_follow(await callers.attendee(), event["id"], stores)
+    await _hold(await callers.attendee(), event["id"])
     await _ask_guests(organizer, event["id"])
     await _administrate(admin, await callers.attendee(), event["id"], noted)
     await organizer.delete(f"{API}/events/{event['id']}")
@@ -151,6 +152,13 @@ async def _book_and_follow(buyer, event_id, stores):
     persisting.cancel()
     await _replay_while_pending(buyer, event_id, stores)
     await buyer.delete(path.removesuffix("/status"))
+
+
+async def _hold(buyer, event_id):
+    order = {"event_id": event_id, "items": [{"ticket_type_id": event_id}], "hold": True}
+    held = await buyer.post(f"{API}/bookings", order, headers={"Idempotency-Key": "held"})
+    await buyer.post(f"{API}/bookings", order, headers={"Idempotency-Key": "held"})
+    await buyer.post(f"{API}/bookings/{held.json()['id']}/extend")
 
 
 async def _replay_while_pending(buyer, event_id, stores):

@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 from msgspec import structs
 
+from domain.background.rebuilding import rebuild
 from domain.kernel.refusals import Unavailable
 from domain.store.redis.scripts import InventoryState
 from ops.chaos.holds.orders import HOLDS_MAX
@@ -172,9 +173,11 @@ async def violations(stores: Stores, crowd: Crowd) -> dict[str, list[str]]:
 async def nothing_waits(stores: Stores) -> bool:
     """Whether everything accepted is in PostgreSQL, and no rebuild is under way that still has counters to write.
 
-    This process learns the epoch by asking.
+    This process learns the epoch by asking. After a release of a lower layout it takes over.
     """
     try:
+        if await stores.scripts.look() is InventoryState.WAITING:
+            await rebuild(stores)
         if await stores.scripts.look() is not InventoryState.IN_ORDER:
             return False
         pulses = await stores.unpersisted.pulses()

@@ -99,17 +99,6 @@ class Epochs:
             raise EpochOver
         return token
 
-    async def record_server(self, epoch: int, *, server: str) -> bool:
-        """Record the server of an epoch that was begun without one; False when a later epoch has begun."""
-        statement = (
-            update(inventory_epoch)
-            .where(inventory_epoch.c.epoch == epoch, inventory_epoch.c.layout == LAYOUT)
-            .values(server=server, server_epoch=epoch)
-            .returning(inventory_epoch.c.epoch)
-        )
-        async with self._database.statement() as connection:
-            return (await connection.execute(statement)).one_or_none() is not None
-
     async def take_rebuild_lease(self, holder: UUID, *, seconds: float) -> bool:
         """Whether `holder` gets the lease to rebuild the inventory for `seconds` from now.
 

@@ -303,6 +303,14 @@ class Ledger:
         async with self._database.connect() as connection:
             return [read_booking(row) for row in await connection.execute(statement)]
 
+    async def held_of_event(self, user_id: UUID, event_id: UUID) -> list[Booking]:
+        """The bookings of an account that hold tickets of one event."""
+        statement = select(*BOOKING_COLUMNS).where(
+            bookings.c.user_id == user_id, bookings.c.event_id == event_id, bookings.c.status.in_(_HOLDING)
+        )
+        async with self._database.connect() as connection:
+            return [read_booking(row) for row in await connection.execute(statement)]
+
     async def holds(self, event_ids: Sequence[UUID]) -> dict[UUID, list[Booking]]:
         """The holds of these events: few at any time, because each takes tickets for some minutes."""
         statement = select(*BOOKING_COLUMNS).where(

@@ -20,7 +20,7 @@ from sqlalchemy import (
     func,
     literal_column,
 )
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,16 @@ events = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("closed_at", DateTime(timezone=True)),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("time_zone", Text, nullable=False),
+    Column("starts_at_local", DateTime),
+    Column("currency", Text),
+    Column("hold_seconds", Integer, nullable=False),
+    Column("hold_extend_until_seconds", Integer),
+    Column("max_holds_per_user", Integer, nullable=False),
+    Column("payment", Text, nullable=False),
+    Column("refund_on_owner_cancel", Text, nullable=False),
+    Column("series_id", Uuid),
+    Column("typed", Boolean, nullable=False),
 )
 _OVER_AT = "coalesce(events.ends_at, timezone('UTC', timezone('UTC', events.starts_at) + interval '24 hours'))"
 
@@ -120,6 +130,63 @@ seats = Table(
     Column("event_id", Uuid, primary_key=True),
     Column("counter", Text, primary_key=True),
     Column("booking_id", Uuid, nullable=False),
+)
+
+
+ticket_pools = Table(
+    "ticket_pools",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("parent_id", Uuid),
+    Column("version", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+ticket_types = Table(
+    "ticket_types",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("pools", ARRAY(Uuid), nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("takes_room", Boolean, nullable=False),
+    Column("counts_for_max_per_user", Boolean, nullable=False),
+    Column("requires_type_id", Uuid),
+    Column("min_per_booking", Integer, nullable=False),
+    Column("max_per_booking", Integer, nullable=False),
+    Column("max_per_user", Integer),
+    Column("sales_open_at", DateTime(timezone=True)),
+    Column("sales_close_at", DateTime(timezone=True)),
+    Column("hidden", Boolean, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("archived_at", DateTime(timezone=True)),
+)
+
+promo_codes = Table(
+    "promo_codes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("code_key", Text, nullable=False),
+    Column("max_uses", Integer),
+    Column("max_uses_per_user", Integer),
+    Column("percent_off", Integer),
+    Column("amount_off_minor", BigInteger),
+    Column("ticket_type_ids", ARRAY(Uuid)),
+    Column("valid_from", DateTime(timezone=True)),
+    Column("valid_until", DateTime(timezone=True)),
+    Column("unlocks_hidden", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("archived_at", DateTime(timezone=True)),
 )
 
 

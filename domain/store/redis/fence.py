@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from domain.store.redis.script_clock import CLOCK
 
-LAYOUT = 1
+LAYOUT = 2
 """The version of the inventory's key layout: raise it when a key changes its name or its meaning.
 
 PostgreSQL keeps it with the epoch. A process with a lower layout refuses to sell; a worker with a higher one rebuilds.

@@ -44,13 +44,20 @@ class Holds:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def confirm(
-        self, hold: Booking, kept: Sequence[Claim], terms: Terms, *, returned: str = "", gate_pass: str = ""
+    async def confirm(  # noqa: PLR0913  (always called by name)
+        self,
+        hold: Booking,
+        kept: Sequence[Claim],
+        terms: Terms,
+        *,
+        window_ms: tuple[int, int],
+        returned: str = "",
+        gate_pass: str = "",
     ) -> Released:
         """Confirm a hold as it was read (confirm_hold.lua).
 
         `kept` are the claims of the booking from then on, `returned` those that end with the hold. After the deadline,
-        `kept` is taken again if all of it is free and the event is on sale.
+        `kept` is taken again if all of it is free and the time is in `window_ms`.
 
         Raises:
             RecordUnknown: the record has retired; restore it and try again.
@@ -59,7 +66,7 @@ class Holds:
             HoldExpired: too late: the event is not on sale any more, or a counter has too little.
             InventoryUnavailable.
         """
-        opens_ms, closes_ms = terms.window_ms
+        opens_ms, closes_ms = window_ms
         args: list[Any] = [hold.version, returned, terms.token, opens_ms, closes_ms, gate_pass, DOORBELL_MS, len(kept)]
         for claim in kept:
             args += (claim.counter, claim.quantity, claim.size)
@@ -76,8 +83,12 @@ class Holds:
             case _:
                 raise _not_changed(answer, epoch)
 
-    async def extend(self, hold: Booking, terms: Terms, *, hold_ms: int, cap_ms: int) -> Released:
+    async def extend(
+        self, hold: Booking, terms: Terms, *, window_ms: tuple[int, int], hold_ms: int, cap_ms: int
+    ) -> Released:
         """Move the deadline of a hold to `hold_ms` from now, at most `cap_ms` after its creation (extend_hold.lua).
+
+        That is possible while the time is in `window_ms`.
 
         Raises:
             RecordUnknown, TermsStale: see `confirm`.
@@ -85,7 +96,7 @@ class Holds:
             HoldExpired: the deadline has passed.
             NotOnSale, InventoryUnavailable.
         """
-        args = [terms.token, *terms.window_ms, hold_ms, cap_ms, DOORBELL_MS]
+        args = [terms.token, *window_ms, hold_ms, cap_ms, DOORBELL_MS]
         answer, epoch = await change_booking(self._scripts, "extend_hold", hold, args)
         match answer[0]:
             case b"extended" | b"known":

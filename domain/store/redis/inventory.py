@@ -14,7 +14,7 @@ from uuid import UUID
 
 from msgspec import Struct, to_builtins
 
-from domain.kernel.bookings import Booking, BookingStatus, NewBooking, as_of, may_become
+from domain.kernel.bookings import Booking, BookingStatus, NewBooking, Quote, as_of, may_become
 from domain.kernel.claims import claims_text, gates_text, merge_claims
 from domain.kernel.idempotency import key_reused, stored_fingerprint
 from domain.kernel.partitions import partition_of_event
@@ -26,7 +26,7 @@ from domain.kernel.refusals import (
 from domain.kernel.times import from_ms
 from domain.platform.clocks import Moment
 from domain.sales.events import ROOM, Deadline, Terms
-from domain.sales.refusals import not_on_sale, too_late
+from domain.sales.refusals import too_late
 from domain.store.redis.keys import (
     booking_keys,
     counters_key,
@@ -156,10 +156,19 @@ class Inventory:
         """The epoch in which this process calls scripts."""
         return self._scripts.epoch
 
-    async def reserve(
-        self, new: NewBooking, terms: Terms, *, looked_up: bool, looked_up_in: int | None = None, ask: Ask | None = None
+    async def reserve(  # noqa: PLR0913  (always called by name)
+        self,
+        new: NewBooking,
+        terms: Terms,
+        *,
+        looked_up: bool,
+        quoted: Quote | None = None,
+        looked_up_in: int | None = None,
+        ask: Ask | None = None,
     ) -> Reserved:
         """Take every claim of a booking or none, and promise to persist it (reserve_tickets.lua).
+
+        `quoted` is the quote of the order by these terms, if the caller has it already.
 
         A request that is not admitted yet is admitted in the same call. Without `ask`, admission is not checked.
 
@@ -172,26 +181,26 @@ class Inventory:
             SoldOut, PerUserLimit, NotOnSale, IdempotencyKeyReused, PersistenceLagging, InventoryUnavailable.
             Unauthenticated, RateLimited, Unavailable: the request is not admitted.
         """
-        lists = [merge_claims(each) for each in new.order.alternatives(terms, account_id=new.user_id)]
-        command = self._reservation_of(new, terms, lists, looked_up=looked_up)
+        quote = new.order.quote(terms, account_id=new.user_id) if quoted is None else quoted
+        lists = [merge_claims(each) for each in quote.alternatives]
+        command = self._reservation_of(new, terms, quote, lists, looked_up=looked_up)
         for _ in range(EXPIRING_ROUNDS_MAX):
             answered = await self._run(command, ask=ask, new=new, epoch=looked_up_in)
             if answered.words[0] != b"again":
-                return _reserved(new, terms, lists, answered)
+                return _reserved(new, terms, quote, lists, answered)
         detail = "Many holds are expiring. Try again."
         raise InventoryUnavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     def _reservation_of(
-        self, new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], *, looked_up: bool
+        self, new: NewBooking, terms: Terms, quote: Quote, lists: Sequence[Sequence[Claim]], *, looked_up: bool
     ) -> Command:
         order = new.order
         booking_id, event_id, user_id = to_builtins((new.id, order.event_id, new.user_id))
         keys = booking_keys(partition_of_event(order.event_id), booking_id, event_id, user_id)
-        opens_ms, closes_ms = terms.window_ms
         args: list[Any] = [
             terms.token,
-            opens_ms,
-            closes_ms,
+            quote.opens_ms,
+            quote.closes_ms,
             "checked" if looked_up else "fresh",
             booking_id,
             event_id,
@@ -201,9 +210,9 @@ class Inventory:
             self._unpersisted_max,
             LAG_MS_MAX,
             DOORBELL_MS,
-            order.hold_ms,
-            order.gate_pass,
-            order.body,
+            quote.hold_ms,
+            quote.gate_pass,
+            quote.body,
             " ".join([str(len(claims)) for claims in lists]),
         ]
         for claims in lists:
@@ -418,11 +427,13 @@ async def change_booking(scripts: Scripts, script: str, booking: Booking, args: 
     return await scripts.call(script, keys, [str(booking.id), *args]), epoch
 
 
-def _reserved(new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], answered: Answered) -> Reserved:
+def _reserved(
+    new: NewBooking, terms: Terms, quote: Quote, lists: Sequence[Sequence[Claim]], answered: Answered
+) -> Reserved:
     """The result or the exception for an answer of reserve_tickets.lua."""
     answer, epoch = answered.words, answered.epoch
     if answer[0] == b"reserved":
-        booking = _new_booking(new, lists[answer[4]], created_ms=answer[1], due_ms=answer[3])
+        booking = _new_booking(new, quote, lists[answer[4]], created_ms=answer[1], due_ms=answer[3])
         return Reserved(booking, epoch, replayed=False, ring=answer[2] == 1)
     if answer[0] == b"known":
         return Reserved(as_of(read_record(new.id, answer[2]), answer[1]), epoch, replayed=True, ring=False)
@@ -431,10 +442,10 @@ def _reserved(new: NewBooking, terms: Terms, lists: Sequence[Sequence[Claim]], a
     if answer[0] in {b"short", b"gated"}:
         remaining = answer[2] if answer[0] == b"short" else 0
         raise new.order.shortage(terms, lists[0][answer[1]], remaining=remaining)
-    raise _reserve_refusal(answer, terms)
+    raise _reserve_refusal(answer, new, terms)
 
 
-def _new_booking(new: NewBooking, claims: Sequence[Claim], *, created_ms: int, due_ms: int) -> Booking:
+def _new_booking(new: NewBooking, quote: Quote, claims: Sequence[Claim], *, created_ms: int, due_ms: int) -> Booking:
     order = new.order
     return Booking(
         id=new.id,
@@ -447,11 +458,11 @@ def _new_booking(new: NewBooking, claims: Sequence[Claim], *, created_ms: int, d
         claims=claims_text(claims),
         fingerprint=stored_fingerprint(order),
         due_at=from_ms(due_ms) if due_ms else None,
-        body=order.body or None,
+        body=quote.body or None,
     )
 
 
-def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
+def _reserve_refusal(answer: list[Any], new: NewBooking, terms: Terms) -> Exception:
     """The exception for an answer of reserve_tickets.lua that took nothing."""
     match answer[0]:
         case b"stale":
@@ -459,7 +470,7 @@ def _reserve_refusal(answer: list[Any], terms: Terms) -> Exception:
         case b"mismatch":
             return key_reused()
         case b"closed":
-            return not_on_sale(terms, now_ms=answer[1])
+            return new.order.outside(terms, now_ms=answer[1])
         case b"lagging":
             return PersistenceLagging(
                 "Too many bookings wait to be stored. Try again in a moment.", retry_after_seconds=RETRY_AFTER_SECONDS

@@ -31,6 +31,7 @@ RECORD_FIELDS = (
     b"cancelled_ms",
     b"reason",
     b"due_ms",
+    b"body",
 )
 """The fields of a record, in the order in which read_booking.lua answers them after the epoch.
 
@@ -57,20 +58,19 @@ def read_record(booking_id: UUID, flat: list[bytes]) -> Booking:
 def read_fields(booking_id: UUID, record: dict[bytes, bytes]) -> Booking:
     """Decode a record given as a dict of fields."""
     booking = read_values(booking_id, [record.get(field) for field in RECORD_FIELDS])
-    printed, taken_ms, body = (record.get(field) for field in (b"fingerprint", b"taken_ms", b"body"))
+    printed, taken_ms = record.get(b"fingerprint"), record.get(b"taken_ms")
     return structs.replace(
         booking,
         claims=record[b"claims"].decode(),
         fingerprint=printed.decode() if printed else None,
         taken_at=from_ms(int(taken_ms)) if taken_ms else None,
-        body=body.decode() if body else None,
     )
 
 
 def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
-    """Decode a record given as the values of RECORD_FIELDS; the last four may be None."""
+    """Decode a record given as the values of RECORD_FIELDS; the last five may be None."""
     event, user, quantity, status, version, created_ms = cast("list[bytes]", values[:6])
-    confirmed_ms, cancelled_ms, reason, due_ms = values[6:]
+    confirmed_ms, cancelled_ms, reason, due_ms, body = values[6:]
     return Booking(
         id=booking_id,
         event_id=convert(event.decode(), UUID),
@@ -83,6 +83,7 @@ def read_values(booking_id: UUID, values: Sequence[bytes | None]) -> Booking:
         cancelled_at=from_ms(int(cancelled_ms)) if cancelled_ms else None,
         reason=reason.decode() if reason else None,
         due_at=from_ms(int(due_ms)) if due_ms else None,
+        body=body.decode() if body else None,
     )
 
 

@@ -20,7 +20,6 @@ from domain.kernel.partitions import PARTITIONS
 from domain.kernel.refusals import InventoryUnavailable
 from domain.platform.coalescing import ANY_AGE, Coalesced
 from domain.platform.concurrency import together
-from domain.store.redis import previous_release
 from domain.store.redis.fence import ANCHOR, JOINED_SCRIPTS, LAYOUT, OWN_SCRIPTS, FencingToken, sha1, source
 from domain.store.redis.keys import dues_key, epoch_key, unpersisted_key
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
         async def record(self) -> EpochRecord:
             """The current epoch as PostgreSQL has it."""
-
-        async def record_server(self, epoch: int, *, server: str) -> bool:
-            """Record the server of an epoch that has none; returns False when a later epoch has begun."""
 
 
 log = structlog.get_logger()
@@ -231,7 +227,7 @@ class Scripts:
         """Whether Redis sells in the epoch of PostgreSQL, by scripts of this version, and all counters are refilled.
 
         It asks the server in every partition and checks that every script is loaded. In a valid epoch, missing scripts
-        are loaded; an epoch of the previous release is adopted.
+        are loaded.
 
         Raises:
             Unavailable: PostgreSQL or Redis cannot be asked.
@@ -246,8 +242,7 @@ class Scripts:
         link, server = await self.pipeline.primary()
         try:
             if record.server is None:
-                adoptable = previous_release.may_adopt(record, server)
-                return await self._adopt(record.epoch, server.id, link) if adoptable else InventoryState.OVER
+                return InventoryState.OVER
             token = self.token
             if await self._is_rebuilt(token, server, link):
                 await self._load_missing(token, link)
@@ -339,32 +334,3 @@ class Scripts:
         sha1s = (self._sha1(name, token) for name in OWN_SCRIPTS)
         there = await self.pipeline.call_on(link, "SCRIPT", "EXISTS", *sha1s)
         return [name for name, known in zip(OWN_SCRIPTS, there, strict=True) if not known]
-
-    async def _adopt(self, epoch: int, server: str, link: Link) -> InventoryState:
-        """Adopt an epoch of the previous release, if its rebuild is complete."""
-        called = previous_release.pulse_sha1(epoch)
-
-        async def sells(partition: int) -> bool:
-            keys = (epoch_key(partition), unpersisted_key(partition))
-            answer = await self.pipeline.call_on(link, "EVALSHA", called, len(keys), *keys)
-            return bool(answer[0] != FENCED)
-
-        try:
-            complete = all(await together(sells, range(PARTITIONS), at_once_max=PARTITIONS))
-        except NoScriptError:
-            complete = False
-        if not complete:
-            return InventoryState.OVER
-        record = await self._epochs.record()
-        if record.epoch != epoch:
-            return InventoryState.OVER
-        # The anchor is loaded before PostgreSQL names the server, so that every process that reads the name finds the
-        # anchor.
-        token = FencingToken(record.deployment, epoch, server)
-        await self.publish(token, link=link)
-        await self.complete(token, link=link)
-        if not await self._epochs.record_server(epoch, server=server):
-            return InventoryState.OVER
-        await self._learn()
-        log.info("epoch_adopted", epoch=epoch)
-        return InventoryState.IN_ORDER

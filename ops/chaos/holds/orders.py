@@ -8,10 +8,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.kernel.bookings import Reduction
+from domain.kernel.bookings import Quote, Reduction
 from domain.kernel.claims import OWN, Claim, read_claims, reduced_claims
 from domain.kernel.counters import POOL_MAIN, holds_counter, user_counter
-from domain.kernel.refusals import SoldOut
+from domain.kernel.refusals import NotOnSale, SoldOut
+from domain.sales.refusals import not_on_sale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,6 +69,16 @@ class CountersOrder(Struct, frozen=True, gc=False):
     def fingerprint(self) -> str:
         """All that is ordered, without the pass."""
         return sha256(f"{self.quantity} {self.units} {self.hold_ms}".encode()).hexdigest()
+
+    def quote(self, terms: Terms, *, account_id: UUID) -> Quote:
+        """The order while the event is on sale."""
+        opens_ms, closes_ms = terms.window_ms
+        claims = self.alternatives(terms, account_id=account_id)
+        return Quote(claims, opens_ms, closes_ms, self.hold_ms, self.gate_pass, self.body)
+
+    def outside(self, terms: Terms, *, now_ms: int) -> NotOnSale:
+        """The refusal outside of the sales period."""
+        return not_on_sale(terms, now_ms=now_ms)
 
     def alternatives(self, terms: Terms, *, account_id: UUID) -> list[Iterable[Claim]]:
         """Each list of units, with the tickets and the account's allowances before them.

@@ -38,6 +38,12 @@ EXPECTED = {
         "organizer": (200, 404, 404),
         "admin": (200, 200, 404),
     },
+    "POST /api/v1/bookings/{booking_id}/extend": {
+        **NOBODY,
+        "attendee": (200, 404, 404),
+        "organizer": (404, 404, 404),
+        "admin": (404, 404, 404),
+    },
     "DELETE /api/v1/bookings/{booking_id}": {
         **NOBODY,
         "attendee": (200, 404, 404),

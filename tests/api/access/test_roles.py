@@ -38,6 +38,7 @@ MAY = {
     "GET /api/v1/bookings/my-bookings": BUYERS,
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
     "GET /api/v1/bookings/{booking_id}/calendar": MEMBERS,
+    "POST /api/v1/bookings/{booking_id}/extend": MEMBERS,
     "DELETE /api/v1/bookings/{booking_id}": MEMBERS,
     "GET /api/v1/bookings/{event_id}": SELLERS,
     "POST /api/v1/admin/auth/login": ANYONE,

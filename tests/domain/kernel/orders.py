@@ -8,9 +8,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from domain.kernel.bookings import Quote
 from domain.kernel.claims import OWN, SINGLE_SIZE, Claim, is_single
 from domain.kernel.counters import user_counter
-from domain.kernel.refusals import SoldOut
+from domain.kernel.refusals import NotOnSale, SoldOut
+from domain.sales.refusals import not_on_sale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,6 +53,16 @@ class AnyOrder(Struct, frozen=True, gc=False):
         """All that is ordered."""
         ordered = (self.units, self.others, self.quantity, self.allowance, self.one_more_if_odd, self.hold_ms)
         return sha256(repr(ordered).encode()).hexdigest()
+
+    def quote(self, terms: Sizes, *, account_id: UUID) -> Quote:
+        """The order while the event is on sale."""
+        opens_ms, closes_ms = terms.window_ms
+        claims = self.alternatives(terms, account_id=account_id)
+        return Quote(claims, opens_ms, closes_ms, self.hold_ms, self.gate_pass, self.body)
+
+    def outside(self, terms: Sizes, *, now_ms: int) -> NotOnSale:
+        """The refusal outside of the sales period."""
+        return not_on_sale(terms, now_ms=now_ms)
 
     def alternatives(self, terms: Sizes, *, account_id: UUID) -> list[Iterable[Claim]]:
         """The claims, each counter as often as it is named."""

@@ -25,7 +25,7 @@ from domain.kernel.refusals import (
     Unavailable,
     VersionMismatch,
 )
-from domain.sales.events import TIMES, Event, EventChanges, NewEvent, broken_times
+from domain.sales.events import TIMES, Event, EventChanges, NewEvent, broken_payment, broken_times
 from domain.store.postgres.accounts.holding import hold_account, hold_caller
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.epochs import hold_own_epoch
@@ -245,10 +245,9 @@ class Catalog:
 
 
 def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
-    """The event with its times in UTC; raises Invalid if the changed fields break a rule of time."""
-    errors = [
-        {"pointer": f"/{name}", "message": message} for name, message in broken_times(event, now=now, changed=changed)
-    ]
+    """The event with its times in UTC; raises Invalid if the changed fields break a rule of time, or any of payment."""
+    broken = [*broken_times(event, now=now, changed=changed), *broken_payment(event)]
+    errors = [{"pointer": f"/{name}", "message": message} for name, message in broken]
     if errors:
         detail = f"{errors[0]['pointer']}: {errors[0]['message']}"
         raise Invalid(detail, errors=errors)

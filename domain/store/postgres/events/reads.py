@@ -30,7 +30,7 @@ from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import EventNotFound
 from domain.sales.events import Event
 from domain.sales.search_text import fold
-from domain.store.postgres.events.rows import EVENT_FIELDS, SURELY_OVER, read_event
+from domain.store.postgres.events.rows import EVENT_FIELDS, LISTED_FIELDS, SURELY_OVER, read_event
 from domain.store.postgres.patterns import ESCAPE, literally
 from domain.store.postgres.tables import EVENT_OVER_AT, EVENT_SPAN, accounts, events
 
@@ -267,7 +267,7 @@ def _page(
     after = [_AFTER] if "after_start" in given else []
     found = union_all(
         *(
-            select(select(*EVENT_FIELDS).where(part, *after).order_by(*_ORDER).limit(limit + skip).subquery())
+            select(select(*LISTED_FIELDS).where(part, *after).order_by(*_ORDER).limit(limit + skip).subquery())
             for part in parts
         )
     ).subquery()

@@ -1,0 +1,44 @@
+"""The body of a booking: its lines with prices as they were when it was made, as JSON that the kernel never reads."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+
+class OrderLine(Struct, frozen=True, gc=False):
+    """A line of a booking. `sum_minor` is what its tickets cost together, after the discount."""
+
+    ticket_type_id: UUID
+    name: str
+    quantity: int
+    unit_price_minor: int
+    discount_minor: int
+    sum_minor: int
+
+
+class PricedOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The body of a booking. PostgreSQL reads `total_minor` and `currency` from it (`Ledger.persist`)."""
+
+    items: tuple[OrderLine, ...]
+    total_minor: int
+    currency: str | None = None
+    promo_code_id: UUID | None = None
+    promo_code: str | None = None
+    guest_email: str | None = None
+    guest_name: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(PricedOrder)
+
+
+def read_body(text: str) -> PricedOrder:
+    """The body that a booking has; a booking of one free, general ticket type has none."""
+    return _DECODER.decode(text)
+
+
+def write_body(body: PricedOrder) -> str:
+    """A body as it is stored."""
+    return msgspec.json.encode(body).decode()
