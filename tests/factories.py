@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import structs
@@ -17,7 +18,7 @@ from domain.kernel.bookings import Reduction
 from domain.kernel.claims import read_claims, reduced_claims
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.partitions import partition_of_event
-from domain.kernel.refusals import Invalid
+from domain.kernel.refusals import Invalid, Unavailable
 from domain.sales.events import EventChanges, NewEvent
 from domain.sales.orders import TicketOrder
 from domain.store.postgres.tables import counters, events
@@ -26,7 +27,7 @@ from domain.store.redis.keys import due_key, dues_key, record_key
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from domain.engine import Stores
     from domain.kernel.bookings import Booking
@@ -37,6 +38,10 @@ ORGANIZER = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 
 BEGIN_AHEAD = timedelta(milliseconds=50)
 """How far ahead an event's new start is at first: a change takes a few milliseconds on a machine at rest."""
+
+UNAVAILABLE_MAX = 20
+
+Made = TypeVar("Made")
 
 NO_PASSWORD = "not a hash: nobody logs in with it"
 
@@ -120,7 +125,21 @@ def new_event(**fields: Any) -> NewEvent:
 async def make_event(stores: Stores, **fields: Any) -> Event:
     """`new_event`, on sale."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
-    return await stores.event_actions.create(new_event(**fields), caller=ORGANIZED)
+    new = new_event(**fields)
+    return await until_served(lambda: stores.event_actions.create(new, caller=ORGANIZED))
+
+
+async def until_served(call: Callable[[], Awaitable[Made]]) -> Made:
+    """The result of a call that changes an event, which is repeated while servers cannot be asked.
+
+    PostgreSQL ends a transaction whose process pauses for IDLE_MS_MAX, and a test's process does on a busy machine.
+    """
+    for _ in range(UNAVAILABLE_MAX):
+        try:
+            return await call()
+        except Unavailable:
+            await asyncio.sleep(0)
+    return await call()
 
 
 async def begin(stores: Stores, event_id: UUID) -> None:
@@ -178,7 +197,7 @@ async def place_counters(stores: Stores, event_id: UUID, **sizes: int) -> None:
     async with stores.database.begin() as connection:
         await connection.execute(_HOLD_EVENT, {"id": event_id})
         await connection.execute(placed, [{"counter": name, "size": size} for name, size in sizes.items()])
-    await stores.catalog.renew_terms(event_id)
+    await until_served(lambda: stores.catalog.renew_terms(event_id))
 
 
 async def make_neighbours(stores: Stores, number: int, **fields: Any) -> list[Event]:

@@ -15,7 +15,7 @@ from domain.sales.orders import LineOrder
 from domain.sales.ticket_types import PromoCode, TicketPool, TicketType, code_key
 from domain.store.postgres.tables import counters, promo_codes, ticket_pools, ticket_types
 from domain.store.redis.admission import Ask
-from tests.factories import make_account, make_event
+from tests.factories import make_account, make_event, until_served
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ async def sell(
             await connection.execute(insert(promo_codes).values(row))
         for counter, size in sizes.items():
             await connection.execute(insert(counters).values(event_id=event.id, counter=counter, size=size, taken=0))
-    return await stores.catalog.renew_terms(event.id)
+    return await until_served(lambda: stores.catalog.renew_terms(event.id))
 
 
 async def make_priced_event(stores: Stores, **fields: Any) -> Event:

@@ -27,7 +27,7 @@ from domain.kernel.refusals import (
     TooManyHolds,
 )
 from domain.sales.order_body import read_body
-from tests.factories import book, make_account, make_due, make_event, tomorrow
+from tests.factories import book, make_account, make_due, make_event, tomorrow, until_served
 from tests.selling import make_priced_event, order, promo_code, sell, ticket_pool, ticket_type
 from tests.waiting import persist_all
 
@@ -292,7 +292,7 @@ async def test_a_retry_gets_its_booking_whatever_the_terms_are_now(stores):
     async with stores.database.begin() as connection:
         await connection.exec_driver_sql("UPDATE ticket_types SET archived_at = now()")
         await connection.exec_driver_sql("UPDATE promo_codes SET archived_at = now()")
-    await stores.catalog.renew_terms(event.id)
+    await until_served(lambda: stores.catalog.renew_terms(event.id))
 
     again = await order(stores, event, (adult, 1), user_id=buyer, key="k", promo_code="early", expect_total_minor=1_000)
 
@@ -323,6 +323,6 @@ async def test_a_late_payment_takes_tickets_again_only_while_their_type_is_on_sa
     assert (await stores.box_office.confirm(saved.id)).status is BookingStatus.PENDING
     async with stores.database.begin() as connection:
         await connection.exec_driver_sql("UPDATE ticket_types SET sales_close_at = now() - interval '1 hour'")
-    await stores.catalog.renew_terms(event.id)
+    await until_served(lambda: stores.catalog.renew_terms(event.id))
     with pytest.raises(HoldExpired):
         await stores.box_office.confirm(lost.id)
