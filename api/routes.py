@@ -8,6 +8,7 @@ from api.http.queries import CHECKS_QUERY
 from api.resources.admin import AdminController
 from api.resources.auth import AuthController
 from api.resources.bookings import BookingController
+from api.resources.changes import ChangeController
 from api.resources.dashboard import DashboardController
 from api.resources.events import EventController
 from api.resources.holds import HoldController
@@ -30,6 +31,7 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
             EventController,
             BookingController,
             HoldController,
+            ChangeController,
             AdminController,
         ],
     )

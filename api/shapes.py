@@ -12,8 +12,7 @@ from domain.accounts.accounts import Account, AccountStatus, Role
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.event_status import EventStatus
 from domain.sales.events import Payment, RefundPolicy
-from domain.sales.order_body import OrderLine, PricedOrder, read_body
-from domain.sales.ticket_types import GENERAL_ADMISSION
+from domain.sales.order_body import OrderLine, body_of
 
 if TYPE_CHECKING:
     from domain.actions.membership import LoggedIn
@@ -220,7 +219,7 @@ class BookingShown(Struct, frozen=True, gc=False):
     """A booking, `pending` until it is in PostgreSQL. `reason` says why it was rejected, or cancelled for its owner.
 
     A hold is `held` until `expires_at`. Prices are minor units of `currency`, as they were when the booking was made.
-    The last five fields are left out of bookings that were ordered by their number of tickets alone.
+    The fields from `expires_at` on are left out of bookings that were ordered by their number of tickets alone.
     """
 
     id: UUID
@@ -243,7 +242,7 @@ class BookingShown(Struct, frozen=True, gc=False):
         """A booking without the fields that only the engine needs."""
         if booking.body is None and booking.due_at is None:
             return cls._plain(booking)
-        body = _general(booking) if booking.body is None else read_body(booking.body)
+        body = body_of(booking)
         return structs.replace(
             cls._plain(booking),
             expires_at=booking.due_at or UNSET,
@@ -266,8 +265,3 @@ class BookingShown(Struct, frozen=True, gc=False):
             booking.cancelled_at,
             booking.reason,
         )
-
-
-def _general(booking: Booking) -> PricedOrder:
-    line = OrderLine(booking.event_id, GENERAL_ADMISSION, booking.quantity, 0, 0, 0)
-    return PricedOrder(items=(line,), total_minor=0)

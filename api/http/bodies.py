@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -288,7 +289,7 @@ def _broken_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
         try:
             msgspec.convert(raw[field.encode_name], field.type)
         except msgspec.ValidationError as error:
-            yield Broken(pointer, _message(error, field.type))
+            yield Broken(pointer + _pointer_within(error), _message(error, field.type))
 
 
 def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
@@ -298,11 +299,19 @@ def _unknown_fields(raw: dict[str, Any], model: type[Body]) -> Iterable[Broken]:
             yield Broken(pointer_to(name), "unknown_field: there is no such field")
 
 
+def _pointer_within(error: msgspec.ValidationError) -> str:
+    """The JSON pointer of a fault within a field: names of fields and positions of lists, nothing of the request."""
+    _, _, path = str(error).partition(" - at `$")
+    return re.sub(r"[.\[]", "/", path.rstrip("`")).replace("]", "")
+
+
 def _message(error: msgspec.ValidationError, expected: object) -> str:
     """The decoder's message without the value of the request."""
     message = str(error).split(" - at `", 1)[0]
     if message.startswith("Invalid enum value"):
         return f"Expected one of {', '.join(_choices(expected))}"
+    if message.startswith("Object contains unknown field"):
+        return "unknown_field: it has a field that is not known"
     if "matching regex" in message:
         return "contains characters that are not accepted, or only white space"
     return message

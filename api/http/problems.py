@@ -57,6 +57,8 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.HoldExpired: 409,
     refusals.HoldAtCap: 409,
     refusals.EventStarted: 409,
+    refusals.BookingOver: 409,
+    refusals.MoreThanBooked: 409,
     refusals.EventCancelled: 409,
     refusals.EventOver: 409,
     refusals.CapacityBelowSold: 409,
@@ -149,8 +151,11 @@ PARAGRAPHS: dict[str, str] = {
     "hold_at_cap": "The hold was extended as far as the event allows. Its deadline stays as it is.",
     "not_on_sale": "The event does not accept bookings now. `event_status` says why, and `sales_open_at` when sales "
     "open.",
-    "event_started": "It is too late to cancel the booking. The owner can cancel it until the event has started and "
-    "its sales are closed, the organizer of the event until the event is over.",
+    "booking_over": "The booking is cancelled or rejected. It holds no tickets, so none can be given back.",
+    "more_than_booked": "The booking has only `quantity` tickets of the type `ticket_type_id`. It can be changed to "
+    "fewer tickets, not to more: order more in a new booking.",
+    "event_started": "It is too late to cancel the booking, or tickets of it. The owner can cancel it until the event "
+    "has started and its sales are closed, the organizer of the event until the event is over.",
     "event_cancelled": "A cancelled event cannot be changed.",
     "event_over": "An event that is over cannot be cancelled, because its bookings record who attended.",
     "capacity_below_sold": "The requested capacity is less than `sold`, the number of tickets sold. Nothing was "

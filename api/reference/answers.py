@@ -28,6 +28,7 @@ ANSWERS: dict[str, str] = {
     "auth_sign_up": "The new account.",
     "bookings_calendar": "The calendar file.",
     "bookings_cancel": "The cancelled booking.",
+    "changes_reduce": "The booking with the tickets that remain.",
     "holds_extend": "The hold with its new deadline.",
     "bookings_create": "The booking was accepted. It is `pending` until it is stored; follow `Location`.",
     "bookings_guests": "A page of the guest list, or the whole list as a file.",

@@ -87,6 +87,8 @@ EXAMPLES: dict[str, Any] = {
     "EventDraft": _EVENT_DRAFT,
     "EventPatch": {"capacity": 650},
     "OrderItem": {"ticket_type_id": EVENT_ID, "quantity": 2},
+    "KeptItem": {"ticket_type_id": EVENT_ID, "quantity": 1},
+    "BookingPatch": {"items": [{"ticket_type_id": EVENT_ID, "quantity": 1}]},
     "OrderLine": _LINE,
     "BookingOrder": {"event_id": EVENT_ID, "quantity": 2},
     "Profile": _PROFILE,

@@ -204,6 +204,21 @@ class HoldAtCap(Conflict):
     members: ClassVar[dict[str, Any]] = {"expires_at": ZonedTime}
 
 
+class BookingOver(Conflict):
+    """The booking holds no tickets any more: it is cancelled, rejected, or a hold that has expired."""
+
+    code = "booking_over"
+    title = "The booking holds no tickets"
+
+
+class MoreThanBooked(Conflict):
+    """The booking has fewer tickets of a type than it should keep; carries `ticket_type_id`, `quantity`."""
+
+    code = "more_than_booked"
+    title = "More tickets than the booking has"
+    members: ClassVar[dict[str, Any]] = {"ticket_type_id": UUID, "quantity": int}
+
+
 class EventCancelled(Conflict):
     """A cancelled event cannot be changed."""
 

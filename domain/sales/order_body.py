@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+
+from domain.sales.ticket_types import GENERAL_ADMISSION
+
+if TYPE_CHECKING:
+    from domain.kernel.bookings import Booking
 
 
 class OrderLine(Struct, frozen=True, gc=False):
@@ -37,6 +43,14 @@ _DECODER = msgspec.json.Decoder(PricedOrder)
 def read_body(text: str) -> PricedOrder:
     """The body that a booking has; a booking of one free, general ticket type has none."""
     return _DECODER.decode(text)
+
+
+def body_of(booking: Booking) -> PricedOrder:
+    """The body of a booking. One that was ordered by its number of tickets alone has one line, of the general type."""
+    if booking.body:
+        return read_body(booking.body)
+    line = OrderLine(booking.event_id, GENERAL_ADMISSION, booking.quantity, 0, 0, 0)
+    return PricedOrder(items=(line,), total_minor=0)
 
 
 def write_body(body: PricedOrder) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from domain.kernel.bookings import BookingStatus
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import (
     AboveMaximum,
     BelowMinimum,
+    BookingOver,
     EventStarted,
     HoldAtCap,
     HoldExpired,
+    MoreThanBooked,
     NotOnSale,
     PerUserLimit,
     PriceChanged,
@@ -27,6 +30,7 @@ from domain.sales.events import Deadline
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from domain.kernel.claims import Claim
     from domain.sales.events import Terms
@@ -137,6 +141,19 @@ def requirement_missing(ticket_type: TicketType) -> RequirementMissing:
     """The refusal of an order for tickets of a type that needs a ticket of another type."""
     detail = f"`{ticket_type.name}` needs another ticket, in the same order or booked before: `requires_type_id`."
     return RequirementMissing(detail, ticket_type_id=ticket_type.id, requires_type_id=ticket_type.requires_type_id)
+
+
+def more_than_booked(type_id: UUID, quantity: int) -> MoreThanBooked:
+    """The refusal of a reduction that would keep more tickets of a type than the booking has."""
+    detail = f"The booking has {tickets(quantity)} of this type. It can only be reduced: order more in a new booking."
+    return MoreThanBooked(detail, ticket_type_id=type_id, quantity=quantity)
+
+
+def holds_nothing(status: BookingStatus) -> BookingOver | HoldExpired:
+    """The refusal of a change of a booking that holds no tickets any more."""
+    if status is BookingStatus.EXPIRED:
+        return HoldExpired("The deadline of the hold has passed.")
+    return BookingOver(f"The booking is {status}. It holds no tickets that could be given back.")
 
 
 def promo_code_invalid() -> PromoCodeInvalid:

@@ -159,6 +159,8 @@ async def _hold(buyer, event_id):
     held = await buyer.post(f"{API}/bookings", order, headers={"Idempotency-Key": "held"})
     await buyer.post(f"{API}/bookings", order, headers={"Idempotency-Key": "held"})
     await buyer.post(f"{API}/bookings/{held.json()['id']}/extend")
+    kept = {"items": [{"ticket_type_id": event_id, "quantity": 1}]}
+    await buyer.patch(f"{API}/bookings/{held.json()['id']}", kept)
 
 
 async def _replay_while_pending(buyer, event_id, stores):

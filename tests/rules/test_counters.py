@@ -8,7 +8,10 @@ from tests.processes import ROOT
 
 KINDS = re.compile(r"""\b(?:pool|user|account|promo|holds|seat):(?=[\w{@<"'])|\bPOOL_MAIN\b|\buser_counter\b""")
 
-COMPUTE_CLAIMS = {"domain/kernel/counters.py", "domain/sales/orders.py", "domain/sales/events.py"}
+COMPUTE_CLAIMS = {
+    *("domain/kernel/counters.py", "domain/sales/events.py", "domain/sales/orders.py"),
+    "domain/sales/reductions.py",
+}
 
 SAY_HOW_CLAIMS_LOOK = {"domain/kernel/claims.py"}
 """An example in a docstring, and the rule by which a name says where a counter is stored."""

@@ -44,6 +44,12 @@ EXPECTED = {
         "organizer": (404, 404, 404),
         "admin": (404, 404, 404),
     },
+    "PATCH /api/v1/bookings/{booking_id}": {
+        **NOBODY,
+        "attendee": (200, 404, 404),
+        "organizer": (404, 404, 404),
+        "admin": (200, 200, 404),
+    },
     "DELETE /api/v1/bookings/{booking_id}": {
         **NOBODY,
         "attendee": (200, 404, 404),
@@ -64,6 +70,9 @@ to see. In this order: what ends things comes last. An organizer's own booking i
 BODIES = {
     "PATCH /api/v1/events/{event_id}": {"title": "Another title"},
     "PATCH /api/v1/admin/users/role/{user_id}": {"role": "organizer"},
+    "PATCH /api/v1/bookings/{booking_id}": lambda ids: {
+        "items": [{"ticket_type_id": ids["event"], "quantity": 1}],
+    },
 }
 
 
@@ -117,6 +126,8 @@ async def _status(client, caller, row, ids):
     method, path = row.split(" ")
     for name in ("event", "booking", "user"):
         path = path.replace(f"{{{name}_id}}", ids[name])
+    body = BODIES.get(row)
+    body = body(ids) if callable(body) else body
     if caller is None:
-        return (await client.request(method, path, json=BODIES.get(row))).status_code
-    return (await caller.call(method, path, json=BODIES.get(row))).status_code
+        return (await client.request(method, path, json=body)).status_code
+    return (await caller.call(method, path, json=body)).status_code

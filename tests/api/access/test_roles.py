@@ -39,6 +39,7 @@ MAY = {
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
     "GET /api/v1/bookings/{booking_id}/calendar": MEMBERS,
     "POST /api/v1/bookings/{booking_id}/extend": MEMBERS,
+    "PATCH /api/v1/bookings/{booking_id}": MEMBERS,
     "DELETE /api/v1/bookings/{booking_id}": MEMBERS,
     "GET /api/v1/bookings/{event_id}": SELLERS,
     "POST /api/v1/admin/auth/login": ANYONE,

@@ -8,7 +8,7 @@ from functools import cache, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import (
     ColumnElement,
     DateTime,
@@ -22,15 +22,25 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    type_coerce,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.accounts.accounts import SELLERS, AccountStatus
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import EventNotFound
 from domain.sales.events import Event
 from domain.sales.search_text import fold
-from domain.store.postgres.events.rows import EVENT_FIELDS, LISTED_FIELDS, SURELY_OVER, read_event
+from domain.sales.ticket_types import general_admission
+from domain.store.postgres.events.rows import (
+    EVENT_FIELDS,
+    EVERY_TYPE,
+    LISTED_FIELDS,
+    SURELY_OVER,
+    read_catalogue,
+    read_event,
+)
 from domain.store.postgres.patterns import ESCAPE, literally
 from domain.store.postgres.tables import EVENT_OVER_AT, EVENT_SPAN, accounts, events
 
@@ -41,6 +51,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
+    from domain.sales.ticket_types import CatalogueIndex
     from domain.store.postgres.database import Database
 
 _SUSPENDED = events.c.paused_by_organizer.is_not(None)
@@ -132,6 +143,20 @@ class EventReads:
         if row is None:
             raise event_not_found()
         return read_event(row)
+
+    async def booked_types(self, event_id: UUID) -> CatalogueIndex:
+        """The ticket types that bookings of an event can have, also those that are archived, and its pools.
+
+        Those whose rows were written later than their bookings: the general type of an event without others.
+        """
+        statement = select(events.c.created_at, type_coerce(EVERY_TYPE, JSONB)).where(events.c.id == event_id)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            raise event_not_found()
+        catalogue = read_catalogue(row[1])
+        general = general_admission(event_id, row[0])
+        return structs.replace(catalogue, types=(general, *catalogue.types)).index()
 
     async def page(  # noqa: PLR0913  (the filters a list of events has)
         self,

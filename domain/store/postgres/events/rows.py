@@ -55,6 +55,14 @@ _CATALOGUE = case(
     ),
     else_=null(),
 )
+EVERY_TYPE = func.jsonb_build_object(
+    text("'types'"),
+    _listed(ticket_types, order=[ticket_types.c.position]),
+    text("'pools'"),
+    _listed(ticket_pools, order=[ticket_pools.c.created_at]),
+)
+"""The ticket types of an event, also those that are archived, and its pools, for `read_catalogue`."""
+
 _NO_COUNTERS = type_coerce(text("'{}'::jsonb"), JSONB)
 _NO_CATALOGUE = type_coerce(text("NULL::jsonb"), JSONB)
 
@@ -79,6 +87,11 @@ LISTED_FIELDS = [
 """The same columns for lists, without counters and catalogue: an event may have thousands of promo codes."""
 
 
+def read_catalogue(found: object) -> Catalogue:
+    """A catalogue that was read as JSON."""
+    return msgspec.convert(found, Catalogue)
+
+
 def read_event(row: Sequence[Any]) -> Event:
     """A row of `EVENT_FIELDS` or `LISTED_FIELDS`."""
     fields = dict(zip(Event.__struct_fields__, row, strict=True))
@@ -87,7 +100,7 @@ def read_event(row: Sequence[Any]) -> Event:
         _POLICIES[fields["refund_on_owner_cancel"]],
     )
     if fields["catalogue"] is not None:
-        fields["catalogue"] = msgspec.convert(fields["catalogue"], Catalogue)
+        fields["catalogue"] = read_catalogue(fields["catalogue"])
     return Event(**fields)
 
 
