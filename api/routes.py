@@ -9,6 +9,7 @@ from api.resources.admin import AdminController
 from api.resources.auth import AuthController
 from api.resources.bookings import BookingController
 from api.resources.changes import ChangeController
+from api.resources.comps import CompController
 from api.resources.dashboard import DashboardController
 from api.resources.events import EventController
 from api.resources.holds import HoldController
@@ -32,6 +33,7 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
             BookingController,
             HoldController,
             ChangeController,
+            CompController,
             AdminController,
         ],
     )

@@ -220,6 +220,7 @@ class BookingShown(Struct, frozen=True, gc=False):
 
     A hold is `held` until `expires_at`. Prices are minor units of `currency`, as they were when the booking was made.
     The fields from `expires_at` on are left out of bookings that were ordered by their number of tickets alone.
+    `guest_email` and `guest_name` are those of the guest to whom an organizer gave the tickets.
     """
 
     id: UUID
@@ -236,6 +237,8 @@ class BookingShown(Struct, frozen=True, gc=False):
     total_minor: int | UnsetType = UNSET
     currency: str | UnsetType | None = UNSET
     promo_code: str | UnsetType | None = UNSET
+    guest_email: str | UnsetType = UNSET
+    guest_name: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, booking: Booking) -> BookingShown:
@@ -250,6 +253,8 @@ class BookingShown(Struct, frozen=True, gc=False):
             total_minor=body.total_minor,
             currency=body.currency,
             promo_code=body.promo_code,
+            guest_email=body.guest_email or UNSET,
+            guest_name=body.guest_name or UNSET,
         )
 
     @classmethod

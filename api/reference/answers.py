@@ -29,6 +29,7 @@ ANSWERS: dict[str, str] = {
     "bookings_calendar": "The calendar file.",
     "bookings_cancel": "The cancelled booking.",
     "changes_reduce": "The booking with the tickets that remain.",
+    "comps_create": "The tickets are taken. The booking is `pending` until it is stored; follow `Location`.",
     "holds_extend": "The hold with its new deadline.",
     "bookings_create": "The booking was accepted. It is `pending` until it is stored; follow `Location`.",
     "bookings_guests": "A page of the guest list, or the whole list as a file.",
@@ -65,6 +66,12 @@ MORE_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "201": {
             "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
+        },
+    },
+    "comps_create": {
+        "200": {
+            "description": "An earlier request with this `Idempotency-Key` made the booking, and it is final.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
         },
     },

@@ -87,6 +87,11 @@ EXAMPLES: dict[str, Any] = {
     "EventDraft": _EVENT_DRAFT,
     "EventPatch": {"capacity": 650},
     "OrderItem": {"ticket_type_id": EVENT_ID, "quantity": 2},
+    "Comp": {
+        "email": "grace@example.org",
+        "name": "Grace Hopper",
+        "items": [{"ticket_type_id": EVENT_ID, "quantity": 2}],
+    },
     "KeptItem": {"ticket_type_id": EVENT_ID, "quantity": 1},
     "BookingPatch": {"items": [{"ticket_type_id": EVENT_ID, "quantity": 1}]},
     "OrderLine": _LINE,
@@ -105,6 +110,7 @@ EXAMPLES: dict[str, Any] = {
         "quantity": 2,
         "status": "confirmed",
         "created_at": _BOOKING["created_at"],
+        "name": None,
     },
     "AttendeeDashboard": {"upcoming": [_BOOKING], "counts": {"confirmed": 1}, "next_cursor": None},
     "OrganizerDashboard": {

@@ -45,7 +45,7 @@ _FORMULA = re.compile(_CELL_BEGINS)
 If a spreadsheet splits at another character than the comma, quotes have no effect.
 """
 
-_COLUMNS = ("booking_id", "user_id", "email", "quantity", "status", "created_at")
+_COLUMNS = ("booking_id", "user_id", "email", "quantity", "status", "created_at", "name")
 
 _values = attrgetter(*_COLUMNS)
 
@@ -92,6 +92,8 @@ def _position(guest: Guest) -> tuple[datetime, UUID]:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     text = value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
     return _FORMULA.sub("'", text)
 

@@ -192,7 +192,7 @@ class LineOrder(Struct, frozen=True, gc=False):
             _, _, type_hex = claim.counter[len(USER_PREFIX) :].partition(":")
             short = next((each for each, _ in chosen if each.id.hex == type_hex), None)
             return over_limit(claim.size, remaining=remaining, ticket_type=short)
-        short, units = next((each, each.weight) for each, _ in chosen if claim.counter in _pools_of(each, terms))
+        short, units = next((each, each.weight) for each, _ in chosen if claim.counter in counters_of_type(each, terms))
         return sold_out(max(0, remaining) // units, ticket_type=short)
 
     def _code(self, terms: Terms) -> PromoCode | None:
@@ -218,7 +218,7 @@ class LineOrder(Struct, frozen=True, gc=False):
     def missing_requirements(self, terms: Terms) -> dict[UUID, TicketType]:
         """Ticket types that the order needs and does not contain, each with one that needs it."""
         there = {type_id for type_id, _ in self.lines}
-        chosen = [_known(terms, type_id) for type_id in there]
+        chosen = [known_type(terms, type_id) for type_id in there]
         return {
             each.requires_type_id: each
             for each in chosen
@@ -240,7 +240,7 @@ def late_window_ms(booking: Booking, terms: Terms) -> tuple[int, int]:
     """When the tickets of a booking can be taken again: while the event and each of its ticket types are on sale."""
     if not booking.body:
         return terms.window_ms
-    types = [_known(terms, line.ticket_type_id) for line in read_body(booking.body).items]
+    types = [known_type(terms, line.ticket_type_id) for line in read_body(booking.body).items]
     if None in types:
         return (0, 0)
     return _window_ms(terms, [each for each in types if each], None)
@@ -248,13 +248,14 @@ def late_window_ms(booking: Booking, terms: Terms) -> tuple[int, int]:
 
 def _type(terms: Terms, type_id: UUID, code: PromoCode | None) -> TicketType:
     """A ticket type that a buyer may see; raises TicketTypeNotFound."""
-    found = _known(terms, type_id)
+    found = known_type(terms, type_id)
     if found is None or (found.hidden and not (code and code.unlocks_hidden and code.is_for(type_id))):
         raise ticket_type_not_found()
     return found
 
 
-def _known(terms: Terms, type_id: UUID) -> TicketType | None:
+def known_type(terms: Terms, type_id: UUID) -> TicketType | None:
+    """A ticket type that the event sells, hidden or not; None if it has none with this id."""
     if terms.catalogue is None:
         return terms.general_admission if type_id == terms.event_id else None
     return terms.catalogue.types.get(type_id)
@@ -287,11 +288,11 @@ def _claims(
         if code.max_uses_per_user is not None:
             yield Claim(promo_user_counter(code.id, account_id), 1, code.max_uses_per_user)
     for ticket_type, quantity in chosen:
-        for counter in _pools_of(ticket_type, terms):
+        for counter in counters_of_type(ticket_type, terms):
             yield Claim(counter, ticket_type.weight * quantity, terms.sizes[counter])
 
 
-def _pools_of(ticket_type: TicketType, terms: Terms) -> list[str]:
+def counters_of_type(ticket_type: TicketType, terms: Terms) -> list[str]:
     """The counters that a ticket of a type claims, the narrowest first."""
     pools = terms.catalogue.pools_of(ticket_type) if terms.catalogue else ()
     return [pool_counter(pool_id) for pool_id in pools] + ([POOL_MAIN] if ticket_type.takes_room else [])
@@ -318,7 +319,7 @@ def _size(counter: str, terms: Terms) -> int:
         case prefix if prefix == USER_PREFIX and not second:
             return terms.max_per_user
         case prefix if prefix == USER_PREFIX:
-            limited = _known(terms, UUID(second))
+            limited = known_type(terms, UUID(second))
             return SIZE_MAX if limited is None or limited.max_per_user is None else limited.max_per_user
         case prefix if prefix == PROMO_PREFIX and second and terms.catalogue:
             code = next((each for each in terms.catalogue.codes.values() if each.id.hex == first), None)

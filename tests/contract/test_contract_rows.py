@@ -11,6 +11,7 @@ BOOKINGS = "tests/api/resources/test_bookings.py"
 ADMINISTRATION = "tests/api/resources/test_administration.py"
 DOCUMENTATION = "tests/api/reference/test_documentation.py"
 CHANGES = "tests/api/resources/test_changes.py"
+COMPS = "tests/api/resources/test_comps.py"
 HOLDS = "tests/api/resources/test_holds.py"
 EVENTS = "tests/api/resources/test_events.py"
 JOURNEY = "tests/api/resources/test_journey.py"
@@ -45,6 +46,7 @@ ROWS = {
         f"{BOOKINGS}::test_an_accepted_booking_is_read_at_once_on_every_process"
     ),
     "POST /api/v1/bookings/{booking_id}/extend": f"{HOLDS}::test_a_hold_is_extended_until_its_cap",
+    "POST /api/v1/events/{event_id}/comps": f"{COMPS}::test_a_guest_gets_free_tickets_in_the_organizers_name",
     "PATCH /api/v1/bookings/{booking_id}": f"{CHANGES}::test_a_booking_gives_back_some_of_its_tickets",
     "GET /api/v1/bookings/my-bookings": f"{BOOKINGS}::test_own_bookings_are_listed_page_by_page_newest_first",
     "GET /api/v1/bookings/{booking_id}/calendar": (

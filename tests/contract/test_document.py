@@ -32,7 +32,7 @@ from tests.processes import ROOT
 
 SCHEMAS = COMPONENTS["schemas"]
 
-RESOURCES = {"admin", "auth", "bookings", "changes", "dashboard", "events", "holds", "me", "service"}
+RESOURCES = {"admin", "auth", "bookings", "changes", "comps", "dashboard", "events", "holds", "me", "service"}
 
 DOCUMENT_BYTES_MAX = 200_000
 """Twice that would be felt by whoever opens the documentation on a phone; compressed it is a tenth."""

@@ -71,6 +71,7 @@ async def test_every_success_has_the_header_fields_that_the_document_declares_fo
     await _sell(organizer, noted, event["id"])
     await _book_and_follow(await callers.attendee(), event["id"], stores)
     await _hold(await callers.attendee(), event["id"])
+    await _give(organizer, event["id"], stores)
     await _ask_guests(organizer, event["id"])
     await _administrate(admin, await callers.attendee(), event["id"], noted)
     await organizer.delete(f"{API}/events/{event['id']}")
@@ -161,6 +162,15 @@ async def _hold(buyer, event_id):
     await buyer.post(f"{API}/bookings/{held.json()['id']}/extend")
     kept = {"items": [{"ticket_type_id": event_id, "quantity": 1}]}
     await buyer.patch(f"{API}/bookings/{held.json()['id']}", kept)
+
+
+async def _give(organizer, event_id, stores):
+    comp = {"email": "guest@example.org", "items": [{"ticket_type_id": event_id}]}
+    path, key = f"{API}/events/{event_id}/comps", {"Idempotency-Key": "guest"}
+    await organizer.post(path, comp, headers=key)
+    await organizer.post(path, comp, headers=key)
+    await persist_all(stores)
+    await organizer.post(path, comp, headers=key)
 
 
 async def _replay_while_pending(buyer, event_id, stores):

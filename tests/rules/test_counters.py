@@ -10,7 +10,7 @@ KINDS = re.compile(r"""\b(?:pool|user|account|promo|holds|seat):(?=[\w{@<"'])|\b
 
 COMPUTE_CLAIMS = {
     *("domain/kernel/counters.py", "domain/sales/events.py", "domain/sales/orders.py"),
-    "domain/sales/reductions.py",
+    *("domain/sales/reductions.py", "domain/sales/comps.py"),
 }
 
 SAY_HOW_CLAIMS_LOOK = {"domain/kernel/claims.py"}

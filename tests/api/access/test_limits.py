@@ -171,6 +171,7 @@ REFUSED_BODIES = {
     "POST /api/v1/events": ("organizer", "limit_event_create", {"title": ""}),
     "PATCH /api/v1/events/{event}": ("organizer", "limit_event_update", {"capacity": 0}),
     "POST /api/v1/bookings": ("attendee", "limit_booking_create", {"event_id": "none", "quantity": 0}),
+    "POST /api/v1/events/{event}/comps": ("organizer", "limit_booking_create", {"email": "none", "items": []}),
     "PATCH /api/v1/bookings/{event}": ("attendee", "limit_booking_change", {"items": []}),
     "PATCH /api/v1/me": ("attendee", "limit_login", {"current_password": PASSWORD, "email": "none"}),
     "DELETE /api/v1/me": ("attendee", "limit_login", {}),

@@ -25,6 +25,12 @@ EXPECTED = {
         ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 200)
     ),
     "PATCH /api/v1/events/{event_id}": A_ORGANIZERS,
+    "POST /api/v1/events/{event_id}/comps": {
+        **NOBODY,
+        "attendee": (403, 403, 403),
+        "organizer": (202, 403, 404),
+        "admin": (202, 202, 404),
+    },
     "GET /api/v1/bookings/{event_id}": A_ORGANIZERS,
     "GET /api/v1/bookings/{booking_id}/status": {
         **NOBODY,
@@ -70,6 +76,10 @@ to see. In this order: what ends things comes last. An organizer's own booking i
 BODIES = {
     "PATCH /api/v1/events/{event_id}": {"title": "Another title"},
     "PATCH /api/v1/admin/users/role/{user_id}": {"role": "organizer"},
+    "POST /api/v1/events/{event_id}/comps": lambda ids: {
+        "email": "guest@example.org",
+        "items": [{"ticket_type_id": ids["event"], "quantity": 1}],
+    },
     "PATCH /api/v1/bookings/{booking_id}": lambda ids: {
         "items": [{"ticket_type_id": ids["event"], "quantity": 1}],
     },

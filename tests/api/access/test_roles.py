@@ -34,6 +34,7 @@ MAY = {
     "POST /api/v1/events": SELLERS,
     "PATCH /api/v1/events/{event_id}": SELLERS,
     "DELETE /api/v1/events/{event_id}": SELLERS,
+    "POST /api/v1/events/{event_id}/comps": SELLERS,
     "POST /api/v1/bookings": BUYERS,
     "GET /api/v1/bookings/my-bookings": BUYERS,
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,

@@ -276,6 +276,7 @@ async def test_a_guest_list_is_for_the_events_owner_and_admins(callers, stores):
             "quantity": 2,
             "status": "confirmed",
             "created_at": guests["items"][0]["created_at"],
+            "name": None,
         }
     ]
     assert others == [403, 403]

@@ -118,9 +118,9 @@ async def test_every_cell_of_a_guest_file_is_quoted_and_usual_addresses_stand_as
     answer = await organizer.get(path, headers=CSV)
     marked = await organizer.get(path, params={"bom": "true"}, headers=CSV)
 
-    assert all(re.fullmatch(r'"[^"]*"(,"[^"]*"){5}', line) for line in answer.text.splitlines())
+    assert all(re.fullmatch(r'"[^"]*"(,"[^"]*"){6}', line) for line in answer.text.splitlines())
     header, *rows = csv.reader(io.StringIO(answer.text))
-    assert header == ["booking_id", "user_id", "email", "quantity", "status", "created_at"]
+    assert header == ["booking_id", "user_id", "email", "quantity", "status", "created_at", "name"]
     assert [row[2] for row in rows] == HARMLESS
     assert answer.headers["Content-Type"].startswith("text/csv")
     assert "attachment" in answer.headers["Content-Disposition"]

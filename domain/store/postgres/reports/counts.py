@@ -34,6 +34,6 @@ def total(column: ColumnElement[int]) -> ColumnElement[int]:
     return cast(func.coalesce(func.sum(column), 0), Integer)
 
 
-def with_email(search: str | None) -> list[ColumnElement[bool]]:
-    """Conditions for accounts with `search` in their e-mail address, in any case."""
-    return [accounts.c.email.icontains(literally(search), escape=ESCAPE)] if search else []
+def with_email(search: str | None, *, of: ColumnElement[str] = accounts.c.email) -> list[ColumnElement[bool]]:
+    """Conditions for accounts, or other rows, with `search` in their e-mail address, in any case."""
+    return [of.icontains(literally(search), escape=ESCAPE)] if search else []

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import (
-    select,
-    tuple_,
-)
+from sqlalchemy import func, select, tuple_
 
 from domain.kernel.bookings import BookingStatus
 from domain.store.postgres.reports.counts import ACTIVE, with_email
@@ -26,8 +23,15 @@ SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
 """The bookings of a complete guest list; a rejected booking never held a ticket."""
 
 
+GUEST_EMAIL = func.coalesce(bookings.c.body["guest_email"].astext, accounts.c.email)
+"""The address of the guest to whom an organizer gave a booking, or that of its account."""
+
+
 class Guest(Struct, frozen=True):
-    """A booking on a guest list."""
+    """A booking on a guest list. `email` is that of its account, or of the guest to whom an organizer gave it.
+
+    `name` is None if it is not known.
+    """
 
     booking_id: UUID
     user_id: UUID
@@ -35,6 +39,7 @@ class Guest(Struct, frozen=True):
     quantity: int
     status: BookingStatus
     created_at: datetime
+    name: str | None
 
 
 class GuestsAsked(Struct, frozen=True, kw_only=True):
@@ -62,16 +67,17 @@ class GuestLists:
             select(
                 bookings.c.id,
                 bookings.c.user_id,
-                accounts.c.email,
+                GUEST_EMAIL,
                 bookings.c.quantity,
                 bookings.c.status,
                 bookings.c.created_at,
+                bookings.c.body["guest_name"].astext,
             )
             .join(accounts, accounts.c.id == bookings.c.user_id)
             .where(
                 bookings.c.event_id == asked.event_id,
                 bookings.c.status.in_(SHOWN) if asked.cancelled_too else ACTIVE,
-                *with_email(asked.search),
+                *with_email(asked.search, of=GUEST_EMAIL),
             )
             .order_by(bookings.c.created_at, bookings.c.id)
             .limit(asked.limit)
@@ -79,6 +85,6 @@ class GuestLists:
         if asked.after:
             statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) > asked.after)
         return [
-            Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5])
+            Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5], row[6])
             for row in await self._database.rows(statement)
         ]
