@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 ANYONE: frozenset[Role] = frozenset()
 """No token is needed. If one is sent, it only decides whose limit counts."""
 
-ATTENDEES = frozenset({Role.ATTENDEE, Role.ADMIN})
 ORGANIZERS = frozenset({Role.ORGANIZER, Role.ADMIN})
 ADMINS = frozenset({Role.ADMIN})
 EVERYBODY = frozenset(Role)

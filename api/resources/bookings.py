@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 from msgspec import UNSET, Meta, UnsetType
 
-from api.access.declarations import ATTENDEES, EVERYBODY, ORGANIZERS, access
+from api.access.declarations import EVERYBODY, ORGANIZERS, access
 from api.access.guards import check_owns_event
 from api.context import Process, process
 from api.fast_path import FastRequest, FastResponse, RefusedWith
@@ -35,6 +35,7 @@ from api.shapes import BookingShown, Page
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation
+from domain.kernel.idempotency import new_booking
 from domain.kernel.refusals import (
     AboveMaximum,
     BelowMinimum,
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from litestar.types import Scope
+
+    from domain.kernel.bookings import Order
 
 PROMO_CODE_CHARS_MAX = 64
 
@@ -135,7 +138,7 @@ class BookingController(Controller):
         status_code=202,
         request_class=FastRequest,
         **access(
-            ATTENDEES,
+            EVERYBODY,
             limit="booking_create",
             reads=(IDEMPOTENCY_KEY, "Prefer"),
             sends={
@@ -153,6 +156,8 @@ class BookingController(Controller):
     async def create(self, request: FastRequest, data: JSONBody[BookingOrder]) -> Response[BookingShown]:
         """Reserve tickets. They are reserved when this answers; the booking is confirmed once it is in PostgreSQL.
 
+        Organizers can book their own events.
+
         Send an `Idempotency-Key`, so that a retry after a broken connection cannot book twice. With `Prefer: wait=N`,
         the answer is 201 and `confirmed` if that happens within N seconds. A repeated request is answered 200 if its
         booking is final by then: confirmed, cancelled or rejected.
@@ -160,8 +165,10 @@ class BookingController(Controller):
         Tickets with a price are held until `expires_at`, as are free ones with `hold`: the answer is 201 and `held`. A
         repeated request for a hold is answered 200.
         """
-        box_office = request.process.stores.box_office
-        reservation = await box_office.reserve(request.ask, data.order(request.idempotency_key))
+        box_office, order = request.process.stores.box_office, data.order(request.idempotency_key)
+        if request.caller.role is Role.ORGANIZER:
+            await _check_own_event(request, order)
+        reservation = await box_office.reserve(request.ask, order)
         booking = reservation.booking
         seconds = wait_s(request.scope) if booking.status is not BookingStatus.HELD else 0
         if seconds:
@@ -169,7 +176,7 @@ class BookingController(Controller):
             booking = await waited_for(request.scope, waiting, known=booking)
         return _reserved(reservation, booking, waited_s=seconds)
 
-    @get("/my-bookings", **access(ATTENDEES))
+    @get("/my-bookings", **access(EVERYBODY))
     async def mine(
         self, request: Request[Token, Any, Any], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
     ) -> Page[BookingShown]:
@@ -341,6 +348,13 @@ def _followed(request: FastRequest, booking: Booking) -> Response[Any]:
         media_type=STREAM_MEDIA_TYPE,
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
+
+
+async def _check_own_event(request: FastRequest, order: Order) -> None:
+    """Admit an organizer, and raise Forbidden for an event of another one."""
+    stores = request.process.stores
+    await stores.admission.admit(request.ask, new_booking(order, account_id=request.caller.account_id))
+    check_owns_event(request.caller, await stores.event_actions.find(order.event_id))
 
 
 async def _check_visible(at: Process, caller: Token, booking: Booking) -> None:

@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 from litestar import Litestar, get
+from msgspec import structs
 
 from api.access.declarations import ANYONE, EVERYBODY, UNLIMITED, Undeclared, access
 from api.fast_path import FastPath, FastRequest
+from domain.accounts.accounts import Role
 from domain.kernel.bookings import Booking, BookingStatus, Reservation
 from tests.api.conftest import serving
 
@@ -236,3 +238,21 @@ def test_a_route_that_the_fast_path_cannot_admit_does_not_start(declared):
 
     with pytest.raises(Undeclared, match="/hot"):
         FastPath(Litestar([hot], logging_config=None))
+
+
+async def test_a_role_that_may_not_call_is_refused_for_that_whatever_its_body_is(callers, settings):
+    """No route of the fast path is closed to a role today."""
+    attendee = await callers.attendee()
+    async with serving(settings) as there:
+        fast = there._transport.app
+        while not isinstance(fast, FastPath):
+            fast = fast.app
+        for route in fast._routes["POST"]:
+            route.access = structs.replace(route.access, roles=frozenset({Role.ADMIN}))
+
+        answers = [
+            await attendee.through(there).call("POST", "/api/v1/bookings", content=content)
+            for content in (b"{", b"x" * 70_000, b'{"event_id": 5}')
+        ]
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(403, "forbidden")}

@@ -13,7 +13,6 @@ NOBODYS_ID = "0b0b0b0b-0000-4000-8000-000000000002"
 
 ANYONE = frozenset({"anonymous", "attendee", "organizer", "admin", "banned"})
 MEMBERS = frozenset({"attendee", "organizer", "admin"})
-BUYERS = frozenset({"attendee", "admin"})
 SELLERS = frozenset({"organizer", "admin"})
 ADMINS = frozenset({"admin"})
 
@@ -35,8 +34,8 @@ MAY = {
     "PATCH /api/v1/events/{event_id}": SELLERS,
     "DELETE /api/v1/events/{event_id}": SELLERS,
     "POST /api/v1/events/{event_id}/comps": SELLERS,
-    "POST /api/v1/bookings": BUYERS,
-    "GET /api/v1/bookings/my-bookings": BUYERS,
+    "POST /api/v1/bookings": MEMBERS,
+    "GET /api/v1/bookings/my-bookings": MEMBERS,
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
     "GET /api/v1/bookings/{booking_id}/calendar": MEMBERS,
     "POST /api/v1/bookings/{booking_id}/extend": MEMBERS,

@@ -289,3 +289,20 @@ async def test_an_accepted_booking_is_read_at_once_on_every_process(callers, oth
     path = (await buyer.book(event["id"])).headers["Location"]
 
     assert (await buyer.through(other_client).get(path)).status_code == 200
+
+
+async def test_an_organizer_books_its_own_events_and_no_others(callers):
+    organizer, other = await callers.organizer(), await callers.organizer()
+    own, others = (await organizer.make_event())["id"], (await other.make_event())["id"]
+
+    booked = await organizer.book(own, key="order-7")
+    again = await organizer.book(own, key="order-7")
+    refused = [await organizer.book(others), await organizer.book(others, key="order-8")]
+    reused = await organizer.book(own, quantity=2, key="order-7")
+    missing = await organizer.book(NOBODYS_ID)
+    mine = await organizer.get("/api/v1/bookings/my-bookings")
+
+    assert (booked.status_code, again.json()["id"]) == (202, booked.json()["id"])
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(403, "forbidden")}
+    assert (reused.status_code, missing.status_code) == (422, 404)
+    assert [each["id"] for each in mine.json()["items"]] == [booked.json()["id"]]
