@@ -73,7 +73,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     SESSION: {
         "description": "For pages of this origin: the tokens are kept in cookies that scripts cannot read. "
         "`secure-cookie` if the page was loaded over TLS.",
-        "schema": {"type": "string", "enum": [COOKIE, SECURE_COOKIE]},
+        "schema": {"type": "string", "examples": [COOKIE, SECURE_COOKIE]},
     },
 }
 """The request headers that routes declare."""

@@ -140,7 +140,7 @@ FENCE = (
     """,
     """
     CREATE TRIGGER tr_inventory_epoch_layout BEFORE UPDATE ON inventory_epoch FOR EACH ROW
-    WHEN (NEW.layout > 1 AND NEW.epoch <> OLD.epoch AND NEW.server_epoch IS DISTINCT FROM NEW.epoch)
+    WHEN (NEW.layout > 1 AND NEW.epoch > OLD.epoch AND NEW.server_epoch IS DISTINCT FROM NEW.epoch)
     EXECUTE FUNCTION fence_layout()
     """,
 )
