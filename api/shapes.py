@@ -1,12 +1,12 @@
-"""The structs of answers. Ids are UUIDs, times are RFC 3339 in UTC."""
+"""The structs of answers. Ids are UUIDs, times are RFC 3339 in UTC, and local times have no offset."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
 from uuid import UUID
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from domain.accounts.accounts import Account, AccountStatus, Role
 from domain.kernel.bookings import Booking, BookingStatus
@@ -113,6 +113,16 @@ class AccountState(Struct, frozen=True):
     status: AccountStatus
 
 
+LocalTime = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?$",
+        examples=["2099-06-01T19:00:00"],
+        description="The date and time that clocks at the venue show, without an offset.",
+    ),
+]
+
+
 class EventShown(Struct, frozen=True, kw_only=True):
     """An event with its sale as it stands: `remaining` tickets of `capacity`, of which `booked` are taken.
 
@@ -126,7 +136,9 @@ class EventShown(Struct, frozen=True, kw_only=True):
     title: str
     description: str
     location: str
+    time_zone: str
     starts_at: datetime
+    starts_at_local: LocalTime
     ends_at: datetime | None
     capacity: int
     remaining: int
@@ -154,7 +166,9 @@ class EventShown(Struct, frozen=True, kw_only=True):
             title=event.title,
             description=event.description,
             location=event.location,
+            time_zone=event.time_zone,
             starts_at=event.starts_at,
+            starts_at_local=event.start.starts_at_local.isoformat(),
             ends_at=event.ends_at,
             capacity=event.capacity,
             remaining=remaining,

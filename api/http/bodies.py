@@ -313,15 +313,24 @@ def _message(error: msgspec.ValidationError, expected: object) -> str:
     if message.startswith("Object contains unknown field"):
         return "unknown_field: it has a field that is not known"
     if "matching regex" in message:
-        return "contains characters that are not accepted, or only white space"
+        examples = [example for part in _parts(expected) for example in part.get("examples", [])]
+        return (
+            f"must have the form of `{examples[0]}`"
+            if examples
+            else "contains characters that are not accepted, or only white space"
+        )
     return message
 
 
 def _choices(expected: object) -> list[str]:
     """The values that an enumeration accepts."""
+    return [str(word) for part in _parts(expected) for word in part.get("enum", [])]
+
+
+def _parts(expected: object) -> list[dict[str, Any]]:
+    """The JSON schema of a type, and the schemas that it consists of."""
     schema: dict[str, Any] = msgspec.json.schema(expected)
-    definitions = [schema, *schema.get("$defs", {}).values()]
-    return [str(word) for definition in definitions for word in definition.get("enum", [])]
+    return [schema, *schema.get("anyOf", []), *schema.get("$defs", {}).values()]
 
 
 def pointer_to(name: str) -> str:

@@ -20,7 +20,8 @@ _EVENT_DRAFT = {
     "title": "An evening of counters",
     "location": "Tempodrom, Berlin",
     "description": "Two hours, one interval.",
-    "starts_at": "2099-06-01T19:00:00+02:00",
+    "time_zone": "Europe/Berlin",
+    "starts_at_local": "2099-06-01T19:00:00",
     "capacity": 600,
     "max_per_user": 4,
 }

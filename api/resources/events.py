@@ -17,10 +17,11 @@ from api.http.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
 from api.http.conditional import expected_version, matches
 from api.http.pagination import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, Skip, read_cursor, searched
 from api.reads.events import ListAsked
-from api.shapes import EventShown, EventShownPage
+from api.shapes import EventShown, EventShownPage, LocalTime
 from domain.accounts.tokens import Token, unauthenticated, utc_now
 from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import (
+    BrokenRule,
     CapacityBelowSold,
     EventCancelled,
     EventNotFound,
@@ -41,6 +42,8 @@ from domain.sales.events import (
     broken_payment,
     broken_times,
 )
+from domain.sales.starts import start_of
+from domain.sales.zones import DEFAULT_ZONE, ZoneName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +57,10 @@ Title = Annotated[str, Meta(min_length=TITLE_CHARS_MIN, max_length=150, pattern=
 Location = Annotated[str, Meta(min_length=LOCATION_CHARS_MIN, max_length=200, pattern=LINE_PATTERN)]
 Description = Annotated[str, Meta(max_length=10_000, pattern=TEXT_PATTERN)]
 EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset, in 2000 to 2100.")]
+StartTime = Annotated[
+    datetime,
+    Meta(tz=True, description="RFC 3339 in UTC or with the offset of `time_zone` at this time, in 2000 to 2100."),
+]
 Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.")]
@@ -83,12 +90,14 @@ UpcomingOnly = Annotated[
 
 
 class EventDraft(Body):
-    """A new event."""
+    """A new event. It starts at `starts_at`, or at `starts_at_local` in its `time_zone`."""
 
     title: Title
     location: Location
-    starts_at: EventTime
     capacity: Capacity
+    time_zone: ZoneName = DEFAULT_ZONE
+    starts_at: StartTime | UnsetType = UNSET
+    starts_at_local: LocalTime | UnsetType = UNSET
     description: Description = ""
     ends_at: EventTime | None = None
     max_per_user: MaxPerUser = 8
@@ -104,21 +113,34 @@ class EventDraft(Body):
     def broken_rules(self) -> Iterable[Broken]:
         """Texts must not be empty, times must not contradict each other, and prices need a currency."""
         yield from _broken_texts(self)
-        yield from (Broken(f"/{name}", message) for name, message in broken_times(self.event(), now=utc_now()))
-        yield from (Broken(f"/{name}", message) for name, message in broken_payment(self.event()))
+        try:
+            event = self.event()
+        except Invalid as refused:
+            yield from _errors(refused)
+            return
+        yield from (Broken(f"/{name}", message) for name, message in broken_times(event, now=utc_now()))
+        yield from (Broken(f"/{name}", message) for name, message in broken_payment(event))
 
     def event(self) -> NewEvent:
-        """The event for the engine."""
-        return NewEvent(**_normalized(self))
+        """The event for the engine; raises Invalid if its times contradict its zone."""
+        fields = _fields(self)
+        times = {name: fields.pop(name, None) for name in ("starts_at", "starts_at_local")}
+        start = start_of(time_zone=fields.pop("time_zone"), **times)
+        return NewEvent(**fields, time_zone=start.time_zone, starts_at=start.starts_at)
 
 
 class EventPatch(Body):
-    """Changes of an event. Fields that are left out stay as they are."""
+    """Changes of an event. Fields that are left out stay as they are.
+
+    With another `time_zone` alone, `starts_at` stays and `starts_at_local` follows.
+    """
 
     title: Title | UnsetType = UNSET
     location: Location | UnsetType = UNSET
     description: Description | UnsetType = UNSET
-    starts_at: EventTime | UnsetType = UNSET
+    time_zone: ZoneName | UnsetType = UNSET
+    starts_at: StartTime | UnsetType = UNSET
+    starts_at_local: LocalTime | UnsetType = UNSET
     ends_at: EventTime | UnsetType | None = UNSET
     capacity: Capacity | UnsetType = UNSET
     max_per_user: MaxPerUser | UnsetType = UNSET
@@ -135,10 +157,14 @@ class EventPatch(Body):
     def broken_rules(self) -> Iterable[Broken]:
         """Texts must not be empty. The engine checks times together with those of the event."""
         yield from _broken_texts(self)
+        try:
+            self.changes()
+        except Invalid as refused:
+            yield from _errors(refused)
 
     def changes(self) -> EventChanges:
         """The changes for the engine."""
-        return EventChanges(**_normalized(self))
+        return EventChanges(**_fields(self))
 
 
 class EventController(Controller):
@@ -258,6 +284,11 @@ def _response(request: Request[Any, Any, Any], event: EncodedEvent, *, status_co
     return Response(cast("Any", event.content), status_code=status_code, headers=headers, media_type=MediaType.JSON)
 
 
+def _errors(refused: Invalid) -> Iterable[Broken]:
+    """The rules that a refusal of the engine names."""
+    return (Broken(**error) for error in cast("list[BrokenRule]", refused.facts["errors"]))
+
+
 def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
     for name, least in (("title", TITLE_CHARS_MIN), ("location", LOCATION_CHARS_MIN)):
         text = getattr(body, name)
@@ -265,10 +296,21 @@ def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
             yield Broken(f"/{name}", f"Expected `str` of length >= {least} without the space around it")
 
 
-def _normalized(body: EventDraft | EventPatch) -> dict[str, Any]:
-    """The fields that are set, with normalized texts."""
-    return {
+def _fields(body: EventDraft | EventPatch) -> dict[str, Any]:
+    """The fields that are set, with normalized texts; raises Invalid if a local time is not in the calendar."""
+    fields = {
         name: nfc(value) if type(value) is str else value
         for name, value in structs.asdict(body).items()
         if value is not UNSET
     }
+    if "starts_at_local" in fields:
+        fields["starts_at_local"] = _local_time(fields["starts_at_local"])
+    return fields
+
+
+def _local_time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        pointer, message = "/starts_at_local", "is not a date and time of the calendar"
+        raise Invalid.at(pointer, message) from None

@@ -12,7 +12,9 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.times import to_ms, to_ms_up
+from domain.sales.starts import Start
 from domain.sales.ticket_types import Catalogue, CatalogueIndex, TicketType, general_admission
+from domain.sales.zones import DEFAULT_ZONE, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -78,6 +80,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     max_per_user: int = 8
     sales_open_at: datetime | None = None
     sales_close_at: datetime | None = None
+    time_zone: str = DEFAULT_ZONE
     currency: str | None = None
     payment: Payment = Payment.NONE
     hold_seconds: int = HOLD_SECONDS_DEFAULT
@@ -92,7 +95,9 @@ class EventChanges(Struct, frozen=True, kw_only=True):
     title: str | UnsetType = UNSET
     location: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
+    time_zone: str | UnsetType = UNSET
     starts_at: datetime | UnsetType = UNSET
+    starts_at_local: datetime | UnsetType = UNSET
     ends_at: datetime | UnsetType | None = UNSET
     capacity: int | UnsetType = UNSET
     max_per_user: int | UnsetType = UNSET
@@ -134,7 +139,7 @@ class Event(Struct, frozen=True, kw_only=True):
     terms_token: str
     created_at: datetime
     closed_at: datetime | None = None
-    time_zone: str = "UTC"
+    time_zone: str = DEFAULT_ZONE
     starts_at_local: datetime | None = None
     currency: str | None = None
     hold_seconds: int = HOLD_SECONDS_DEFAULT
@@ -146,6 +151,12 @@ class Event(Struct, frozen=True, kw_only=True):
     catalogue: Catalogue | None = None
     counters: dict[str, int] = {}
     gates: dict[str, str] = {}
+
+    @property
+    def start(self) -> Start:
+        """When it starts. An event that was made before there were time zones has no local time of its own."""
+        local = self.starts_at_local or local_time(self.starts_at, self.time_zone)
+        return Start(self.time_zone, self.starts_at, local)
 
     @property
     def sizes(self) -> dict[str, int]:

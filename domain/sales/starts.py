@@ -7,11 +7,15 @@ Sales and cancellations follow the instant. The local time is what the organizer
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from domain.kernel.refusals import Invalid
 from domain.sales.zones import NoSuchTime, broken_offset, broken_zone, instant_of, instants, local_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _CONVERTED_YEARS = range(1999, 2102)
 """Years of instants that have a local time in every zone. `broken_times` in domain/sales/events.py refuses others."""
@@ -43,6 +47,9 @@ class Start(Struct, frozen=True):
         return self.starts_at not in self.right_instants
 
 
+START_FIELDS = frozenset(Start.__struct_fields__)
+
+
 def start_of(
     *,
     time_zone: str,
@@ -66,6 +73,24 @@ def start_of(
         pointer, message = "/starts_at_local", f"is not the local time of starts_at in {time_zone}; give one of them"
         raise Invalid.at(pointer, message)
     return start
+
+
+def changed_start(given: Mapping[str, Any], current: Start) -> dict[str, Any]:
+    """The changes of an event, with all fields of its start if the start changes, and otherwise none of them.
+
+    Raises:
+        Invalid: as `start_of`.
+    """
+    others = {name: value for name, value in given.items() if name not in START_FIELDS}
+    if len(others) == len(given):
+        return others
+    start = start_of(
+        time_zone=given.get("time_zone", current.time_zone),
+        starts_at=given.get("starts_at"),
+        starts_at_local=given.get("starts_at_local"),
+        current=current,
+    )
+    return others if start == current else others | structs.asdict(start)
 
 
 def _at_instant(starts_at: datetime | None, time_zone: str, current: Start | None) -> Start:

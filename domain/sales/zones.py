@@ -115,10 +115,11 @@ def instant_of(local: datetime, zone: str) -> datetime:
 def broken_offset(instant: datetime, zone: str) -> str | None:
     """What is wrong with the offset of an instant, None if it is that of the zone at this instant.
 
-    `Z` and `+00:00` fit every zone: they give an instant in UTC and say nothing of local time (RFC 9557, 3.4).
+    `Z` and `+00:00` fit every zone: they give an instant in UTC and say nothing of local time (RFC 9557, 3.4). Every
+    offset fits UTC, the zone of events whose organizer names none.
     """
     offset = instant.utcoffset()
-    if not offset or not _YEARS[0] - 1 <= instant.year <= _YEARS[-1] + 1:
+    if not offset or zone == DEFAULT_ZONE or not _YEARS[0] - 1 <= instant.year <= _YEARS[-1] + 1:
         # Other years are refused by a rule of their own; some cannot be converted.
         return None
     expected = instant.astimezone(_rules(zone)).utcoffset() or timedelta()

@@ -26,6 +26,7 @@ from domain.kernel.refusals import (
     VersionMismatch,
 )
 from domain.sales.events import TIMES, Event, EventChanges, NewEvent, broken_payment, broken_times
+from domain.sales.starts import changed_start, start_of
 from domain.store.postgres.accounts.holding import hold_account, hold_caller
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.epochs import hold_own_epoch
@@ -76,7 +77,7 @@ class Catalog:
             version=1,
             terms_token=terms_token(),
             created_at=now,
-            **structs.asdict(new),
+            **structs.asdict(new) | structs.asdict(start_of(time_zone=new.time_zone, starts_at=new.starts_at)),
         )
         event = _checked(event, now=now, changed=TIMES)
         async with self._database.begin() as connection:
@@ -114,11 +115,9 @@ class Catalog:
             if expected_version is not None and event.version != expected_version:
                 detail = f"The event has changed; it is at version {event.version}. Read it again."
                 raise VersionMismatch(detail, version=event.version)
-            changed = {
-                name: value
-                for name, value in structs.asdict(changes).items()
-                if value is not UNSET and value != getattr(event, name)
-            }
+            given = {name: value for name, value in structs.asdict(changes).items() if value is not UNSET}
+            resolved = changed_start(given, event.start)
+            changed = {name: value for name, value in resolved.items() if value != getattr(event, name)}
             if not changed and suspended is event.suspended:
                 return event
             after = _checked(_next(event, **changed, suspended=suspended), now=now, changed=changed.keys())
