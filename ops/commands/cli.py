@@ -219,6 +219,23 @@ def audit(*, event_id: UUID | None, fix: bool) -> None:
 
 
 @main.command()
+@_plainly
+def zones() -> None:
+    """List the events to come that start at another instant by the installed rules of time zones.
+
+    Use it after an upgrade that brings new rules (the package tzdata). Such an event still starts at the instant that
+    was computed before. To move it to its local time, send that time again: PATCH {"starts_at_local": ...}. Exit code
+    1 if there are such events.
+    """
+    from ops.commands.zones import described, moved_events
+
+    (moved, compared), place = _with_stores(lambda stores, _: moved_events(stores, now=datetime.now(UTC)))
+    click.echo(described(moved, compared, place))
+    if moved:
+        sys.exit(FAILED_EXIT_CODE)
+
+
+@main.command()
 @click.option("--seconds", default=60.0, show_default=True, help="Duration of the faults of each trial.")
 @click.option("--seed", default=1, show_default=True, help="The first seed; the same seed makes the same faults.")
 @click.option("--seeds", default=1, show_default=True, help="Number of seeds, one after the other.")

@@ -71,6 +71,14 @@ def test_the_books_of_a_demo_are_in_order(operator):
     assert "0 with drift" in audit.stdout
 
 
+@pytest.mark.usefixtures("demo")
+def test_no_event_of_a_demo_is_moved_by_the_rules_of_time_zones(operator):
+    compared = onsale(["zones"], operator)
+
+    assert compared.returncode == 0, compared.stderr
+    assert "5 events to come, 0 moved by tzdata 20" in compared.stdout
+
+
 def test_an_administrator_is_made_once(operator):
     """S26: on the command line only."""
     command = ["create-admin", "--email", "Root@Example.org", "--password-stdin"]
@@ -130,7 +138,7 @@ def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_afte
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "migrate", "create-admin", "set-password", "demo", "audit", "licences", "rotate-keys"]
+    "command", ["up", "migrate", "create-admin", "set-password", "demo", "audit", "licences", "rotate-keys", "zones"]
 )
 def test_help_documents_every_command(command):
     overview = CliRunner().invoke(main, ["--help"])
