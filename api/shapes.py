@@ -12,6 +12,7 @@ from domain.accounts.accounts import Account, AccountStatus, Role
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.kernel.event_status import EventStatus
 from domain.sales.events import Payment, RefundPolicy
+from domain.sales.money import DECIMALS
 from domain.sales.order_body import OrderLine, body_of
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
     status: EventStatus
     suspended: bool
     currency: str | None
+    currency_decimals: int | None
     payment: Payment
     hold_seconds: int
     hold_extend_until_seconds: int
@@ -179,6 +181,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
             status=status,
             suspended=event.suspended,
             currency=event.currency,
+            currency_decimals=None if event.currency is None else DECIMALS.get(event.currency),
             payment=event.payment,
             hold_seconds=event.hold_seconds,
             hold_extend_until_seconds=event.hold_cap_seconds,

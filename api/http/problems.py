@@ -59,6 +59,7 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.EventStarted: 409,
     refusals.BookingOver: 409,
     refusals.MoreThanBooked: 409,
+    refusals.CurrencyFixed: 409,
     refusals.EventCancelled: 409,
     refusals.EventOver: 409,
     refusals.CapacityBelowSold: 409,
@@ -158,6 +159,7 @@ PARAGRAPHS: dict[str, str] = {
     "has started and its sales are closed, the organizer of the event until the event is over.",
     "event_cancelled": "A cancelled event cannot be changed.",
     "event_over": "An event that is over cannot be cancelled, because its bookings record who attended.",
+    "currency_fixed": "Tickets of the event were booked, so their prices are in its currency. Make another event.",
     "capacity_below_sold": "The requested capacity is less than `sold`, the number of tickets sold. Nothing was "
     "changed.",
     "email_taken": "Another account has this e-mail address, possibly in another spelling.",

@@ -37,6 +37,7 @@ _EVENT = _EVENT_DRAFT | {
     "status": "on_sale",
     "suspended": False,
     "currency": None,
+    "currency_decimals": None,
     "payment": "none",
     "hold_seconds": 600,
     "hold_extend_until_seconds": 1200,

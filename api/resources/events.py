@@ -23,6 +23,7 @@ from domain.kernel.event_status import EventStatus
 from domain.kernel.refusals import (
     BrokenRule,
     CapacityBelowSold,
+    CurrencyFixed,
     EventCancelled,
     EventNotFound,
     EventOver,
@@ -42,6 +43,7 @@ from domain.sales.events import (
     broken_payment,
     broken_times,
 )
+from domain.sales.money import Currency, broken_currency
 from domain.sales.starts import start_of
 from domain.sales.zones import DEFAULT_ZONE, ZoneName
 
@@ -63,7 +65,6 @@ StartTime = Annotated[
 ]
 Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.")]
 HoldSeconds = Annotated[int, Meta(ge=HOLD_SECONDS_MIN, le=HOLD_SECONDS_MAX)]
 MaxHolds = Annotated[int, Meta(ge=1, le=100)]
 
@@ -229,7 +230,7 @@ class EventController(Controller):
         **access(
             ORGANIZERS,
             limit="event_update",
-            refuses=(EventNotFound, EventCancelled, CapacityBelowSold, VersionMismatch),
+            refuses=(EventNotFound, EventCancelled, CapacityBelowSold, CurrencyFixed, VersionMismatch),
             reads=("If-Match",),
             sends={200: ("ETag",)},
         ),
@@ -294,6 +295,8 @@ def _broken_texts(body: EventDraft | EventPatch) -> Iterable[Broken]:
         text = getattr(body, name)
         if text is not UNSET and len(nfc(text)) < least:
             yield Broken(f"/{name}", f"Expected `str` of length >= {least} without the space around it")
+    if isinstance(body.currency, str) and (message := broken_currency(body.currency)):
+        yield Broken("/currency", message)
 
 
 def _fields(body: EventDraft | EventPatch) -> dict[str, Any]:

@@ -243,6 +243,13 @@ class EventStarted(Conflict):
     title = "The event has started"
 
 
+class CurrencyFixed(Conflict):
+    """The currency of an event cannot be changed, because tickets were booked."""
+
+    code = "currency_fixed"
+    title = "The currency cannot be changed"
+
+
 class CapacityBelowSold(Conflict):
     """The requested capacity is less than the tickets taken; carries `sold`."""
 

@@ -30,6 +30,7 @@ from domain.sales.starts import changed_start, start_of
 from domain.store.postgres.accounts.holding import hold_account, hold_caller
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.epochs import hold_own_epoch
+from domain.store.postgres.events.changes import change_currency
 from domain.store.postgres.events.past_events import reopen_counters, terms_token
 from domain.store.postgres.events.reads import FIND_EVENT, event_not_found
 from domain.store.postgres.events.rows import event_row, read_event
@@ -106,6 +107,7 @@ class Catalog:
             EventNotFound, EventCancelled, VersionMismatch, Invalid, InventoryUnavailable.
             Unauthenticated: the caller's token is dead.
             CapacityBelowSold: carries `sold`.
+            CurrencyFixed: tickets were booked.
         """
         async with self._database.begin() as connection:
             event, suspended = await self._hold(connection, event_id, caller=caller)
@@ -122,6 +124,8 @@ class Catalog:
                 return event
             after = _checked(_next(event, **changed, suspended=suspended), now=now, changed=changed.keys())
             await _note(connection, now, caller, "event.changed", event_id, fields=sorted(changed))
+            if "currency" in changed and event.currency is not None:
+                await change_currency(connection, self._inventory, self._unpersisted, event, after)
             if after.closed_at is not None and after.over_at > now:
                 after = structs.replace(after, closed_at=None, terms_token=terms_token())
                 await self._write_row(connection, after, **event_row(after), opened_at=func.now())
