@@ -149,6 +149,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
     sales_close_at: datetime | None
     status: EventStatus
     suspended: bool
+    series_id: UUID | None
     currency: str | None
     currency_decimals: int | None
     payment: Payment
@@ -180,6 +181,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
             sales_close_at=event.sales_close_at,
             status=status,
             suspended=event.suspended,
+            series_id=event.series_id,
             currency=event.currency,
             currency_decimals=None if event.currency is None else DECIMALS.get(event.currency),
             payment=event.payment,

@@ -63,12 +63,13 @@ class ListAsked(Struct, frozen=True, kw_only=True):
     upcoming_only: bool
     search: str | None
     organizer_id: UUID | None = None
+    series_id: UUID | None = None
     status: EventStatus | None = None
 
     @property
     def remembered(self) -> bool:
-        """Whether the length of the list is cached: only for the two lists without a search or an organizer."""
-        return not self.search and self.organizer_id is None
+        """Whether the length of the list is cached: only for the two lists of all events."""
+        return not self.search and self.organizer_id is None and self.series_id is None
 
 
 class Showing:
@@ -106,6 +107,7 @@ class Showing:
             not_over_at=utc_now() if asked.upcoming_only else None,
             search=asked.search,
             organizer_id=asked.organizer_id,
+            series_id=asked.series_id,
             cancelled_too=asked.organizer_id is not None,
             counted=known is None,
         )
@@ -150,6 +152,7 @@ class Showing:
             not_over_at=utc_now() if asked.upcoming_only else None,
             search=asked.search,
             organizer_id=asked.organizer_id,
+            series_id=asked.series_id,
             may_be=asked.status,
             counted=False,
         )

@@ -36,6 +36,7 @@ _EVENT = _EVENT_DRAFT | {
     "sales_close_at": None,
     "status": "on_sale",
     "suspended": False,
+    "series_id": None,
     "currency": None,
     "currency_decimals": None,
     "payment": "none",

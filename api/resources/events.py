@@ -63,6 +63,7 @@ StartTime = Annotated[
     datetime,
     Meta(tz=True, description="RFC 3339 in UTC or with the offset of `time_zone` at this time, in 2000 to 2100."),
 ]
+SeriesId = Annotated[UUID, Meta(description="Groups the dates of one show. Choose a random one for the first date.")]
 Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 HoldSeconds = Annotated[int, Meta(ge=HOLD_SECONDS_MIN, le=HOLD_SECONDS_MAX)]
@@ -82,6 +83,7 @@ Status = Annotated[
     EventStatus | None,
     QueryParameter(description="Only events with this status at the moment; `cancelled` only with `mine`."),
 ]
+OfSeries = Annotated[UUID | None, QueryParameter(description="Only the dates of this show.")]
 UpcomingOnly = Annotated[
     bool,
     QueryParameter(
@@ -104,6 +106,7 @@ class EventDraft(Body):
     max_per_user: MaxPerUser = 8
     sales_open_at: EventTime | None = None
     sales_close_at: EventTime | None = None
+    series_id: SeriesId | None = None
     currency: Currency | None = None
     payment: Payment = Payment.NONE
     hold_seconds: HoldSeconds = HOLD_SECONDS_DEFAULT
@@ -147,6 +150,7 @@ class EventPatch(Body):
     max_per_user: MaxPerUser | UnsetType = UNSET
     sales_open_at: EventTime | UnsetType | None = UNSET
     sales_close_at: EventTime | UnsetType | None = UNSET
+    series_id: SeriesId | UnsetType | None = UNSET
     currency: Currency | UnsetType | None = UNSET
     payment: Payment | UnsetType = UNSET
     hold_seconds: HoldSeconds | UnsetType = UNSET
@@ -182,6 +186,7 @@ class EventController(Controller):
         upcoming_only: UpcomingOnly = True,  # noqa: FBT002  (a query parameter)
         mine: Mine = False,  # noqa: FBT002  (a query parameter)
         status: Status = None,
+        series_id: OfSeries = None,
         limit: Limit = LIMIT_DEFAULT,
         skip: Skip = 0,
         cursor: Cursor = None,
@@ -203,6 +208,7 @@ class EventController(Controller):
             upcoming_only=upcoming_only,
             search=searched(q),
             organizer_id=_caller_id(request) if mine else None,
+            series_id=series_id,
         )
         return Response(cast("Any", await process(request).showing.page(asked)), media_type=MediaType.JSON)
 

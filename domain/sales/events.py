@@ -81,6 +81,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     sales_open_at: datetime | None = None
     sales_close_at: datetime | None = None
     time_zone: str = DEFAULT_ZONE
+    series_id: UUID | None = None
     currency: str | None = None
     payment: Payment = Payment.NONE
     hold_seconds: int = HOLD_SECONDS_DEFAULT
@@ -103,6 +104,7 @@ class EventChanges(Struct, frozen=True, kw_only=True):
     max_per_user: int | UnsetType = UNSET
     sales_open_at: datetime | UnsetType | None = UNSET
     sales_close_at: datetime | UnsetType | None = UNSET
+    series_id: UUID | UnsetType | None = UNSET
     currency: str | UnsetType | None = UNSET
     payment: Payment | UnsetType = UNSET
     hold_seconds: int | UnsetType = UNSET

@@ -30,7 +30,7 @@ from domain.sales.starts import changed_start, start_of
 from domain.store.postgres.accounts.holding import hold_account, hold_caller
 from domain.store.postgres.audit_log import note
 from domain.store.postgres.epochs import hold_own_epoch
-from domain.store.postgres.events.changes import change_currency
+from domain.store.postgres.events.changes import change_currency, check_series
 from domain.store.postgres.events.past_events import reopen_counters, terms_token
 from domain.store.postgres.events.reads import FIND_EVENT, event_not_found
 from domain.store.postgres.events.rows import event_row, read_event
@@ -65,7 +65,7 @@ class Catalog:
         """Create an event of the caller and put its terms in force.
 
         Raises:
-            Invalid: its times contradict each other.
+            Invalid: its times contradict each other, or its series is another organizer's.
             Unauthenticated: the caller's token is dead.
             InventoryUnavailable: nothing was created.
         """
@@ -85,6 +85,7 @@ class Catalog:
             organizer = (await hold_caller(connection, caller))[caller.account_id]
             event = structs.replace(event, suspended=not organizer.sells, counters=event.sizes)
             await hold_own_epoch(connection, self._scripts)
+            await check_series(connection, event)
             await connection.execute(insert(events).values(**event_row(event), partition=partition_of_event(event.id)))
             rows = [{"event_id": event.id, "counter": name, "size": size} for name, size in event.sizes.items()]
             await connection.execute(insert(counters).values(taken=0), rows)
@@ -124,6 +125,8 @@ class Catalog:
                 return event
             after = _checked(_next(event, **changed, suspended=suspended), now=now, changed=changed.keys())
             await _note(connection, now, caller, "event.changed", event_id, fields=sorted(changed))
+            if "series_id" in changed:
+                await check_series(connection, after)
             if "currency" in changed and event.currency is not None:
                 await change_currency(connection, self._inventory, self._unpersisted, event, after)
             if after.closed_at is not None and after.over_at > now:

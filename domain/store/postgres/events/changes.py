@@ -1,4 +1,4 @@
-"""Rules of an event's changes that depend on what is stored."""
+"""Rules of an event's changes that depend on what is stored: on its bookings, and on other events of its series."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from domain.kernel.partitions import partition_of_event
-from domain.kernel.refusals import CurrencyFixed, Unavailable
+from domain.kernel.refusals import CurrencyFixed, Invalid, Unavailable
 from domain.store.postgres.holdings import is_all_persisted
-from domain.store.postgres.tables import bookings
+from domain.store.postgres.tables import bookings, events
 from domain.store.redis.unpersisted_sets import WAITING_MAX
 
 if TYPE_CHECKING:
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from domain.sales.events import Event
     from domain.store.redis.inventory import Inventory
     from domain.store.redis.unpersisted_sets import UnpersistedSets
+
+
+async def check_series(connection: AsyncConnection, event: Event) -> None:
+    """Refuse a series that has events of another organizer: an event must not slip into the dates of their show.
+
+    Raises:
+        Invalid.
+    """
+    others = select(events.c.id).where(
+        events.c.series_id == event.series_id, events.c.organizer_id != event.organizer_id
+    )
+    if event.series_id is not None and (await connection.execute(others.limit(1))).first() is not None:
+        pointer, message = "/series_id", "belongs to events of another organizer"
+        raise Invalid.at(pointer, message)
 
 
 async def change_currency(

@@ -64,6 +64,7 @@ FIND_EVENT = select(*EVENT_FIELDS).where(events.c.id == bindparam("event_id"))
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "starting_after": events.c.starts_at > bindparam("starting_after"),
     "organizer_id": events.c.organizer_id == bindparam("organizer_id"),
+    "series_id": events.c.series_id == bindparam("series_id"),
     "search": or_(
         *(
             column.contains(bindparam("search"), escape=ESCAPE)
@@ -168,6 +169,7 @@ class EventReads:
         not_over_at: datetime | None = None,
         search: str | None = None,
         organizer_id: UUID | None = None,
+        series_id: UUID | None = None,
         cancelled_too: bool = False,
         may_be: EventStatus | None = None,
         counted: bool = True,
@@ -184,6 +186,7 @@ class EventReads:
             "not_over_at": not_over_at,
             "search": search and literally(fold(search)),
             "organizer_id": organizer_id,
+            "series_id": series_id,
         }
         given = {name: value for name, value in values.items() if value is not None}
         bounds = {"limit": limit, "skip": skip}
