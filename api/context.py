@@ -14,6 +14,7 @@ from domain.accounts.passwords import Passwords
 from domain.accounts.signing_keys import Keys
 from domain.accounts.tokens import TokenKind, Tokens
 from domain.actions.membership import Membership
+from domain.actions.promo_guesses import PromoGuesses
 from domain.background.follow_ups import FollowUps
 from domain.engine import Stores, open_stores
 from domain.platform.clocks import HostClock
@@ -42,6 +43,8 @@ FAIL_CLOSED = (
     "event_create",
     "event_delete",
     "event_update",
+    "catalogue_update",
+    "promo_code",
     "admin_write",
 )
 """Limits of requests that write, or that guess a password: without Redis they are refused."""
@@ -61,6 +64,7 @@ class Process(Struct, frozen=True):
     tokens: Tokens
     membership: Membership
     showing: Showing
+    promo_guesses: PromoGuesses
     downloads: Downloads
     rules: dict[str, Rule] | None
     proxies: Proxies
@@ -86,7 +90,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
         async with open_stores(settings) as stores:
             # A host whose clock is behind must not refuse tokens that other hosts issue.
             await stores.clocks.compare_once()
-            tokens = _tokens(settings)
+            tokens, rules = _tokens(settings), rules_of(settings) if settings.rate_limits == "on" else None
             yield Process(
                 settings=settings,
                 stores=stores,
@@ -104,7 +108,8 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                 ),
                 showing=Showing(stores.event_actions, stores.events),
                 downloads=Downloads(),
-                rules=rules_of(settings) if settings.rate_limits == "on" else None,
+                rules=rules,
+                promo_guesses=PromoGuesses(stores.admission, rules["promo_code"] if rules else None),
                 proxies=Proxies.of(settings),
                 clock=stores.clocks.host,
             )

@@ -14,7 +14,10 @@ from api.resources.dashboard import DashboardController
 from api.resources.events import EventController
 from api.resources.holds import HoldController
 from api.resources.me import MeController
+from api.resources.pools import PoolController
+from api.resources.promo_codes import PromoCodeController
 from api.resources.service import ServiceController
+from api.resources.ticket_types import TicketTypeController
 
 PREFIX = "/api/v1"
 """The version of the contract. Health and metrics are outside of it."""
@@ -30,6 +33,9 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
             MeController,
             DashboardController,
             EventController,
+            TicketTypeController,
+            PoolController,
+            PromoCodeController,
             BookingController,
             HoldController,
             ChangeController,

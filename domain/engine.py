@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from domain.actions.bookings import BoxOffice
 from domain.actions.events import EventActions
+from domain.actions.selling import SellingActions
 from domain.actions.terms import TermsCache
 from domain.platform.failpoints import arm
 from domain.store.books import Books
@@ -23,7 +24,10 @@ from domain.store.postgres.database import Database
 from domain.store.postgres.epochs import Epochs
 from domain.store.postgres.events.catalog import Catalog
 from domain.store.postgres.events.past_events import PastEvents
+from domain.store.postgres.events.promo_codes import PromoCodes
 from domain.store.postgres.events.reads import EventReads
+from domain.store.postgres.events.selling import Selling
+from domain.store.postgres.events.writes import EventWrites
 from domain.store.postgres.ledger import Ledger
 from domain.store.postgres.write_ahead import Intents
 from domain.store.redis.admission import Admission
@@ -85,6 +89,7 @@ class Stores(Struct, frozen=True):
     clocks: Clocks
     box_office: BoxOffice
     event_actions: EventActions
+    selling: SellingActions
     durability: str
     redis_sync: str
     retention: Retention
@@ -126,7 +131,9 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     admission = Admission(scripts, pipeline, sessions)
     inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
     holds, unpersisted = Holds(scripts), UnpersistedSets(scripts)
-    catalog = Catalog(database, inventory, unpersisted, scripts)
+    writes = EventWrites(database, inventory, scripts)
+    catalog = Catalog(database, inventory, unpersisted, scripts, writes)
+    selling = Selling(database, writes, inventory, holds, unpersisted), PromoCodes(database, writes)
     terms = TermsCache(events, catalog)
     return Stores(
         database=database,
@@ -162,6 +169,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
         event_actions=EventActions(
             events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
         ),
+        selling=SellingActions(*selling, inventory=inventory, terms=terms),
         durability=settings.durability,
         redis_sync=settings.redis_sync,
         retention=Retention.of(settings),

@@ -23,7 +23,7 @@ _TAG = re.compile(r'(W/)?("[^"]*")')
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 NO_VERSION = 0
-"""A version that no event has."""
+"""A version that nothing has."""
 
 RETRY_AFTER_S = 1
 """When to poll a pending booking again. Most are confirmed within 50 ms."""
@@ -62,6 +62,11 @@ def booking_etag(booking: Booking) -> str:
 def event_etag(version: int, *parts: object) -> str:
     """The entity tag of an event: its version, and `parts` that are shown with it."""
     return f'"v{version}.{".".join(map(str, parts))}"'
+
+
+def version_etag(version: int) -> str:
+    """The entity tag of a thing that its version tells: a ticket type, a pool or a promo code."""
+    return f'"v{version}"'
 
 
 def matches(scope: Scope, etag: str) -> bool:

@@ -46,6 +46,8 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.PerUserLimit: 409,
     refusals.NotOnSale: 409,
     refusals.TicketTypeNotFound: 404,
+    refusals.PoolNotFound: 404,
+    refusals.PromoCodeNotFound: 404,
     refusals.BelowMinimum: 409,
     refusals.AboveMaximum: 409,
     refusals.RequirementMissing: 409,
@@ -56,6 +58,9 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.TooManyHolds: 409,
     refusals.HoldExpired: 409,
     refusals.HoldAtCap: 409,
+    refusals.InUse: 409,
+    refusals.PromoCodeTaken: 409,
+    refusals.MaxUsesBelowUsed: 409,
     refusals.EventStarted: 409,
     refusals.BookingOver: 409,
     refusals.MoreThanBooked: 409,
@@ -131,6 +136,13 @@ PARAGRAPHS: dict[str, str] = {
     "organizer_signup_closed": "This service accepts no new organizers. Sign up as an attendee.",
     "event_not_found": "No event has this id.",
     "ticket_type_not_found": "The event has no ticket type with this id, or only buyers with a promo code see it.",
+    "pool_not_found": "The event has no pool with this id.",
+    "promo_code_not_found": "The event has no promo code with this id, or it is archived.",
+    "in_use": "The change would contradict what depends on the thing. What a ticket type takes is fixed while bookings "
+    "have tickets of it, the parent of a pool while tickets of it are taken. Ticket types use a pool until they are "
+    "archived. Nothing was changed.",
+    "promo_code_taken": "The event has a promo code of this text already; case makes no difference.",
+    "max_uses_below_used": "The code was used `used` times already, by bookings and holds.",
     "min_per_booking": "At least `min_per_booking` tickets of the type must be booked together.",
     "max_per_booking": "At most `max_per_booking` tickets of the type can be booked together.",
     "requirement_missing": "Tickets of the type `ticket_type_id` are only for buyers with a ticket of the type "
@@ -158,10 +170,11 @@ PARAGRAPHS: dict[str, str] = {
     "event_started": "It is too late to cancel the booking, or tickets of it. The owner can cancel it until the event "
     "has started and its sales are closed, the organizer of the event until the event is over.",
     "event_cancelled": "A cancelled event cannot be changed.",
-    "event_over": "An event that is over cannot be cancelled, because its bookings record who attended.",
+    "event_over": "An event that is over cannot be cancelled, because its bookings record who attended. What it sells "
+    "cannot be changed any more.",
+    "capacity_below_sold": "The requested capacity is less than `sold`, the number of tickets sold; the size of a pool "
+    "is less than `sold` and `held` together. Nothing was changed.",
     "currency_fixed": "Tickets of the event were booked, so their prices are in its currency. Make another event.",
-    "capacity_below_sold": "The requested capacity is less than `sold`, the number of tickets sold. Nothing was "
-    "changed.",
     "email_taken": "Another account has this e-mail address, possibly in another spelling.",
     "last_admin": "The account is the only admin. Make another account an admin first.",
     "own_account": "Admins cannot ban the account that they are logged in with.",

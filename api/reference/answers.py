@@ -45,9 +45,21 @@ ANSWERS: dict[str, str] = {
     "me_leave": "The account is closed.",
     "me_show": "The account.",
     "me_switch_role": "The account with its role, and new tokens.",
+    "pools_change": "The pool after the change.",
+    "pools_create": "The new pool.",
+    "pools_page": "The pools of the event.",
+    "pools_remove": "The pool is removed.",
+    "promo_codes_archive": "The promo code cannot be used any more.",
+    "promo_codes_change": "The promo code after the change.",
+    "promo_codes_create": "The new promo codes.",
+    "promo_codes_page": "A page of promo codes.",
     "service_live": "The process runs.",
     "service_metrics": "Metrics in the text format of Prometheus.",
     "service_ready": "Bookings can be taken.",
+    "ticket_types_archive": "The ticket type is not sold any more.",
+    "ticket_types_change": "The ticket type after the change.",
+    "ticket_types_create": "The new ticket type.",
+    "ticket_types_page": "The ticket types of the event.",
 }
 """The description of an operation's usual answer, by operation id."""
 

@@ -9,6 +9,10 @@ BOOKING_ID = "b3b8f3c2-7a41-4c0e-8f0a-5d1c2e9a4f77"
 BUYER_ID = "2c9d1e44-51b6-4a0f-b6a3-9f0e8c7d6b5a"
 ORGANIZER_ID = "9a7e6d5c-4b3a-4210-8fed-cba987654321"
 
+TYPE_ID = "1d0c3b2a-9f8e-4d6c-8b5a-4f3e2d1c0b9a"
+POOL_ID = "7b6a5948-3726-4150-9f8e-7d6c5b4a3928"
+CODE_ID = "3c2b1a09-f8e7-4d6c-95b4-a39281706f5e"
+
 _LONG_AGO = "2026-01-10T09:00:00Z"
 _PASSWORD = "a fine long passphrase"  # noqa: S105  (of nobody)
 _TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIyYzlkMWU0NCJ9.c2lnbmF0dXJl"  # noqa: S105  (of nobody)
@@ -66,6 +70,40 @@ _LINE = {
     "discount_minor": 0,
     "sum_minor": 0,
 }
+_TYPE_DRAFT = {"name": "Stalls", "price_minor": 3900, "pools": [POOL_ID], "max_per_booking": 6}
+_TYPE = {
+    "id": TYPE_ID,
+    "event_id": EVENT_ID,
+    "description": "",
+    "weight": 1,
+    "takes_room": True,
+    "counts_for_max_per_user": True,
+    "requires_type_id": None,
+    "min_per_booking": 1,
+    "max_per_user": None,
+    "sales_open_at": None,
+    "sales_close_at": None,
+    "hidden": False,
+    "position": 0,
+    "version": 1,
+    "created_at": _LONG_AGO,
+} | _TYPE_DRAFT
+_POOL_DRAFT = {"name": "Stalls", "size": 400, "parent_id": None}
+_POOL = _POOL_DRAFT | {"id": POOL_ID, "event_id": EVENT_ID, "taken": 2, "version": 1, "created_at": _LONG_AGO}
+_CODE_DRAFT = {"code": "EARLYBIRD", "percent_off": 15, "max_uses": 200}
+_CODE = _CODE_DRAFT | {
+    "id": CODE_ID,
+    "event_id": EVENT_ID,
+    "used": 1,
+    "max_uses_per_user": None,
+    "amount_off_minor": None,
+    "ticket_types": None,
+    "valid_from": None,
+    "valid_until": None,
+    "unlocks_hidden": False,
+    "version": 1,
+    "created_at": _LONG_AGO,
+}
 _BOOKS = {
     "event_id": EVENT_ID,
     "capacity": 600,
@@ -89,6 +127,16 @@ EXAMPLES: dict[str, Any] = {
     "RoleChange": {"role": "organizer"},
     "EventDraft": _EVENT_DRAFT,
     "EventPatch": {"capacity": 650},
+    "TicketTypeDraft": _TYPE_DRAFT,
+    "TicketTypePatch": {"price_minor": 4200},
+    "TicketTypeShown": _TYPE,
+    "PoolDraft": _POOL_DRAFT,
+    "PoolPatch": {"size": 420},
+    "PoolShown": _POOL,
+    "PromoCodeDraft": _CODE_DRAFT,
+    "PromoCodePatch": {"max_uses": 250},
+    "PromoCodeShown": _CODE,
+    "PromoCodesMade": {"items": [_CODE]},
     "OrderItem": {"ticket_type_id": EVENT_ID, "quantity": 2},
     "Comp": {
         "email": "grace@example.org",

@@ -35,6 +35,7 @@ TAGS = [
     Tag("Authentication", "Accounts, sessions and tokens."),
     Tag("Caller", "The account that calls."),
     Tag("Events", "Events and their sales."),
+    Tag("Ticket types", "What an event sells: ticket types, pools and promo codes."),
     Tag("Bookings", "Book tickets, follow a booking, cancel it."),
     Tag("Administration", "For admins. Each action is written to the audit log."),
     Tag("Service", "For operators: health and metrics."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from api.access.declarations import EVERYBODY, ORGANIZERS, access
 from api.access.guards import check_owns_event
+from api.access.promo_guesses import guesser_of
 from api.context import Process, process
 from api.fast_path import FastRequest, FastResponse, RefusedWith
 from api.http.bodies import JSON_MEDIA_TYPE, LINE_PATTERN, Body, Broken
@@ -168,7 +170,9 @@ class BookingController(Controller):
         box_office, order = request.process.stores.box_office, data.order(request.idempotency_key)
         if request.caller.role is Role.ORGANIZER:
             await _check_own_event(request, order)
-        reservation = await box_office.reserve(request.ask, order)
+        reservation = await (
+            box_office.reserve(request.ask, order) if data.promo_code is None else _reserve_with_code(request, order)
+        )
         booking = reservation.booking
         seconds = wait_s(request.scope) if booking.status is not BookingStatus.HELD else 0
         if seconds:
@@ -316,6 +320,14 @@ async def cancel_booking(request: Request[Token, Any, Any], booking: Booking) ->
             user_id=str(booking.user_id),
         )
     return cancelled
+
+
+async def _reserve_with_code(request: FastRequest, order: Order) -> Reservation:
+    """Reserve by an order with a promo code. Wrong codes are counted."""
+    guesses, guesser = request.process.promo_guesses, guesser_of(request.process, request.scope, request.caller)
+    if guesses.refusal_of(guesser) is not None:
+        await request.process.stores.admission.admit(request.ask)
+    return await guesses.tried(guesser, partial(request.process.stores.box_office.reserve, request.ask, order))
 
 
 def _reserved(reservation: Reservation, booking: Booking, *, waited_s: int) -> Response[BookingShown]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from litestar import Controller, MediaType, Request, Response, delete, get, patch, post
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import UNSET, Meta, UnsetType, structs
+from msgspec import UNSET, Meta, UnsetType, field, structs
 
 from api.access.declarations import ANYONE, ORGANIZERS, access
 from api.access.guards import check_owns_event
@@ -17,6 +17,7 @@ from api.http.bodies import LINE_PATTERN, TEXT_PATTERN, Body, Broken, nfc
 from api.http.conditional import expected_version, matches
 from api.http.pagination import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, Skip, read_cursor, searched
 from api.reads.events import ListAsked
+from api.resources.ticket_types import TicketTypeDraft
 from api.shapes import EventShown, EventShownPage, LocalTime
 from domain.accounts.tokens import Token, unauthenticated, utc_now
 from domain.kernel.event_status import EventStatus
@@ -45,6 +46,7 @@ from domain.sales.events import (
 )
 from domain.sales.money import Currency, broken_currency
 from domain.sales.starts import start_of
+from domain.sales.ticket_types import TICKET_TYPES_MAX
 from domain.sales.zones import DEFAULT_ZONE, ZoneName
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ Capacity = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxPerUser = Annotated[int, Meta(ge=1, le=100)]
 HoldSeconds = Annotated[int, Meta(ge=HOLD_SECONDS_MIN, le=HOLD_SECONDS_MAX)]
 MaxHolds = Annotated[int, Meta(ge=1, le=100)]
+
+TicketTypes = Annotated[list[TicketTypeDraft], Meta(max_length=TICKET_TYPES_MAX)]
 
 Search = Annotated[
     str | None,
@@ -93,7 +97,10 @@ UpcomingOnly = Annotated[
 
 
 class EventDraft(Body):
-    """A new event. It starts at `starts_at`, or at `starts_at_local` in its `time_zone`."""
+    """A new event. It starts at `starts_at`, or at `starts_at_local` in its `time_zone`.
+
+    Without `ticket_types` it has one free type, "General admission", whose id is the event's.
+    """
 
     title: Title
     location: Location
@@ -113,6 +120,7 @@ class EventDraft(Body):
     hold_extend_until_seconds: HoldSeconds | None = None
     max_holds_per_user: MaxHolds = HOLDS_PER_USER_DEFAULT
     refund_on_owner_cancel: RefundPolicy = RefundPolicy.NONE
+    ticket_types: TicketTypes = field(default_factory=list)
 
     def broken_rules(self) -> Iterable[Broken]:
         """Texts must not be empty, times must not contradict each other, and prices need a currency."""
@@ -127,7 +135,7 @@ class EventDraft(Body):
 
     def event(self) -> NewEvent:
         """The event for the engine; raises Invalid if its times contradict its zone."""
-        fields = _fields(self)
+        fields = _fields(self) | {"ticket_types": tuple(each.ticket_type() for each in self.ticket_types)}
         times = {name: fields.pop(name, None) for name in ("starts_at", "starts_at_local")}
         start = start_of(time_zone=fields.pop("time_zone"), **times)
         return NewEvent(**fields, time_zone=start.time_zone, starts_at=start.starts_at)

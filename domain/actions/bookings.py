@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from domain.actions.quotes import NotQuoted, Quotes
+from domain.actions.releases import Releases
 from domain.actions.waiting import LookTimes
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation, all_of, as_of
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
-from domain.kernel.refusals import BookingNotFound, Conflict, InventoryUnavailable
+from domain.kernel.refusals import BookingNotFound, Conflict, InventoryUnavailable, SoldOut
 from domain.kernel.times import to_ms
 from domain.platform.failpoints import Failpoint, reach
 from domain.sales.events import Deadline
@@ -70,6 +71,7 @@ class BoxOffice:
         self._intents = intents
         self._refusal_counts = refusal_counts
         self._look_times = LookTimes()
+        self._releases = Releases(holds)
 
     async def reserve(self, ask: Ask, order: Order) -> Reservation:
         """Admit the caller, take the tickets of an order, and promise to persist the booking.
@@ -83,6 +85,10 @@ class BoxOffice:
             return await self._book(ask, order)
         except Conflict as refusal:
             self._refusal_counts.count(order.event_id, refusal.code)
+            if isinstance(refusal, SoldOut) and refusal.missing is not None:
+                counter, units = refusal.missing
+                released_at = await self._releases.earliest(order.event_id, counter, units)
+                refusal.facts["earliest_release_at"] = released_at
             raise
 
     async def _book(self, ask: Ask, order: Order) -> Reservation:

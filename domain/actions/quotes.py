@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from domain.kernel.bookings import HOLDING
 from domain.kernel.refusals import Refusal
-from domain.sales.order_body import read_body
+from domain.kernel.times import to_ms
+from domain.sales.order_body import types_of
 from domain.sales.orders import LineOrder
 from domain.sales.refusals import requirement_missing
 
@@ -52,6 +54,8 @@ class Quotes:
             raise NotQuoted(refusal) from None
 
     async def _by(self, new: NewBooking, terms: Terms) -> Quote:
+        if isinstance(new.order, LineOrder) and new.order.promo_code is not None:
+            new.order.check_code(terms, now_ms=to_ms(datetime.now(UTC)))
         quote = new.order.quote(terms, account_id=new.user_id)
         if isinstance(new.order, LineOrder) and terms.catalogue is not None:
             missing = new.order.missing_requirements(terms)
@@ -70,8 +74,4 @@ class Quotes:
         for booking in (*stored, *(each for each in fresh if each.event_id == event_id)):
             if booking.id not in newest or newest[booking.id].version < booking.version:
                 newest[booking.id] = booking
-        return {type_id for booking in newest.values() if booking.status in HOLDING for type_id in _types_of(booking)}
-
-
-def _types_of(booking: Booking) -> list[UUID]:
-    return [line.ticket_type_id for line in read_body(booking.body).items] if booking.body else [booking.event_id]
+        return {type_id for booking in newest.values() if booking.status in HOLDING for type_id in types_of(booking)}

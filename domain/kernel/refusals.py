@@ -76,11 +76,13 @@ class SoldOut(Conflict):
     """Fewer tickets are left than requested; carries `remaining`.
 
     For an order of ticket types it also carries the `ticket_type_id` of the first line that is short, and
-    `earliest_release_at`: when the next hold ends whose tickets would do, None if no hold is known.
+    `earliest_release_at`: when so many holds end that their tickets would do, None if no such holds are known.
+    `missing` is for the engine: the counter that is short, and by how many units.
     """
 
     code = "sold_out"
     title = "Sold out"
+    missing: tuple[str, int] | None = None
     members: ClassVar[dict[str, Any]] = {
         "remaining": int,
         "ticket_type_id": UUID,
@@ -115,6 +117,20 @@ class NotOnSale(Conflict):
         "ticket_type_id": UUID,
     }
     optional = frozenset({"ticket_type_id"})
+
+
+class PoolNotFound(Missing):
+    """The event has no pool with this id."""
+
+    code = "pool_not_found"
+    title = "Pool not found"
+
+
+class PromoCodeNotFound(Missing):
+    """The event has no promo code with this id."""
+
+    code = "promo_code_not_found"
+    title = "Promo code not found"
 
 
 class TicketTypeNotFound(Missing):
@@ -219,6 +235,29 @@ class MoreThanBooked(Conflict):
     members: ClassVar[dict[str, Any]] = {"ticket_type_id": UUID, "quantity": int}
 
 
+class InUse(Conflict):
+    """It cannot be changed in this way, because bookings, ticket types or pools depend on it."""
+
+    code = "in_use"
+    title = "It is in use"
+
+
+class PromoCodeTaken(Conflict):
+    """The event has such a promo code already; carries `promo_code`."""
+
+    code = "promo_code_taken"
+    title = "The promo code exists already"
+    members: ClassVar[dict[str, Any]] = {"promo_code": str}
+
+
+class MaxUsesBelowUsed(Conflict):
+    """The promo code was used more often than that; carries `used`."""
+
+    code = "max_uses_below_used"
+    title = "The promo code was used more often"
+    members: ClassVar[dict[str, Any]] = {"used": int}
+
+
 class EventCancelled(Conflict):
     """A cancelled event cannot be changed."""
 
@@ -227,7 +266,7 @@ class EventCancelled(Conflict):
 
 
 class EventOver(Conflict):
-    """An event that is over cannot be cancelled."""
+    """An event that is over cannot be cancelled, and what it sells cannot be changed."""
 
     code = "event_over"
     title = "The event is over"
@@ -251,11 +290,15 @@ class CurrencyFixed(Conflict):
 
 
 class CapacityBelowSold(Conflict):
-    """The requested capacity is less than the tickets taken; carries `sold`."""
+    """The requested capacity is less than the tickets taken; carries `sold`.
+
+    For a pool, `sold` and `held` are units of the pool: those of bookings, and those of holds.
+    """
 
     code = "capacity_below_sold"
     title = "The capacity is below the tickets sold"
-    members: ClassVar[dict[str, Any]] = {"sold": int}
+    members: ClassVar[dict[str, Any]] = {"sold": int, "held": int}
+    optional = frozenset({"held"})
 
     @classmethod
     def of(cls, sold: int) -> CapacityBelowSold:

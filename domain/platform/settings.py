@@ -183,6 +183,10 @@ class Settings(BaseSettings):
     limit_event_create: RateLimit = _limit("5/min", "`POST /events` per account.")
     limit_event_delete: RateLimit = _limit("5/min", "`DELETE /events/…` per account.")
     limit_event_update: RateLimit = _limit("10/min", "`PATCH /events/…` per account.")
+    limit_catalogue_update: RateLimit = _limit("60/min", "Changes of ticket types, pools and promo codes, per account.")
+    limit_promo_code: RateLimit = _limit(
+        "10/min", "Wrong promo codes per account and client address, or per client address without an account."
+    )
     limit_admin_write: RateLimit = _limit("10/min", "Admin actions that change something, per account.")
     limit_admin_read: RateLimit = _limit("60/min", "Admin actions that read, per account.")
     limit_default: RateLimit = _limit("300/min", "Everything else, per account or address.")

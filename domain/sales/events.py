@@ -13,7 +13,7 @@ from domain.kernel.counters import POOL_MAIN
 from domain.kernel.event_status import EventStatus
 from domain.kernel.times import to_ms, to_ms_up
 from domain.sales.starts import Start
-from domain.sales.ticket_types import Catalogue, CatalogueIndex, TicketType, general_admission
+from domain.sales.ticket_types import Catalogue, CatalogueIndex, NewTicketType, TicketType, general_admission
 from domain.sales.zones import DEFAULT_ZONE, local_time
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ HOLDS_PER_USER_DEFAULT = 3
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
-    """The organizer's description of a new event."""
+    """The organizer's description of a new event. Without `ticket_types` it has one free type."""
 
     title: str
     location: str
@@ -88,6 +88,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     hold_extend_until_seconds: int | None = None
     max_holds_per_user: int = HOLDS_PER_USER_DEFAULT
     refund_on_owner_cancel: RefundPolicy = RefundPolicy.NONE
+    ticket_types: tuple[NewTicketType, ...] = ()
 
 
 class EventChanges(Struct, frozen=True, kw_only=True):
@@ -164,6 +165,11 @@ class Event(Struct, frozen=True, kw_only=True):
     def sizes(self) -> dict[str, int]:
         """The size that each counter of the event must have."""
         return {**self.counters, POOL_MAIN: self.capacity}
+
+    @property
+    def full_catalogue(self) -> Catalogue:
+        """What the event sells, with the implicit ticket type if it has no other. Not for events of lists."""
+        return self.catalogue or Catalogue((general_admission(self.id, self.created_at),))
 
     @property
     def hold_cap_seconds(self) -> int:

@@ -53,6 +53,11 @@ def body_of(booking: Booking) -> PricedOrder:
     return PricedOrder(items=(line,), total_minor=0)
 
 
+def types_of(booking: Booking) -> list[UUID]:
+    """The ticket types of a booking."""
+    return [line.ticket_type_id for line in body_of(booking).items]
+
+
 def write_body(body: PricedOrder) -> str:
     """A body as it is stored."""
     return msgspec.json.encode(body).decode()

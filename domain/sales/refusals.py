@@ -89,15 +89,22 @@ def over_limit(allowance: int, *, remaining: int, ticket_type: TicketType | None
     return PerUserLimit(detail, limit=allowance, already_booked=already, **facts)
 
 
-def sold_out(remaining: int, *, ticket_type: TicketType | None = None) -> SoldOut:
-    """The refusal of an order for more tickets than are left, of the event or of one ticket type."""
+def sold_out(
+    remaining: int, *, ticket_type: TicketType | None = None, missing: tuple[str, int] | None = None
+) -> SoldOut:
+    """The refusal of an order for more tickets than are left, of the event or of one ticket type.
+
+    `missing` is the counter that is short, and by how many units.
+    """
     left = max(0, remaining)
     if ticket_type is None:
         detail = f"The event has only {tickets(left)} left. Book fewer." if left else "The event has no tickets left."
         return SoldOut(detail, remaining=left)
     named = f"`{ticket_type.name}`"
     detail = f"Of {named}, only {tickets(left)} are left. Book fewer." if left else f"No tickets of {named} are left."
-    return SoldOut(detail, remaining=left, ticket_type_id=ticket_type.id, earliest_release_at=None)
+    refusal = SoldOut(detail, remaining=left, ticket_type_id=ticket_type.id, earliest_release_at=None)
+    refusal.missing = missing
+    return refusal
 
 
 def type_not_on_sale(ticket_type: TicketType, *, now_ms: int) -> NotOnSale:

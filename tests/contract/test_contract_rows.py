@@ -13,6 +13,9 @@ DOCUMENTATION = "tests/api/reference/test_documentation.py"
 CHANGES = "tests/api/resources/test_changes.py"
 COMPS = "tests/api/resources/test_comps.py"
 HOLDS = "tests/api/resources/test_holds.py"
+TYPES = "tests/api/resources/test_ticket_types.py"
+POOLS = "tests/api/resources/test_pools.py"
+CODES = "tests/api/resources/test_promo_codes.py"
 EVENTS = "tests/api/resources/test_events.py"
 JOURNEY = "tests/api/resources/test_journey.py"
 MISTAKES = "tests/contract/test_past_mistakes.py"
@@ -41,6 +44,32 @@ ROWS = {
     "POST /api/v1/events": f"{EVENTS}::test_an_event_is_made_where_its_location_says",
     "PATCH /api/v1/events/{event_id}": f"{EVENTS}::test_capacity_does_not_fall_below_what_is_sold",
     "DELETE /api/v1/events/{event_id}": f"{EVENTS}::test_a_cancelled_event_leaves_the_list_and_keeps_its_record",
+    "GET /api/v1/events/{event_id}/ticket-types": (
+        f"{TYPES}::test_hidden_types_are_seen_by_their_organizer_admins_and_with_a_code"
+    ),
+    "POST /api/v1/events/{event_id}/ticket-types": f"{TYPES}::test_a_type_keeps_the_rules_of_its_fields",
+    "PATCH /api/v1/events/{event_id}/ticket-types/{type_id}": (
+        f"{TYPES}::test_what_a_type_takes_is_fixed_while_bookings_have_tickets_of_it"
+    ),
+    "DELETE /api/v1/events/{event_id}/ticket-types/{type_id}": (
+        f"{TYPES}::test_a_type_with_bookings_is_archived_and_never_deleted"
+    ),
+    "GET /api/v1/events/{event_id}/pools": f"{POOLS}::test_family_tickets_do_not_oversell_the_pool_above",
+    "POST /api/v1/events/{event_id}/pools": f"{POOLS}::test_pools_are_nested_to_a_depth_and_never_in_a_circle",
+    "PATCH /api/v1/events/{event_id}/pools/{pool_id}": (
+        f"{POOLS}::test_the_size_of_a_pool_does_not_fall_below_what_is_sold_and_held"
+    ),
+    "DELETE /api/v1/events/{event_id}/pools/{pool_id}": f"{POOLS}::test_a_pool_is_removed_once_nothing_uses_it",
+    "GET /api/v1/events/{event_id}/promo-codes": f"{CODES}::test_codes_are_listed_page_by_page_and_found_by_a_part",
+    "POST /api/v1/events/{event_id}/promo-codes": (
+        f"{CODES}::test_a_thousand_codes_are_generated_at_once_and_each_is_another"
+    ),
+    "PATCH /api/v1/events/{event_id}/promo-codes/{code_id}": (
+        f"{CODES}::test_the_uses_of_a_code_do_not_fall_below_what_is_used"
+    ),
+    "DELETE /api/v1/events/{event_id}/promo-codes/{code_id}": (
+        f"{CODES}::test_an_ended_code_keeps_the_price_of_holds_and_leaves_its_text"
+    ),
     "POST /api/v1/bookings": f"{BOOKINGS}::test_one_key_makes_one_booking",
     "GET /api/v1/bookings/{booking_id}/status": (
         f"{BOOKINGS}::test_an_accepted_booking_is_read_at_once_on_every_process"

@@ -32,9 +32,12 @@ from tests.processes import ROOT
 
 SCHEMAS = COMPONENTS["schemas"]
 
-RESOURCES = {"admin", "auth", "bookings", "changes", "comps", "dashboard", "events", "holds", "me", "service"}
+RESOURCES = {
+    *("admin", "auth", "bookings", "changes", "comps", "dashboard", "events", "holds", "me"),
+    *("pools", "promo_codes", "service", "ticket_types"),
+}
 
-DOCUMENT_BYTES_MAX = 200_000
+DOCUMENT_BYTES_PER_OPERATION_MAX = 4_300
 """Twice that would be felt by whoever opens the documentation on a phone; compressed it is a tenth."""
 
 NO_BODY = {"204", "304"}
@@ -89,8 +92,9 @@ def _contents(operation):
 
 def test_an_operation_id_is_a_resource_and_a_verb():
     for name in _operations():
-        resource, _, verb = name.partition("_")
-        assert resource in RESOURCES
+        resource = next((each for each in RESOURCES if name.startswith(f"{each}_")), None)
+        assert resource is not None, name
+        verb = name.removeprefix(f"{resource}_")
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", verb), name
 
 
@@ -248,8 +252,10 @@ def test_every_page_says_whether_more_follows():
 
 
 def test_the_document_is_not_needlessly_large():
-    assert len(openapi_document()) < DOCUMENT_BYTES_MAX
-    assert len(gzip.compress(openapi_document())) < DOCUMENT_BYTES_MAX / 10
+    bytes_max = DOCUMENT_BYTES_PER_OPERATION_MAX * len(_operations())
+
+    assert len(openapi_document()) < bytes_max
+    assert len(gzip.compress(openapi_document())) < bytes_max / 10
 
 
 def test_every_component_is_used():

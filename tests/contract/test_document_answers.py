@@ -70,6 +70,7 @@ async def test_every_success_has_the_header_fields_that_the_document_declares_fo
     await _ask_session(callers, noted)
     await _sell(organizer, noted, event["id"])
     await _book_and_follow(await callers.attendee(), event["id"], stores)
+    await _say_what_is_sold(organizer, f"{API}/events/{event['id']}")
     await _hold(await callers.attendee(), event["id"])
     await _give(organizer, event["id"], stores)
     await _ask_guests(organizer, event["id"])
@@ -133,6 +134,20 @@ async def _sell(organizer, client, event_id):
     await client.get(f"{API}/events/{event_id}", headers={"If-None-Match": shown.headers["ETag"]})
     await organizer.patch(f"{API}/events/{event_id}", {"capacity": 120})
     await organizer.post(f"{API}/events", event_draft())
+
+
+async def _say_what_is_sold(organizer, event):
+    pool = (await organizer.post(f"{event}/pools", {"name": "Stalls", "size": 9})).json()["id"]
+    ticket_type = (await organizer.post(f"{event}/ticket-types", {"name": "Child"})).json()["id"]
+    code = (await organizer.post(f"{event}/promo-codes", {"code": "early"})).json()["items"][0]["id"]
+    for path, change in (
+        (f"{event}/pools/{pool}", {"size": 8}),
+        (f"{event}/ticket-types/{ticket_type}", {"hidden": True}),
+        (f"{event}/promo-codes/{code}", {"max_uses": 8}),
+    ):
+        await organizer.get(path.rpartition("/")[0])
+        await organizer.patch(path, change)
+        await organizer.delete(path)
 
 
 async def _book_and_follow(buyer, event_id, stores):

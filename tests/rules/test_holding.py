@@ -14,11 +14,14 @@ STORES = {
     "domain/store/postgres/accounts/sessions.py": "Sessions",
     "domain/store/postgres/events/catalog.py": "Catalog",
     "domain/store/postgres/events/past_events.py": "PastEvents",
+    "domain/store/postgres/events/promo_codes.py": "PromoCodes",
+    "domain/store/postgres/events/selling.py": "Selling",
+    "domain/store/postgres/events/writes.py": "EventWrites",
 }
-"""The stores that write accounts, sessions and events, and their classes."""
+"""The stores that write accounts, sessions, events and what these sell, and their classes."""
 
-HOLDERS = {"hold_caller", "_hold"}
-"""What locks the caller's account and asks it again: the function, and the catalogue's way with an event."""
+HOLDERS = {"hold_caller", "hold_event", "hold_to_sell"}
+"""What locks the caller's account and asks it again: alone, with an event, and with an event that is to be changed."""
 
 WITHOUT = {
     "Accounts.create": "there is no account yet",
@@ -37,7 +40,7 @@ WITHOUT = {
 }
 """Methods that write without a caller, and why."""
 
-WRITTEN = {"accounts", "sessions", "events"}
+WRITTEN = {"accounts", "sessions", "events", "ticket_types", "ticket_pools", "promo_codes"}
 """Tables that only those stores write."""
 
 

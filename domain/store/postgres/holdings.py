@@ -6,11 +6,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from sqlalchemy import and_, bindparam, exists, select, text
+from sqlalchemy import and_, bindparam, exists, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Integer, Uuid
 
-from domain.kernel.bookings import BookingStatus
+from domain.kernel.bookings import HOLDING, BookingStatus
 from domain.kernel.claims import OWN
 from domain.store.postgres.tables import bookings, intents
 
@@ -28,6 +28,8 @@ class Taken(Struct, frozen=True):
     counted: int
     booked: int
 
+
+_HOLDING = sorted(HOLDING)
 
 Fields = list[str | int]
 """Alternating names and values, as in the hash of an event's counters in Redis."""
@@ -127,6 +129,14 @@ async def is_all_persisted(connection: AsyncConnection, event_id: UUID) -> bool:
     done = exists().where(and_(bookings.c.id == intents.c.id, bookings.c.version >= intents.c.version))
     lost = select(intents.c.id).where(intents.c.event_id == event_id, ~done).limit(1)
     return (await connection.execute(lost)).first() is None
+
+
+async def has_tickets_of_type(connection: AsyncConnection, event_id: UUID, type_id: UUID) -> bool:
+    """Whether a booking of an event holds tickets of a type. Bookings without a body are of the type with its id."""
+    named = bookings.c.body.contains({"items": [{"ticket_type_id": str(type_id)}]})
+    of_type = or_(bookings.c.body.is_(None), named) if type_id == event_id else named
+    found = select(bookings.c.id).where(bookings.c.event_id == event_id, bookings.c.status.in_(_HOLDING), of_type)
+    return (await connection.execute(found.limit(1))).first() is not None
 
 
 async def has_holds(connection: AsyncConnection, event_id: UUID) -> bool:

@@ -6,9 +6,10 @@ Until such a change is persisted, Redis is the truth of it. Fails closed, like t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from domain.kernel.bookings import HOLDING
-from domain.kernel.claims import returned_claims
+from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.claims import read_claims, returned_claims
 from domain.kernel.times import from_ms
 from domain.sales.refusals import hold_at_cap, hold_expired, not_on_sale, too_late
 from domain.store.redis.inventory import (
@@ -20,8 +21,8 @@ from domain.store.redis.inventory import (
     change_booking,
     not_installed,
 )
-from domain.store.redis.keys import counters_prefix, dues_key, epoch_key, unpersisted_key
-from domain.store.redis.records import read_record
+from domain.store.redis.keys import counters_prefix, due_key, dues_key, epoch_key, unpersisted_key
+from domain.store.redis.records import read_record, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,10 @@ EXPIRE_PER_SWEEP = 200
 
 DUE_EVENTS_MAX = 64
 """Events that one call of a sweep looks at for holds whose deadline has passed."""
+
+
+HOLDS_READ_MAX = 5_000
+"""Holds that are read to tell what is held apart from what is sold."""
 
 
 class Holds:
@@ -141,6 +146,17 @@ class Holds:
                 raise too_late(deadline)
             case _:
                 raise _not_changed(answer, epoch)
+
+    async def held_of(self, event_id: UUID, counter: str) -> int:
+        """What the holds of an event claim of a counter; at most HOLDS_READ_MAX of them are read."""
+        holds = await self.first_due(event_id, limit=HOLDS_READ_MAX)
+        return sum(read_claims(hold.known_claims).get(counter, 0) for hold in holds)
+
+    async def first_due(self, event_id: UUID, *, limit: int) -> list[Booking]:
+        """The holds of an event whose deadlines are next."""
+        ids = await self._scripts.pipeline.call("ZRANGE", due_key(event_id), 0, limit - 1)
+        found = await read_records(self._scripts.pipeline, [UUID(booking_id.decode()) for booking_id in ids])
+        return [booking for booking in found if booking.status is BookingStatus.HELD]
 
     async def expire(self, partition: int) -> int:
         """Expire holds of one event whose deadline has passed (expire_holds.lua); returns how many."""

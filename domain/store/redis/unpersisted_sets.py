@@ -12,9 +12,12 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.msgpack import Decoder
 
+from domain.kernel.bookings import HOLDING
 from domain.kernel.partitions import PARTITIONS, partition_of_event
+from domain.kernel.refusals import Unavailable
 from domain.kernel.unpersisted import Unpersisted
 from domain.platform.concurrency import together
+from domain.sales.order_body import types_of
 from domain.store.redis.keys import (
     doorbell_key,
     dues_key,
@@ -167,3 +170,18 @@ class UnpersistedSets:
         """
         waiting = await self.bookings(partition_of_event(event_id), limit=WAITING_MAX + 1)
         return len(waiting) <= WAITING_MAX and all(booking.event_id != event_id for booking in waiting)
+
+    async def has_tickets_of_type(self, event_id: UUID, type_id: UUID) -> bool:
+        """Whether an unpersisted booking of an event holds tickets of a type.
+
+        Raises:
+            Unavailable: the partition has more than WAITING_MAX unpersisted bookings.
+        """
+        waiting = await self.bookings(partition_of_event(event_id), limit=WAITING_MAX + 1)
+        if len(waiting) > WAITING_MAX:
+            detail = "Bookings of the event are still being stored. Try again."
+            raise Unavailable(detail, retry_after_seconds=1)
+        return any(
+            booking.event_id == event_id and booking.status in HOLDING and type_id in types_of(booking)
+            for booking in waiting
+        )

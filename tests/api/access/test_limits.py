@@ -11,6 +11,7 @@ from api.access.declarations import declared_access
 from api.app import create_litestar
 from api.http.bodies import JsonBody
 from domain.platform.settings import Limit
+from tests.api.access.test_roles import NOBODYS_ID
 from tests.api.callers import PASSWORD, event_draft
 from tests.api.conftest import serving
 
@@ -170,6 +171,12 @@ async def test_health_is_answered_without_redis_and_without_limit(limited_client
 REFUSED_BODIES = {
     "POST /api/v1/events": ("organizer", "limit_event_create", {"title": ""}),
     "PATCH /api/v1/events/{event}": ("organizer", "limit_event_update", {"capacity": 0}),
+    "POST /api/v1/events/{event}/ticket-types": ("organizer", "limit_catalogue_update", {"name": ""}),
+    "PATCH /api/v1/events/{event}/ticket-types/{type_id}": ("organizer", "limit_catalogue_update", {"weight": 0}),
+    "POST /api/v1/events/{event}/pools": ("organizer", "limit_catalogue_update", {"name": "Hall"}),
+    "PATCH /api/v1/events/{event}/pools/{pool_id}": ("organizer", "limit_catalogue_update", {"size": -1}),
+    "POST /api/v1/events/{event}/promo-codes": ("organizer", "limit_catalogue_update", {"count": 2}),
+    "PATCH /api/v1/events/{event}/promo-codes/{code_id}": ("organizer", "limit_catalogue_update", {"max_uses": 0}),
     "POST /api/v1/bookings": ("attendee", "limit_booking_create", {"event_id": "none", "quantity": 0}),
     "POST /api/v1/events/{event}/comps": ("organizer", "limit_booking_create", {"email": "none", "items": []}),
     "PATCH /api/v1/bookings/{event}": ("attendee", "limit_booking_change", {"items": []}),
@@ -208,7 +215,8 @@ async def refused(callers, request):
     organizer = await callers.organizer()
     event = await organizer.make_event()
     caller = organizer if role == "organizer" else await getattr(callers, role)() if role else None
-    path = path.format(event=event["id"], id=organizer.id)
+    nobodys = dict.fromkeys(("type_id", "pool_id", "code_id"), NOBODYS_ID)
+    path = path.format(event=event["id"], id=organizer.id, **nobodys)
 
     async def send(to):
         if caller:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.api.access.test_roles import MAY, NOBODYS_ID
 
+NAMES = ("event", "booking", "user", "type", "pool", "code")
+
 NOBODY = {"anonymous": (401, 401, 401), "banned": (401, 401, 401)}
 A_ORGANIZERS = {
     **NOBODY,
@@ -13,6 +15,10 @@ A_ORGANIZERS = {
     "organizer": (200, 403, 404),
     "admin": (200, 200, 404),
 }
+A_NEW_THING = A_ORGANIZERS | {"organizer": (201, 403, 404), "admin": (201, 201, 404)}
+AN_ENDING = A_ORGANIZERS | {"organizer": (204, 403, 404), "admin": (404, 404, 404)}
+"""What an admin is asked to end was ended by its organizer before."""
+
 AN_ADMINS = {**NOBODY, "attendee": (403, 403, 403), "organizer": (403, 403, 403), "admin": (200, 200, 404)}
 
 EXPECTED = {
@@ -24,6 +30,17 @@ EXPECTED = {
     "GET /bookings/{booking_id}": dict.fromkeys(
         ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 200)
     ),
+    "GET /api/v1/events/{event_id}/ticket-types": dict.fromkeys(
+        ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)
+    ),
+    "POST /api/v1/events/{event_id}/ticket-types": A_NEW_THING,
+    "PATCH /api/v1/events/{event_id}/ticket-types/{type_id}": A_ORGANIZERS,
+    "GET /api/v1/events/{event_id}/pools": A_ORGANIZERS,
+    "POST /api/v1/events/{event_id}/pools": A_NEW_THING,
+    "PATCH /api/v1/events/{event_id}/pools/{pool_id}": A_ORGANIZERS,
+    "GET /api/v1/events/{event_id}/promo-codes": A_ORGANIZERS,
+    "POST /api/v1/events/{event_id}/promo-codes": A_NEW_THING,
+    "PATCH /api/v1/events/{event_id}/promo-codes/{code_id}": A_ORGANIZERS,
     "PATCH /api/v1/events/{event_id}": A_ORGANIZERS,
     "POST /api/v1/events/{event_id}/comps": {
         **NOBODY,
@@ -64,6 +81,9 @@ EXPECTED = {
     },
     "GET /api/v1/admin/events/{event_id}/reconciliation": AN_ADMINS,
     "POST /api/v1/admin/events/{event_id}/reconciliation": AN_ADMINS,
+    "DELETE /api/v1/events/{event_id}/promo-codes/{code_id}": AN_ENDING,
+    "DELETE /api/v1/events/{event_id}/pools/{pool_id}": AN_ENDING,
+    "DELETE /api/v1/events/{event_id}/ticket-types/{type_id}": AN_ENDING,
     "DELETE /api/v1/events/{event_id}": A_ORGANIZERS,
     "GET /api/v1/admin/users/details/{user_id}": AN_ADMINS,
     "POST /api/v1/admin/users/{user_id}/unban": AN_ADMINS,
@@ -74,6 +94,12 @@ EXPECTED = {
 to see. In this order: what ends things comes last. An organizer's own booking is one of its event."""
 
 BODIES = {
+    "POST /api/v1/events/{event_id}/ticket-types": {"name": "Adult"},
+    "PATCH /api/v1/events/{event_id}/ticket-types/{type_id}": {"name": "Another name"},
+    "POST /api/v1/events/{event_id}/pools": {"name": "Stalls", "size": 5},
+    "PATCH /api/v1/events/{event_id}/pools/{pool_id}": {"name": "Another name"},
+    "POST /api/v1/events/{event_id}/promo-codes": {"pattern": "A-######"},
+    "PATCH /api/v1/events/{event_id}/promo-codes/{code_id}": {"max_uses": 5},
     "PATCH /api/v1/events/{event_id}": {"title": "Another title"},
     "PATCH /api/v1/admin/users/role/{user_id}": {"role": "organizer"},
     "POST /api/v1/events/{event_id}/comps": lambda ids: {
@@ -88,7 +114,7 @@ BODIES = {
 
 def test_every_route_with_an_id_has_a_row():
     """S14: a new route that names a thing needs a row."""
-    named = {row for row in MAY if any(f"{{{name}}}" in row for name in ("event_id", "booking_id", "user_id"))}
+    named = {row for row in MAY if any(f"{{{name}_id}}" in row for name in NAMES)}
 
     assert named == set(EXPECTED)
 
@@ -117,7 +143,7 @@ def _side(side, whose):
 
 async def _world(callers):
     """Two organizers, each with an event, two attendees, each with a booking of one, and who else might call."""
-    world = {"callers": [(None, "anonymous", "a")], "missing": dict.fromkeys(("event", "booking", "user"), NOBODYS_ID)}
+    world = {"callers": [(None, "anonymous", "a")], "missing": dict.fromkeys(NAMES, NOBODYS_ID)}
     banned, admin = await callers.attendee(), await callers.admin()
     await admin.delete(f"/api/v1/admin/users/{banned.id}")
     world["callers"].append((banned, "banned", "a"))
@@ -127,14 +153,25 @@ async def _world(callers):
         booking = (await attendee.book(event)).json()["id"]
         # What is done to an account ends its tokens, so it is done to one that calls nothing.
         world[side] = {"event": event, "booking": booking, "user": (await callers.attendee()).id}
+        world[side] |= await _sold(organizer, event)
         world["callers"] += [(attendee, "attendee", side), (organizer, "organizer", side)]
     world["callers"].append((admin, "admin", "a"))
     return world
 
 
+async def _sold(organizer, event):
+    """A ticket type, a pool and a promo code of an event."""
+    path = f"/api/v1/events/{event}"
+    return {
+        "type": (await organizer.post(f"{path}/ticket-types", {"name": "Child", "hidden": True})).json()["id"],
+        "pool": (await organizer.post(f"{path}/pools", {"name": "Hall", "size": 9})).json()["id"],
+        "code": (await organizer.post(f"{path}/promo-codes", {"code": "early"})).json()["items"][0]["id"],
+    }
+
+
 async def _status(client, caller, row, ids):
     method, path = row.split(" ")
-    for name in ("event", "booking", "user"):
+    for name in NAMES:
         path = path.replace(f"{{{name}_id}}", ids[name])
     body = BODIES.get(row)
     body = body(ids) if callable(body) else body

@@ -36,6 +36,18 @@ MAY = {
     "POST /api/v1/events/{event_id}/comps": SELLERS,
     "POST /api/v1/bookings": MEMBERS,
     "GET /api/v1/bookings/my-bookings": MEMBERS,
+    "GET /api/v1/events/{event_id}/ticket-types": ANYONE,
+    "POST /api/v1/events/{event_id}/ticket-types": SELLERS,
+    "PATCH /api/v1/events/{event_id}/ticket-types/{type_id}": SELLERS,
+    "DELETE /api/v1/events/{event_id}/ticket-types/{type_id}": SELLERS,
+    "GET /api/v1/events/{event_id}/pools": SELLERS,
+    "POST /api/v1/events/{event_id}/pools": SELLERS,
+    "PATCH /api/v1/events/{event_id}/pools/{pool_id}": SELLERS,
+    "DELETE /api/v1/events/{event_id}/pools/{pool_id}": SELLERS,
+    "GET /api/v1/events/{event_id}/promo-codes": SELLERS,
+    "POST /api/v1/events/{event_id}/promo-codes": SELLERS,
+    "PATCH /api/v1/events/{event_id}/promo-codes/{code_id}": SELLERS,
+    "DELETE /api/v1/events/{event_id}/promo-codes/{code_id}": SELLERS,
     "GET /api/v1/bookings/{booking_id}/status": MEMBERS,
     "GET /api/v1/bookings/{booking_id}/calendar": MEMBERS,
     "POST /api/v1/bookings/{booking_id}/extend": MEMBERS,
@@ -134,7 +146,7 @@ async def _caller(callers, who, *, cookies):
 async def _status(client, caller, row):
     method, path = row.split(" ")
     path = path.replace("{name}", "swagger-ui.css")
-    for name in ("event_id", "booking_id", "user_id"):
+    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id"):
         path = path.replace(f"{{{name}}}", NOBODYS_ID)
     body = {} if method in {"POST", "PATCH", "DELETE"} else None
     if caller is None:

@@ -58,6 +58,9 @@ class World:
     events: list[str]
     bookings: list[str]
     users: list[str]
+    types: list[str]
+    pools: list[str]
+    codes: list[str]
 
 
 async def account(stores: Stores, name: str, role: Role) -> Account:
@@ -84,7 +87,17 @@ def furnish(client: httpx.Client, keeper: Headers, caller: Headers | None, role:
     order = {"event_id": events[0], "quantity": 1}
     bookings = [_made(client, "/api/v1/bookings", order, buyer) for _ in range(THINGS)]
     signups = [{"email": f"met{number}@example.org", "password": PASSWORD} for number in range(THINGS)]
-    return World(events, bookings, [_made(client, "/api/v1/auth/signup", signup, {}) for signup in signups])
+    users = [_made(client, "/api/v1/auth/signup", signup, {}) for signup in signups]
+    return World(events, bookings, users, *_sold(client, f"/api/v1/events/{events[0]}", seller))
+
+
+def _sold(client: httpx.Client, event: str, seller: Headers) -> tuple[list[str], list[str], list[str]]:
+    """The ticket types, pools and promo codes of an event."""
+    pools = [_made(client, f"{event}/pools", {"name": f"P{number}", "size": 100}, seller) for number in range(THINGS)]
+    types = [_made(client, f"{event}/ticket-types", {"name": "T", "pools": [pool]}, seller) for pool in pools]
+    generated = {"pattern": "CODE-#####", "count": THINGS}
+    answer = client.post(f"{event}/promo-codes", json=generated, headers=seller).raise_for_status()
+    return types, pools, [each["id"] for each in answer.json()["items"]]
 
 
 def _made(client: httpx.Client, path: str, body: dict[str, Any], by: Headers) -> str:
@@ -138,6 +151,7 @@ def fuzz(api: str, *, folder: Path, world: World, environment: dict[str, str], m
 def _dictionaries(world: World) -> str:
     """The part of the configuration that has requests name things that are there."""
     kinds = {"events": world.events, "bookings": world.bookings, "users": world.users}
+    kinds |= {"types": world.types, "pools": world.pools, "codes": world.codes}
     kinds["either"] = [*world.events, *world.bookings]
     lines = [f"[dictionaries.{name}]\nvalues = {json.dumps(ids)}" for name, ids in kinds.items()]
     lines.append("[parameters]")
@@ -147,6 +161,9 @@ def _dictionaries(world: World) -> str:
             "path.event_id": "events",
             "path.booking_id": "bookings",
             "path.user_id": "users",
+            "path.type_id": "types",
+            "path.pool_id": "pools",
+            "path.code_id": "codes",
             "path.id": "either",
             "body.event_id": "events",
         }.items()

@@ -233,7 +233,7 @@ async def test_bookings_are_persisted_while_their_event_is_being_changed(stores,
     booking = await book(stores, event)
 
     async with stores.database.begin() as connection:
-        await stores.catalog._hold(connection, event.id)
+        await stores.catalog._writes.hold_event(connection, event.id)
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await persist_all(other_stores)
 

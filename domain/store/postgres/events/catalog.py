@@ -11,40 +11,29 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, structs
-from sqlalchemy import func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, insert, update
 
-from domain.accounts.accounts import Role
 from domain.kernel.partitions import partition_of_event
-from domain.kernel.refusals import (
-    CapacityBelowSold,
-    EventCancelled,
-    EventOver,
-    Invalid,
-    Refusal,
-    Unavailable,
-    VersionMismatch,
-)
+from domain.kernel.refusals import EventCancelled, EventOver
+from domain.sales.catalogue_rules import broken_types
 from domain.sales.events import TIMES, Event, EventChanges, NewEvent, broken_payment, broken_times
 from domain.sales.starts import changed_start, start_of
-from domain.store.postgres.accounts.holding import hold_account, hold_caller
-from domain.store.postgres.audit_log import note
+from domain.sales.ticket_types import Catalogue, listed
+from domain.store.postgres.accounts.holding import hold_caller
 from domain.store.postgres.epochs import hold_own_epoch
 from domain.store.postgres.events.changes import change_currency, check_series
 from domain.store.postgres.events.past_events import reopen_counters, terms_token
-from domain.store.postgres.events.reads import FIND_EVENT, event_not_found
-from domain.store.postgres.events.rows import event_row, read_event
-from domain.store.postgres.holdings import read_taken
-from domain.store.postgres.tables import counters, events
+from domain.store.postgres.events.rows import event_row, type_row
+from domain.store.postgres.events.writes import check_rules, check_version, note_of_admin
+from domain.store.postgres.tables import counters, events, ticket_types
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from domain.accounts.accounts import Caller
     from domain.store.postgres.database import Database
+    from domain.store.postgres.events.writes import EventWrites
     from domain.store.redis.inventory import Inventory
     from domain.store.redis.scripts import Scripts
     from domain.store.redis.unpersisted_sets import UnpersistedSets
@@ -54,12 +43,18 @@ class Catalog:
     """Events, and the only code that changes their terms. Actions of admins are written to the audit log."""
 
     def __init__(
-        self, database: Database, inventory: Inventory, unpersisted: UnpersistedSets, scripts: Scripts
+        self,
+        database: Database,
+        inventory: Inventory,
+        unpersisted: UnpersistedSets,
+        scripts: Scripts,
+        writes: EventWrites,
     ) -> None:
         self._database = database
         self._inventory = inventory
         self._unpersisted = unpersisted
         self._scripts = scripts
+        self._writes = writes
 
     async def create(self, new: NewEvent, *, caller: Caller, now: datetime) -> Event:
         """Create an event of the caller and put its terms in force.
@@ -69,18 +64,8 @@ class Catalog:
             Unauthenticated: the caller's token is dead.
             InventoryUnavailable: nothing was created.
         """
-        event = Event(
-            id=uuid4(),
-            organizer_id=caller.account_id,
-            paused=False,
-            suspended=False,
-            cancelled_at=None,
-            version=1,
-            terms_token=terms_token(),
-            created_at=now,
-            **structs.asdict(new) | structs.asdict(start_of(time_zone=new.time_zone, starts_at=new.starts_at)),
-        )
-        event = _checked(event, now=now, changed=TIMES)
+        event = _checked(_new_event(new, caller, now=now), now=now, changed=TIMES)
+        check_rules(broken_types(event))
         async with self._database.begin() as connection:
             organizer = (await hold_caller(connection, caller))[caller.account_id]
             event = structs.replace(event, suspended=not organizer.sells, counters=event.sizes)
@@ -89,7 +74,9 @@ class Catalog:
             await connection.execute(insert(events).values(**event_row(event), partition=partition_of_event(event.id)))
             rows = [{"event_id": event.id, "counter": name, "size": size} for name, size in event.sizes.items()]
             await connection.execute(insert(counters).values(taken=0), rows)
-            await _note(connection, now, caller, "event.created", event.id)
+            if event.catalogue is not None:
+                await connection.execute(insert(ticket_types), [type_row(each) for each in event.catalogue.types])
+            await note_of_admin(connection, now, caller, "event.created", event.id)
             await self._inventory.install(event.terms, new=True)
         return event
 
@@ -111,30 +98,28 @@ class Catalog:
             CurrencyFixed: tickets were booked.
         """
         async with self._database.begin() as connection:
-            event, suspended = await self._hold(connection, event_id, caller=caller)
+            event, suspended = await self._writes.hold_event(connection, event_id, caller=caller)
             if event.cancelled_at is not None:
                 detail = "A cancelled event cannot be changed or opened again."
                 raise EventCancelled(detail)
-            if expected_version is not None and event.version != expected_version:
-                detail = f"The event has changed; it is at version {event.version}. Read it again."
-                raise VersionMismatch(detail, version=event.version)
+            check_version(event.version, expected_version)
             given = {name: value for name, value in structs.asdict(changes).items() if value is not UNSET}
             resolved = changed_start(given, event.start)
             changed = {name: value for name, value in resolved.items() if value != getattr(event, name)}
             if not changed and suspended is event.suspended:
                 return event
             after = _checked(_next(event, **changed, suspended=suspended), now=now, changed=changed.keys())
-            await _note(connection, now, caller, "event.changed", event_id, fields=sorted(changed))
+            await note_of_admin(connection, now, caller, "event.changed", event_id, fields=sorted(changed))
             if "series_id" in changed:
                 await check_series(connection, after)
             if "currency" in changed and event.currency is not None:
                 await change_currency(connection, self._inventory, self._unpersisted, event, after)
             if after.closed_at is not None and after.over_at > now:
                 after = structs.replace(after, closed_at=None, terms_token=terms_token())
-                await self._write_row(connection, after, **event_row(after), opened_at=func.now())
+                await self._writes.write_row(connection, after, **event_row(after), opened_at=func.now())
                 await reopen_counters(connection, self._inventory, self._unpersisted, after)
             else:
-                await self._write(connection, after)
+                await self._writes.write(connection, after)
             return after
 
     async def cancel(self, event_id: UUID, *, caller: Caller, now: datetime) -> Event:
@@ -146,15 +131,15 @@ class Catalog:
             Unauthenticated: the caller's token is dead.
         """
         async with self._database.begin() as connection:
-            event, suspended = await self._hold(connection, event_id, caller=caller)
+            event, suspended = await self._writes.hold_event(connection, event_id, caller=caller)
             if event.cancelled_at is not None:
                 return event
             if event.over_at <= now or event.closed_at is not None:
                 detail = "The event is over and cannot be cancelled any more."
                 raise EventOver(detail)
             after = _next(event, cancelled_at=now, suspended=suspended)
-            await _note(connection, now, caller, "event.cancelled", event_id)
-            await self._write(connection, after)
+            await note_of_admin(connection, now, caller, "event.cancelled", event_id)
+            await self._writes.write(connection, after)
             return after
 
     async def follow_organizer(self, event_id: UUID) -> Event:
@@ -164,12 +149,12 @@ class Catalog:
             EventNotFound, InventoryUnavailable, CapacityBelowSold.
         """
         async with self._database.begin() as connection:
-            event, suspended = await self._hold(connection, event_id)
+            event, suspended = await self._writes.hold_event(connection, event_id)
             done = suspended is event.suspended
             if done or event.cancelled_at is not None or event.closed_at is not None:
                 return event
             after = _next(event, suspended=suspended)
-            await self._write(connection, after)
+            await self._writes.write(connection, after)
             return after
 
     async def renew_terms(self, event_id: UUID, *, instead_of: str | None = None) -> Event:
@@ -185,11 +170,11 @@ class Catalog:
             CapacityBelowSold: more is taken than the capacity that PostgreSQL has.
         """
         async with self._database.begin() as connection:
-            event, suspended = await self._hold(connection, event_id)
+            event, suspended = await self._writes.hold_event(connection, event_id)
             if instead_of not in {None, event.terms_token} or event.closed_at is not None:
                 return event
             renewed = structs.replace(event, suspended=suspended, terms_token=terms_token())
-            await self._write(connection, renewed)
+            await self._writes.write(connection, renewed)
             return renewed
 
     async def mark_cleared(self, event_id: UUID, *, now: datetime) -> None:
@@ -197,66 +182,30 @@ class Catalog:
         async with self._database.statement() as connection:
             await connection.execute(update(events).where(events.c.id == event_id).values(cleared_at=now))
 
-    async def _hold(
-        self, connection: AsyncConnection, event_id: UUID, *, caller: Caller | None = None
-    ) -> tuple[Event, bool]:
-        """Lock the event's row until the transaction ends; returns the event and whether it must be suspended.
 
-        The accounts of its organizer and of the caller are locked before it. The caller is None for the engine itself.
-        """
-        found = select(events.c.organizer_id).where(events.c.id == event_id)
-        organizer_id = (await connection.execute(found)).scalar_one_or_none()
-        if organizer_id is None:
-            if caller is not None:
-                await hold_caller(connection, caller)
-            raise event_not_found()
-        if caller is None:
-            organizer = await hold_account(connection, organizer_id, shared=True)
-        else:
-            organizer = (await hold_caller(connection, caller, reading=[organizer_id]))[organizer_id]
-        await hold_own_epoch(connection, self._scripts)
-        # FOR NO KEY UPDATE: a worker that persists bookings refers to the event while it holds a counter.
-        found_row = FIND_EVENT.with_for_update(of=events, key_share=True)
-        row = (await connection.execute(found_row, {"event_id": event_id})).one()
-        return read_event(row), not organizer.sells
-
-    async def _write(self, connection: AsyncConnection, event: Event) -> None:
-        """Write the row and the counters first, Redis last: a failure before the commit leaves PostgreSQL unchanged."""
-        await self._write_row(connection, event, **event_row(event))
-        if event.closed_at is None:
-            await self._inventory.install(event.terms)
-
-    async def _write_row(self, connection: AsyncConnection, event: Event, **values: object) -> None:
-        await connection.execute(update(events).where(events.c.id == event.id).values(**values))
-        resized = {name: size for name, size in event.sizes.items() if size != event.counters.get(name)}
-        try:
-            for name, size in resized.items():
-                key = counters.c.event_id == event.id, counters.c.counter == name
-                await connection.execute(update(counters).where(*key).values(size=size))
-        except IntegrityError as error:
-            raise await self._below_sold(event, resized) from error
-
-    async def _below_sold(self, event: Event, resized: dict[str, int]) -> Refusal:
-        """The reason why a counter refused its new size: more is taken, or returned units are not yet persisted."""
-        taken = await self._inventory.taken_of(event.id, list(resized))
-        if len(taken) < len(resized):
-            # Redis has no counters of a closed event.
-            async with self._database.connect() as connection:
-                stored = (await read_taken(connection, [event.id]))[event.id]
-            taken = {name: stored[name].counted for name in resized}
-        over = [taken[name] for name, size in resized.items() if taken[name] > size]
-        if not over:
-            return Unavailable("Cancelled tickets are still being returned. Try again.", retry_after_seconds=1)
-        return CapacityBelowSold.of(over[0])
+def _new_event(new: NewEvent, caller: Caller, *, now: datetime) -> Event:
+    """An event of the caller with its ticket types."""
+    fields, event_id = structs.asdict(new), uuid4()
+    fields |= structs.asdict(start_of(time_zone=new.time_zone, starts_at=new.starts_at))
+    types = [each.of_event(event_id, now=now, index=index) for index, each in enumerate(fields.pop("ticket_types"))]
+    return Event(
+        id=event_id,
+        organizer_id=caller.account_id,
+        paused=False,
+        suspended=False,
+        cancelled_at=None,
+        version=1,
+        terms_token=terms_token(),
+        created_at=now,
+        catalogue=Catalogue(listed(types)) if types else None,
+        **fields,
+    )
 
 
 def _checked(event: Event, *, now: datetime, changed: Collection[str]) -> Event:
     """The event with its times in UTC; raises Invalid if the changed fields break a rule of time, or any of payment."""
     broken = [*broken_times(event, now=now, changed=changed), *broken_payment(event)]
-    errors = [{"pointer": f"/{name}", "message": message} for name, message in broken]
-    if errors:
-        detail = f"{errors[0]['pointer']}: {errors[0]['message']}"
-        raise Invalid(detail, errors=errors)
+    check_rules((f"/{name}", message) for name, message in broken)
     moments = {name: getattr(event, name) for name in TIMES}
     return structs.replace(event, **{name: moment.astimezone(UTC) for name, moment in moments.items() if moment})
 
@@ -265,14 +214,3 @@ def _next(event: Event, **changed: Any) -> Event:  # noqa: ANN401  (fields of an
     """The event's next version, with a new terms token."""
     token = terms_token(closed=event.closed_at is not None)
     return structs.replace(event, **changed, version=event.version + 1, terms_token=token)
-
-
-async def _note(
-    connection: AsyncConnection, now: datetime, caller: Caller, action: str, event_id: UUID, **detail: object
-) -> None:
-    """Add an audit entry if the caller is an admin; organizers manage their own events without one.
-
-    It is called before the terms are written to Redis, like everything else that may fail.
-    """
-    if caller.role is Role.ADMIN:
-        await note(connection, now, actor_id=caller.account_id, action=action, target_id=event_id, **detail)

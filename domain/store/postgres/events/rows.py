@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
+    from domain.sales.ticket_types import TicketType
+
 SURELY_OVER = timedelta(days=1)
 """The margin after which an event has certainly begun, or is certainly over, also with wrong clocks."""
 
@@ -114,3 +116,8 @@ def event_row(event: Event) -> dict[str, Any]:
         "paused": event.paused or suspended,
         "paused_by_organizer": event.paused if suspended else None,
     }
+
+
+def type_row(ticket_type: TicketType) -> dict[str, Any]:
+    """The columns of a ticket type."""
+    return structs.asdict(ticket_type) | {"pools": list(ticket_type.pools)}
