@@ -73,12 +73,16 @@ def _local(text: str, event: Mapping[str, Any]) -> datetime:
 
 
 def _moment(text: str, event: Mapping[str, Any], length: str = "long") -> Markup:
-    """A time at the venue. A script shows it again as the browser's language has it."""
+    """A time at the venue. A script shows it again in the browser's language; without a zone, in the browser's time.
+
+    The script formats `data-local`: browsers have rules of time zones of their own, which may be older.
+    """
     local, zone = _local(text, event), zone_of(event)
     day = f"{local:%A}, {local.day} {local:%B %Y}" if length == "long" else f"{local:%a} {local.day} {local:%b}"
     shown = f"{day}, {local:%H:%M}{' UTC' if zone == DEFAULT_ZONE else ''}"
-    named = "" if zone == DEFAULT_ZONE else zone
-    return Markup('<time datetime="{}" data-zone="{}" data-length="{}">{}</time>').format(text, named, length, shown)
+    named, at = ("", "") if zone == DEFAULT_ZONE else (zone, local.isoformat())
+    element = Markup('<time datetime="{}" data-zone="{}" data-local="{}" data-length="{}">{}</time>')
+    return element.format(text, named, at, length, shown)
 
 
 def _hue(event_id: str) -> str:

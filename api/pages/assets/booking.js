@@ -52,7 +52,7 @@ function show(booking) {
     el("div", {}, el("h2", {}, headline), el("p", { class: "soft" }, text + reason))));
   byId("ticket").hidden = false;
   byId("ticket").replaceChildren(
-    el("header", {}, el("p", { class: "soft small" }, moment(event.starts_at, event.time_zone)), el("h2", {}, event.title), el("p", {}, event.location)),
+    el("header", {}, el("p", { class: "soft small" }, moment(event.starts_at, event.time_zone !== "UTC" && event.starts_at_local)), el("h2", {}, event.title), el("p", {}, event.location)),
     el("div", { class: "stack" }, details(booking), actions(booking)));
   return FINAL.has(booking.status);
 }

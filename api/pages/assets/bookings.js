@@ -20,14 +20,14 @@ function eventOf(booking) {
 
 async function item(booking) {
   const event = await eventOf(booking);
-  const zone = event.time_zone || undefined;
-  const start = new Date(event.starts_at);
-  const part = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: zone }).format(start);
+  const local = event.time_zone !== "UTC" && event.starts_at_local;
+  const start = new Date(local ? `${local}Z` : event.starts_at);
+  const part = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: local ? "UTC" : undefined }).format(start);
   return el("li", { class: "item" },
     el("div", { class: `day ${hue(booking.event_id)}`, "aria-hidden": "true" }, part({ month: "short" }), el("b", {}, part({ day: "numeric" }))),
     el("div", {},
       el("h2", {}, el("a", { href: `/bookings/${booking.id}` }, event.title)),
-      el("p", { class: "soft" }, `${moment(event.starts_at, zone, "short")} · ${event.location}`)),
+      el("p", { class: "soft" }, `${moment(event.starts_at, local, "short")} · ${event.location}`)),
     el("p", { class: "state" },
       el("span", { class: "small soft" }, booking.quantity === 1 ? "1 ticket " : `${booking.quantity} tickets `),
       el("span", { class: `pill ${TONES[booking.status] ?? ""}` }, booking.status)));

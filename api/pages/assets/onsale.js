@@ -270,16 +270,19 @@ export function sayWaiting(element, problem, seconds) {
   else say(element, "", "One moment", "The service is busy. Your request is repeated by itself.");
 }
 
-/** A moment in the language of the browser and the time of the venue; without a zone, in the time of the browser. */
-export function moment(text, zone, length = "long") {
+/**
+ * A moment in the language of the browser: `local`, the time at the venue as the API has it, or else `text` in the time
+ * of the browser. Nothing is converted to another zone here, because the rules of browsers differ.
+ */
+export function moment(text, local, length = "long") {
   const date = length === "long" ? { weekday: "long", day: "numeric", month: "long", year: "numeric" } : { weekday: "short", day: "numeric", month: "short" };
   const options = { ...date, hour: "numeric", minute: "2-digit" };
-  return new Intl.DateTimeFormat(undefined, { ...options, timeZone: zone || undefined }).format(new Date(text));
+  return new Intl.DateTimeFormat(undefined, { ...options, timeZone: local ? "UTC" : undefined }).format(new Date(local ? `${local}Z` : text));
 }
 
 export function localize(root = document) {
   for (const time of root.querySelectorAll("time[data-zone]")) {
-    time.textContent = moment(time.dateTime, time.dataset.zone, time.dataset.length);
+    time.textContent = moment(time.dateTime, time.dataset.local, time.dataset.length);
   }
 }
 
