@@ -21,6 +21,7 @@ from domain.accounts.tokens import Token, utc_now
 from domain.kernel.bookings import HOLDING, Booking
 from domain.kernel.refusals import BookingNotFound, BookingOver, EventStarted, HoldExpired, MoreThanBooked
 from domain.sales.events import Deadline
+from domain.sales.order_body import ReducedBy
 from domain.sales.orders import LINES_MAX, TICKETS_MAX, check_order
 from domain.sales.reductions import reduce_lines
 from domain.sales.refusals import holds_nothing
@@ -96,7 +97,7 @@ async def _reduce(request: Request[Token, Any, Any], booking: Booking, lines: tu
     catalogue = await stores.events.booked_types(booking.event_id)
     reduced = await stores.box_office.reduce(
         booking.id,
-        partial(reduce_lines, lines=lines, catalogue=catalogue),
+        partial(reduce_lines, lines=lines, catalogue=catalogue, by=ReducedBy.OWNER if own else ReducedBy.ADMIN),
         deadline=Deadline.ATTENDANCE if own else Deadline.OVER,
     )
     if reduced.status not in HOLDING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -25,6 +26,13 @@ class OrderLine(Struct, frozen=True, gc=False):
     sum_minor: int
 
 
+class ReducedBy(StrEnum):
+    """Who gave back some tickets of a booking. It decides whether their money goes back."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+
+
 class PricedOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The body of a booking. PostgreSQL reads `total_minor` and `currency` from it (`Ledger.persist`)."""
 
@@ -35,6 +43,7 @@ class PricedOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     promo_code: str | None = None
     guest_email: str | None = None
     guest_name: str | None = None
+    reduced_by: ReducedBy | None = None
 
 
 _DECODER = msgspec.json.Decoder(PricedOrder)

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.kernel.bookings import Booking
-    from domain.sales.order_body import OrderLine, PricedOrder
+    from domain.sales.order_body import OrderLine, PricedOrder, ReducedBy
     from domain.sales.ticket_types import CatalogueIndex, TicketType
 
 
-def reduce_lines(booking: Booking, lines: Sequence[tuple[UUID, int]], catalogue: CatalogueIndex) -> Reduction:
+def reduce_lines(
+    booking: Booking, lines: Sequence[tuple[UUID, int]], catalogue: CatalogueIndex, *, by: ReducedBy
+) -> Reduction:
     """What a booking keeps: these tickets, as pairs of a ticket type's id and a quantity. All others are given back.
 
     A line costs what its first tickets cost when it was booked. The use of a promo code is given back with the last
@@ -45,7 +47,7 @@ def reduce_lines(booking: Booking, lines: Sequence[tuple[UUID, int]], catalogue:
     for type_id, quantity in lines:
         if quantity > booked.get(type_id, 0):
             raise more_than_booked(type_id, booked.get(type_id, 0))
-    kept = _kept_body(body, wanted)
+    kept = structs.replace(_kept_body(body, wanted), reduced_by=by)
     returned = _returned(booking, body, kept, catalogue)
     claims = {
         counter: max(0, units - returned[counter]) for counter, units in read_claims(booking.known_claims).items()

@@ -71,7 +71,7 @@ async def test_the_tickets_that_remain_cost_what_they_cost_when_they_were_booked
     assert (await other.post(API, order)).status_code == 201
     await persist_all(stores)
     stored = await row(stores, await stores.box_office.booking(UUID(held["id"])))
-    assert (stored["amount_minor"], stored["quantity"]) == (500, 1)
+    assert (stored["amount_minor"], stored["quantity"], stored["body"]["reduced_by"]) == (500, 1, "owner")
 
 
 async def _change_price(stores, type_id):

@@ -19,7 +19,7 @@ from domain.kernel.counters import (
     user_type_counter,
 )
 from domain.kernel.refusals import MoreThanBooked
-from domain.sales.order_body import OrderLine, PricedOrder, read_body, write_body
+from domain.sales.order_body import OrderLine, PricedOrder, ReducedBy, read_body, write_body
 from domain.sales.reductions import reduce_lines
 from domain.sales.ticket_types import Catalogue, general_admission
 from tests.selling import CREATED_AT, ticket_pool, ticket_type
@@ -61,7 +61,7 @@ def booking(claims, *lines, code=False):
 
 def kept(made, *lines):
     """What is kept of a booking: its claims, its quantity and its body."""
-    reduction = reduce_lines(made, [(each.id, quantity) for each, quantity in lines], CATALOGUE)
+    reduction = reduce_lines(made, [(each.id, quantity) for each, quantity in lines], CATALOGUE, by=ReducedBy.OWNER)
     return read_claims(reduction.claims), reduction.quantity, read_body(reduction.body)
 
 
@@ -105,7 +105,7 @@ def test_the_tickets_that_remain_are_the_first_ones_in_however_many_steps():
     made = booking({POOL_MAIN: 7}, line(SHIRT, 7, 1_000, unit_price_minor=150))
 
     _, _, at_once = kept(made, (SHIRT, 3))
-    reduction = reduce_lines(made, [(SHIRT.id, 5)], CATALOGUE)
+    reduction = reduce_lines(made, [(SHIRT.id, 5)], CATALOGUE, by=ReducedBy.OWNER)
     between = structs.replace(made, claims=reduction.claims, quantity=reduction.quantity, body=reduction.body)
     _, _, in_steps = kept(between, (SHIRT, 3))
 
@@ -125,6 +125,16 @@ def test_the_use_of_a_code_comes_back_with_the_last_ticket_that_it_has_made_chea
     assert (used[promo_counter(CODE)], used[promo_user_counter(CODE, USER)], body_with.promo_code) == (1, 1, "EARLY")
     assert (returned[promo_counter(CODE)], returned[promo_user_counter(CODE, USER)]) == (0, 0)
     assert (body_without.promo_code, body_without.promo_code_id, body_without.total_minor) == (None, None, 2_000)
+
+
+@pytest.mark.parametrize("by", ReducedBy)
+def test_a_body_says_who_has_reduced_it_last(by):
+    first = reduce_lines(booking({POOL_MAIN: 4}, line(ADULT, 4)), [(ADULT.id, 3)], CATALOGUE, by=ReducedBy.OWNER)
+    reduced = structs.replace(booking({POOL_MAIN: 3}, line(ADULT, 3)), body=first.body)
+
+    again = reduce_lines(reduced, [(ADULT.id, 1)], CATALOGUE, by=by)
+
+    assert [read_body(each.body).reduced_by for each in (first, again)] == [ReducedBy.OWNER, by]
 
 
 def test_a_code_without_a_discount_stays_used():
@@ -155,6 +165,6 @@ def test_a_booking_without_lines_has_tickets_of_the_type_with_the_id_of_its_even
         claims=f"{user_counter(USER)}=3 {POOL_MAIN}=3",
     )
 
-    reduction = reduce_lines(plain, [(EVENT, 1)], CATALOGUE)
+    reduction = reduce_lines(plain, [(EVENT, 1)], CATALOGUE, by=ReducedBy.OWNER)
 
     assert (reduction.claims, reduction.quantity, reduction.body) == (f"{user_counter(USER)}=1 {POOL_MAIN}=1", 1, "")
