@@ -5,10 +5,12 @@ from __future__ import annotations
 from asyncio import gather
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, get
+from litestar.params import QueryParameter
 from msgspec import Struct
 
 from api.access.declarations import EVERYBODY, access
@@ -17,7 +19,8 @@ from api.http.pagination import LIMIT_MAX, Cursor, Limit, cut, read_cursor, writ
 from api.shapes import BookingShown, EventShown
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
-from domain.kernel.bookings import HOLDING, BookingStatus
+from domain.kernel.bookings import HOLDING, BookingStatus, as_of
+from domain.kernel.times import to_ms
 from domain.store.postgres.reports.dashboards import UpcomingAsked
 
 if TYPE_CHECKING:
@@ -29,6 +32,21 @@ if TYPE_CHECKING:
 
 EVENTS_PER_READ = 1_000
 """Events whose counters are read at once."""
+
+
+class View(StrEnum):
+    """Which dashboard an account asks for."""
+
+    ROLE = "role"
+    ATTENDEE = "attendee"
+
+
+DashboardView = Annotated[
+    View,
+    QueryParameter(
+        description="`role`: the dashboard of the caller's role; `attendee`: the caller's own bookings, for every role."
+    ),
+]
 
 
 class Asked(Struct, frozen=True):
@@ -117,20 +135,26 @@ class DashboardController(Controller):
 
     @get("/", **access(EVERYBODY))
     async def show(
-        self, request: Request[Token, Any, Any], limit: Limit = LIMIT_MAX, cursor: Cursor = None
+        self,
+        request: Request[Token, Any, Any],
+        view: DashboardView = View.ROLE,
+        limit: Limit = LIMIT_MAX,
+        cursor: Cursor = None,
     ) -> AttendeeDashboard | OrganizerDashboard | AdminDashboard:
-        """Show the dashboard for the caller's role: attendee, organizer or admin.
+        """Show the dashboard for the caller's role: attendee, organizer or admin. Every role has bookings to see, too.
 
         Sums are of everything; the bookings or events shown are a page, and `next_cursor` leads to the next one.
         """
         asked = Asked(limit, cursor)
-        return await _DASHBOARDS[request.user.role](process(request), request.user.account_id, asked)
+        shown = _of_attendee if view is View.ATTENDEE else _DASHBOARDS[request.user.role]
+        return await shown(process(request), request.user.account_id, asked)
 
 
 async def _of_attendee(at: Process, account_id: UUID, asked: Asked) -> AttendeeDashboard:
     now, after = utc_now(), read_cursor(asked.cursor, tuple[datetime, datetime, UUID])
     # Redis first: what is persisted in between is then seen twice, never missed.
-    fresh = {booking.id: booking for booking in await at.stores.unpersisted.of_account(account_id)}
+    now_ms = to_ms(now)
+    fresh = {booking.id: as_of(booking, now_ms) for booking in await at.stores.unpersisted.of_account(account_id)}
     holding = [booking for booking in fresh.values() if booking.status in HOLDING]
     stored = await at.dashboards.upcoming_of(
         account_id, UpcomingAsked(now=now, limit=asked.limit + 1, after=after, without=list(fresh))
@@ -153,7 +177,7 @@ async def _counts(at: Process, account_id: UUID, fresh: Mapping[UUID, Booking]) 
     """
     counts = {str(BookingStatus.PENDING): 0} | await at.dashboards.booking_statuses(account_id, without=list(fresh))
     for booking in fresh.values():
-        counts[booking.status] += 1
+        counts[booking.status] = counts.get(booking.status, 0) + 1
     return counts
 
 

@@ -78,7 +78,7 @@ UNKNOWN = dict.fromkeys(
 
 QUERIES = {
     "GET /api/v1/events": UNKNOWN | LIMITS | SKIPS | CURSORS | SEARCHES,
-    "GET /api/v1/dashboard": UNKNOWN | LIMITS,
+    "GET /api/v1/dashboard": UNKNOWN | LIMITS | {"view=": INVALID, "view=admin": INVALID},
     "GET /api/v1/bookings/my-bookings": UNKNOWN | {"skip=1": INVALID} | LIMITS | CURSORS,
     "GET /api/v1/bookings/{event_id}": LIMITS
     | CURSORS

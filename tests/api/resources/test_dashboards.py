@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from domain.background.persisting import expire
+from domain.kernel.partitions import partition_of_event
 from domain.store.postgres.reports.dashboards import Dashboards
 from tests.api.resources.test_times import ago, move
-from tests.factories import as_organizer, book, new_event
+from tests.factories import as_organizer, book, hold, make_due, new_event
 from tests.waiting import persist_all
 
 ROWS = 101
@@ -30,6 +32,39 @@ async def test_the_booking_to_come_is_seen_behind_a_hundred_that_were_cancelled(
     assert [booking["id"] for booking in shown["upcoming"]] == [str(coming.id)]
     assert shown["counts"] == {"pending": 0, "confirmed": 1, "cancelled": ROWS - 1, "rejected": 0}
     assert shown["next_cursor"] is None
+
+
+async def test_a_hold_is_seen_and_counted_until_its_deadline(callers, stores):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    event = await made(stores, organizer, capacity=10)
+    held = await hold(stores, event, user_id=UUID(buyer.id))
+
+    fresh = (await buyer.get("/api/v1/dashboard")).json()
+    await persist_all(stores)
+    stored = (await buyer.get("/api/v1/dashboard")).json()
+    await make_due(stores, held)
+    await expire(stores, partition_of_event(event.id))
+    unswept = (await buyer.get("/api/v1/dashboard")).json()
+
+    assert [[each["status"] for each in shown["upcoming"]] for shown in (fresh, stored, unswept)] == [
+        ["held"],
+        ["held"],
+        [],
+    ]
+    assert [shown["counts"]["held"] for shown in (fresh, stored)] == [1, 1]
+    assert (unswept["counts"]["expired"], unswept["counts"].get("held", 0)) == (1, 0)
+
+
+async def test_every_role_sees_its_own_bookings(callers, stores):
+    organizer, admin = await callers.organizer(), await callers.admin()
+    event = await made(stores, organizer, capacity=10)
+    bookings = [await book(stores, event, user_id=UUID(caller.id)) for caller in (organizer, admin)]
+
+    shown = [(await caller.get("/api/v1/dashboard?view=attendee")).json() for caller in (organizer, admin)]
+
+    assert [each["upcoming"][0]["id"] for each in shown] == [str(booking.id) for booking in bookings]
+    assert "totals" in (await organizer.get("/api/v1/dashboard?view=role")).json()
+    assert "queue" in (await admin.get("/api/v1/dashboard")).json()
 
 
 async def test_a_booking_that_is_persisted_while_a_dashboard_is_made_counts_as_it_is_shown(callers, stores):

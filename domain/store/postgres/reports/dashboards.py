@@ -17,6 +17,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    or_,
     select,
     tuple_,
 )
@@ -71,25 +72,20 @@ class Dashboards:
 
     async def upcoming_of(self, user_id: UUID, asked: UpcomingAsked) -> list[tuple[datetime, Booking]]:
         """An account's bookings that hold tickets of future events, with the start of the event, soonest first."""
+        holds = or_(ACTIVE, and_(bookings.c.status == BookingStatus.HELD, bookings.c.due_at > asked.now))
         position = tuple_(events.c.starts_at, bookings.c.created_at, bookings.c.id)
         statement = (
             select(events.c.starts_at, *BOOKING_COLUMNS)
             .join(events, events.c.id == bookings.c.event_id)
-            .where(bookings.c.user_id == user_id, ACTIVE, *_coming(asked.now), bookings.c.id.not_in(asked.without))
+            .where(bookings.c.user_id == user_id, holds, *_coming(asked.now), bookings.c.id.not_in(asked.without))
             .order_by(events.c.starts_at, bookings.c.created_at, bookings.c.id)
             .limit(asked.limit)
         )
         if asked.after:
             statement = statement.where(position > asked.after)
-        return [
-            (
-                row[0],
-                Booking(
-                    **dict(zip(Booking.__struct_fields__, row[1:], strict=True)) | {"status": BookingStatus.CONFIRMED}
-                ),
-            )
-            for row in await self._database.rows(statement)
-        ]
+        rows = await self._database.rows(statement)
+        found = [(row[0], dict(zip(Booking.__struct_fields__, row[1:], strict=True))) for row in rows]
+        return [(starts_at, Booking(**each | {"status": BookingStatus(each["status"])})) for starts_at, each in found]
 
     async def programme_of(
         self, organizer_id: UUID, *, now: datetime, limit: int, after: tuple[int, datetime, UUID] | None
