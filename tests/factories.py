@@ -173,7 +173,7 @@ async def place_event(stores: Stores, event_id: UUID, **fields: Any) -> None:
     """`make_event` with an id of the test's choice."""
     await _insert_accounts(stores, [ORGANIZER], role="organizer")
     new = new_event(**fields)
-    values = structs.asdict(new) | {
+    values = {name: value for name, value in structs.asdict(new).items() if name in events.c} | {
         "id": event_id,
         "organizer_id": ORGANIZER,
         "partition": partition_of_event(event_id),

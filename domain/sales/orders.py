@@ -336,7 +336,8 @@ def _size(counter: str, terms: Terms) -> int:
         case prefix if prefix == USER_PREFIX and not second:
             return terms.max_per_user
         case prefix if prefix == USER_PREFIX:
-            limited = known_type(terms, UUID(second))
+            types = terms.catalogue.types.values() if terms.catalogue else ()
+            limited = next((each for each in types if each.id.hex == second), None)
             return SIZE_MAX if limited is None or limited.max_per_user is None else limited.max_per_user
         case prefix if prefix == PROMO_PREFIX and second and terms.catalogue:
             code = next((each for each in terms.catalogue.codes.values() if each.id.hex == first), None)

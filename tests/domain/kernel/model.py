@@ -340,7 +340,8 @@ class Model:
         event = self.events[event_id]
         if is_single(name):
             return SINGLE_SIZE
-        return event.sizes.get(name, event.max_per_user if name.startswith("user:") else SIZE_MAX)
+        of_account = name.startswith("user:") and name.count(":") == 1
+        return event.sizes.get(name, event.max_per_user if of_account else SIZE_MAX)
 
     def _restored(self, booking_id: UUID) -> Copy | None:
         """A booking's record, restored from its row."""
