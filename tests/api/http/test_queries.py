@@ -27,7 +27,9 @@ BODIES = {
     "PATCH /api/v1/me/role": {"role": "attendee"},
     "POST /api/v1/events": event_draft(),
     "PATCH /api/v1/events/{event_id}": {},
+    "POST /api/v1/events/{event_id}/comps": {"email": "guest@example.org", "items": [{"ticket_type_id": NOBODYS_ID}]},
     "POST /api/v1/bookings": {"event_id": NOBODYS_ID},
+    "PATCH /api/v1/bookings/{booking_id}": {"items": [{"ticket_type_id": NOBODYS_ID, "quantity": 1}]},
     "PATCH /api/v1/admin/users/role/{user_id}": {"role": "attendee"},
 }
 """Bodies that break no rule."""
