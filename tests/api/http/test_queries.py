@@ -27,6 +27,12 @@ BODIES = {
     "PATCH /api/v1/me/role": {"role": "attendee"},
     "POST /api/v1/events": event_draft(),
     "PATCH /api/v1/events/{event_id}": {},
+    "POST /api/v1/events/{event_id}/ticket-types": {"name": "Adult"},
+    "PATCH /api/v1/events/{event_id}/ticket-types/{type_id}": {},
+    "POST /api/v1/events/{event_id}/pools": {"name": "Stalls", "size": 100},
+    "PATCH /api/v1/events/{event_id}/pools/{pool_id}": {},
+    "POST /api/v1/events/{event_id}/promo-codes": {"code": "EARLY"},
+    "PATCH /api/v1/events/{event_id}/promo-codes/{code_id}": {},
     "POST /api/v1/events/{event_id}/comps": {"email": "guest@example.org", "items": [{"ticket_type_id": NOBODYS_ID}]},
     "POST /api/v1/bookings": {"event_id": NOBODYS_ID},
     "PATCH /api/v1/bookings/{booking_id}": {"items": [{"ticket_type_id": NOBODYS_ID, "quantity": 1}]},
@@ -37,7 +43,7 @@ BODIES = {
 
 def _path(route):
     path = route.partition(" ")[2].replace("{name}", "swagger-ui.css")
-    for name in ("event_id", "booking_id", "user_id"):
+    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id"):
         path = path.replace(f"{{{name}}}", NOBODYS_ID)
     return path
 
