@@ -6,7 +6,7 @@ script from the public API.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
@@ -25,6 +25,7 @@ from api.pages.listing import EventSearch, found_events
 from api.pages.rendering import month, rendered, zone_of
 from api.pages.sale_states import sale_state
 from api.pages.structured_data import linked_data, summary
+from domain.sales.money import DECIMALS
 
 if TYPE_CHECKING:
     from api.pages.static import Static
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 RENDERED_MAX = 256
 """Rendered pages of events that a process keeps, some 15 KB each. A page of an event is rendered once for each change
 of what it shows, however many people look at it."""
+
+USUAL_DECIMALS = 2
+"""The decimals of a currency in scripts, unless they are told another number."""
 
 Text = Annotated[str, QueryParameter(max_length=SEARCH_CHARS_MAX)]
 Position = Annotated[str | None, QueryParameter(max_length=CURSOR_CHARS_MAX)]
@@ -71,27 +75,45 @@ class BuyersController(Controller):
     @get("/login", **access(ANYONE))
     async def log_in(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """The form to log in."""
-        return rendered("entry", width="narrow", heading="Log in", action="login").response(request.scope)
+        return _entry_page("Log in", "login").response(request.scope)
 
     @get("/signup", **access(ANYONE))
     async def sign_up(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """The form to sign up."""
-        return rendered("entry", width="narrow", heading="Sign up", action="signup").response(request.scope)
+        return _entry_page("Sign up", "signup").response(request.scope)
 
     @get("/bookings", **access(ANYONE))
     async def bookings(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """The bookings of the account."""
-        return rendered("bookings", here="bookings").response(request.scope)
+        return _bookings_page().response(request.scope)
 
     @get("/bookings/{booking_id:uuid}", **access(ANYONE))
     async def booking(self, request: Request[Any, Any, Any], booking_id: FromPath[UUID]) -> Response[bytes]:
-        """A booking, followed until it is final."""
-        return rendered("booking", here="bookings", width="middle", booking_id=booking_id).response(request.scope)
+        """A booking, followed until it is final. The page has nothing of it; its script asks the API."""
+        del booking_id
+        return _booking_page().response(request.scope)
 
     @get("/assets/{name:str}", **access(ANYONE, limit=UNLIMITED))
     async def assets(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
         """The stylesheet or a script. Nothing is read for it but memory, so it is not counted."""
         return asset(name).response(request.scope)
+
+
+@cache
+def _entry_page(heading: str, action: str) -> Static:
+    return rendered("entry", width="narrow", heading=heading, action=action)
+
+
+@cache
+def _bookings_page() -> Static:
+    return rendered("bookings", here="bookings")
+
+
+@cache
+def _booking_page() -> Static:
+    """The page of any booking, with the decimals of currencies that have not two."""
+    decimals = {code: number for code, number in DECIMALS.items() if number != USUAL_DECIMALS}
+    return rendered("booking", here="bookings", width="middle", decimals=msgspec.json.encode(decimals).decode())
 
 
 @lru_cache(RENDERED_MAX)

@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from api.http.problems import on_http_exception, on_invalid_parameters, on_refusal
 from api.pages.rendering import POLICY, rendered
-from domain.kernel.refusals import Refusal
+from domain.kernel.refusals import RateLimited, Refusal, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -44,10 +44,12 @@ def _on_invalid_parameters(request: Request[Any, Any, Any], error: ValidationExc
 
 ON_FAULTS: MutableMapping[int | type[Exception], ExceptionHandler[Any]] = {
     Refusal: _on_refusal,
+    RateLimited: _on_refusal,
+    Unavailable: _on_refusal,
     ValidationException: _on_invalid_parameters,
     HTTPException: _on_http_exception,
 }
-"""The handlers of a controller of pages."""
+"""The handlers of a controller of pages. They name each class for which the application has another handler."""
 
 
 def _page(request: Request[Any, Any, Any], problem: Response[bytes], detail: str) -> Response[bytes]:

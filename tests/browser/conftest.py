@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.api.callers import PASSWORD
 from tests.browser.browsers import BrowserThread
 from tests.browser.chromium import need_chromium
 from tests.browser.shop import Shop
+from tests.selling import make_priced_event, promo_code, sell, ticket_pool, ticket_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE_MS = 30_000
 """How long a busy machine may take for what the test waits for."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 _thread = BrowserThread()
 
@@ -58,6 +62,23 @@ def shop(clean, processes, worker_process, limits) -> Iterator[Shop]:  # noqa: A
     shop = Shop(processes.api(**limits))
     yield shop
     shop.close()
+
+
+@pytest.fixture
+async def priced(clean):
+    """An event with two types with prices, of which one has a pool of five, a hidden one, and two codes."""
+    made = await make_priced_event(clean, title="Priced Night", max_per_user=20)
+    stalls = ticket_pool(made.id)
+    hidden = ticket_type(made.id, "Backstage", price_minor=9000, hidden=True, position=3)
+    stalls_type = ticket_type(
+        made.id, "Stalls", price_minor=2550, pools=(stalls.id,), position=1, description="Rows 1 to 20"
+    )
+    balcony = ticket_type(made.id, "Balcony", price_minor=1200, position=2, min_per_booking=2)
+    codes = [
+        promo_code(made.id, "HALF", percent_off=50),
+        promo_code(made.id, "CREW", unlocks_hidden=True, ticket_type_ids=(hidden.id,)),
+    ]
+    return await sell(clean, made, stalls_type, balcony, hidden, pools=[(stalls, 5)], codes=codes)
 
 
 class Faults(list[str]):

@@ -10,6 +10,7 @@ import httpx
 from tests.api.callers import PASSWORD, event_draft
 
 if TYPE_CHECKING:
+    from domain.sales.events import Event
     from tests.processes import Api
 
 _numbers = count(1)
@@ -48,6 +49,13 @@ class Shop:
         """Book as an account, or as a new one."""
         headers = self._log_in(email or self.account())
         return self._send("POST", "/bookings", {"event_id": event["id"], "quantity": quantity}, headers=headers)
+
+    def hold(self, event: Event, *, email: str) -> dict[str, Any]:
+        """Hold two tickets of each type that everybody sees."""
+        types = self._send("GET", f"/events/{event.id}/ticket-types")["items"]
+        items = [{"ticket_type_id": each["id"], "quantity": 2} for each in types]
+        order = {"event_id": str(event.id), "items": items}
+        return self._send("POST", "/bookings", order, headers=self._log_in(email))
 
     def bookings(self, email: str) -> list[dict[str, Any]]:
         """The bookings of an account."""

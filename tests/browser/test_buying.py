@@ -48,6 +48,21 @@ def test_a_booking_is_found_put_into_a_calendar_and_cancelled(shop, opened):
     assert shop.bookings(email)[0]["status"] == "cancelled"
 
 
+def test_some_tickets_of_a_booking_are_given_back(shop, opened):
+    event, email = shop.event(capacity=10), shop.account()
+    booking = shop.book(event, quantity=3, email=email)
+    page = opened(f"/login?next=/bookings/{booking['id']}")
+    log_in(page, email)
+
+    page.get_by_role("button", name="Give back some").click()
+    page.get_by_label("Tickets to keep, of 3").fill("1")
+    page.get_by_role("button", name="Give back the others").click()
+
+    expect(page.get_by_role("button", name="Give back some")).to_have_count(0)
+    assert [each["quantity"] for each in shop.bookings(email)] == [1]
+    assert shop.remaining(event) == 9
+
+
 def _second(text):
     return datetime.fromisoformat(text).replace(microsecond=0)
 

@@ -12,6 +12,9 @@ from tests.browser.conftest import log_in
 
 CONFIRMED = "Your booking is confirmed"
 
+STREAMING = "navigator.locks.query().then(({ held }) => held.length === 1)"
+"""A tab that reads a stream holds its lock."""
+
 
 @pytest.fixture
 def buyer(shop, opened):
@@ -61,11 +64,9 @@ def test_a_page_that_is_loaded_again_in_the_middle_goes_on_with_the_same_booking
     def book_and_never_answer(route):
         route.fetch()
 
-    page.route("**/api/v1/bookings", book_and_never_answer)
+    page.route("**/api/v1/bookings", book_and_never_answer, times=1)
     with page.expect_request("**/api/v1/bookings"):
         _book(page)
-    page.wait_for_function("Object.keys(sessionStorage).some((name) => name.includes('attempt'))")
-    page.unroute("**/api/v1/bookings")
     page.reload()
 
     expect(page.get_by_role("heading", name=CONFIRMED)).to_be_visible()
@@ -105,10 +106,15 @@ def test_a_buyer_without_a_connection_books_once_it_is_back(shop, buyer):
 
 def test_two_buyers_and_one_ticket(shop, buyer):
     event = shop.event(capacity=1)
-    pages = [buyer(event)[0] for _ in range(2)]
-
+    pages, requests = [buyer(event)[0] for _ in range(2)], []
     for page in pages:
-        page.get_by_role("button", name="Book").click(no_wait_after=True)
+        page.route("**/api/v1/bookings", lambda route: requests.append(route))  # noqa: PLW0108  (it is given an attribute)
+        with page.expect_request("**/api/v1/bookings"):
+            _book(page)
+    while len(requests) < len(pages):
+        pages[0].wait_for_timeout(10)
+    for request in requests:
+        request.continue_()
 
     said = []
     for page in pages:
@@ -158,13 +164,11 @@ def test_tabs_share_one_stream_and_the_next_takes_over(shop, buyer, worker_proce
     event = shop.event()
     page, _ = buyer(event)
     streams = []
-    page.context.on(
-        "request", lambda sent: streams.append(sent) if sent.headers.get("accept") == "text/event-stream" else None
-    )
+    page.context.on("request", lambda sent: streams.append(sent) if _is_stream_of_booking(sent) else None)
     worker_process.signal(signal.SIGSTOP)
     _book(page)
     expect(page.get_by_role("heading", name="Your tickets are taken")).to_be_visible()
-    page.wait_for_function("navigator.locks.query().then(({ held }) => held.length === 1)")
+    page.wait_for_function(STREAMING)
 
     tabs = [page.context.new_page() for _ in range(2)]
     for tab in tabs:
@@ -183,6 +187,35 @@ def test_tabs_share_one_stream_and_the_next_takes_over(shop, buyer, worker_proce
     for tab in tabs:
         expect(tab.get_by_role("heading", name=CONFIRMED)).to_be_visible()
     assert (at_first, taken_over) == (1, 2)
+
+
+def _is_stream_of_booking(sent):
+    return sent.headers.get("accept") == "text/event-stream" and sent.url.endswith("/status")
+
+
+def test_a_page_out_of_sight_keeps_no_connection(shop, buyer, worker_process):
+    event = shop.event()
+    page, _ = buyer(event)
+    worker_process.signal(signal.SIGSTOP)
+    _book(page)
+    expect(page.get_by_role("heading", name="Your tickets are taken")).to_be_visible()
+    page.wait_for_function(STREAMING)
+
+    _hide(page, hidden=True)
+    page.wait_for_function("navigator.locks.query().then(({ held }) => held.length === 0)")
+    worker_process.signal(signal.SIGCONT)
+    _hide(page, hidden=False)
+
+    expect(page.get_by_role("heading", name=CONFIRMED)).to_be_visible()
+
+
+def _hide(page, *, hidden):
+    """Do what a browser does when its tab is covered or seen again."""
+    page.evaluate(
+        "(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
 
 
 class TestLimits:

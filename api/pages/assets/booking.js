@@ -1,9 +1,12 @@
 // A booking: its state, live until it is final; the calendar file; cancelling.
 import { account, byId, el, entrance, moment, pause, Problem, read, request, say, sayWaiting, shared, stream, untilAnswered } from "./onsale.js";
+import { changeButtons } from "./changes.js";
+import { lines, showHold } from "./holds.js";
 
-const id = byId("booking").dataset.booking;
+const id = location.pathname.split("/").filter(Boolean).pop();
 const answer = byId("answer");
 const FINAL = new Set(["confirmed", "cancelled", "rejected", "expired"]);
+const CANCELLABLE = new Set(["held", "pending", "confirmed"]);
 const RETRY_S = 1;
 
 const STATES = {
@@ -30,9 +33,11 @@ function icon(tone) {
 /** Read the stream of the booking, again and again, until it is final. */
 async function follow(tell, signal) {
   let lastId = null;
+  let waitS = RETRY_S;
+  const retry = (seconds) => { waitS = seconds; };
   while (!signal.aborted) {
     try {
-      for await (const { id: seen, data } of stream(`/bookings/${id}/status`, { signal, lastId })) {
+      for await (const { id: seen, data } of stream(`/bookings/${id}/status`, { signal, lastId, retry })) {
         lastId = seen;
         tell(data);
         if (FINAL.has(data.status)) return;
@@ -41,7 +46,7 @@ async function follow(tell, signal) {
       if (signal.aborted) return;
       if (problem instanceof Problem && !problem.passing) throw problem;
     }
-    await pause(RETRY_S);
+    await pause(waitS);
   }
 }
 
@@ -50,10 +55,11 @@ function show(booking) {
   const reason = booking.reason ? ` Reason: ${booking.reason.replaceAll("_", " ")}.` : "";
   byId("status").replaceChildren(el("div", { class: `status ${tone}`, "data-status": booking.status }, icon(tone),
     el("div", {}, el("h2", {}, headline), el("p", { class: "soft" }, text + reason))));
+  showHold(booking, show);
   byId("ticket").hidden = false;
   byId("ticket").replaceChildren(
     el("header", {}, el("p", { class: "soft small" }, moment(event.starts_at, event.time_zone !== "UTC" && event.starts_at_local)), el("h2", {}, event.title), el("p", {}, event.location)),
-    el("div", { class: "stack" }, details(booking), actions(booking)));
+    el("div", { class: "stack" }, details(booking), booking.status === "held" ? "" : lines(booking) ?? "", actions(booking)));
   return FINAL.has(booking.status);
 }
 
@@ -65,7 +71,7 @@ function details(booking) {
 function actions(booking) {
   const row = el("p", { class: "row" });
   if (booking.status === "confirmed") row.append(el("button", { type: "button", class: "primary", onclick: saveCalendar }, "Add to calendar"));
-  if (booking.status === "confirmed" || booking.status === "pending") row.append(el("button", { type: "button", class: "danger", onclick: askToCancel }, "Cancel booking"));
+  if (CANCELLABLE.has(booking.status)) row.append(...changeButtons(booking, show));
   row.append(el("a", { class: "button", href: `/events/${booking.event_id}` }, FINAL.has(booking.status) && booking.status !== "confirmed" ? "Choose again" : "To the event"));
   return row;
 }
@@ -79,28 +85,6 @@ async function saveCalendar() {
     URL.revokeObjectURL(address);
   } catch (problem) {
     say(answer, "bad", "The calendar file was not made", problem.message);
-  }
-}
-
-function askToCancel() {
-  const dialog = el("dialog", { "aria-labelledby": "dialog-title" },
-    el("div", { class: "stack" }, el("h2", { id: "dialog-title" }, "Cancel this booking?"),
-      el("p", {}, "The tickets go back on sale at once. This cannot be undone."),
-      el("p", { class: "row" },
-        el("button", { type: "button", class: "danger", onclick: () => { dialog.close(); cancel(); } }, "Yes, cancel it"),
-        el("button", { type: "button", onclick: () => dialog.close() }, "Keep it"))));
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
-}
-
-async function cancel() {
-  try {
-    const send = () => read(`/bookings/${id}`, { method: "DELETE" });
-    show(await untilAnswered(send, (problem, seconds) => sayWaiting(answer, problem, seconds)));
-    say(answer);
-  } catch (problem) {
-    say(answer, "bad", "The booking was not cancelled", problem.message);
   }
 }
 

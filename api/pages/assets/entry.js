@@ -10,8 +10,8 @@ const asked = new URLSearchParams(location.search);
 function next() {
   const address = new URL(asked.get("next") ?? "/", location.origin);
   if (address.origin !== location.origin) return "/";
-  // Without a script, the form of an event sends the number of tickets beside the page.
-  if (asked.get("quantity")) address.searchParams.set("quantity", asked.get("quantity"));
+  // Without a script, the form of an event sends the choice of tickets beside the page.
+  for (const [name, value] of asked) if (name !== "next") address.searchParams.set(name, value);
   return address.pathname + address.search;
 }
 
@@ -59,6 +59,6 @@ form.addEventListener("submit", async (submitted) => {
 });
 
 if (asked.get("next")) {
-  byId("kept").hidden = !new URL(next(), location.origin).searchParams.has("quantity");
+  byId("kept").hidden = !new URL(next(), location.origin).search;
   byId("other").href = entrance(next(), signsUp ? "/login" : "/signup");
 }

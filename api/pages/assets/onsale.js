@@ -192,8 +192,8 @@ function duration(ms) {
 
 /**
  * Follow something in one tab for all tabs of the browser. The tab that holds the lock calls `follow(tell, signal)`;
- * every tab receives what it tells, until `receive` returns true. It ends when the page is hidden for good, and begins
- * again when it is shown again.
+ * every tab receives what it tells, until `receive` returns true. It ends when the page is left or out of sight, and
+ * begins again when it is seen again: a browser has six connections to a host, and streams of six tabs would take all.
  */
 export function shared(name, follow, receive) {
   const channel = new BroadcastChannel(name);
@@ -204,7 +204,7 @@ export function shared(name, follow, receive) {
     if (over) end();
   };
   const begin = () => {
-    if (leaving || over) return;
+    if (leaving || over || document.hidden) return;
     leaving = new AbortController();
     const { signal } = leaving;
     const tell = (data) => {
@@ -222,11 +222,15 @@ export function shared(name, follow, receive) {
   channel.onmessage = ({ data }) => take(data);
   addEventListener("pagehide", end);
   addEventListener("pageshow", begin);
+  document.addEventListener("visibilitychange", () => (document.hidden ? end() : begin()));
   begin();
 }
 
-/** The server-sent events of a path, with fetch: an EventSource could not send the session's header field. */
-export async function* stream(path, { signal, lastId }) {
+/**
+ * The server-sent events of a path, with fetch: an EventSource could not send the session's header field.
+ * `retry(seconds)` is called with the time after which to come back when the stream has ended.
+ */
+export async function* stream(path, { signal, lastId, retry = () => {} }) {
   const headers = { Accept: "text/event-stream" };
   if (lastId) headers["Last-Event-ID"] = lastId;
   const response = await request(path, { headers, signal });
@@ -240,6 +244,7 @@ export async function* stream(path, { signal, lastId }) {
     text = blocks.pop();
     for (const block of blocks) {
       const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/s, 2)));
+      if (fields.retry) retry(Number(fields.retry) / 1000);
       if (fields.data) yield { id: fields.id, data: JSON.parse(fields.data) };
     }
   }
@@ -283,6 +288,9 @@ export function moment(text, local, length = "long") {
 export function localize(root = document) {
   for (const time of root.querySelectorAll("time[data-zone]")) {
     time.textContent = moment(time.dateTime, time.dataset.local, time.dataset.length);
+  }
+  for (const price of root.querySelectorAll("data.money")) {
+    price.textContent = money(Number(price.value), price.dataset.currency, Number(price.dataset.decimals));
   }
 }
 
