@@ -194,7 +194,8 @@ def _of_the_order() -> Iterator[Column[Any]]:
     """Columns of both bookings and intents: what a booking claims, its order and its deadline."""
     yield Column("claims", Text)
     yield Column("fingerprint", Text)
-    yield Column("body", JSONB)
+    # Without `none_as_null`, a booking without a body would get one, the JSON value null.
+    yield Column("body", JSONB(none_as_null=True))
     yield Column("amount_minor", BigInteger)
     yield Column("currency", Text)
     yield Column("due_at", DateTime(timezone=True))

@@ -81,6 +81,15 @@ async def test_acknowledged_bookings_are_confirmed_after_redis_was_lost(durable)
     assert await pool(durable, event) == (100, 60)
 
 
+async def test_a_booking_without_a_body_has_none_after_redis_was_lost(durable):
+    """SQLAlchemy writes None into a column of JSON as the value null, unless it is told not to."""
+    booking = await book(durable, await make_event(durable))
+
+    await lose_redis(durable)
+
+    assert (await durable.ledger.find(booking.id)).body is None
+
+
 async def test_without_it_a_loss_of_redis_loses_what_was_pending(stores):
     event = await make_event(stores)
     await book(stores, event)
