@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 from litestar import Response
+from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
 from api.http.metrics import unavailabilities
@@ -253,7 +254,11 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
         return on_failure(request, error)
     headers = error.headers or {}
     if status == 405:  # noqa: PLR2004
-        headers = {"Allow": methods_of_path(request.app, request.scope["path"])}
+        try:
+            headers = {"Allow": methods_of_path(request.app, request.scope["path"])}
+        except NotFoundException:
+            # An id in the path is no id, so that no method has it.
+            status = 404
     return problem(status, request_id=request_id(request), headers=headers)
 
 

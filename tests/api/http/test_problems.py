@@ -291,3 +291,9 @@ async def test_wrong_password_and_unknown_address_are_answered_alike(callers, cl
     assert [answer.status_code for answer in (wrong, unknown, no_admin)] == [401, 401, 401]
     assert bodies[0] == bodies[1] == bodies[2]
     assert wrong.headers.keys() == unknown.headers.keys() == no_admin.headers.keys()
+
+
+async def test_a_method_that_a_path_with_a_wrong_id_has_not_is_not_found(client):
+    answers = [await client.put(path) for path in ("/api/v1/events/abc", "/api/v1/bookings/abc/status")]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "not_found")] * 2
