@@ -208,6 +208,17 @@ _FORGET_INTENTS = """
     WHERE intents.id = written.id AND intents.version <= written.version
 """
 
+_DECIDES_MONEY = frozenset(
+    {BookingStatus.PENDING, BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED}
+)
+"""States in which the row of a booking with a price decides what becomes of its payments."""
+
+_CHECK_PAYMENTS = """
+    INSERT INTO payment_checks (booking_id, version)
+    SELECT id, version FROM unnest($1::uuid[], $2::integer[]) AS changed(id, version)
+    ON CONFLICT DO NOTHING
+"""
+
 
 class Ledger:
     """One method per statement; `persist` also fences and locks before.
@@ -242,6 +253,9 @@ class Ledger:
                 if self._keeps_intents:
                     done = (list(written), [row.version for row in written.values()])
                     await connection.exec_driver_sql(_FORGET_INTENTS, done)
+                if priced := [entry for entry in batch if entry.body and entry.status in _DECIDES_MONEY]:
+                    versions = ([entry.id for entry in priced], [entry.version for entry in priced])
+                    await connection.exec_driver_sql(_CHECK_PAYMENTS, versions)
                 reach(Failpoint.BEFORE_COMMIT)
                 return written
         except IntegrityError as error:

@@ -265,3 +265,64 @@ intents = Table(
     Column("reason", Text),
     *_of_the_order(),
 )
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("booking_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("returned_minor", BigInteger, nullable=False),
+    Column("kept_minor", BigInteger, nullable=False),
+    Column("cause", Text),
+    Column("owner_refund", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("next_at", DateTime(timezone=True), nullable=False),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payment_id", Uuid, nullable=False),
+    Column("booking_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("booking_version", Integer, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("reference", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("next_at", DateTime(timezone=True), nullable=False),
+    Column("done_at", DateTime(timezone=True)),
+)
+
+payment_intents = Table(
+    "payment_intents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("reference", Text),
+    Column("booking_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("next_at", DateTime(timezone=True), nullable=False),
+)
+
+payment_checks = Table(
+    "payment_checks",
+    metadata,
+    Column("booking_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+)
