@@ -21,6 +21,7 @@ from api.http.cors import Cors
 from api.http.middleware import Envelope
 from api.http.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.pages.buyers import BuyersController
+from api.pages.paying import PayingController
 from api.reference.docs import DocsController
 from api.reference.openapi import HEADERS
 from api.routes import PREFIX, api_routes
@@ -61,7 +62,7 @@ def create_app(settings: Settings) -> ASGIApp:
 def create_litestar(settings: Settings) -> Litestar:
     """The application without its outermost middleware and its fast path."""
     app = Litestar(
-        [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), BuyersController],
+        [*api_routes(), Router(PREFIX, route_handlers=[DocsController]), BuyersController, PayingController],
         middleware=[AccessMiddleware],
         exception_handlers={
             Refusal: on_refusal,

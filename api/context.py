@@ -45,6 +45,8 @@ FAIL_CLOSED = (
     "event_update",
     "catalogue_update",
     "promo_code",
+    "payment_confirm",
+    "webhook_refused",
     "admin_write",
 )
 """Limits of requests that write, or that guess a password: without Redis they are refused."""

@@ -16,6 +16,7 @@ from api.resources.holds import HoldController
 from api.resources.me import MeController
 from api.resources.pools import PoolController
 from api.resources.promo_codes import PromoCodeController
+from api.resources.payments import PaymentController, WebhookController
 from api.resources.service import ServiceController
 from api.resources.ticket_types import TicketTypeController
 
@@ -40,6 +41,8 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
             HoldController,
             ChangeController,
             CompController,
+            PaymentController,
+            WebhookController,
             AdminController,
         ],
     )

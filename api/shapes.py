@@ -18,6 +18,7 @@ from domain.sales.order_body import OrderLine, body_of
 if TYPE_CHECKING:
     from domain.actions.membership import LoggedIn
     from domain.sales.events import Event
+    from domain.sales.payments import Balance
 
 Item = TypeVar("Item")
 
@@ -239,7 +240,9 @@ class BookingShown(Struct, frozen=True, gc=False):
 
     A hold is `held` until `expires_at`. Prices are minor units of `currency`, as they were when the booking was made.
     The fields from `expires_at` on are left out of bookings that were ordered by their number of tickets alone.
-    `guest_email` and `guest_name` are those of the guest to whom an organizer gave the tickets.
+    `guest_email` and `guest_name` are those of the guest to whom an organizer gave the tickets. The last three fields
+    are there once a booking with a price is not held any more: what was paid for it, what was paid back, and what is
+    still to be paid back.
     """
 
     id: UUID
@@ -258,10 +261,18 @@ class BookingShown(Struct, frozen=True, gc=False):
     promo_code: str | UnsetType | None = UNSET
     guest_email: str | UnsetType = UNSET
     guest_name: str | UnsetType = UNSET
+    paid_minor: int | UnsetType = UNSET
+    refunded_minor: int | UnsetType = UNSET
+    refund_due_minor: int | UnsetType = UNSET
 
     @classmethod
-    def of(cls, booking: Booking) -> BookingShown:
-        """A booking without the fields that only the engine needs."""
+    def of(cls, booking: Booking, balance: Balance | None = None) -> BookingShown:
+        """A booking without the fields that only the engine needs, and what was paid for it."""
+        shown = cls._with_prices(booking)
+        return shown if balance is None else structs.replace(shown, **structs.asdict(balance))
+
+    @classmethod
+    def _with_prices(cls, booking: Booking) -> BookingShown:
         if booking.body is None and booking.due_at is None:
             return cls._plain(booking)
         body = body_of(booking)

@@ -13,11 +13,13 @@ from msgspec import Struct
 from domain.actions.bookings import BoxOffice
 from domain.actions.events import EventActions
 from domain.actions.selling import SellingActions
+from domain.actions.payments import MoneyStores, PaymentActions
 from domain.actions.terms import TermsCache
 from domain.platform.failpoints import arm
 from domain.store.books import Books
 from domain.store.clocks import Clocks
 from domain.store.job_queue import Doorbell, open_queue
+from domain.store.payment_providers.configured import configured_providers
 from domain.store.postgres.accounts.accounts import Accounts
 from domain.store.postgres.accounts.sessions import Sessions
 from domain.store.postgres.database import Database
@@ -29,6 +31,9 @@ from domain.store.postgres.events.reads import EventReads
 from domain.store.postgres.events.selling import Selling
 from domain.store.postgres.events.writes import EventWrites
 from domain.store.postgres.ledger import Ledger
+from domain.store.postgres.payments.begun import BegunPayments
+from domain.store.postgres.payments.payments import Payments
+from domain.store.postgres.payments.refunds import Refunds
 from domain.store.postgres.write_ahead import Intents
 from domain.store.redis.admission import Admission
 from domain.store.redis.holds import Holds
@@ -90,6 +95,8 @@ class Stores(Struct, frozen=True):
     box_office: BoxOffice
     event_actions: EventActions
     selling: SellingActions
+    money: MoneyStores
+    payment_actions: PaymentActions
     durability: str
     redis_sync: str
     retention: Retention
@@ -107,9 +114,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     queue = open_queue(_url(settings.queue_url))
     doorbell = Doorbell(queue, on_lost=lambda: log.warning("doorbell_lost"))
     refusal_counts = RefusalCounts(pipeline)
+    money = MoneyStores(Payments(database), Refunds(database), BegunPayments(database), configured_providers(settings))
     try:
-        yield _stores(settings, database, pipeline, queue, doorbell, refusal_counts)
+        yield _stores(settings, database, pipeline, queue, doorbell, refusal_counts, money)
     finally:
+        await money.disconnect()
         await doorbell.close()
         await refusal_counts.close()
         await pipeline.close()
@@ -123,6 +132,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     queue: ArqRedis,
     doorbell: Doorbell,
     refusal_counts: RefusalCounts,
+    money: MoneyStores,
 ) -> Stores:
     intents, events, epochs, sessions = Intents(database), EventReads(database), Epochs(database), Sessions(database)
     keeps_intents = settings.durability == "postgres"
@@ -135,6 +145,17 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     catalog = Catalog(database, inventory, unpersisted, scripts, writes)
     selling = Selling(database, writes, inventory, holds, unpersisted), PromoCodes(database, writes)
     terms = TermsCache(events, catalog)
+    box_office = BoxOffice(
+        terms=terms,
+        admission=admission,
+        inventory=inventory,
+        holds=holds,
+        unpersisted=unpersisted,
+        ledger=ledger,
+        doorbell=doorbell,
+        intents=intents if keeps_intents else None,
+        refusal_counts=refusal_counts,
+    )
     return Stores(
         database=database,
         pipeline=pipeline,
@@ -155,21 +176,13 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
         intents=intents,
         books=Books(database, scripts),
         clocks=Clocks(inventory, database),
-        box_office=BoxOffice(
-            terms=terms,
-            admission=admission,
-            inventory=inventory,
-            holds=holds,
-            unpersisted=unpersisted,
-            ledger=ledger,
-            doorbell=doorbell,
-            intents=intents if keeps_intents else None,
-            refusal_counts=refusal_counts,
-        ),
+        box_office=box_office,
         event_actions=EventActions(
             events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
         ),
         selling=SellingActions(*selling, inventory=inventory, terms=terms),
+        money=money,
+        payment_actions=PaymentActions(money, box_office, events, inventory, ledger, scripts),
         durability=settings.durability,
         redis_sync=settings.redis_sync,
         retention=Retention.of(settings),

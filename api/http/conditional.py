@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from api.http.headers import field, fields
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from litestar.types import Scope
 
     from domain.kernel.bookings import Booking
+    from domain.sales.payments import Balance
 
 WAIT_S_MAX = 30
 """Common proxies give up after a minute without data; half of that is safe."""
@@ -41,12 +44,12 @@ def wait_s(scope: Scope) -> int:
     return 0
 
 
-def booking_headers(booking: Booking, *, waited_s: int = 0) -> dict[str, str]:
+def booking_headers(booking: Booking, balance: Balance | None = None, *, waited_s: int = 0) -> dict[str, str]:
     """The header fields of an answer that shows a booking.
 
     They tell its version, when to ask again while it is pending, and whether a preference to wait was followed.
     """
-    headers = {"etag": booking_etag(booking), "cache-control": "private, no-cache"}
+    headers = {"etag": booking_etag(booking, balance), "cache-control": "private, no-cache"}
     if not booking.final:
         headers["retry-after"] = str(RETRY_AFTER_S)
     if waited_s:
@@ -54,9 +57,10 @@ def booking_headers(booking: Booking, *, waited_s: int = 0) -> dict[str, str]:
     return headers
 
 
-def booking_etag(booking: Booking) -> str:
-    """The entity tag of a booking, which changes with it."""
-    return f'"v{booking.version}.{booking.status}"'
+def booking_etag(booking: Booking, balance: Balance | None = None) -> str:
+    """The entity tag of a booking, which changes with it, and with what was paid for it."""
+    money = "".join(f".{amount}" for amount in structs.astuple(balance)) if balance else ""
+    return f'"v{booking.version}.{booking.status}{money}"'
 
 
 def event_etag(version: int, *parts: object) -> str:

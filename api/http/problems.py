@@ -34,6 +34,7 @@ TYPE_BASE = "/api/v1/docs/problems#"
 STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.Invalid: 422,
     refusals.IdempotencyKeyReused: 422,
+    refusals.SignatureInvalid: 400,
     refusals.Unauthenticated: 401,
     refusals.InvalidCredentials: 401,
     refusals.Forbidden: 403,
@@ -42,6 +43,7 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.OrganizerSignupClosed: 403,
     refusals.EventNotFound: 404,
     refusals.BookingNotFound: 404,
+    refusals.PaymentNotFound: 404,
     refusals.UserNotFound: 404,
     refusals.SoldOut: 409,
     refusals.PerUserLimit: 409,
@@ -62,6 +64,11 @@ STATUSES: dict[type[refusals.Refusal], int] = {
     refusals.InUse: 409,
     refusals.PromoCodeTaken: 409,
     refusals.MaxUsesBelowUsed: 409,
+    refusals.AlreadyPaid: 409,
+    refusals.AmountMismatch: 409,
+    refusals.NotPayable: 409,
+    refusals.PaymentStarted: 409,
+    refusals.PaymentReferenceUsed: 409,
     refusals.EventStarted: 409,
     refusals.BookingOver: 409,
     refusals.MoreThanBooked: 409,
@@ -156,6 +163,7 @@ PARAGRAPHS: dict[str, str] = {
     "key.",
     "too_many_holds": "The account has `limit` holds of the event. Pay or cancel one, or wait until one ends.",
     "booking_not_found": "No booking has this id, or the booking belongs to another account.",
+    "payment_not_found": "No open payment has this id. It was paid, declined, or its hold has ended.",
     "user_not_found": "No user has this id.",
     "sold_out": "Fewer tickets are left than requested; `remaining` is the number that is left. Nothing was booked. "
     "Tickets become available again when bookings are cancelled.",
@@ -163,6 +171,16 @@ PARAGRAPHS: dict[str, str] = {
     "hold_expired": "The deadline of the hold has passed, and its tickets cannot be taken again: they are sold, or the "
     "event is not on sale any more. Order again with a new key.",
     "hold_at_cap": "The hold was extended as far as the event allows. Its deadline stays as it is.",
+    "already_paid": "Another payment has paid for the booking. If money was received with this reference too, it goes "
+    "back: it is part of `refund_due_minor` of the booking.",
+    "amount_mismatch": "The amount or the currency is not the right one; `amount_minor` and `currency` are. Nothing "
+    "was recorded.",
+    "not_payable": "The booking cannot be paid: it is free, cancelled or rejected, or its event is paid in another "
+    "way. If money was received, it goes back: it is part of `refund_due_minor` of the booking.",
+    "payment_started": "The buyer has begun to pay for the booking. Its tickets can be changed when it is paid, or "
+    "when its hold has ended.",
+    "payment_reference_used": "Another booking of the event was paid with this reference. Nothing was recorded.",
+    "signature_invalid": "The message is not signed with the secret of the webhook, or it is older than five minutes.",
     "not_on_sale": "The event does not accept bookings now. `event_status` says why, and `sales_open_at` when sales "
     "open.",
     "booking_over": "The booking is cancelled or rejected. It holds no tickets, so none can be given back.",

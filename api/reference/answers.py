@@ -53,6 +53,11 @@ ANSWERS: dict[str, str] = {
     "promo_codes_change": "The promo code after the change.",
     "promo_codes_create": "The new promo codes.",
     "promo_codes_page": "A page of promo codes.",
+    "payments_confirm": "The hold is confirmed; the booking is `pending` until it is stored.",
+    "payments_pay": "What the buyer needs to pay.",
+    "payments_refund_paid": "The booking, with the refund.",
+    "payments_test": "The payment was made, or declined.",
+    "payments_stripe": "The message is taken; a payment stands.",
     "service_live": "The process runs.",
     "service_metrics": "Metrics in the text format of Prometheus.",
     "service_ready": "Bookings can be taken.",
@@ -114,6 +119,16 @@ MORE_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
         }
     },
     "events_show": {"304": _UNCHANGED},
+    "payments_confirm": {
+        "200": {
+            "description": "An earlier request with this reference confirmed it.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
+        },
+        "201": {
+            "description": "With `Prefer: wait=N`: the booking was confirmed in time.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BookingShown"}}},
+        },
+    },
     "service_ready": {
         "503": {
             "description": "Bookings cannot be taken; the body says what is missing.",

@@ -37,6 +37,7 @@ TAGS = [
     Tag("Events", "Events and their sales."),
     Tag("Ticket types", "What an event sells: ticket types, pools and promo codes."),
     Tag("Bookings", "Book tickets, follow a booking, cancel it."),
+    Tag("Payments", "Pay for bookings, and confirm what was paid and refunded."),
     Tag("Administration", "For admins. Each action is written to the audit log."),
     Tag("Service", "For operators: health and metrics."),
 ]
@@ -65,6 +66,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "If-Match": {
         "description": "The `ETag` of the version to be changed. The answer is 412 if it has changed since.",
+        "schema": {"type": "string"},
+    },
+    "Stripe-Signature": {
+        "description": "The signature of Stripe: `t=seconds,v1=…`, by the secret of the webhook.",
         "schema": {"type": "string"},
     },
     "Last-Event-ID": {

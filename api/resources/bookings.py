@@ -32,6 +32,7 @@ from api.reads.booking_stream import (
     waited_for,
 )
 from api.reads.calendar_file import CALENDAR_MEDIA_TYPE, calendar_file
+from api.resources.balances import balance_of, balances_of, shown
 from api.resources.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestStatus, csv_lines, guest_page
 from api.shapes import BookingShown, Page
 from domain.accounts.accounts import Role
@@ -63,6 +64,7 @@ from domain.kernel.refusals import (
 from domain.sales.events import Deadline
 from domain.sales.money import TOTAL_MINOR_MAX
 from domain.sales.orders import LINES_MAX, TICKETS_MAX, LineOrder, TicketOrder, check_order
+from domain.sales.payments import has_balance
 from domain.store.postgres.reports.guests import Guest, GuestsAsked
 
 if TYPE_CHECKING:
@@ -189,8 +191,9 @@ class BookingController(Controller):
             request.user.account_id, limit=limit + 1, before=read_cursor(cursor, tuple[datetime, UUID])
         )
         bookings, more = cut(found, limit)
+        balances = await balances_of(process(request), bookings)
         return Page(
-            items=[BookingShown.of(booking) for booking in bookings],
+            items=[BookingShown.of(booking, balances.get(booking.id)) for booking in bookings],
             next_cursor=write_cursor((bookings[-1].created_at, bookings[-1].id)) if more else None,
         )
 
@@ -220,7 +223,7 @@ class BookingController(Controller):
         """
         try:
             booking = await request.process.stores.box_office.look(request.ask, booking_id)
-            await _check_visible(request.process, request.caller, booking)
+            await check_visible(request.process, request.caller, booking)
         except (RateLimited, Unavailable) as refusal:
             raise RefusedWith(stream_to_retry(request.scope, refusal)) from refusal
         say_varies(request.scope, b"Accept")
@@ -230,7 +233,7 @@ class BookingController(Controller):
         if seconds and not booking.final:
             waiting = request.process.stores.box_office.wait_for_change(booking, seconds=seconds)
             booking = await waited_for(request.scope, waiting, known=booking)
-        return _shown(request.scope, booking, waited_s=seconds)
+        return await _shown(request.process, request.scope, booking, waited_s=seconds)
 
     @get(
         "/{booking_id:uuid}/calendar",
@@ -243,7 +246,7 @@ class BookingController(Controller):
         """
         stores = process(request).stores
         booking = await stores.box_office.booking(booking_id)
-        await _check_visible(process(request), request.user, booking)
+        await check_visible(process(request), request.user, booking)
         content = calendar_file(booking, await stores.event_actions.find(booking.event_id), now=utc_now())
         headers = {"Content-Disposition": f'attachment; filename="booking-{booking_id}.ics"'}
         return Response(content, headers=headers, media_type=CALENDAR_MEDIA_TYPE)
@@ -260,9 +263,8 @@ class BookingController(Controller):
         until the event is over. `reason` is set if somebody else than the owner cancelled it.
         """
         booking = await process(request).stores.box_office.booking(booking_id)
-        await _check_visible(process(request), request.user, booking)
-        cancelled = await cancel_booking(request, booking)
-        return Response(BookingShown.of(cancelled), headers=booking_headers(cancelled))
+        await check_visible(process(request), request.user, booking)
+        return await shown(process(request), await cancel_booking(request, booking))
 
     @get(
         "/{event_id:uuid}",
@@ -343,12 +345,13 @@ def _reserved(reservation: Reservation, booking: Booking, *, waited_s: int) -> R
     return FastResponse(BookingShown.of(booking), status_code=status, headers=headers)
 
 
-def _shown(scope: Scope, booking: Booking, *, waited_s: int) -> Response[Any]:
+async def _shown(at: Process, scope: Scope, booking: Booking, *, waited_s: int) -> Response[Any]:
     """The booking, or 304 to a caller that has this version of it."""
-    headers = booking_headers(booking, waited_s=waited_s)
+    balance = await balance_of(at, booking) if booking.body and has_balance(booking) else None
+    headers = booking_headers(booking, balance, waited_s=waited_s)
     if matches(scope, headers["etag"]):
         return FastResponse(None, status_code=304, headers=headers)
-    return FastResponse(BookingShown.of(booking), status_code=200, headers=headers)
+    return FastResponse(BookingShown.of(booking, balance), status_code=200, headers=headers)
 
 
 def _followed(request: FastRequest, booking: Booking) -> Response[Any]:
@@ -369,7 +372,7 @@ async def _check_own_event(request: FastRequest, order: Order) -> None:
     check_owns_event(request.caller, await stores.event_actions.find(order.event_id))
 
 
-async def _check_visible(at: Process, caller: Token, booking: Booking) -> None:
+async def check_visible(at: Process, caller: Token, booking: Booking) -> None:
     """Raise BookingNotFound unless the caller is the booking's owner, the event's organizer or an admin."""
     if caller.account_id == booking.user_id or caller.role is Role.ADMIN:
         return

@@ -61,6 +61,13 @@ class BookingNotFound(Missing):
     title = "Booking not found"
 
 
+class PaymentNotFound(Missing):
+    """No open payment has this id."""
+
+    code = "payment_not_found"
+    title = "Payment not found"
+
+
 class UserNotFound(Missing):
     """No account has this id."""
 
@@ -258,6 +265,42 @@ class MaxUsesBelowUsed(Conflict):
     members: ClassVar[dict[str, Any]] = {"used": int}
 
 
+class AlreadyPaid(Conflict):
+    """Another payment has paid for the booking. This one is returned."""
+
+    code = "already_paid"
+    title = "The booking is paid already"
+
+
+class AmountMismatch(Conflict):
+    """The amount is not what the booking costs, or what is due; carries the right `amount_minor` and `currency`."""
+
+    code = "amount_mismatch"
+    title = "The amount is not the right one"
+    members: ClassVar[dict[str, Any]] = {"amount_minor": int, "currency": str | None}
+
+
+class NotPayable(Conflict):
+    """The booking cannot be paid: it is free, cancelled or rejected, or its event is not paid this way."""
+
+    code = "not_payable"
+    title = "The booking cannot be paid"
+
+
+class PaymentStarted(Conflict):
+    """The buyer has begun to pay for the booking, so it cannot be changed until that has ended."""
+
+    code = "payment_started"
+    title = "The payment of the booking has begun"
+
+
+class PaymentReferenceUsed(Conflict):
+    """Another booking of the event was paid with this reference."""
+
+    code = "payment_reference_used"
+    title = "The payment reference was used for another booking"
+
+
 class EventCancelled(Conflict):
     """A cancelled event cannot be changed."""
 
@@ -352,6 +395,13 @@ class InvalidCredentials(Refusal):
 
     code = "invalid_credentials"
     title = "The e-mail address or the password is wrong"
+
+
+class SignatureInvalid(Refusal):
+    """A message of a payment provider is not signed with its secret, or is too old."""
+
+    code = "signature_invalid"
+    title = "The signature cannot be verified"
 
 
 class Forbidden(Refusal):

@@ -187,6 +187,10 @@ class Settings(BaseSettings):
     limit_promo_code: RateLimit = _limit(
         "10/min", "Wrong promo codes per account and client address, or per client address without an account."
     )
+    limit_payment_confirm: RateLimit = _limit("6000/min", "`POST /bookings/…/confirm` and `…/refund-paid` per account.")
+    limit_webhook_refused: RateLimit = _limit(
+        "60/min", "Messages of a payment provider with a wrong signature, per client address."
+    )
     limit_admin_write: RateLimit = _limit("10/min", "Admin actions that change something, per account.")
     limit_admin_read: RateLimit = _limit("60/min", "Admin actions that read, per account.")
     limit_default: RateLimit = _limit("300/min", "Everything else, per account or address.")
@@ -204,6 +208,22 @@ class Settings(BaseSettings):
         None,
         description="Where buyers reach the pages, for links that leave them, such as `https://shop.example.org`. "
         "Unset: as the request says.",
+    )
+    stripe_secret_key: SecretStr | None = Field(
+        None, description="Secret key of the Stripe account that takes payments. Unset: no event is paid by Stripe."
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        None, description="Signing secret of the webhook `/api/v1/payments/stripe/webhook`. Set it with the key."
+    )
+    stripe_api_base: str = Field(
+        "https://api.stripe.com",
+        pattern=r"^https?://\S+$",
+        description="Address of Stripe's API; others for tests.",
+    )
+    test_payments: Literal["on", "off"] = Field(
+        "off",
+        description="`on` lets events be paid on a page that takes no money, for demonstrations. It is refused in "
+        "production, which is: with servers that are not reached by a socket of this machine.",
     )
     durability: Literal["redis", "postgres"] = Field(
         "redis",
@@ -288,6 +308,20 @@ class Settings(BaseSettings):
             raise ValueError(message)
         if self.chaos == "on" and not all(_is_local(url) for url in (self.database_url, self.redis_url)):
             message = "CHAOS=on is refused on servers that are not reached by a socket of this machine: unset it"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _stripe_is_whole(self) -> Settings:
+        if (self.stripe_secret_key is None) != (self.stripe_webhook_secret is None):
+            message = "set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET, or neither"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _play_money_stays_at_home(self) -> Settings:
+        if self.test_payments == "on" and not all(_is_local(url) for url in (self.database_url, self.redis_url)):
+            message = "TEST_PAYMENTS=on takes no money: it is refused on servers that are not reached by a socket"
             raise ValueError(message)
         return self
 

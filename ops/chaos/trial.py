@@ -64,6 +64,8 @@ FAILPOINTS: dict[Failpoint, float] = {
     Failpoint.CANCEL_RELEASED: 0.012,
     Failpoint.HOLD_CHANGED: 0.012,
     Failpoint.HOLDS_EXPIRED: 0.05,
+    Failpoint.PAYMENT_STORED: 0.03,
+    Failpoint.REFUND_SENT: 0.1,
     Failpoint.REBUILD_BEGUN: 0.25,
     Failpoint.REBUILD_REFILLING: 0.04,
     Failpoint.REBUILD_UNPUBLISHED: 0.25,

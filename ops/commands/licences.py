@@ -35,10 +35,10 @@ ALLOWED = frozenset(
 )
 """SPDX names of licences that allow everybody to use, change and sell software with the package."""
 
-USED_BESIDE = {"libfaketime": "GNU General Public License v2 (GPLv2)"}
+USED_BESIDE = {"libfaketime": "GNU General Public License v2 (GPLv2)", "localstripe": "GPL-3.0-or-later"}
 """Other licences of packages for development, by package: programs that tests run and that are not shipped.
 
-libfaketime sets the clocks of servers that tests and the chaos runner start.
+libfaketime sets the clocks of servers that tests and the chaos runner start. localstripe is a server that tests start.
 """
 
 STATED_IN_FILES = {"axe-playwright-python": "MIT AND MPL-2.0"}

@@ -19,6 +19,9 @@ CODES = "tests/api/resources/test_promo_codes.py"
 EVENTS = "tests/api/resources/test_events.py"
 JOURNEY = "tests/api/resources/test_journey.py"
 MISTAKES = "tests/contract/test_past_mistakes.py"
+PAYMENTS = "tests/api/resources/test_payments.py"
+STRIPE = "tests/stripe/test_paying.py"
+TEST_PAYMENTS = "tests/api/resources/test_test_payments.py"
 PROBLEMS = "tests/api/http/test_problems.py"
 REVOCATION = "tests/api/access/test_revocation.py"
 SERVICE = "tests/api/resources/test_service.py"
@@ -85,6 +88,16 @@ ROWS = {
         f"{MISTAKES}::test_a_booking_cancelled_32_times_at_once_returns_its_tickets_once"
     ),
     "GET /api/v1/bookings/{event_id}": f"{BOOKINGS}::test_a_guest_list_is_for_the_events_owner_and_admins",
+    "POST /api/v1/bookings/{booking_id}/confirm": f"{PAYMENTS}::test_an_organizer_confirms_a_hold_with_a_payment",
+    "POST /api/v1/bookings/{booking_id}/pay": (
+        f"{STRIPE}::test_a_buyer_pays_at_stripe_and_a_webhook_confirms_the_booking"
+    ),
+    "POST /api/v1/bookings/{booking_id}/refund-paid": (
+        f"{PAYMENTS}::test_a_payment_that_comes_too_late_is_owed_until_its_refund_is_reported"
+    ),
+    "POST /api/v1/payments/stripe/webhook": f"{STRIPE}::test_a_message_with_a_wrong_signature_is_refused",
+    "POST /api/v1/payments/test/{intent_id}": f"{TEST_PAYMENTS}::test_the_button_pay_confirms_the_booking",
+    "GET /pay/{intent_id}": f"{TEST_PAYMENTS}::test_the_button_pay_confirms_the_booking",
     "POST /api/v1/admin/auth/login": (
         f"{MISTAKES}::test_the_admins_login_refuses_wrong_passwords_and_whoever_is_no_admin"
     ),

@@ -34,7 +34,7 @@ SCHEMAS = COMPONENTS["schemas"]
 
 RESOURCES = {
     *("admin", "auth", "bookings", "changes", "comps", "dashboard", "events", "holds", "me"),
-    *("pools", "promo_codes", "service", "ticket_types"),
+    *("payments", "pools", "promo_codes", "service", "ticket_types"),
 }
 
 DOCUMENT_BYTES_PER_OPERATION_MAX = 4_300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from uuid import UUID
 
 import httpx
 import pytest
@@ -15,6 +16,9 @@ from domain.store.job_queue import QUEUE_NAME
 from tests.api.callers import PASSWORD, Callers, event_draft
 from tests.api.conftest import started
 from tests.contract.documented import TRANSPORT, faults_of, operation_of, operations, resolved
+from tests.domain.payments.money import PRICE, hold_priced, settle
+from tests.factories import as_organizer, new_event
+from tests.stripe.account import provided, signed
 from tests.waiting import keep_persisting, persist_all
 
 API = "/api/v1"
@@ -49,7 +53,7 @@ def seen():
 async def noted(clean, settings, seen):  # noqa: ARG001  (clean servers)
     """A client behind TLS of an API process with limits; `seen` notes its answers."""
     limits = {name: LIMIT for name in type(settings).model_fields if name.startswith("limit_")}
-    app = create_app(settings.model_copy(update=limits))
+    app = create_app(provided(settings).model_copy(update=limits | {"test_payments": "on"}))
     async with (
         started(app),
         httpx.AsyncClient(
@@ -73,6 +77,7 @@ async def test_every_success_has_the_header_fields_that_the_document_declares_fo
     await _say_what_is_sold(organizer, f"{API}/events/{event['id']}")
     await _hold(await callers.attendee(), event["id"])
     await _give(organizer, event["id"], stores)
+    await _pay(organizer, await callers.attendee(), noted, stores)
     await _ask_guests(organizer, event["id"])
     await _administrate(admin, await callers.attendee(), event["id"], noted)
     await organizer.delete(f"{API}/events/{event['id']}")
@@ -186,6 +191,31 @@ async def _give(organizer, event_id, stores):
     await organizer.post(path, comp, headers=key)
     await persist_all(stores)
     await organizer.post(path, comp, headers=key)
+
+
+async def _pay(organizer, buyer, client, stores):
+    """One hold is confirmed and stored at once, one later, one is paid on the page and paid back."""
+    event = await stores.event_actions.create(
+        new_event(payment="test", currency="EUR"), caller=as_organizer(UUID(organizer.id))
+    )
+    quick, slow, paged = [await hold_priced(stores, event, user_id=UUID(buyer.id)) for _ in range(3)]
+    paid = {"amount_minor": PRICE, "currency": "EUR"}
+    persisting = asyncio.create_task(keep_persisting(stores))
+    await organizer.post(
+        f"{API}/bookings/{quick.id}/confirm", paid | {"payment_reference": "1"}, headers={"Prefer": "wait=30"}
+    )
+    persisting.cancel()
+    for prefer in ("wait=1", "wait=1"):
+        confirm = paid | {"payment_reference": "2"}
+        await organizer.post(f"{API}/bookings/{slow.id}/confirm", confirm, headers={"Prefer": prefer})
+    begun = (await buyer.post(f"{API}/bookings/{paged.id}/pay")).json()
+    await client.post(f"{API}/payments/test/{begun['url'].rpartition('/')[2]}", json={"outcome": "decline"})
+    await settle(stores)
+    await organizer.delete(f"{API}/bookings/{quick.id}")
+    await settle(stores)
+    await organizer.post(f"{API}/bookings/{quick.id}/refund-paid", paid | {"refund_reference": "1"})
+    message = b'{"type":"charge.updated","data":{"object":{}}}'
+    await client.post(f"{API}/payments/stripe/webhook", content=message, headers=signed(message))
 
 
 async def _replay_while_pending(buyer, event_id, stores):

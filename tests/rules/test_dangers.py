@@ -38,6 +38,7 @@ SECRETS_READ_IN = {
     "domain/accounts/signing_keys.py",
     "domain/platform/settings.py",
     "domain/engine.py",
+    "domain/store/payment_providers/configured.py",
     "domain/store/readiness.py",
     "ops/commands/cli.py",
     "ops/evidence/servers.py",

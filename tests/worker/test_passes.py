@@ -130,7 +130,7 @@ async def test_passes_that_can_wait_wait_for_a_rebuild(stores):
     await rebuild_if_needed_once(stores)
     await stores.scripts.look()
 
-    assert during == {"clearing", "follow_ups", "retention", "closing"}
+    assert during == {"clearing", "follow_ups", "payments", "retention", "closing"}
     assert (before, reconciled, waiting()) == (set(), 0, set())
 
 

@@ -180,6 +180,8 @@ REFUSED_BODIES = {
     "POST /api/v1/bookings": ("attendee", "limit_booking_create", {"event_id": "none", "quantity": 0}),
     "POST /api/v1/events/{event}/comps": ("organizer", "limit_booking_create", {"email": "none", "items": []}),
     "PATCH /api/v1/bookings/{event}": ("attendee", "limit_booking_change", {"items": []}),
+    "POST /api/v1/bookings/{booking}/confirm": ("attendee", "limit_payment_confirm", {"amount_minor": 0}),
+    "POST /api/v1/bookings/{booking}/refund-paid": ("organizer", "limit_payment_confirm", {"amount_minor": 0}),
     "PATCH /api/v1/me": ("attendee", "limit_login", {"current_password": PASSWORD, "email": "none"}),
     "DELETE /api/v1/me": ("attendee", "limit_login", {}),
     "PATCH /api/v1/admin/users/role/{id}": ("admin", "limit_admin_write", {"role": "king"}),
@@ -202,7 +204,10 @@ def test_every_route_with_a_body_and_a_limit_of_its_own_is_here(settings):
         and {declared_access(handler).limit, declared_access(handler).limit_address} - {"default", None}
     }
 
-    shown = {route.replace("{event}", "{event_id}").replace("{id}", "{user_id}") for route in REFUSED_BODIES}
+    shown = {
+        route.replace("{event}", "{event_id}").replace("{booking}", "{booking_id}").replace("{id}", "{user_id}")
+        for route in REFUSED_BODIES
+    }
     shown = {route.replace("/bookings/{event_id}", "/bookings/{booking_id}") for route in shown}
     assert found == shown
 
@@ -216,7 +221,7 @@ async def refused(callers, request):
     event = await organizer.make_event()
     caller = organizer if role == "organizer" else await getattr(callers, role)() if role else None
     nobodys = dict.fromkeys(("type_id", "pool_id", "code_id"), NOBODYS_ID)
-    path = path.format(event=event["id"], id=organizer.id, **nobodys)
+    path = path.format(event=event["id"], id=organizer.id, booking=organizer.id, **nobodys)
 
     async def send(to):
         if caller:

@@ -73,6 +73,24 @@ EXPECTED = {
         "organizer": (404, 404, 404),
         "admin": (200, 200, 404),
     },
+    "POST /api/v1/bookings/{booking_id}/confirm": {
+        **NOBODY,
+        "attendee": (200, 404, 404),
+        "organizer": (200, 404, 404),
+        "admin": (200, 200, 404),
+    },
+    "POST /api/v1/bookings/{booking_id}/pay": {
+        **NOBODY,
+        "attendee": (409, 404, 404),
+        "organizer": (404, 404, 404),
+        "admin": (404, 404, 404),
+    },
+    "POST /api/v1/bookings/{booking_id}/refund-paid": {
+        **NOBODY,
+        "attendee": (403, 403, 403),
+        "organizer": (409, 404, 404),
+        "admin": (409, 409, 404),
+    },
     "DELETE /api/v1/bookings/{booking_id}": {
         **NOBODY,
         "attendee": (200, 404, 404),
@@ -100,6 +118,12 @@ BODIES = {
     "PATCH /api/v1/events/{event_id}/pools/{pool_id}": {"name": "Another name"},
     "POST /api/v1/events/{event_id}/promo-codes": {"pattern": "A-######"},
     "PATCH /api/v1/events/{event_id}/promo-codes/{code_id}": {"max_uses": 5},
+    "POST /api/v1/bookings/{booking_id}/confirm": {},
+    "POST /api/v1/bookings/{booking_id}/refund-paid": {
+        "refund_reference": "payout",
+        "amount_minor": 1,
+        "currency": "EUR",
+    },
     "PATCH /api/v1/events/{event_id}": {"title": "Another title"},
     "PATCH /api/v1/admin/users/role/{user_id}": {"role": "organizer"},
     "POST /api/v1/events/{event_id}/comps": lambda ids: {

@@ -54,6 +54,11 @@ MAY = {
     "PATCH /api/v1/bookings/{booking_id}": MEMBERS,
     "DELETE /api/v1/bookings/{booking_id}": MEMBERS,
     "GET /api/v1/bookings/{event_id}": SELLERS,
+    "POST /api/v1/bookings/{booking_id}/confirm": MEMBERS,
+    "POST /api/v1/bookings/{booking_id}/pay": MEMBERS,
+    "POST /api/v1/bookings/{booking_id}/refund-paid": SELLERS,
+    "POST /api/v1/payments/stripe/webhook": ANYONE,
+    "POST /api/v1/payments/test/{intent_id}": ANYONE,
     "POST /api/v1/admin/auth/login": ANYONE,
     "GET /api/v1/admin/users/attendees": ADMINS,
     "GET /api/v1/admin/users/organizers": ADMINS,
@@ -73,6 +78,7 @@ MAY = {
     "GET /api/v1/openapi.json": ANYONE,
     "GET /api/v1/redoc": ANYONE,
     "GET /": ANYONE,
+    "GET /pay/{intent_id}": ANYONE,
     "GET /events/{event_id}": ANYONE,
     "GET /login": ANYONE,
     "GET /signup": ANYONE,
@@ -146,7 +152,7 @@ async def _caller(callers, who, *, cookies):
 async def _status(client, caller, row):
     method, path = row.split(" ")
     path = path.replace("{name}", "swagger-ui.css")
-    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id"):
+    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id", "intent_id"):
         path = path.replace(f"{{{name}}}", NOBODYS_ID)
     body = {} if method in {"POST", "PATCH", "DELETE"} else None
     if caller is None:

@@ -1,0 +1,1 @@
+"""StoredPayment providers: those who take the money of buyers and pay it back."""
