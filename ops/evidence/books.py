@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from domain.kernel.partitions import PARTITIONS, partition_of_event
 from domain.sales.events import ROOM
 from domain.store.redis.keys import counters_key, unpersisted_key
+from ops.evidence.money import BookingMoney, read_money
 from ops.evidence.servers import ANSWER_SECONDS_MAX, postgres_of, redis_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
     """What both servers hold of some events.
 
     `records` are those of the current epoch. `unpersisted` are the bookings whose newest version is not in PostgreSQL.
-    `intents` is the number of rows in `intents` that `bookings` does not have.
+    `intents` is the number of rows in `intents` that `bookings` does not have, `money` that of bookings with payments.
     """
 
     events: list[EventCounts]
@@ -108,6 +109,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
     records: dict[UUID, StoredBooking] = {}
     unpersisted: frozenset[UUID] = frozenset()
     intents: int = 0
+    money: list[BookingMoney] = []
 
     @cached_property
     def confirmed(self) -> HeldUnits:
@@ -130,6 +132,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
             *self.row_differences(),
             *self.record_differences(),
             *self.oversales(),
+            *self.money_differences(),
         ]
 
     def counter_differences(self, held: HeldUnits) -> list[str]:
@@ -175,6 +178,10 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
             for booking, record in settled.items()
             if _facts(record) != _facts(self.rows.get(booking))
         ]
+
+    def money_differences(self) -> list[str]:
+        """Bookings whose money does not add up."""
+        return [str(money) for money in self.money if not money.adds_up]
 
     def oversales(self) -> list[str]:
         """Counters of which bookings claim more than there is."""
@@ -231,6 +238,7 @@ async def read_snapshot(
         counters = await postgres.fetch(_COUNTERS, ids)
         seats = await postgres.fetch(_SEATS, ids)
         intents = await postgres.fetchval(_INTENTS_LEFT, ids)
+        money = await read_money(postgres, ids)
     records = await _read_records(redis, set(ids), epoch=epoch)
     return Snapshot(
         events=[
@@ -250,6 +258,7 @@ async def read_snapshot(
         records={record.id: record for record in records},
         unpersisted=await read_unpersisted(redis, ids),
         intents=intents,
+        money=money,
     )
 
 
@@ -279,7 +288,8 @@ async def wait_until_final(
 ) -> float | None:
     """Wait until nothing is left to persist and every accepted booking has a row; None if that takes too long.
 
-    With `holds`, also wait until every hold has ended. Returns the seconds. A server that is away is asked again.
+    With `holds`, also wait until every hold has ended and every payment is decided. Returns the seconds. A server that
+    is away is asked again.
     """
     clock = asyncio.get_running_loop().time
     began_s = clock()
@@ -305,7 +315,8 @@ async def _read_left(
         missing = await postgres.fetchval(_MISSING, list(accepted))
         intents = await postgres.fetchval(_INTENTS_LEFT, list(event_ids))
         held = await postgres.fetchval(_HOLDS_LEFT, list(event_ids)) if holds else 0
-    return len(unpersisted) + int(missing) + int(intents) + int(held)
+        undecided = sum(money.undecided for money in await read_money(postgres, event_ids)) if holds else 0
+    return len(unpersisted) + int(missing) + int(intents) + int(held) + undecided
 
 
 async def _read_records(redis: Redis, event_ids: set[UUID], *, epoch: int) -> list[StoredBooking]:

@@ -180,14 +180,18 @@ def no_reduction_is_lost(evidence: Evidence) -> list[str]:
 
 
 def no_expired_hold_is_confirmed(evidence: Evidence) -> list[str]:
-    """A hold that was told expired is confirmed only by a confirmation that succeeded later or was not answered."""
+    """A hold that was told expired is confirmed only by a confirmation that succeeded later or was not answered.
+
+    If Redis has lost a confirmation with a payment, a worker repeats it, perhaps after the deadline.
+    """
     last_told_s: dict[UUID | None, float] = {}
     last_confirmed_s: dict[UUID | None, float] = {}
     for answer in evidence.answers:
         if answer.state == "expired" or answer.code == "hold_expired":
             last_told_s[answer.subject] = max(answer.sent_s, last_told_s.get(answer.subject, 0.0))
         elif _confirms(answer) or (answer.kind is Kind.CONFIRM and not answer.conclusive):
-            at_s = answer.answered_s if answer.conclusive else float("inf")
+            known = answer.conclusive and not evidence.redis_was_lost
+            at_s = answer.answered_s if known else float("inf")
             last_confirmed_s[answer.subject] = max(at_s, last_confirmed_s.get(answer.subject, 0.0))
     return [
         f"hold {booking} was told that it has expired, and is confirmed"
@@ -303,6 +307,11 @@ def redis_and_rows_agree(evidence: Evidence) -> list[str]:
 def counters_and_rows_agree(evidence: Evidence) -> list[str]:
     """PostgreSQL's own count of each counter is that of the rows, and the size of tickets is the event's capacity."""
     return evidence.snapshot.row_differences()
+
+
+def money_adds_up(evidence: Evidence) -> list[str]:
+    """Of each booking, what was paid is what was refunded, is due, is confirmed, or was kept."""
+    return evidence.snapshot.money_differences()
 
 
 def nothing_is_left_to_persist(evidence: Evidence) -> list[str]:
@@ -434,6 +443,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     every_answer_is_expected,
     redis_and_rows_agree,
     counters_and_rows_agree,
+    money_adds_up,
     nothing_is_left_to_persist,
     the_books_never_drifted,
     the_audit_agrees,

@@ -24,7 +24,7 @@ async def main() -> None:
         while not files.begun:  # noqa: ASYNC110  (another process writes it)
             await asyncio.sleep(LOOK_SECONDS)
         if not files.done:
-            await HoldCrowd(files.plan(), files, stores.box_office).shop()
+            await HoldCrowd(files.plan(), files, stores.box_office, stores.payment_actions).shop()
         await asyncio.Event().wait()
 
 

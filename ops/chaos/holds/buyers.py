@@ -11,7 +11,9 @@ from uuid import uuid4
 
 from msgspec import structs
 
-from domain.kernel.refusals import Conflict, Missing, Refusal, Unavailable
+from domain.kernel.refusals import AmountMismatch, Conflict, Missing, NotPayable, Refusal, Unavailable
+from domain.sales.events import Payment
+from domain.sales.payments import Paid, price_of
 from domain.store.redis.admission import Ask
 from ops.chaos.holds.files import HoldsFiles, unanswered
 from ops.chaos.holds.orders import ALTERNATIVE, COUNTERS, GATES, CountersOrder, reduced_to
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from domain.actions.bookings import BoxOffice
+    from domain.actions.payments import PaymentActions
     from domain.kernel.bookings import Booking
     from ops.chaos.holds.files import HoldsPlan
 
@@ -90,12 +93,13 @@ SHARES = {
 class HoldCrowd:
     """The buyers of one process, who log each request before it is sent and again when it is answered."""
 
-    def __init__(self, plan: HoldsPlan, files: HoldsFiles, box_office: BoxOffice) -> None:
+    def __init__(self, plan: HoldsPlan, files: HoldsFiles, box_office: BoxOffice, payments: PaymentActions) -> None:
         self.plan = plan
         self.leaving = asyncio.Event()
         self._files = files
         self._log = files.log()
         self._box_office = box_office
+        self._payments = payments
         self._gone_s = float("inf")
 
     async def shop(self) -> None:
@@ -151,7 +155,7 @@ class HoldCrowd:
         booking_id = _subject(sent)
         match sent.kind:
             case Kind.CONFIRM:
-                return await self._box_office.confirm(booking_id, gate_pass=sent.gate_pass)
+                return await self._confirm(booking_id, gate_pass=sent.gate_pass)
             case Kind.EXTEND:
                 return await self._box_office.extend(booking_id, hold_ms=sent.hold_ms, cap_ms=CAP_MS)
             case Kind.REDUCE:
@@ -160,6 +164,31 @@ class HoldCrowd:
                 return await self._box_office.cancel(await self._box_office.booking(booking_id))
             case _:
                 return await self._box_office.booking(booking_id)
+
+    async def _confirm(self, booking_id: UUID, *, gate_pass: str) -> Booking:
+        """Confirm a hold: with a payment, if it has a price. A booking that takes no payment is as it is."""
+        booking = await self._box_office.booking(booking_id)
+        price = price_of(booking.body)
+        if price.total_minor == 0:
+            return await self._box_office.confirm(booking_id, gate_pass=gate_pass)
+        try:
+            return await self._pay(booking, price.total_minor)
+        except AmountMismatch as wrong:
+            # It was reduced after it was paid, or before.
+            return await self._pay(booking, int(str(wrong.facts["amount_minor"])))
+        except NotPayable:
+            return await self._box_office.booking(booking_id)
+
+    async def _pay(self, booking: Booking, amount_minor: int) -> Booking:
+        paid = Paid(
+            provider=Payment.TEST,
+            reference=booking.id.hex,
+            booking_id=booking.id,
+            event_id=booking.event_id,
+            amount_minor=amount_minor,
+            currency="EUR",
+        )
+        return (await self._payments.confirm(booking, paid)).booking
 
 
 class HoldBuyer:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from domain.kernel.bookings import Quote, Reduction
@@ -37,10 +38,20 @@ ALTERNATIVE = "|"
 """Separates lists of claims in `Answer.units`."""
 
 
+TICKET_MINOR = 1_000
+"""What a ticket of a booking with a price costs, in cents."""
+
+
+def price_body(tickets: int) -> str:
+    """The body of a booking of so many tickets with a price."""
+    return msgspec.json.encode({"items": [], "total_minor": tickets * TICKET_MINOR, "currency": "EUR"}).decode()
+
+
 def reduced_to(booking: Booking, quantity: int) -> Reduction:
     """What a booking keeps that is reduced to so many tickets: as many units of each counter, or what it has."""
     kept = {counter: min(units, quantity) for counter, units in read_claims(booking.known_claims).items()}
-    return Reduction(reduced_claims(booking.known_claims, kept), min(quantity, booking.quantity))
+    left = min(quantity, booking.quantity)
+    return Reduction(reduced_claims(booking.known_claims, kept), left, price_body(left) if booking.body else "")
 
 
 class CountersOrder(Struct, frozen=True, gc=False):
@@ -53,7 +64,11 @@ class CountersOrder(Struct, frozen=True, gc=False):
     hold_ms: int = 0
     gate_pass: str = ""
 
-    body: ClassVar[str] = ""
+    @property
+    def body(self) -> str:
+        """Every second hold has a price, unless its order has a pass, which a payment would not have."""
+        priced = self.hold_ms and self.hold_ms % 2 == 0 and not self.gate_pass
+        return price_body(self.quantity) if priced else ""
 
     @classmethod
     def of(cls, request: Answer) -> CountersOrder:

@@ -87,6 +87,7 @@ class TrialStack:
         for process in self.processes.values():
             process.environment |= {
                 "CHAOS": "on",
+                "TEST_PAYMENTS": "on",
                 "FAILPOINTS": msgspec.json.encode(failpoints).decode(),
                 "FAILPOINT_HITS": str(self.hits),
                 REMOVED_PROTECTIONS: " ".join(sorted(off)),

@@ -77,7 +77,7 @@ async def test_buyers_leave_when_all_is_answered(stores: Stores, tmp_path: Path,
     accounts = [await make_account(stores) for _ in range(4)]
     plan = HoldsPlan(seed="1", accounts=accounts, events=[HoldsEvent(event.id, 20)], hold_ms=(50, 200), think_s=0.02)
     files.begin(plan)
-    shopping = asyncio.create_task(HoldCrowd(files.plan(), files, stores.box_office).shop())
+    shopping = asyncio.create_task(HoldCrowd(files.plan(), files, stores.box_office, stores.payment_actions).shop())
 
     async def all_kinds() -> bool:
         kinds = {answer.kind for answer in files.answers() if answer.conclusive}
@@ -87,7 +87,7 @@ async def test_buyers_leave_when_all_is_answered(stores: Stores, tmp_path: Path,
     if killed:
         shopping.cancel()
         await asyncio.gather(shopping, return_exceptions=True)
-        shopping = asyncio.create_task(HoldCrowd(files.plan(), files, stores.box_office).shop())
+        shopping = asyncio.create_task(HoldCrowd(files.plan(), files, stores.box_office, stores.payment_actions).shop())
     files.leave()
     await shopping
     await persist_all(stores)

@@ -10,6 +10,7 @@ from domain.kernel.partitions import booking_id_for_key
 from ops.evidence.answers import Answer, Kind
 from ops.evidence.books import CountedRow, EventCounts, Snapshot, StoredBooking
 from ops.evidence.evidence import Evidence, Extremes, Shown, Told
+from ops.evidence.money import BookingMoney
 
 EVENT = UUID("0e0e0e0e-0000-4000-8000-000000000001")
 OPENED_S = 1_000_000.0
@@ -59,6 +60,12 @@ def row(buyer: UUID, status: str = "confirmed", **fields: object) -> StoredBooki
     claims = {POOL_MAIN: quantity, user_counter(buyer): quantity}
     known = {"id": booking_of(buyer), "event_id": EVENT, "user_id": buyer, "quantity": quantity, "claims": claims}
     return StoredBooking(**{**known, "status": status, **fields})
+
+
+def money_of(buyer: UUID, **figures: int) -> BookingMoney:
+    """The money of the buyer's booking; what is not named is 0."""
+    nothing = dict.fromkeys(("paid", "refunds", "returned", "kept", "confirmed"), 0)
+    return BookingMoney(**{"booking_id": booking_of(buyer), "undecided": False} | nothing | figures)
 
 
 def rows_of(*rows: StoredBooking) -> dict[UUID, StoredBooking]:

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from domain.kernel.counters import POOL_MAIN, user_counter
+from domain.kernel.refusals import AlreadyPaid
 from domain.store.redis.admission import Ask
 from domain.store.redis.keys import counters_key, record_key
 from ops.evidence.books import wait_until_final
 from tests.books import differences
 from tests.domain.kernel.orders import AnyOrder
+from tests.domain.payments.money import hold_priced, pay, settle
 from tests.factories import book, make_account, make_event
 from tests.waiting import persist_all
 
@@ -93,6 +95,31 @@ async def test_a_difference_of_a_single_is_found(stores: Stores, statement: str)
     order = AnyOrder((await make_event(stores)).id, (("seat:A-1", 1),))
     await stores.box_office.reserve(Ask.trusted(await make_account(stores)), order)
     await persist_all(stores)
+    assert await differences(stores) == []
+
+    async with stores.database.begin() as connection:
+        await connection.execute(text(statement))
+
+    assert await differences(stores)
+
+
+MONEY = {
+    "a payment": "UPDATE payments SET amount_minor = amount_minor + 1 WHERE state = 'applied'",
+    "a refund": "DELETE FROM refunds",
+    "the amount of a refund": "UPDATE refunds SET amount_minor = amount_minor - 1",
+    "what was kept": "UPDATE payments SET kept_minor = 1 WHERE state = 'applied'",
+    "the price of a booking": "UPDATE bookings SET amount_minor = amount_minor - 1",
+}
+
+
+@pytest.mark.parametrize("statement", MONEY.values(), ids=MONEY)
+async def test_money_that_does_not_add_up_is_found(stores: Stores, statement: str) -> None:
+    held = await hold_priced(stores, await make_event(stores))
+    await pay(stores, held)
+    with pytest.raises(AlreadyPaid):
+        await pay(stores, held, "transfer 2")
+    assert await differences(stores) == []
+    await settle(stores)
     assert await differences(stores) == []
 
     async with stores.database.begin() as connection:

@@ -27,6 +27,7 @@ from tests.ops.evidence.runs import (
     cancelled,
     confirmed,
     counts,
+    money_of,
     refused,
     row,
     rows_of,
@@ -224,6 +225,10 @@ VIOLATIONS: dict[str, list[Callable[[], Evidence]]] = {
         lambda: with_counts(rows={POOL_MAIN: CountedRow(4, 3)}),
         lambda: with_counts(rows={POOL_MAIN: CountedRow(5, 4)}),
     ],
+    "money_adds_up": [
+        lambda: with_snapshot(money=[money_of(ANN, paid=500, confirmed=400)]),
+        lambda: with_snapshot(money=[money_of(ANN, paid=500, refunds=500, returned=400)]),
+    ],
     "nothing_is_left_to_persist": [
         lambda: with_snapshot(unpersisted=frozenset({booking_of(ANN)})),
         lambda: with_snapshot(intents=1),
@@ -340,6 +345,18 @@ HOLD_CHECKS = (
     *("no_confirmation_is_lost", "no_expired_hold_is_confirmed", "no_hold_outlives_its_deadline"),
     *("nobody_is_rejected", "every_row_was_asked_for", "no_status_goes_back", "no_retry_is_refused"),
 )
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"paid": 500, "confirmed": 500},
+        {"paid": 900, "confirmed": 300, "refunds": 200, "returned": 200, "kept": 400},
+        {"paid": 500, "undecided": True},
+    ],
+)
+def test_money_that_adds_up_or_is_not_decided_yet_is_in_order(figures: dict[str, int]) -> None:
+    assert not check(with_snapshot(money=[money_of(ANN, **figures)]))["money_adds_up"]
 
 
 @pytest.mark.parametrize("hold", HOLDS_IN_ORDER.values(), ids=HOLDS_IN_ORDER)
