@@ -14,12 +14,19 @@ from msgspec import Meta
 from api.access.declarations import EVERYBODY, access
 from api.context import process
 from api.http.bodies import Body, Broken
-from api.http.conditional import booking_headers
+from api.resources.balances import shown
 from api.shapes import BookingShown
 from domain.accounts.accounts import Role
 from domain.accounts.tokens import Token, utc_now
 from domain.kernel.bookings import HOLDING, Booking
-from domain.kernel.refusals import BookingNotFound, BookingOver, EventStarted, HoldExpired, MoreThanBooked
+from domain.kernel.refusals import (
+    BookingNotFound,
+    BookingOver,
+    EventStarted,
+    HoldExpired,
+    MoreThanBooked,
+    PaymentStarted,
+)
 from domain.sales.events import Deadline
 from domain.sales.order_body import ReducedBy
 from domain.sales.orders import LINES_MAX, TICKETS_MAX, check_order
@@ -66,7 +73,7 @@ class ChangeController(Controller):
         **access(
             EVERYBODY,
             limit="booking_change",
-            refuses=(BookingNotFound, BookingOver, EventStarted, HoldExpired, MoreThanBooked),
+            refuses=(BookingNotFound, BookingOver, EventStarted, HoldExpired, MoreThanBooked, PaymentStarted),
             sends={200: ("ETag", "Retry-After")},
         ),
     )
@@ -79,15 +86,16 @@ class ChangeController(Controller):
         equally is dearer for the first tickets of a line, which are those that remain. The use of a promo code comes
         back with the last ticket that it has made cheaper. A repeated request gets the same answer.
 
-        A hold can be reduced until its deadline, a booking as long as it can be cancelled.
+        A hold can be reduced until its deadline, unless its payment has begun, and a booking as long as it can be
+        cancelled. What comes back of the price is decided as for a cancellation.
         """
         booking = await process(request).stores.box_office.booking(booking_id)
         caller = request.user
         if booking.user_id != caller.account_id and caller.role is not Role.ADMIN:
             detail = "There is no booking with this id."
             raise BookingNotFound(detail)
-        reduced = await _reduce(request, booking, data.lines)
-        return Response(BookingShown.of(reduced), headers=booking_headers(reduced))
+        await process(request).stores.payment_actions.check_unpaid(booking)
+        return await shown(process(request), await _reduce(request, booking, data.lines))
 
 
 async def _reduce(request: Request[Token, Any, Any], booking: Booking, lines: tuple[tuple[UUID, int], ...]) -> Booking:

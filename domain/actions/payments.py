@@ -19,6 +19,7 @@ from domain.kernel.refusals import (
     NotPayable,
     PaymentNotFound,
     PaymentReferenceUsed,
+    PaymentStarted,
     Refusal,
     Unavailable,
 )
@@ -218,6 +219,14 @@ class PaymentActions:
         opened = await provider.open(intent)
         await self._begun.opened(intent.id, reference=opened.reference)
         return Begun(intent, opened)
+
+    async def check_unpaid(self, booking: Booking) -> None:
+        """Raise PaymentStarted if the owner of a hold has begun to pay for it, so that its price must not change."""
+        if booking.status is BookingStatus.HELD and price_of(booking.body).total_minor:
+            begun = await self._begun.open_of(booking.id)
+            if begun is not None:
+                detail = "The payment of the booking has begun. Change it when it is paid, or when its hold has ended."
+                raise PaymentStarted(detail)
 
     async def close(self, intent: PaymentIntent) -> None:
         """Let a buyer not pay any more whose hold has ended; a payment that was made is taken.

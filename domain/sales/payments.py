@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from domain.kernel.bookings import Booking, BookingStatus
 from domain.sales.events import Payment, RefundPolicy
+from domain.sales.order_body import ReducedBy
 
 NO_BOOKING_VERSION = 0
 """Stands for the version of the booking in the refund of a payment that never paid for it."""
@@ -75,11 +76,10 @@ class RefundCause(StrEnum):
 
 
 class Price(Struct, frozen=True, gc=False):
-    """What a booking costs, as its body says. `reduced_by` says who last cancelled a part of it."""
+    """What a booking costs, as its body says."""
 
     total_minor: int = 0
     currency: str | None = None
-    reduced_by: str | None = None
 
 
 FREE = Price()
@@ -122,7 +122,10 @@ class StoredPayment(Struct, frozen=True, kw_only=True):
 
 
 class StoredPrice(Struct, frozen=True, kw_only=True):
-    """A booking as PostgreSQL has it, as far as money goes. `owner_refund` is the current policy of its event."""
+    """A booking as PostgreSQL has it, as far as money goes.
+
+    `reduced_by` is that of its body, `owner_refund` the current policy of its event.
+    """
 
     status: BookingStatus
     version: int
@@ -159,10 +162,6 @@ def has_balance(booking: Booking) -> bool:
     return (
         booking.body is not None and booking.status is not BookingStatus.HELD and price_of(booking.body).total_minor > 0
     )
-
-
-REDUCED_BY_ADMIN = "admin"
-"""`reduced_by` of a booking that an admin has reduced; an owner's reduction counts as an owner's cancellation."""
 
 
 def returned(payment: StoredPayment, cause: RefundCause) -> Decision:
@@ -210,5 +209,5 @@ def _may_keep(payment: StoredPayment, booking: StoredPrice) -> bool:
     if RefundPolicy.FULL in {payment.owner_refund, booking.owner_refund}:
         return False
     if booking.status is BookingStatus.CONFIRMED:
-        return booking.reduced_by != REDUCED_BY_ADMIN
+        return booking.reduced_by != ReducedBy.ADMIN
     return booking.status is BookingStatus.CANCELLED and booking.reason is None

@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 
 from domain.kernel.refusals import Unavailable
-from tests.domain.payments.money import PRICE, hold_priced, priced, settle
+from tests.domain.payments.money import PRICE, hold_priced, priced, settle, unbalanced
 from tests.factories import as_organizer, book, hold, make_due, new_event
+from tests.selling import sell, ticket_type
 from tests.waiting import persist_all
 
 API = "/api/v1/bookings"
@@ -216,3 +217,50 @@ async def test_a_payment_stands_though_its_booking_cannot_be_confirmed_now(sale,
     assert refused.status_code == 503
     assert await sale.money() == (PRICE, 0, 0)
     assert (await sale.confirm()).status_code == 200
+
+
+async def _paid(callers, stores, *, quantity, **fields):
+    """An organizer, and a buyer with its paid booking of tickets at 1,001 cents."""
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    made = await organizer.make_event(currency="EUR", payment="external", **fields)
+    event = await stores.event_actions.find(UUID(made["id"]))
+    adult = ticket_type(event.id, price_minor=1_001)
+    await sell(stores, event, adult)
+    kept = [{"ticket_type_id": str(adult.id), "quantity": quantity}]
+    held = (await buyer.post(API, {"event_id": str(event.id), "items": kept})).json()
+    paid = {"payment_reference": "1", "amount_minor": held["total_minor"], "currency": "EUR"}
+    answer = await organizer.post(f"{API}/{held['id']}/confirm", paid)
+    assert answer.status_code == 202, answer.text
+    await settle(stores)
+    return buyer, f"{API}/{held['id']}", kept
+
+
+@pytest.mark.parametrize(
+    ("who", "policy", "due"), [("owner", "none", 0), ("owner", "full", 2_002), ("admin", "none", 2_002)]
+)
+async def test_of_a_reduced_booking_comes_back_what_its_tickets_cost(callers, stores, who, policy, due):
+    buyer, path, kept = await _paid(callers, stores, quantity=3, refund_on_owner_cancel=policy)
+    caller = buyer if who == "owner" else await callers.admin()
+
+    reduced = await caller.patch(path, {"items": [kept[0] | {"quantity": 1}]})
+    await settle(stores)
+    shown = (await buyer.get(f"{path}/status")).json()
+
+    assert reduced.status_code == 200
+    assert (shown["total_minor"], shown["paid_minor"], shown["refund_due_minor"]) == (1_001, 3_003, due)
+    assert await unbalanced(stores) == []
+
+
+async def test_a_booking_that_is_reduced_step_by_step_and_cancelled_comes_back_in_parts(callers, stores):
+    buyer, path, kept = await _paid(callers, stores, quantity=4)
+    admin = await callers.admin()
+
+    for caller, quantity in ((buyer, 3), (admin, 2), (buyer, 1)):
+        await caller.patch(path, {"items": [kept[0] | {"quantity": quantity}]})
+        await settle(stores)
+    await admin.delete(path)
+    await settle(stores)
+    shown = (await buyer.get(f"{path}/status")).json()
+
+    assert (shown["paid_minor"], shown["refund_due_minor"]) == (4_004, 2_002)
+    assert await unbalanced(stores) == []

@@ -82,6 +82,19 @@ async def test_the_button_decline_leaves_the_hold_and_another_payment_can_be_beg
     assert (await demonstration.shown())["status"] == "pending"
 
 
+async def test_a_hold_is_not_changed_while_its_payment_is_open(demonstration):
+    path = f"{API}/{demonstration.hold.id}"
+    kept = {"items": [{"ticket_type_id": str(demonstration.hold.event_id), "quantity": 1}]}
+    begun = await demonstration.begin()
+
+    refused = await demonstration.buyer.patch(path, kept)
+    await demonstration.press(begun, "decline")
+    allowed = await demonstration.buyer.patch(path, kept)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "payment_started")
+    assert allowed.json().get("code") != "payment_started"
+
+
 async def test_what_the_page_took_goes_back_by_itself(demonstration):
     stores = demonstration.stores
     await demonstration.press(await demonstration.begin(), "pay")
