@@ -223,7 +223,7 @@ async def test_options_lists_the_methods(client):
 
     assert events.status_code == 204
     assert events.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
-    assert booking.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS"
+    assert booking.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
 async def test_a_sane_request_id_is_kept(client):
