@@ -14,9 +14,9 @@ from api.resources.dashboard import DashboardController
 from api.resources.events import EventController
 from api.resources.holds import HoldController
 from api.resources.me import MeController
+from api.resources.payments import PaymentController, WebhookController
 from api.resources.pools import PoolController
 from api.resources.promo_codes import PromoCodeController
-from api.resources.payments import PaymentController, WebhookController
 from api.resources.service import ServiceController
 from api.resources.ticket_types import TicketTypeController
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from domain.actions.bookings import BoxOffice
 from domain.actions.events import EventActions
-from domain.actions.selling import SellingActions
 from domain.actions.payments import MoneyStores, PaymentActions
+from domain.actions.selling import SellingActions
 from domain.actions.terms import TermsCache
 from domain.platform.failpoints import arm
 from domain.store.books import Books
@@ -136,14 +136,11 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
 ) -> Stores:
     intents, events, epochs, sessions = Intents(database), EventReads(database), Epochs(database), Sessions(database)
     keeps_intents = settings.durability == "postgres"
-    ledger = Ledger(database, keeps_intents=keeps_intents)
-    scripts = Scripts(pipeline, epochs)
+    ledger, scripts = Ledger(database, keeps_intents=keeps_intents), Scripts(pipeline, epochs)
     admission = Admission(scripts, pipeline, sessions)
     inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
     holds, unpersisted = Holds(scripts), UnpersistedSets(scripts)
-    writes = EventWrites(database, inventory, scripts)
-    catalog = Catalog(database, inventory, unpersisted, scripts, writes)
-    selling = Selling(database, writes, inventory, holds, unpersisted), PromoCodes(database, writes)
+    catalog, selling, promo_codes = _event_stores(database, inventory, holds, unpersisted, scripts)
     terms = TermsCache(events, catalog)
     box_office = BoxOffice(
         terms=terms,
@@ -180,13 +177,22 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
         event_actions=EventActions(
             events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
         ),
-        selling=SellingActions(*selling, inventory=inventory, terms=terms),
+        selling=SellingActions(selling, promo_codes, inventory=inventory, terms=terms),
         money=money,
         payment_actions=PaymentActions(money, box_office, events, inventory, ledger, scripts),
         durability=settings.durability,
         redis_sync=settings.redis_sync,
         retention=Retention.of(settings),
     )
+
+
+def _event_stores(
+    database: Database, inventory: Inventory, holds: Holds, unpersisted: UnpersistedSets, scripts: Scripts
+) -> tuple[Catalog, Selling, PromoCodes]:
+    """The stores that write events and what they sell."""
+    writes = EventWrites(database, inventory, scripts)
+    catalog = Catalog(database, inventory, unpersisted, scripts, writes)
+    return catalog, Selling(database, writes, inventory, holds, unpersisted), PromoCodes(database, writes)
 
 
 def _url(url: SecretStr | None) -> str:
