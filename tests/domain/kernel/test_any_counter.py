@@ -363,6 +363,7 @@ async def test_bookings_of_any_counter_survive_the_loss_of_redis_with_intents(st
 
         assert await counters(durable, event) == before
         assert (await row(durable, kept))["claims"] == f"user:{OWN}=1 {VIP}=2 user:{OWN}:vip=1"
+        assert (await row(durable, kept))["body"] is None
         assert (await row(durable, given_back))["status"] == "cancelled"
     await stores.scripts.refresh()
 
