@@ -28,7 +28,7 @@ from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import EpochOver
 from domain.store.postgres.events.reads import RefillTurn
 from domain.store.postgres.holdings import refill_fields
-from domain.store.postgres.ledger import SOLD_OUT
+from domain.store.postgres.ledger import SOLD_OUT, LedgerRefused
 from domain.store.postgres.write_ahead import Lost
 from domain.store.redis.keys import counters_key, due_key, dues_key, epoch_key, record_prefix
 from domain.store.redis.rebuild_progress import Progress, write_progress
@@ -36,7 +36,7 @@ from domain.store.redis.records import hold_fields
 from domain.store.redis.scripts import SETTLED, InventoryState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from domain.engine import Stores
     from domain.kernel.bookings import Booking
@@ -219,10 +219,47 @@ async def _run_all(stores: Stores, name: str, token: FencingToken, keys: Iterabl
 
 async def _drain_all(stores: Stores, epoch: int) -> int:
     """Persist everything of earlier epochs. Of two bookings with one key, the one in the lower partition is kept."""
+    pages = await together(
+        lambda partition: stores.unpersisted.read(partition, limit=BATCH_MAX),
+        range(PARTITIONS),
+        at_once_max=PARTITIONS,
+    )
     drained = 0
-    for partition in range(PARTITIONS):
-        drained += await _drain(stores, partition, epoch)
+    for group in _groups(pages):
+        drained += await _drain_group(stores, group, epoch)
     return drained + await _drain_intents(stores, epoch)
+
+
+def _groups(pages: Sequence[list[Unpersisted]]) -> Iterator[dict[int, list[Unpersisted]]]:
+    """The pages by their partitions, in order, in groups that one batch can write. A full page is a group by itself."""
+    group: dict[int, list[Unpersisted]] = {}
+    for partition, page in enumerate(pages):
+        if group and page and sum(map(len, group.values())) + len(page) > BATCH_MAX:
+            yield group
+            group = {}
+        if page:
+            group[partition] = page
+    if group:
+        yield group
+
+
+async def _drain_group(stores: Stores, group: dict[int, list[Unpersisted]], epoch: int) -> int:
+    """Persist the pages of some partitions at once: most rebuilds find a few bookings in each.
+
+    If PostgreSQL refuses one of the bookings, or if more are left, each partition is drained by itself.
+    """
+    batch = [entry for page in group.values() for entry in page if entry.recorded]
+    try:
+        written = await stores.ledger.persist(batch, epoch=epoch) if batch else {}
+    except LedgerRefused:
+        return sum([await _drain(stores, partition, epoch) for partition in group])
+    left = await together(
+        lambda partition: stores.unpersisted.settle(partition, settlements(group[partition], written)),
+        group,
+        at_once_max=PARTITIONS,
+    )
+    more = [partition for partition, number in zip(group, left, strict=True) if number]
+    return len(written) + sum([await _drain(stores, partition, epoch) for partition in more])
 
 
 async def _drain(stores: Stores, partition: int, epoch: int) -> int:

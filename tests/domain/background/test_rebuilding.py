@@ -17,7 +17,7 @@ from domain.store.redis.fence import OWN_SCRIPTS, source
 from domain.store.redis.keys import dues_key, epoch_key
 from tests.books import counters, differences, pool, rows, taken, unpersisted
 from tests.domain.redis_faults import FAULTS, KEEPING, restart, wipe
-from tests.factories import book, make_account, make_accounts, make_event
+from tests.factories import book, make_account, make_accounts, make_event, make_strangers
 from tests.waiting import eventually, persist_all
 
 
@@ -105,6 +105,52 @@ async def test_more_bookings_than_one_batch_survive_a_restart(stores, valkey):
     await rebuild(stores)
 
     assert await rows(stores, event) == {"confirmed": 1_100}
+    assert await unpersisted(stores) == set()
+
+
+async def test_a_few_bookings_of_many_partitions_are_persisted_by_one_transaction(stores, valkey):
+    """Each transaction takes some round trips, in a time in which nothing is sold."""
+    events = [await make_event(stores) for _ in range(20)]
+    for event in events:
+        await book(stores, event)
+
+    await restart(stores, valkey)
+    rebuilt = await rebuild(stores)
+
+    assert (rebuilt.drained, await rows(stores)) == (20, {"confirmed": 20})
+    assert await unpersisted(stores) == set()
+    async with stores.database.connect() as connection:
+        assert await connection.scalar(text("SELECT count(DISTINCT xmin::text) FROM bookings")) == 1
+
+
+async def test_a_booking_that_postgresql_refuses_spoils_no_other_partition(stores, valkey):
+    first, second = await make_strangers(stores, capacity=3)
+    for event in (first, second):
+        await book(stores, event, quantity=2)
+    async with stores.database.begin() as connection:
+        await connection.execute(text("UPDATE counters SET size = 1 WHERE event_id = :id"), {"id": first.id})
+
+    await restart(stores, valkey)
+    rebuilt = await rebuild(stores)
+    await stores.catalog.renew_terms(first.id)
+
+    assert rebuilt.drained == 2
+    assert [await rows(stores, event) for event in (first, second)] == [{"rejected": 1}, {"confirmed": 1}]
+    assert await taken(stores, first) == 0
+
+
+async def test_a_full_batch_of_one_partition_does_not_keep_the_others_waiting(stores, valkey, monkeypatch):
+    monkeypatch.setattr(rebuilding, "BATCH_MAX", 4)
+    events = [await make_event(stores, capacity=20) for _ in range(6)]
+    for number, event in enumerate(events):
+        for _ in range(1 + 3 * (number % 3)):
+            await book(stores, event)
+
+    await restart(stores, valkey)
+    rebuilt = await rebuild(stores)
+
+    assert rebuilt.drained == 24
+    assert [await rows(stores, event) for event in events] == [{"confirmed": 1 + 3 * (n % 3)} for n in range(6)]
     assert await unpersisted(stores) == set()
 
 
