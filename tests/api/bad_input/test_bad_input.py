@@ -94,7 +94,7 @@ async def ask(client):
 
 def _path(route, event_id=answers.NOBODYS_ID):
     path = route.partition(" ")[2]
-    for name in ("event_id", "booking_id", "user_id", "intent_id"):
+    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id", "intent_id"):
         path = path.replace(f"{{{name}}}", event_id if name == "event_id" else answers.NOBODYS_ID)
     return path.replace("{name}", "swagger-ui.css")
 

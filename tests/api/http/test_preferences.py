@@ -149,7 +149,7 @@ async def test_a_method_that_a_path_does_not_have_is_answered_with_those_that_it
     wrong = {}
     for path in sorted(paths):
         asked = path.replace("{name}", "x")
-        for name in ("event_id", "booking_id", "user_id"):
+        for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id", "intent_id"):
             asked = asked.replace(f"{{{name}}}", "0b0b0b0b-0000-4000-8000-000000000002")
         options = await client.options(asked)
         refused = [await client.request(method, asked) for method in ("PUT", "TRACE")]

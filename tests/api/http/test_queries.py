@@ -43,7 +43,7 @@ BODIES = {
 
 def _path(route):
     path = route.partition(" ")[2].replace("{name}", "swagger-ui.css")
-    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id"):
+    for name in ("event_id", "booking_id", "user_id", "type_id", "pool_id", "code_id", "intent_id"):
         path = path.replace(f"{{{name}}}", NOBODYS_ID)
     return path
 
