@@ -144,7 +144,7 @@ def test_every_route_with_an_id_has_a_row():
 
 
 @pytest.mark.parametrize("cookies", [False, True], ids=["bearer", "cookies"])
-async def test_nobody_reaches_what_is_not_theirs(callers, client, cookies):
+async def test_nobody_reaches_what_is_not_theirs(callers, client, cookies, worker):  # noqa: ARG001  (persists beside)
     """S14: attendee A and B, organizer A and B, admin, banned and anonymous, own, other and missing."""
     world = await _world(callers)
     wrong = {}
