@@ -141,7 +141,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
     holds, unpersisted = Holds(scripts), UnpersistedSets(scripts)
     catalog, selling, promo_codes = _event_stores(database, inventory, holds, unpersisted, scripts)
-    terms = TermsCache(events, catalog)
+    terms = TermsCache(events, catalog, inventory)
     box_office = BoxOffice(
         terms=terms,
         admission=admission,
@@ -177,7 +177,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
         event_actions=EventActions(
             events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms
         ),
-        selling=SellingActions(selling, promo_codes, inventory=inventory, terms=terms),
+        selling=SellingActions(selling, promo_codes, events=events, inventory=inventory, terms=terms),
         money=money,
         payment_actions=PaymentActions(money, box_office, events, inventory, ledger, scripts),
         durability=settings.durability,

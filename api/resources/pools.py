@@ -14,7 +14,7 @@ from api.access.declarations import ORGANIZERS, access
 from api.context import process
 from api.http.bodies import LINE_PATTERN, Body
 from api.http.conditional import expected_version, version_etag
-from api.resources.ticket_types import WRITE_REFUSALS, owned_event, set_fields
+from api.resources.ticket_types import WRITE_REFUSALS, check_owns, owned_event, set_fields
 from api.shapes import Page
 from domain.accounts.tokens import Token
 from domain.kernel.refusals import CapacityBelowSold, EventCancelled, EventNotFound, EventOver, InUse, PoolNotFound
@@ -97,7 +97,7 @@ class PoolController(Controller):
         self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[PoolDraft]
     ) -> Response[PoolShown]:
         """Add a pool to an event. Ticket types that name it take from it, and from every pool that contains it."""
-        await owned_event(request, event_id)
+        await check_owns(request, event_id)
         event, made = await process(request).stores.selling.add_pool(
             event_id, **set_fields(data), caller=request.user.caller
         )

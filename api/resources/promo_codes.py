@@ -16,7 +16,7 @@ from api.http.bodies import LINE_PATTERN, Body, Broken
 from api.http.conditional import expected_version, version_etag
 from api.http.pagination import LIMIT_DEFAULT, SEARCH_CHARS_MAX, Cursor, Limit, cut, read_cursor, searched, write_cursor
 from api.resources.bookings import PromoCodeText
-from api.resources.ticket_types import WRITE_REFUSALS, SaleTime, owned_event, set_fields
+from api.resources.ticket_types import WRITE_REFUSALS, SaleTime, check_owns, owned_event, set_fields
 from api.shapes import Page
 from domain.accounts.tokens import Token
 from domain.kernel.refusals import (
@@ -154,7 +154,7 @@ class PromoCodeController(Controller):
         cursor: Cursor = None,
     ) -> Page[PromoCodeShown]:
         """List the promo codes of an event, oldest first, with their uses at this moment."""
-        event, selling = await owned_event(request, event_id), process(request).stores.selling
+        event, selling = await check_owns(request, event_id), process(request).stores.selling
         after = read_cursor(cursor, tuple[datetime, UUID])
         found = await selling.page_of_codes(event_id, limit=limit + 1, after=after, search=searched(q))
         codes, more = cut(found, limit)
@@ -177,7 +177,7 @@ class PromoCodeController(Controller):
         self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[PromoCodeDraft]
     ) -> PromoCodesMade:
         """Add a promo code to an event, or up to 1,000 generated ones: all of them or none."""
-        await owned_event(request, event_id)
+        await check_owns(request, event_id)
         made = await process(request).stores.selling.add_codes(event_id, data.promo_codes(), caller=request.user.caller)
         return PromoCodesMade(items=[PromoCodeShown.of(each, used=0) for each in made])
 

@@ -151,7 +151,7 @@ class TicketTypeController(Controller):
         """
         types: Sequence[TicketType]
         if promo_code is None and await _sees_hidden(request, event_id):
-            types = (await process(request).stores.event_actions.find(event_id)).full_catalogue.types
+            types = (await process(request).stores.selling.find(event_id)).full_catalogue.types
         else:
             types = await _types_shown(request, event_id, promo_code)
         return Page(items=[TicketTypeShown.of(each) for each in types], next_cursor=None)
@@ -170,7 +170,7 @@ class TicketTypeController(Controller):
         self, request: Request[Token, Any, Any], event_id: FromPath[UUID], data: JSONBody[TicketTypeDraft]
     ) -> Response[TicketTypeShown]:
         """Add a ticket type to an event. It is on sale at once, within its own window."""
-        await owned_event(request, event_id)
+        await check_owns(request, event_id)
         made = await process(request).stores.selling.add_type(event_id, data.ticket_type(), caller=request.user.caller)
         return _response(made, status_code=201)
 
@@ -229,11 +229,17 @@ class TicketTypeController(Controller):
         )
 
 
-async def owned_event(request: Request[Token, Any, Any], event_id: UUID) -> Event:
-    """An event of the caller's own, or any for an admin; raises EventNotFound, Forbidden."""
+async def check_owns(request: Request[Token, Any, Any], event_id: UUID) -> Event:
+    """An event of the caller's own, or any for an admin, without its catalogue; raises EventNotFound, Forbidden."""
     event = await process(request).stores.event_actions.find(event_id)
     check_owns_event(request.user, event)
     return event
+
+
+async def owned_event(request: Request[Token, Any, Any], event_id: UUID) -> Event:
+    """The same with its catalogue."""
+    await check_owns(request, event_id)
+    return await process(request).stores.selling.find(event_id)
 
 
 def set_fields(body: Body) -> dict[str, Any]:

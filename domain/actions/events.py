@@ -54,8 +54,8 @@ class EventActions:
         return event
 
     async def find(self, event_id: UUID) -> Event:
-        """The event as PostgreSQL has it; raises EventNotFound."""
-        return await self._events.find(event_id)
+        """The event as PostgreSQL has it, without its counters and its catalogue; raises EventNotFound."""
+        return await self._events.find_listed(event_id)
 
     async def change(
         self, event_id: UUID, changes: EventChanges, *, caller: Caller, expected_version: int | None

@@ -31,7 +31,7 @@ class NotQuoted(Exception):
 
 
 class Quotes:
-    """Makes quotes. A refusal that follows from the terms is only believed if PostgreSQL has the same terms."""
+    """Makes quotes. A refusal that follows from the terms is only believed if they are in force."""
 
     def __init__(self, *, terms: TermsCache, ledger: Ledger, unpersisted: UnpersistedSets) -> None:
         self._terms = terms
@@ -47,7 +47,7 @@ class Quotes:
         try:
             return await self._by(new, terms), terms
         except Refusal:
-            newer = await self._terms.load(new.event_id)
+            newer = await self._terms.in_force(terms)
         try:
             return await self._by(new, newer), newer
         except Refusal as refusal:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from domain.sales.events import Event, Terms
     from domain.sales.ticket_types import NewPromoCodes, NewTicketType, PromoCode, TicketPool, TicketType
     from domain.store.postgres.events.promo_codes import PromoCodes
+    from domain.store.postgres.events.reads import EventReads
     from domain.store.postgres.events.selling import Selling
     from domain.store.redis.inventory import Inventory
 
@@ -29,11 +30,24 @@ class SellingActions:
     Changes take effect on sales at once. `caller` is the account that acts; `Selling` names what each may raise.
     """
 
-    def __init__(self, selling: Selling, promo_codes: PromoCodes, *, inventory: Inventory, terms: TermsCache) -> None:
+    def __init__(
+        self,
+        selling: Selling,
+        promo_codes: PromoCodes,
+        *,
+        events: EventReads,
+        inventory: Inventory,
+        terms: TermsCache,
+    ) -> None:
+        self._events = events
         self._selling = selling
         self._promo_codes = promo_codes
         self._inventory = inventory
         self._terms = terms
+
+    async def find(self, event_id: UUID) -> Event:
+        """An event with its catalogue; raises EventNotFound."""
+        return await self._events.find(event_id)
 
     async def types_shown(self, event_id: UUID, *, promo_code: str | None = None) -> list[TicketType]:
         """The ticket types that buyers see, in their order; with a promo code also those that it unlocks.
@@ -148,11 +162,9 @@ class SellingActions:
         return await self._taken(event, {each.id: promo_counter(each.id) for each in codes})
 
     async def _in_force(self, event_id: UUID) -> Terms:
-        """The terms of an event: the cached ones if Redis says that they are in force, else those in PostgreSQL."""
+        """The terms of an event at this moment."""
         cached = self._terms.cached(event_id)
-        if cached is not None and (await self._inventory.installed(event_id)).terms == cached.token:
-            return cached
-        return await self._terms.load(event_id)
+        return await self._terms.load(event_id) if cached is None else await self._terms.in_force(cached)
 
     async def _usable(self, terms: Terms, promo_code: str) -> PromoCode:
         """A promo code that can be used now; raises PromoCodeInvalid."""

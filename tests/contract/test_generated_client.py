@@ -36,6 +36,29 @@ def made(clean, processes, tmp_path, monkeypatch):  # noqa: ARG001  (clean serve
         del sys.modules[name]
 
 
+EVENT = {
+    "title": "Harvest concert",
+    "location": "Tempodrom, Berlin",
+    "starts_at": "2099-10-01T19:00:00+02:00",
+    "capacity": 100,
+    "currency": "EUR",
+    "payment": "external",
+    "ticket_types": [{"name": "Adult", "price_minor": 2_000}],
+}
+
+
+async def _token(anybody, models, role):
+    """The access token of a new account."""
+    email = f"{role}@example.org"
+    await _operation("authentication", "auth_sign_up")(
+        client=anybody, body=models.Signup.from_dict({"email": email, "password": PASSWORD, "role": role})
+    )
+    session = await _operation("authentication", "auth_log_in")(
+        client=anybody, body=models.Credentials(email=email, password=PASSWORD)
+    )
+    return session.access_token
+
+
 def _operation(tag, name):
     return importlib.import_module(f"{PACKAGE}.api.{tag}.{name}").asyncio
 
@@ -98,3 +121,32 @@ async def test_a_made_client_reads_the_facts_of_a_refusal(made, clean):
 
     assert isinstance(refused, models.SoldOutProblem)
     assert (refused.code, refused.remaining) == ("sold_out", 3)
+
+
+async def test_a_made_client_sells_ticket_types_and_buys_with_a_code(made):
+    client, models = importlib.import_module(f"{PACKAGE}.client"), importlib.import_module(f"{PACKAGE}.models")
+
+    async with client.Client(base_url=made) as anybody:
+        tokens = [await _token(anybody, models, role) for role in ("organizer", "attendee")]
+    async with client.AuthenticatedClient(base_url=made, token=tokens[0]) as seller:
+        draft = models.EventDraft.from_dict(EVENT)
+        event = await _operation("events", "events_create")(client=seller, body=draft)
+        code = models.PromoCodeDraft(code="FRIENDS", percent_off=100, max_uses=1)
+        await _operation("ticket_types", "promo_codes_create")(event.id, client=seller, body=code)
+        types = await _operation("ticket_types", "ticket_types_page")(event.id, client=seller)
+    async with client.AuthenticatedClient(base_url=made, token=tokens[1]) as buyer:
+        order = models.BookingOrder(
+            event_id=event.id,
+            items=[models.OrderItem(ticket_type_id=types.items[0].id, quantity=2)],
+            promo_code="friends",
+            expect_total_minor=0,
+        )
+        accepted = await _operation("bookings", "bookings_create")(client=buyer, body=order)
+        confirmed = await eventually(
+            lambda: _operation("bookings", "bookings_status")(accepted.id, client=buyer),
+            is_so=lambda booking: booking.status == "confirmed",
+        )
+        used_up = await _operation("bookings", "bookings_create")(client=buyer, body=order)
+
+    assert (confirmed.promo_code, confirmed.total_minor, confirmed.items[0].discount_minor) == ("FRIENDS", 0, 4_000)
+    assert isinstance(used_up, models.PromoCodeUsedUpProblem)

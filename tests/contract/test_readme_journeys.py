@@ -20,9 +20,10 @@ API_LINE = re.compile(r"^API=.*$", re.MULTILINE)
 
 HAS_CURL = shutil.which("curl") is not None
 
-SESSIONS = {"book": shell_sessions(README, "Book a ticket")[0]} | dict(
-    zip(("attendee", "organizer", "admin"), shell_sessions(API, "Journeys"), strict=True)
-)
+SESSIONS = {
+    "book": shell_sessions(README, "Book a ticket")[0],
+    "sell": shell_sessions(API, "Ticket types, pools, promo codes")[0],
+} | dict(zip(("attendee", "organizer", "admin"), shell_sessions(API, "Journeys"), strict=True))
 
 
 @pytest.fixture
@@ -95,6 +96,14 @@ async def test_the_organizers_journey(run):
     assert dashboard["totals"]["remaining"] == 1200
     assert guests.strip() == '"booking_id","user_id","email","quantity","status","created_at","name"'
     assert (cancelled["id"], cancelled["status"]) == (changed["id"], "cancelled")
+
+
+async def test_tickets_of_a_pool_are_sold_with_a_code_as_the_page_sells_them(run):
+    codes, held, pools = await run("sell")
+
+    assert [each["code"] for each in codes["items"]] == ["FRIENDS"]
+    assert (held["status"], held["total_minor"], held["promo_code"]) == ("held", 6000, "FRIENDS")
+    assert [(each["name"], each["size"], each["taken"]) for each in pools["items"]] == [("Box", 40, 2)]
 
 
 async def test_the_admins_journey(run, clean):

@@ -36,7 +36,7 @@ PATHS = [
 
 
 @contextmanager
-def _counted():
+def counted_statements():
     statements = []
 
     def note(_connection, _cursor, statement, *_):
@@ -54,7 +54,7 @@ async def _statements_of(caller, path):
     await caller.get(path)
     counts = []
     for _ in range(TRIES):
-        with _counted() as statements:
+        with counted_statements() as statements:
             answer = await caller.get(path)
         assert answer.status_code == 200
         counts.append(len(statements))

@@ -9,6 +9,12 @@ from domain.background.closing import close_past_events_once
 from tests.factories import pass_by
 from tests.waiting import persist_all
 
+NEW_THINGS = {
+    "ticket-types": {"name": "Adult"},
+    "pools": {"name": "Stalls", "size": 5},
+    "promo-codes": {"code": "late"},
+}
+
 
 async def closed_event(callers, stores):
     """A closed event of ten tickets, three of them sold; its organizer, its buyer, and the booking."""
@@ -54,6 +60,29 @@ async def test_a_closed_event_takes_no_bookings_and_no_cancellations(callers, st
     assert (replayed.json()["id"], replayed.json()["status"]) == (booking["id"], "confirmed")
     assert (kept.status_code, kept.json()["code"]) == (409, "event_started")
     assert (over.status_code, over.json()["code"]) == (409, "event_over")
+
+
+async def test_what_a_closed_event_sold_is_shown_and_cannot_be_changed(callers, client, stores):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    event = await organizer.make_event()
+    path = f"/api/v1/events/{event['id']}"
+    pool = (await organizer.post(f"{path}/pools", {"name": "Box", "size": 9})).json()["id"]
+    box = (await organizer.post(f"{path}/ticket-types", {"name": "Box", "pools": [pool]})).json()["id"]
+    await organizer.post(f"{path}/promo-codes", {"code": "early"})
+    order = {"event_id": event["id"], "items": [{"ticket_type_id": box, "quantity": 2}], "promo_code": "early"}
+    await buyer.post("/api/v1/bookings", order)
+    await persist_all(stores)
+    await pass_by(stores, await stores.events.find(UUID(event["id"])))
+
+    over = [await organizer.post(f"{path}/{kind}", body) for kind, body in NEW_THINGS.items()]
+    assert (await close_past_events_once(stores)).closed == 1
+    closed = [await organizer.post(f"{path}/{kind}", body) for kind, body in NEW_THINGS.items()]
+    closed += [await organizer.delete(f"{path}/pools/{pool}")]
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in (*over, *closed)} == {(409, "event_over")}
+    assert [each["name"] for each in (await client.get(f"{path}/ticket-types")).json()["items"]][-1] == "Box"
+    assert (await organizer.get(f"{path}/pools")).json()["items"][0]["taken"] == 2
+    assert (await organizer.get(f"{path}/promo-codes")).json()["items"][0]["used"] == 1
 
 
 async def test_a_closed_event_that_is_moved_into_the_future_sells_what_is_left(callers, stores):

@@ -13,6 +13,7 @@ from domain.platform.settings import Limit
 from domain.sales.code_patterns import ALPHABET
 from tests.api.conftest import serving
 from tests.api.resources.test_ticket_types import PRICED, make, order, pointers
+from tests.contract.test_statements import counted_statements
 from tests.factories import make_due, tomorrow
 
 
@@ -196,6 +197,28 @@ async def test_unknown_early_late_and_ended_codes_are_refused_alike(organizer, c
     told = [{name: value for name, value in answer.json().items() if name != "instance"} for answer in answers + reads]
     assert told[0]["code"] == "promo_code_invalid"
     assert told == [told[0]] * 8
+
+
+async def test_unknown_early_and_ended_codes_cost_the_same_statements_and_commands(organizer, callers, event, stores):
+    """Else a guesser would know by the time of an answer that a code will be valid, or was."""
+    adult = await make(organizer, event, price_minor=1_000)
+    await make_code(organizer, event, "early", valid_from=tomorrow().isoformat(), max_uses_per_user=1)
+    ended = await make_code(organizer, event, "ended")
+    await organizer.delete(f"{event}/promo-codes/{ended['id']}")
+    buyer, redis = await callers.attendee(), stores.pipeline.redis
+    body = {code: order(event, (adult, 1), promo_code=code) for code in ("unknown", "early", "ended")}
+    for each in body.values():
+        await buyer.post("/api/v1/bookings", each)
+
+    async def cost(each):
+        before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        with counted_statements() as statements:
+            await buyer.post("/api/v1/bookings", each)
+        return len(statements), (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
+
+    # What other tasks of this process ask meanwhile is counted as well, so the cheapest of several counts.
+    costs = {code: min([await cost(each) for _ in range(5)]) for code, each in body.items()}
+    assert len(set(costs.values())) == 1, costs
 
 
 class Guessing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -155,6 +156,28 @@ async def test_what_a_type_takes_is_fixed_while_bookings_have_tickets_of_it(orga
 
     assert {answer.json()["code"] for answer in (*pending, *stored)} == {"in_use"}
     assert [answer.status_code for answer in (*others, free, after)] == [200] * 4
+
+
+async def test_no_ticket_takes_what_its_type_took_before_a_change(organizer, callers, event, client, other_client):
+    """A change that is accepted holds for every booking, also for those that are made at the same moment."""
+    buyers = [await callers.attendee() for _ in range(6)]
+    for number in range(6):
+        stalls = await make_pool(organizer, event, name=f"Stalls {number}")
+        adult = await make(organizer, event, pools=[stalls["id"]])
+        path, heavier = f"{event}/ticket-types/{adult['id']}", {"weight": 2}
+
+        *booked, changed = await asyncio.gather(
+            *(
+                buyer.through((client, other_client)[index % 2]).post("/api/v1/bookings", order(event, (adult, 1)))
+                for index, buyer in enumerate(buyers)
+            ),
+            organizer.patch(path, heavier),
+        )
+
+        weight = 2 if changed.status_code == 200 else 1
+        pools = (await organizer.get(f"{event}/pools")).json()["items"]
+        assert {changed.status_code, *(answer.status_code for answer in booked)} <= {200, 202, 409}
+        assert pools[-1]["taken"] == weight * [answer.status_code for answer in booked].count(202)
 
 
 async def test_a_type_with_bookings_is_archived_and_never_deleted(organizer, callers, event, stores):

@@ -60,6 +60,7 @@ _SELLS = and_(accounts.c.status == AccountStatus.ACTIVE, accounts.c.role.in_(sor
 """Whether an account's events may be sold: `Account.sells` in SQL."""
 
 FIND_EVENT = select(*EVENT_FIELDS).where(events.c.id == bindparam("event_id"))
+_FIND_LISTED = select(*LISTED_FIELDS).where(events.c.id == bindparam("event_id"))
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "starting_after": events.c.starts_at > bindparam("starting_after"),
@@ -158,6 +159,14 @@ class EventReads:
         catalogue = read_catalogue(row[1])
         general = general_admission(event_id, row[0])
         return structs.replace(catalogue, types=(general, *catalogue.types)).index()
+
+    async def find_listed(self, event_id: UUID) -> Event:
+        """An event as lists have it, without its counters and its catalogue; raises EventNotFound."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(_FIND_LISTED, {"event_id": event_id})).one_or_none()
+        if row is None:
+            raise event_not_found()
+        return read_event(row)
 
     async def page(  # noqa: PLR0913  (the filters a list of events has)
         self,

@@ -18,6 +18,7 @@ from domain.kernel.refusals import (
     EventCancelled,
     EventOver,
     InUse,
+    Refusal,
 )
 from domain.sales.catalogue_rules import broken_pool, broken_type
 from domain.sales.ticket_types import (
@@ -29,7 +30,8 @@ from domain.sales.ticket_types import (
     next_version,
 )
 from domain.store.postgres.events.past_events import terms_token
-from domain.store.postgres.events.rows import type_row
+from domain.store.postgres.events.reads import FIND_EVENT
+from domain.store.postgres.events.rows import read_event, type_row
 from domain.store.postgres.events.writes import check_rules, check_version, note_of_admin
 from domain.store.postgres.holdings import has_tickets_of_type
 from domain.store.postgres.tables import counters, ticket_pools, ticket_types
@@ -113,9 +115,8 @@ class Selling:
             after = next_version(before, changed)
             event = structs.replace(event, catalogue=catalogue.with_type(after))
             check_rules(broken_type(after, event.full_catalogue, event))
-            if FIXED_IN_USE & changed.keys() and await self._has_tickets(connection, event_id, type_id):
-                detail = "What a ticket type takes is fixed while bookings have tickets of it."
-                raise InUse(detail)
+            if FIXED_IN_USE & changed.keys():
+                await self._check_unused(connection, event, type_id)
             await connection.execute(update(ticket_types).where(ticket_types.c.id == type_id).values(type_row(after)))
             await note_of_admin(connection, now, caller, "ticket_type.changed", type_id, fields=sorted(changed))
             await self._writes.write(connection, event)
@@ -236,14 +237,26 @@ class Selling:
         async with self._database.connect() as connection:
             return {row.counter: row.taken for row in await connection.execute(statement)}
 
-    async def _has_tickets(self, connection: AsyncConnection, event_id: UUID, type_id: UUID) -> bool:
-        """Whether a booking has tickets of a type, also one that is not persisted yet.
+    async def _check_unused(self, connection: AsyncConnection, after: Event, type_id: UUID) -> None:
+        """Put the terms of `after` in force, if no booking has tickets of a type, pending ones included.
 
-        A booking that is made at the same moment may be missed. It keeps the claims that it was made with.
+        From then on Redis refuses orders by older terms, so what it does not have now will not be booked by them. If a
+        booking has tickets of the type, the terms of before are in force again. The row is not written yet.
+
+        Raises:
+            InUse, Unavailable, InventoryUnavailable.
         """
-        return await self._unpersisted.has_tickets_of_type(event_id, type_id) or await has_tickets_of_type(
-            connection, event_id, type_id
-        )
+        before = read_event((await connection.execute(FIND_EVENT, {"event_id": after.id})).one())
+        await self._inventory.install(after.terms)
+        # Redis first: a booking leaves it only when it is in PostgreSQL.
+        try:
+            used = await self._unpersisted.has_tickets_of_type(after.id, type_id)
+            if used or await has_tickets_of_type(connection, after.id, type_id):
+                detail = "What a ticket type takes is fixed while bookings have tickets of it."
+                raise InUse(detail)
+        except Refusal:
+            await self._inventory.install(before.terms)
+            raise
 
     async def _below_sold(self, event_id: UUID, counter: str, refusal: CapacityBelowSold) -> CapacityBelowSold:
         """The refusal of a size, with what is held apart from what is sold."""
