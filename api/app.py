@@ -11,7 +11,7 @@ from litestar import Litestar, Router
 from litestar.exceptions import HTTPException, ValidationException
 
 from api.access.cookies import SESSION
-from api.access.declarations import check_declared
+from api.access.declarations import check_declared, declared_access
 from api.access.middleware import AccessMiddleware
 from api.context import STATE, open_process, rules_of
 from api.fast_path import FastPath
@@ -22,17 +22,19 @@ from api.http.middleware import Envelope
 from api.http.problems import on_failure, on_http_exception, on_invalid_parameters, on_refusal
 from api.pages.buyers import BuyersController
 from api.pages.paying import PayingController
+from api.reads.server_sent_events import LAST_EVENT_ID, stream_to_retry
 from api.reference.docs import DocsController
 from api.reference.openapi import HEADERS
 from api.routes import PREFIX, api_routes
 from domain.background.passes import end
 from domain.background.rebuilding import keep_watch
-from domain.kernel.refusals import Refusal, Unavailable
+from domain.kernel.refusals import RateLimited, Refusal, Unavailable
 from domain.platform.garbage_collection import spare_what_stays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from litestar import Request, Response
     from litestar.types import ASGIApp
 
     from domain.platform.settings import Settings
@@ -66,6 +68,8 @@ def create_litestar(settings: Settings) -> Litestar:
         middleware=[AccessMiddleware],
         exception_handlers={
             Refusal: on_refusal,
+            RateLimited: on_refusal_of_stream,
+            Unavailable: on_refusal_of_stream,
             ValidationException: on_invalid_parameters,
             HTTPException: on_http_exception,
             Exception: on_failure,
@@ -81,6 +85,17 @@ def create_litestar(settings: Settings) -> Litestar:
     check_declared(app, rules_of(settings))
     app.state[options.STATE] = options.methods_by_shape(app)
     return app
+
+
+def on_refusal_of_stream(request: Request[Any, Any, Any], refusal: RateLimited | Unavailable) -> Response[bytes]:
+    """Answer a refusal that passes; on a route with a stream, so that a reader which reconnects comes back."""
+    declared = declared_access(request.scope["route_handler"])
+    if declared is None or LAST_EVENT_ID not in declared.reads:
+        return on_refusal(request, refusal)
+    try:
+        return stream_to_retry(request.scope, refusal)
+    except Refusal:
+        return on_refusal(request, refusal)
 
 
 def _serving(settings: Settings) -> Callable[[Litestar], Any]:

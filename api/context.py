@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from api.http.addresses import Proxies
 from api.http.downloads import Downloads
+from api.reads.availability import Offers
 from api.reads.events import Showing
 from domain.accounts.passwords import Passwords
 from domain.accounts.signing_keys import Keys
@@ -49,7 +50,7 @@ FAIL_CLOSED = (
     "webhook_refused",
     "admin_write",
 )
-"""Limits of requests that write, or that guess a password: without Redis they are refused."""
+"""Limits of requests that write, or that guess a password or a code: without Redis they are refused."""
 
 FAIL_OPEN = ("admin_read", "default")
 """Limits of requests that read: without Redis they are not counted."""
@@ -66,6 +67,7 @@ class Process(Struct, frozen=True):
     tokens: Tokens
     membership: Membership
     showing: Showing
+    offers: Offers
     promo_guesses: PromoGuesses
     downloads: Downloads
     rules: dict[str, Rule] | None
@@ -93,6 +95,7 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
             # A host whose clock is behind must not refuse tokens that other hosts issue.
             await stores.clocks.compare_once()
             tokens, rules = _tokens(settings), rules_of(settings) if settings.rate_limits == "on" else None
+            offers = Offers(stores.availability)
             yield Process(
                 settings=settings,
                 stores=stores,
@@ -109,12 +112,14 @@ async def open_process(settings: Settings) -> AsyncIterator[Process]:
                     tokens=tokens,
                 ),
                 showing=Showing(stores.event_actions, stores.events),
+                offers=offers,
                 downloads=Downloads(),
                 rules=rules,
                 promo_guesses=PromoGuesses(stores.admission, rules["promo_code"] if rules else None),
                 proxies=Proxies.of(settings),
                 clock=stores.clocks.host,
             )
+            await offers.end()
     finally:
         passwords.close()
 

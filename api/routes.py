@@ -7,6 +7,7 @@ from litestar import Router
 from api.http.queries import CHECKS_QUERY
 from api.resources.admin import AdminController
 from api.resources.auth import AuthController
+from api.resources.availability import AvailabilityController
 from api.resources.bookings import BookingController
 from api.resources.changes import ChangeController
 from api.resources.comps import CompController
@@ -37,6 +38,7 @@ def api_routes() -> tuple[Router, type[ServiceController]]:
             TicketTypeController,
             PoolController,
             PromoCodeController,
+            AvailabilityController,
             BookingController,
             HoldController,
             ChangeController,

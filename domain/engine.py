@@ -10,6 +10,7 @@ import structlog
 from arq import ArqRedis
 from msgspec import Struct
 
+from domain.actions.availability import Availability
 from domain.actions.bookings import BoxOffice
 from domain.actions.events import EventActions
 from domain.actions.payments import MoneyStores, PaymentActions
@@ -92,6 +93,7 @@ class Stores(Struct, frozen=True):
     intents: Intents
     books: Books
     clocks: Clocks
+    availability: Availability
     box_office: BoxOffice
     event_actions: EventActions
     selling: SellingActions
@@ -137,9 +139,8 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     intents, events, epochs, sessions = Intents(database), EventReads(database), Epochs(database), Sessions(database)
     keeps_intents = settings.durability == "postgres"
     ledger, scripts = Ledger(database, keeps_intents=keeps_intents), Scripts(pipeline, epochs)
-    admission = Admission(scripts, pipeline, sessions)
+    admission, holds, unpersisted = Admission(scripts, pipeline, sessions), Holds(scripts), UnpersistedSets(scripts)
     inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
-    holds, unpersisted = Holds(scripts), UnpersistedSets(scripts)
     catalog, selling, promo_codes = _event_stores(database, inventory, holds, unpersisted, scripts)
     terms = TermsCache(events, catalog, inventory)
     box_office = BoxOffice(
@@ -173,6 +174,7 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
         intents=intents,
         books=Books(database, scripts),
         clocks=Clocks(inventory, database),
+        availability=Availability(terms=terms, inventory=inventory, ledger=ledger),
         box_office=box_office,
         event_actions=EventActions(
             events=events, catalog=catalog, inventory=inventory, ledger=ledger, doorbell=doorbell, terms=terms

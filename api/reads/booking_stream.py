@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Response
 
-from api.http.bodies import JSON_MEDIA_TYPE
-from api.http.conditional import booking_etag, preferred, say_varies
+from api.http.conditional import booking_etag
 from api.http.headers import field
-from api.http.problems import refusal_response
-from api.http.server_scope import STOPPED
+from api.reads.server_sent_events import HEARTBEAT, HEARTBEAT_S, RETRY, STREAM_S_MAX, message, unless_stopped
 from api.shapes import BookingShown
 from domain.kernel.refusals import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
     from litestar.types import Scope
 
     from domain.actions.bookings import BoxOffice
     from domain.kernel.bookings import Booking
-    from domain.kernel.refusals import Refusal
 
-STREAM_MEDIA_TYPE = "text/event-stream"
-
-HEARTBEAT_S = 10.0
-"""Seconds of silence after which a comment is sent, so that no proxy gives up."""
-
-HEARTBEATS_MAX = 30
-"""A stream ends after five minutes. An EventSource then reconnects by itself, with `Last-Event-ID`."""
-
-RETRY_S = 1
-"""Seconds after which a reader reconnects when its stream has ended."""
-
-LAST_EVENT_ID = "Last-Event-ID"
+HEARTBEATS_MAX = int(STREAM_S_MAX / HEARTBEAT_S)
 
 
 async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, known: Booking) -> Booking:
@@ -45,26 +29,26 @@ async def waited_for(scope: Scope, waiting: Coroutine[Any, Any, Booking], *, kno
     Also `known` if a server cannot be reached during the wait: the booking exists, whatever happens to the wait.
     """
     try:
-        return await _unless_stopped(scope, waiting) or known
+        return await unless_stopped(scope, waiting) or known
     except Unavailable:
         return known
 
 
 async def changes(scope: Scope, box_office: BoxOffice, booking: Booking) -> AsyncIterator[bytes]:
     """Events with the booking: its current state, unless the reader knows it, then each change until it is final."""
-    yield _retry(RETRY_S)
+    yield RETRY
     if not is_known(scope, booking):
         yield _event(booking)
     for _ in range(HEARTBEATS_MAX):
         if booking.final:
             return
         try:
-            latest = await _unless_stopped(scope, box_office.wait_for_change(booking, seconds=HEARTBEAT_S))
+            latest = await unless_stopped(scope, box_office.wait_for_change(booking, seconds=HEARTBEAT_S))
         except Unavailable:
             return
         if latest is None:
             return
-        yield b": still there\n\n" if _event_id(latest) == _event_id(booking) else _event(latest)
+        yield HEARTBEAT if _event_id(latest) == _event_id(booking) else _event(latest)
         booking = latest
 
 
@@ -73,49 +57,10 @@ def is_known(scope: Scope, booking: Booking) -> bool:
     return field(scope, b"last-event-id") == _event_id(booking)
 
 
-def prefers_stream(scope: Scope) -> bool:
-    """Whether the caller asks for a stream instead of JSON."""
-    return preferred(scope, JSON_MEDIA_TYPE, STREAM_MEDIA_TYPE) == STREAM_MEDIA_TYPE
-
-
-def stream_to_retry(scope: Scope, refusal: Refusal) -> Response[bytes]:
-    """A refusal in the form of a stream that only says when to reconnect, for a reader that reconnects.
-
-    An EventSource gives up for good when it is answered 429 or 503.
-
-    Raises:
-        Refusal: the refusal itself, if the caller is no such reader.
-    """
-    if field(scope, b"last-event-id") is None or not prefers_stream(scope):
-        raise refusal
-    say_varies(scope, b"Accept")
-    headers = refusal_response(refusal, request_id=scope["request_id"]).headers  # type: ignore[typeddict-item]
-    seconds = refusal.facts.get("retry_after_seconds", RETRY_S)
-    content = _retry(seconds if isinstance(seconds, int) else RETRY_S)
-    return Response(content, status_code=200, headers=headers, media_type=STREAM_MEDIA_TYPE)
-
-
-async def _unless_stopped(scope: Scope, waiting: Coroutine[Any, Any, Booking]) -> Booking | None:
-    """The result of a wait, None if the request should not wait any longer; raises Unavailable."""
-    stopped: Callable[[], asyncio.Future[None]] | None = scope.get(STOPPED)  # type: ignore[assignment]
-    wait = asyncio.ensure_future(waiting)
-    try:
-        ends: list[asyncio.Future[Any]] = [wait, stopped()] if stopped else [wait]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        return wait.result() if wait.done() else None
-    finally:
-        wait.cancel()
-
-
 def _event_id(booking: Booking) -> str:
     """An id that differs for each state of a booking."""
     return booking_etag(booking).strip('"')
 
 
 def _event(booking: Booking) -> bytes:
-    data = msgspec.json.encode(BookingShown.of(booking))
-    return b"event: booking\nid: %b\ndata: %b\n\n" % (_event_id(booking).encode(), data)
-
-
-def _retry(seconds: int) -> bytes:
-    return b"retry: %d\n\n" % (seconds * 1000)
+    return message("booking", _event_id(booking), msgspec.json.encode(BookingShown.of(booking)))

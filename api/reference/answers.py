@@ -20,6 +20,7 @@ ANSWERS: dict[str, str] = {
     "admin_reconciliation": "The counts of the event.",
     "admin_repair": "The differences that were found, and the counts of the event after the repair.",
     "admin_unban": "The account can be used again.",
+    "availability_show": "What is left of each ticket type, or its changes as a stream.",
     "auth_log_in": "The tokens of a new session.",
     "auth_log_out": "The session has ended.",
     "auth_log_out_by_get": "The session has ended.",
@@ -117,6 +118,16 @@ MORE_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": ANSWERS["bookings_calendar"],
             "content": {"text/calendar": {"schema": {"type": "string"}}},
         }
+    },
+    "availability_show": {
+        "200": {
+            "description": ANSWERS["availability_show"],
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/EventAvailability"}},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        },
+        "304": _UNCHANGED,
     },
     "events_show": {"304": _UNCHANGED},
     "payments_confirm": {

@@ -104,6 +104,22 @@ _CODE = _CODE_DRAFT | {
     "version": 1,
     "created_at": _LONG_AGO,
 }
+_LEFT = {
+    "ticket_type_id": EVENT_ID,
+    "name": "General admission",
+    "description": "",
+    "status": "on_sale",
+    "remaining": 598,
+    "price_minor": 0,
+    "currency": None,
+    "min_per_booking": 1,
+    "max_per_booking": 100,
+    "max_per_user": None,
+    "requires_type_id": None,
+    "sales_open_at": None,
+    "sales_close_at": None,
+    "hidden": False,
+}
 _BOOKS = {
     "event_id": EVENT_ID,
     "capacity": 600,
@@ -166,6 +182,14 @@ EXAMPLES: dict[str, Any] = {
     "AccountState": _STATE,
     "EventShown": _EVENT,
     "EventShownPage": {"items": [_EVENT], "next_cursor": None, "total": 1},
+    "TypeAvailable": _LEFT,
+    "EventAvailability": {
+        "event_id": EVENT_ID,
+        "status": "on_sale",
+        "currency": None,
+        "currency_decimals": None,
+        "items": [_LEFT],
+    },
     "BookingShown": _BOOKING,
     "Guest": {
         "booking_id": BOOKING_ID,

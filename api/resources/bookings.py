@@ -22,16 +22,15 @@ from api.http.bodies import JSON_MEDIA_TYPE, LINE_PATTERN, Body, Broken
 from api.http.conditional import booking_headers, matches, preferred, say_varies, wait_s
 from api.http.headers import IDEMPOTENCY_KEY
 from api.http.pagination import LIMIT_DEFAULT, Cursor, EmailSearch, Limit, cut, read_cursor, searched, write_cursor
-from api.reads.booking_stream import (
+from api.reads.booking_stream import changes, is_known, waited_for
+from api.reads.calendar_file import CALENDAR_MEDIA_TYPE, calendar_file
+from api.reads.server_sent_events import (
     LAST_EVENT_ID,
+    STREAM_HEADERS,
     STREAM_MEDIA_TYPE,
-    changes,
-    is_known,
     prefers_stream,
     stream_to_retry,
-    waited_for,
 )
-from api.reads.calendar_file import CALENDAR_MEDIA_TYPE, calendar_file
 from api.resources.balances import balance_of, balances_of, shown
 from api.resources.guests import CSV_MEDIA_TYPE, ByteOrderMark, Guests, GuestStatus, csv_lines, guest_page
 from api.shapes import BookingShown, Page
@@ -361,7 +360,7 @@ def _followed(request: FastRequest, booking: Booking) -> Response[Any]:
     return Stream(
         changes(request.scope, request.process.stores.box_office, booking),
         media_type=STREAM_MEDIA_TYPE,
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        headers=STREAM_HEADERS,
     )
 
 

@@ -8,6 +8,7 @@ from api.app import create_litestar
 from tests.processes import ROOT
 
 BOOKINGS = "tests/api/resources/test_bookings.py"
+AVAILABILITY = "tests/api/resources/test_availability.py"
 ADMINISTRATION = "tests/api/resources/test_administration.py"
 DOCUMENTATION = "tests/api/reference/test_documentation.py"
 CHANGES = "tests/api/resources/test_changes.py"
@@ -44,6 +45,9 @@ ROWS = {
     "GET /api/v1/dashboard": f"{ADMINISTRATION}::test_each_role_has_its_dashboard",
     "GET /api/v1/events": f"{EVENTS}::test_events_are_listed_soonest_first_by_cursor_and_by_skip",
     "GET /api/v1/events/{event_id}": f"{EVENTS}::test_a_known_event_is_not_sent_again",
+    "GET /api/v1/events/{event_id}/availability": (
+        f"{AVAILABILITY}::test_what_is_left_is_what_the_scarcest_pool_allows_in_units_of_the_weight"
+    ),
     "POST /api/v1/events": f"{EVENTS}::test_an_event_is_made_where_its_location_says",
     "PATCH /api/v1/events/{event_id}": f"{EVENTS}::test_capacity_does_not_fall_below_what_is_sold",
     "DELETE /api/v1/events/{event_id}": f"{EVENTS}::test_a_cancelled_event_leaves_the_list_and_keeps_its_record",

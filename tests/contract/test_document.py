@@ -33,7 +33,7 @@ from tests.processes import ROOT
 SCHEMAS = COMPONENTS["schemas"]
 
 RESOURCES = {
-    *("admin", "auth", "bookings", "changes", "comps", "dashboard", "events", "holds", "me"),
+    *("admin", "auth", "availability", "bookings", "changes", "comps", "dashboard", "events", "holds", "me"),
     *("payments", "pools", "promo_codes", "service", "ticket_types"),
 }
 

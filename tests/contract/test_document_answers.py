@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.reads import availability
 from domain.accounts.accounts import Role
 from domain.platform.settings import Limit
 from domain.store.job_queue import QUEUE_NAME
@@ -65,12 +66,18 @@ async def noted(clean, settings, seen):  # noqa: ARG001  (clean servers)
         yield client
 
 
-async def test_every_success_has_the_header_fields_that_the_document_declares_for_it(noted, seen, stores):
+async def test_every_success_has_the_header_fields_that_the_document_declares_for_it(noted, seen, stores, monkeypatch):
+    # This client reads a stream to its end.
+    monkeypatch.setattr(availability, "STREAM_S_MAX", 0.0)
     callers = Callers(noted, stores)
     organizer, admin = await callers.organizer(), await callers.admin()
     event = await organizer.make_event()
 
     await _ask_service(noted, stores)
+    with monkeypatch.context() as full:
+        full.setattr(availability, "STREAMS_MAX", 0)
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": "one"}
+        await noted.get(f"{API}/events/{event['id']}/availability", headers=headers)
     await _ask_session(callers, noted)
     await _sell(organizer, noted, event["id"])
     await _book_and_follow(await callers.attendee(), event["id"], stores)
@@ -137,6 +144,10 @@ async def _sell(organizer, client, event_id):
     await client.get(f"{API}/events")
     shown = await client.get(f"{API}/events/{event_id}")
     await client.get(f"{API}/events/{event_id}", headers={"If-None-Match": shown.headers["ETag"]})
+    left = f"{API}/events/{event_id}/availability"
+    shown = await client.get(left)
+    await client.get(left, headers={"If-None-Match": shown.headers["ETag"]})
+    await client.get(left, headers={"Accept": "text/event-stream"})
     await organizer.patch(f"{API}/events/{event_id}", {"capacity": 120})
     await organizer.post(f"{API}/events", event_draft())
 

@@ -197,6 +197,8 @@ _TAKEN_OF = select(counters.c.event_id, counters.c.taken).where(
     counters.c.counter == bindparam("counter"),
 )
 
+_TAKEN_OF_EVENT = select(counters.c.counter, counters.c.taken).where(counters.c.event_id == bindparam("event_id"))
+
 _UNITS_TAKEN = (
     select(counters.c.event_id, cast(func.sum(counters.c.taken), BigInteger))
     .where(counters.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))))
@@ -372,6 +374,12 @@ class Ledger:
         async with self._database.connect() as connection:
             rows = await connection.execute(_TAKEN_OF, {"event_ids": list(event_ids), "counter": counter})
             return {row.event_id: row.taken for row in rows}
+
+    async def taken_of_event(self, event_id: UUID) -> dict[str, int]:
+        """What is taken of every counter of an event."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(_TAKEN_OF_EVENT, {"event_id": event_id})
+            return {row.counter: row.taken for row in rows}
 
     async def units_taken(self, event_ids: Sequence[UUID]) -> dict[UUID, int]:
         """What is taken of all counters of each event: a measure of the work that its bookings make."""

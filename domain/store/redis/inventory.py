@@ -129,10 +129,11 @@ class Released(Struct, frozen=True):
 
 
 class Installed(Struct, frozen=True):
-    """An event in Redis: the terms in force, None without any, and the event's time."""
+    """An event in Redis: the terms in force, None without any, the event's time, and what is taken of counters."""
 
     terms: str | None
     now_ms: int
+    taken: dict[str, int]
 
 
 class TakenTickets(Struct, frozen=True):
@@ -363,11 +364,15 @@ class Inventory:
             for taken, clock in answers
         ]
 
-    async def installed(self, event_id: UUID) -> Installed:
-        """The terms of an event in Redis, of any epoch."""
-        asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", "clock")
-        now_ms, (terms, clock) = await asyncio.gather(self.now_ms(), asked)
-        return Installed(terms and terms.decode(), no_earlier(now_ms, int(clock or 0)))
+    async def installed(self, event_id: UUID, counters: Sequence[str] = ()) -> Installed:
+        """The terms of an event in Redis, of any epoch, and what is taken of these counters, in one round trip.
+
+        Counters that Redis does not have are left out.
+        """
+        asked = self._pipeline.call("HMGET", counters_key(event_id), "terms", "clock", *counters)
+        now_ms, (terms, clock, *values) = await asyncio.gather(self.now_ms(), asked)
+        taken = {name: int(value) for name, value in zip(counters, values, strict=True) if value is not None}
+        return Installed(terms and terms.decode(), no_earlier(now_ms, int(clock or 0)), taken)
 
     async def uninstalled(self, event_ids: Sequence[UUID]) -> list[UUID]:
         """Those of the events that have no terms in Redis."""

@@ -25,6 +25,9 @@ EXPECTED = {
     "GET /api/v1/events/{event_id}": dict.fromkeys(
         ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)
     ),
+    "GET /api/v1/events/{event_id}/availability": dict.fromkeys(
+        ("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)
+    ),
     "GET /events/{event_id}": dict.fromkeys(("anonymous", "banned", "attendee", "organizer", "admin"), (200, 200, 404)),
     # The page has nothing of the booking; its script asks the API.
     "GET /bookings/{booking_id}": dict.fromkeys(

@@ -30,6 +30,7 @@ MAY = {
     "GET /api/v1/dashboard": MEMBERS,
     "GET /api/v1/events": ANYONE,
     "GET /api/v1/events/{event_id}": ANYONE,
+    "GET /api/v1/events/{event_id}/availability": ANYONE,
     "POST /api/v1/events": SELLERS,
     "PATCH /api/v1/events/{event_id}": SELLERS,
     "DELETE /api/v1/events/{event_id}": SELLERS,

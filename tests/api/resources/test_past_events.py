@@ -36,12 +36,17 @@ async def test_a_closed_event_is_shown_wherever_it_was(callers, client, stores):
     page = (await client.get("/api/v1/events", params={"upcoming_only": "false"})).json()
     mine = (await organizer.get("/api/v1/events", params={"mine": "true", "upcoming_only": "false"})).json()
     dashboards = [await caller.get("/api/v1/dashboard") for caller in (organizer, buyer, admin)]
+    left = (await client.get(f"{path}/availability")).json()
     books = (await admin.get(f"/api/v1/admin/events/{event['id']}/reconciliation")).json()
     mended = await admin.post(f"/api/v1/admin/events/{event['id']}/reconciliation")
     guests = (await organizer.get(f"/api/v1/bookings/{event['id']}")).json()
 
     for shown in (one, page["items"][0], mine["items"][0]):
         assert (shown["id"], shown["status"], shown["remaining"], shown["booked"]) == (event["id"], "closed", 7, 3)
+    assert (left["status"], [(each["status"], each["remaining"]) for each in left["items"]]) == (
+        "closed",
+        [("over", 7)],
+    )
     assert [dashboard.status_code for dashboard in dashboards] == [200, 200, 200]
     assert (books["remaining"], books["drift"], mended.status_code) == (7, 0, 200)
     assert [guest["booking_id"] for guest in guests["items"]] == [booking["id"]]
