@@ -1,4 +1,4 @@
-"""The outermost middleware, for every answer: request id, security fields, CORS, HEAD, metrics."""
+"""The outermost middleware, for every answer: request id, time, security fields, CORS, HEAD, metrics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from litestar.enums import ScopeType
 from api.http.metrics import NO_ROUTE, requests
 from api.http.problems import PROBLEM_MEDIA_TYPE, problem_content
 from api.http.server_scope import WHOLE_SERVER, WRITE_WHOLE
+from api.http.server_time import onsale_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +127,7 @@ class Reply:
         if message["type"] == "http.response.start":
             self._started = True
             self._count(message["status"])
-            headers = [*message["headers"], *self.fields, *SECURITY_HEADERS]
+            headers = [*message["headers"], *self.fields, onsale_time(), *SECURITY_HEADERS]
             names = {name for name, _ in headers}
             headers += [default for default in (NO_STORE, CSP) if default[0] not in names]
             message["headers"] = headers
@@ -138,7 +139,7 @@ class Reply:
         """Send an answer that is not a page and has its own `Cache-Control`; in one write, if the server can."""
         self._started = True
         self._count(status)
-        headers = [*fields, *self.fields]
+        headers = [*fields, *self.fields, onsale_time()]
         if self._write and not self._bodiless and self._write(status, headers, _LINES, content):
             return
         headers += [*SECURITY_HEADERS, CSP]

@@ -34,6 +34,11 @@ class ResponseHeader(Struct, frozen=True, kw_only=True):
 
 RESPONSE_HEADERS: dict[str, ResponseHeader] = {
     "X-Request-Id": ResponseHeader(description="The id of the request; the caller's, if it is valid.", required=True),
+    "Onsale-Time": ResponseHeader(
+        description="The server's time in milliseconds since 1970, by which to show how long a hold or a sale lasts.",
+        type="integer",
+        required=True,
+    ),
     "Cache-Control": ResponseHeader(
         description="Whether the answer may be cached (RFC 9111).", required=True, exposed=False
     ),
@@ -74,6 +79,7 @@ RESPONSE_HEADERS: dict[str, ResponseHeader] = {
 
 ALWAYS = (
     "X-Request-Id",
+    "Onsale-Time",
     "Cache-Control",
     "Content-Security-Policy",
     "Referrer-Policy",

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.http.middleware import CSP, NO_STORE, SECURITY_HEADERS
 from api.http.problems import PROBLEM_MEDIA_TYPE, problem_content
 from api.http.server_scope import ABORT, STOPPED, STOPPING, WHOLE_SERVER, WRITE_WHOLE
+from api.http.server_time import onsale_time
 from api.server.framing import HEADER_BYTES_MAX, SERVER, fault_of_header
 from api.server.write_batch import write_batch_of, write_whole
 
@@ -349,7 +350,7 @@ def _problem(status: int) -> bytes:
         "content-type": PROBLEM_MEDIA_TYPE,
         "content-length": str(len(body)),
         "x-request-id": request_id,
-        **{name.decode(): value.decode() for name, value in (*SECURITY_HEADERS, NO_STORE, CSP)},
+        **{name.decode(): value.decode() for name, value in (onsale_time(), *SECURITY_HEADERS, NO_STORE, CSP)},
         "connection": "close",
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -18,7 +18,7 @@ from tests.api.conftest import serving
 ELSEWHERE = {"Origin": "https://elsewhere.example.org"}
 """A page of another origin."""
 
-OF_ONE_ANSWER = {"x-request-id", "ratelimit"}
+OF_ONE_ANSWER = {"x-request-id", "onsale-time", "ratelimit"}
 """Fields in which two answers to the same request differ."""
 
 

@@ -37,7 +37,7 @@ RESOURCES = {
     *("payments", "pools", "promo_codes", "service", "ticket_types"),
 }
 
-DOCUMENT_BYTES_PER_OPERATION_MAX = 4_300
+DOCUMENT_BYTES_PER_OPERATION_MAX = 4_800
 """Twice that would be felt by whoever opens the documentation on a phone; compressed it is a tenth."""
 
 NO_BODY = {"204", "304"}

@@ -20,7 +20,7 @@ from tests.api.server.wires import HOST, ended, hang_up
 
 SHOP = "https://shop.example.org"
 
-OF_THE_SERVER = {"date", "x-request-id"}
+OF_THE_SERVER = {"date", "x-request-id", "onsale-time"}
 """Fields that a server adds, or that differ from answer to answer."""
 
 
