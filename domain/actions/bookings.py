@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from domain.actions.quotes import NotQuoted, Quotes
 from domain.actions.releases import Releases
-from domain.actions.waiting import LookTimes
+from domain.actions.waiting import LookTimes, longest_pause_s, until_deadline_s
 from domain.kernel.bookings import HOLDING, Booking, BookingStatus, Reservation, all_of, as_of
 from domain.kernel.idempotency import is_same, key_reused, new_booking
 from domain.kernel.partitions import partition_of_booking, partition_of_event
@@ -415,11 +415,11 @@ class BoxOffice:
     async def _wait(self, booking: Booking, *, until_final: bool, seconds: float) -> Booking:
         now_s = asyncio.get_running_loop().time
         deadline_s, latest, first = now_s() + seconds, booking, booking.status is BookingStatus.PENDING
-        for pause_s in self._look_times.pauses_s():
+        for pause_s in self._look_times.pauses_s(longest_s=longest_pause_s(booking)):
             left_s = deadline_s - now_s()
             if left_s <= 0 or (latest.final if until_final else _differs(latest, booking)):
                 break
-            await asyncio.sleep(min(pause_s, left_s))
+            await asyncio.sleep(min(pause_s, left_s, until_deadline_s(latest)))
             latest = await self.booking(booking.id)
             if first:
                 self._look_times.note_first_look(changed=_differs(latest, booking))

@@ -29,7 +29,7 @@ ROWS = LIMIT_MAX + 1
 
 PAGED = {"limit", "cursor"}
 
-SHOWN_IN_PART = {"admin_details", "admin_repair"}
+SHOWN_IN_PART = {"admin_details", "admin_repair", "availability_show"}
 """Operations that show the newest of something whose whole list is another route, or all there is of one event."""
 
 WHOLE = {"#/components/schemas/OrderLine"}
