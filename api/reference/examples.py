@@ -130,7 +130,7 @@ _BOOKS = {
     "pool_drift": 0,
 }
 _TOTALS = {"sold": 2, "held": 0, "remaining": 598, "refused": {"sold_out": 3}}
-_COUNTS = {"booking_count": 1, "tickets": 2, "event_count": 0, "tickets_sold": 0}
+_COUNTS = {"booking_count": 1, "tickets": 2, "event_count": 0, "tickets_sold": 0, "revenue_minor": {}}
 _STATE = {"id": BUYER_ID, "status": "banned"}
 _ACCOUNT = {"id": BUYER_ID, "email": "ada@example.org", "role": "attendee", "status": "active", "created_at": _LONG_AGO}
 
@@ -199,11 +199,14 @@ EXAMPLES: dict[str, Any] = {
         "status": "confirmed",
         "created_at": _BOOKING["created_at"],
         "name": None,
+        "items": [_LINE],
+        "total_minor": 0,
+        "currency": None,
     },
     "AttendeeDashboard": {"upcoming": [_BOOKING], "counts": {"confirmed": 1}, "next_cursor": None},
     "OrganizerDashboard": {
-        "events": [{"event": _EVENT} | _TOTALS],
-        "totals": {"events": 1} | _TOTALS,
+        "events": [{"event": _EVENT, "revenue_minor": 0} | _TOTALS],
+        "totals": {"events": 1, "revenue_minor": {"EUR": 0}} | _TOTALS,
         "next_cursor": None,
     },
     "AdminDashboard": {

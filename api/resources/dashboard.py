@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from domain.kernel.bookings import Booking
     from domain.kernel.event_status import EventStatus
     from domain.sales.events import Event
+    from domain.store.postgres.reports.dashboards import EventSale
 
 EVENTS_PER_READ = 1_000
 """Events whose counters are read at once."""
@@ -65,28 +66,31 @@ class AttendeeDashboard(Struct, frozen=True):
 
 
 class EventSales(Struct, frozen=True):
-    """The sales of an event: `sold` tickets are confirmed, `held` tickets are pending.
+    """The sales of an event: `sold` tickets are confirmed, `held` tickets are on hold or pending.
 
-    `refused` are the requests of the last hour that got none, by the problem's code.
+    `revenue_minor` is what the sold tickets cost, in minor units of the event's currency. `refused` are the requests of
+    the last hour that got none, by the problem's code.
     """
 
     event: EventShown
     sold: int
     held: int
     remaining: int
+    revenue_minor: int
     refused: dict[str, int]
 
 
 class SalesTotals(Struct, frozen=True):
     """The sums over all events of an organizer. A cancelled event has no remaining tickets.
 
-    `held` and `refused` only count events that are not over.
+    `held` and `refused` only count events that are not over. `revenue_minor` is by currency, in minor units.
     """
 
     events: int
     sold: int
     held: int
     remaining: int
+    revenue_minor: dict[str, int]
     refused: dict[str, int]
 
 
@@ -188,10 +192,10 @@ async def _of_organizer(at: Process, account_id: UUID, asked: Asked) -> Organize
     found = await at.dashboards.programme_of(account_id, now=now, limit=asked.limit + 1, after=after)
     events, more = cut(found, asked.limit)
     ids = [event.id for event in events]
-    sold, refused = await at.dashboards.sold(ids), await at.stores.refusal_counts.last_hour(ids)
+    known, refused = await at.dashboards.sales_of_events(ids), await at.stores.refusal_counts.last_hour(ids)
     sales = [
-        _sales_of(event, remaining, status, sold=sold.get(event.id, 0), refused=refused[event.id])
-        for event, remaining, status in await at.stores.event_actions.on_show(events)
+        _sales_of(shown, known[shown[0].id], refused=refused[shown[0].id])
+        for shown in await at.stores.event_actions.on_show(events)
     ]
     next_cursor = write_cursor((now, *_position(events[-1], now))) if more else None
     return OrganizerDashboard(sales, await _totals(at, account_id), next_cursor)
@@ -202,12 +206,14 @@ def _position(event: Event, now: datetime) -> tuple[int, datetime, UUID]:
     return int(event.cancelled_at is not None or event.over_at <= now), event.starts_at, event.id
 
 
-def _sales_of(event: Event, remaining: int, status: EventStatus, *, sold: int, refused: dict[str, int]) -> EventSales:
+def _sales_of(shown: tuple[Event, int, EventStatus], known: EventSale, *, refused: dict[str, int]) -> EventSales:
+    event, remaining, _ = shown
     return EventSales(
-        EventShown.of(event, remaining, status),
-        sold=sold,
-        held=max(0, event.capacity - remaining - sold),
+        EventShown.of(*shown),
+        sold=known.sold,
+        held=known.held + max(0, event.capacity - remaining - known.taken),
         remaining=0 if event.cancelled_at else remaining,
+        revenue_minor=known.revenue_minor,
         refused=refused,
     )
 
@@ -216,21 +222,22 @@ async def _totals(at: Process, account_id: UUID) -> SalesTotals:
     """The sums over all events. Held tickets and refusals are summed only over events that are not over."""
     known = await at.dashboards.sales_of(account_id)
     current = await at.dashboards.current_sales_of(account_id, now=utc_now())
-    held, held_of_cancelled, refused_in_all = 0, 0, Counter[str]()
+    held, unpersisted, refused_in_all = 0, 0, Counter[str]()
     for start in range(0, len(current), EVENTS_PER_READ):
         some = current[start : start + EVENTS_PER_READ]
         ids = [sale.event_id for sale in some]
         taken, refused = await gather(at.stores.inventory.taken(ids), at.stores.refusal_counts.last_hour(ids))
         for sale, tickets in zip(some, taken, strict=True):
-            more = max(0, (tickets or 0) - sale.sold)
-            held += more
-            held_of_cancelled += more if sale.cancelled else 0
+            more = max(0, (tickets or 0) - sale.taken)
+            held += sale.held + more
+            unpersisted += 0 if sale.cancelled else more
             refused_in_all.update(refused[sale.event_id])
     return SalesTotals(
         events=known.events,
         sold=known.sold,
         held=held,
-        remaining=max(0, known.remaining - held + held_of_cancelled),
+        remaining=max(0, known.remaining - unpersisted),
+        revenue_minor=known.revenue_minor,
         refused=dict(refused_in_all),
     )
 

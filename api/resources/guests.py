@@ -49,6 +49,8 @@ _COLUMNS = ("booking_id", "user_id", "email", "quantity", "status", "created_at"
 
 _values = attrgetter(*_COLUMNS)
 
+_ORDER_COLUMNS = ("tickets", "total_minor", "currency")
+
 
 class Guests(StrEnum):
     """The bookings on a guest list."""
@@ -77,11 +79,11 @@ async def guest_page(guest_lists: GuestLists, asked: GuestsAsked, *, cursor: str
 
 async def csv_lines(guest_lists: GuestLists, asked: GuestsAsked, *, bom: bool) -> AsyncIterator[bytes]:
     """All requested guests as CSV (RFC 4180). Every cell is quoted, and no cell is a formula in a spreadsheet."""
-    yield (codecs.BOM_UTF8 if bom else b"") + _lines([_COLUMNS])
+    yield (codecs.BOM_UTF8 if bom else b"") + _lines([_COLUMNS + _ORDER_COLUMNS])
     asked = structs.replace(asked, limit=ROWS_PER_READ, after=None)
     guests = await guest_lists.guests(asked)
     while guests:
-        yield _lines([_cell(value) for value in _values(guest)] for guest in guests)
+        yield _lines(_row(guest) for guest in guests)
         asked = structs.replace(asked, after=_position(guests[-1]))
         guests = await guest_lists.guests(asked)
 
@@ -89,6 +91,12 @@ async def csv_lines(guest_lists: GuestLists, asked: GuestsAsked, *, bom: bool) -
 def _position(guest: Guest) -> tuple[datetime, UUID]:
     """The position of a guest in the list."""
     return guest.created_at, guest.booking_id
+
+
+def _row(guest: Guest) -> list[str]:
+    """The cells of a guest: its booking, its tickets by type, and what they cost."""
+    tickets = "; ".join(f"{line.quantity} {line.name}" for line in guest.items)
+    return [_cell(value) for value in (*_values(guest), tickets, guest.total_minor, guest.currency)]
 
 
 def _cell(value: object) -> str:

@@ -56,10 +56,12 @@ def read_body(text: str) -> PricedOrder:
 
 def body_of(booking: Booking) -> PricedOrder:
     """The body of a booking. One that was ordered by its number of tickets alone has one line, of the general type."""
-    if booking.body:
-        return read_body(booking.body)
-    line = OrderLine(booking.event_id, GENERAL_ADMISSION, booking.quantity, 0, 0, 0)
-    return PricedOrder(items=(line,), total_minor=0)
+    return read_body(booking.body) if booking.body else general_order(booking.event_id, booking.quantity)
+
+
+def general_order(event_id: UUID, quantity: int) -> PricedOrder:
+    """Free tickets of the general type of an event."""
+    return PricedOrder(items=(OrderLine(event_id, GENERAL_ADMISSION, quantity, 0, 0, 0),), total_minor=0)
 
 
 def types_of(booking: Booking) -> list[UUID]:

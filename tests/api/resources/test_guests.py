@@ -15,6 +15,10 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from api.resources.guests import FORMULA_STARTS
+from domain.background.persisting import expire
+from domain.kernel.partitions import partition_of_event
+from tests.factories import make_due
+from tests.selling import order, sell, ticket_type
 from tests.waiting import persist_all
 
 CSV = {"Accept": "text/csv"}
@@ -118,9 +122,11 @@ async def test_every_cell_of_a_guest_file_is_quoted_and_usual_addresses_stand_as
     answer = await organizer.get(path, headers=CSV)
     marked = await organizer.get(path, params={"bom": "true"}, headers=CSV)
 
-    assert all(re.fullmatch(r'"[^"]*"(,"[^"]*"){6}', line) for line in answer.text.splitlines())
+    assert all(re.fullmatch(r'"[^"]*"(,"[^"]*"){9}', line) for line in answer.text.splitlines())
     header, *rows = csv.reader(io.StringIO(answer.text))
-    assert header == ["booking_id", "user_id", "email", "quantity", "status", "created_at", "name"]
+    booked = ["booking_id", "user_id", "email", "quantity", "status", "created_at", "name"]
+    assert header == [*booked, "tickets", "total_minor", "currency"]
+    assert [row[7:] for row in rows] == [["1 General admission", "0", ""]] * len(rows)
     assert [row[2] for row in rows] == HARMLESS
     assert answer.headers["Content-Type"].startswith("text/csv")
     assert "attachment" in answer.headers["Content-Disposition"]
@@ -135,3 +141,31 @@ def test_every_character_that_is_a_form_of_a_formulas_first_is_known():
     }
 
     assert forms | set("\t\r\n") == set(FORMULA_STARTS)
+
+
+async def test_guests_have_their_tickets_by_type_and_holds_are_no_guests(callers, stores):
+    organizer, buyer = await callers.organizer(), await callers.attendee()
+    made = await organizer.make_event(currency="EUR", payment="external", max_per_user=20)
+    event = await stores.event_actions.find(UUID(made["id"]))
+    adult, child = ticket_type(event.id, price_minor=1_500), ticket_type(event.id, "=Child", price_minor=500)
+    await sell(stores, event, adult, child)
+    ended, held, paid = [await order(stores, event, (adult, 2), (child, 1), user_id=UUID(buyer.id)) for _ in range(3)]
+    await make_due(stores, ended)
+    await stores.box_office.confirm(paid.id)
+    await persist_all(stores)
+    await expire(stores, partition_of_event(event.id))
+    await persist_all(stores)
+    path = f"/api/v1/bookings/{event.id}"
+
+    (guest,) = (await organizer.get(path)).json()["items"]
+    every = (await organizer.get(path, params={"status": "all"})).json()["items"]
+    _, row = csv.reader(io.StringIO((await organizer.get(path, headers=CSV)).text))
+
+    assert (guest["booking_id"], guest["total_minor"], guest["currency"]) == (str(paid.id), 3_500, "EUR")
+    assert [(line["name"], line["quantity"], line["sum_minor"]) for line in guest["items"]] == [
+        ("Adult", 2, 3_000),
+        ("=Child", 1, 500),
+    ]
+    assert every == [guest]
+    assert row[7:] == ["2 Adult; 1 '=Child", "3500", "EUR"]
+    assert held.status == "held"

@@ -27,7 +27,17 @@ from sqlalchemy import (
 from domain.accounts.accounts import AccountStatus, Role
 from domain.kernel.bookings import BookingStatus
 from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
-from domain.store.postgres.reports.counts import ACTIVE, ROOM_OF_EVENT, STORED_STATUSES, counted, total, with_email
+from domain.store.postgres.reports.counts import (
+    ACTIVE,
+    REVENUE_MINOR,
+    ROOM_OF_EVENT,
+    SOLD,
+    STORED_STATUSES,
+    by_currency,
+    counted,
+    total,
+    with_email,
+)
 from domain.store.postgres.tables import EVENT_OVER_AT, accounts, audit_log, bookings, counters, events
 
 if TYPE_CHECKING:
@@ -98,12 +108,16 @@ class OrganizerRow(Struct, frozen=True):
 
 
 class UserCounts(Struct, frozen=True):
-    """The activity of an account: its bookings and tickets, and its events and the tickets sold for them."""
+    """The activity of an account: its bookings and tickets, and its events and the tickets sold for them.
+
+    `revenue_minor` is what those were sold for, by currency, in minor units.
+    """
 
     booking_count: int
     tickets: int
     event_count: int
     tickets_sold: int
+    revenue_minor: dict[str, int]
 
 
 class AuditEntry(Struct, frozen=True):
@@ -147,12 +161,13 @@ class AdminReports:
         """The activity of one account."""
         booked = select(func.count(), total(bookings.c.quantity)).where(bookings.c.user_id == account_id, ACTIVE)
         organized = (
-            select(func.count(events.c.id.distinct()), total(counters.c.taken))
+            select(events.c.currency, func.sum(REVENUE_MINOR), func.count(), total(SOLD))
             .select_from(events.join(counters, ROOM_OF_EVENT))
             .where(events.c.organizer_id == account_id)
+            .group_by(events.c.currency)
         )
-        (first,), (second,) = await self._database.rows(booked), await self._database.rows(organized)
-        return UserCounts(first[0], first[1], second[0], second[1])
+        (own,), rows = await self._database.rows(booked), await self._database.rows(organized)
+        return UserCounts(own[0], own[1], sum(row[2] for row in rows), sum(row[3] for row in rows), by_currency(rows))
 
     async def events_of(self, organizer_id: UUID, *, limit: int) -> list[Event]:
         """An organizer's events, the latest start first."""
@@ -227,7 +242,7 @@ def _attendees(asked: AccountsAsked) -> Select[*tuple[Any, ...]]:
 def _organizers(asked: AccountsAsked) -> Select[*tuple[Any, ...]]:
     page = _page_of(Role.ORGANIZER, asked)
     organized = (
-        select(func.count(events.c.id.distinct()).label("number"), total(counters.c.taken).label("tickets"))
+        select(func.count(events.c.id.distinct()).label("number"), total(SOLD).label("tickets"))
         .select_from(events.join(counters, ROOM_OF_EVENT))
         .where(events.c.organizer_id == page.c.id)
         .lateral()

@@ -23,10 +23,20 @@ from sqlalchemy import (
 )
 
 from domain.kernel.bookings import Booking, BookingStatus
-from domain.sales.events import ROOM
 from domain.store.postgres.events.rows import EVENT_FIELDS, read_event
 from domain.store.postgres.ledger import BOOKING_COLUMNS
-from domain.store.postgres.reports.counts import ACTIVE, ROOM_OF_EVENT, STORED_STATUSES, counted, total
+from domain.store.postgres.reports.counts import (
+    ACTIVE,
+    HELD,
+    REVENUE_MINOR,
+    ROOM_OF_EVENT,
+    SOLD,
+    STATUS_NOW,
+    STORED_STATUSES,
+    by_currency,
+    counted,
+    total,
+)
 from domain.store.postgres.tables import EVENT_OVER_AT, bookings, counters, events
 
 if TYPE_CHECKING:
@@ -49,18 +59,25 @@ class UpcomingAsked(Struct, frozen=True, kw_only=True):
 
 
 class SalesOf(Struct, frozen=True):
-    """The sales of all events of an organizer, as PostgreSQL has them."""
+    """The sales of all events of an organizer, as PostgreSQL has them. `revenue_minor` is by currency."""
 
     events: int
     sold: int
     remaining: int
+    revenue_minor: dict[str, int]
 
 
-class CurrentSale(Struct, frozen=True):
-    """An event that is not over, and the tickets that its confirmed bookings take."""
+class EventSale(Struct, frozen=True):
+    """The sale of an event, as PostgreSQL has it: `sold` tickets are confirmed, and `held` tickets are on hold.
+
+    `taken` is what both take of the counter of the event's tickets.
+    """
 
     event_id: UUID
     sold: int
+    held: int
+    taken: int
+    revenue_minor: int
     cancelled: bool
 
 
@@ -112,28 +129,31 @@ class Dashboards:
         """The sales of an organizer's events in PostgreSQL; a cancelled event has no remaining tickets."""
         left = case((events.c.cancelled_at.is_(None), counters.c.size - counters.c.taken), else_=0)
         statement = (
-            select(func.count(events.c.id.distinct()), total(counters.c.taken), total(left))
+            select(events.c.currency, func.sum(REVENUE_MINOR), func.count(), total(SOLD), total(left))
             .select_from(events.join(counters, ROOM_OF_EVENT))
             .where(events.c.organizer_id == organizer_id)
+            .group_by(events.c.currency)
         )
-        (row,) = await self._database.rows(statement)
-        return SalesOf(*row)
+        rows = await self._database.rows(statement)
+        number, sold, remaining = (sum(row[column] for row in rows) for column in (2, 3, 4))
+        return SalesOf(number, sold, remaining, by_currency(rows))
 
-    async def current_sales_of(self, organizer_id: UUID, *, now: datetime) -> list[CurrentSale]:
-        """The organizer's events that are not over, with their sales in PostgreSQL."""
+    async def current_sales_of(self, organizer_id: UUID, *, now: datetime) -> list[EventSale]:
+        """The sales of the organizer's events that are not over."""
+        return await self._sales(events.c.organizer_id == organizer_id, now < EVENT_OVER_AT)
+
+    async def sales_of_events(self, event_ids: Collection[UUID]) -> dict[UUID, EventSale]:
+        """The sale of each event."""
+        return {sale.event_id: sale for sale in await self._sales(events.c.id.in_(event_ids))}
+
+    async def _sales(self, *conditions: ColumnElement[bool]) -> list[EventSale]:
+        cancelled = events.c.cancelled_at.is_not(None)
         statement = (
-            select(events.c.id, counters.c.taken, events.c.cancelled_at.is_not(None))
+            select(events.c.id, SOLD, HELD, counters.c.taken, REVENUE_MINOR, cancelled)
             .join(counters, ROOM_OF_EVENT)
-            .where(events.c.organizer_id == organizer_id, now < EVENT_OVER_AT)
+            .where(*conditions)
         )
-        return [CurrentSale(*row) for row in await self._database.rows(statement)]
-
-    async def sold(self, event_ids: Collection[UUID]) -> dict[UUID, int]:
-        """The tickets of confirmed bookings of each event."""
-        statement = select(counters.c.event_id, counters.c.taken).where(
-            counters.c.event_id.in_(event_ids), counters.c.counter == ROOM
-        )
-        return {row[0]: row[1] for row in await self._database.rows(statement)}
+        return [EventSale(*row) for row in await self._database.rows(statement)]
 
     async def starts_of(self, event_ids: Collection[UUID], *, now: datetime) -> dict[UUID, datetime]:
         """The starts of events; events that are cancelled or over are left out."""
@@ -143,9 +163,9 @@ class Dashboards:
     async def booking_statuses(self, account_id: UUID, *, without: Sequence[UUID]) -> dict[str, int]:
         """The number of an account's bookings in each status, `without` those that are counted elsewhere."""
         statement = (
-            select(bookings.c.status, func.count())
+            select(STATUS_NOW, func.count())
             .where(bookings.c.user_id == account_id, bookings.c.id.not_in(without))
-            .group_by(bookings.c.status)
+            .group_by(STATUS_NOW)
         )
         return counted(STORED_STATUSES, await self._database.rows(statement))
 

@@ -6,17 +6,20 @@ The numbers count what PostgreSQL has; a pending booking is counted a moment lat
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Text, cast, func, select, tuple_
 
 from domain.kernel.bookings import BookingStatus
+from domain.sales.order_body import OrderLine, general_order, read_body
 from domain.store.postgres.reports.counts import ACTIVE, with_email
 from domain.store.postgres.tables import accounts, bookings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from domain.store.postgres.database import Database
 
 SHOWN = (BookingStatus.CONFIRMED, BookingStatus.CANCELLED)
@@ -30,7 +33,7 @@ GUEST_EMAIL = func.coalesce(bookings.c.body["guest_email"].astext, accounts.c.em
 class Guest(Struct, frozen=True):
     """A booking on a guest list. `email` is that of its account, or of the guest to whom an organizer gave it.
 
-    `name` is None if it is not known.
+    `name` is None if it is not known. `items` are its tickets by type, with their prices in minor units of `currency`.
     """
 
     booking_id: UUID
@@ -40,6 +43,27 @@ class Guest(Struct, frozen=True):
     status: BookingStatus
     created_at: datetime
     name: str | None
+    items: tuple[OrderLine, ...]
+    total_minor: int
+    currency: str | None
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Guest:
+        """A row of the list; a booking without a body has tickets of general admission."""
+        booking_id, user_id, email, quantity, status, created_at, name, body, event_id = row
+        order = general_order(event_id, quantity) if body is None else read_body(body)
+        return cls(
+            booking_id,
+            user_id,
+            email,
+            quantity,
+            BookingStatus(status),
+            created_at,
+            name,
+            order.items,
+            order.total_minor,
+            order.currency,
+        )
 
 
 class GuestsAsked(Struct, frozen=True, kw_only=True):
@@ -72,6 +96,8 @@ class GuestLists:
                 bookings.c.status,
                 bookings.c.created_at,
                 bookings.c.body["guest_name"].astext,
+                cast(bookings.c.body, Text),
+                bookings.c.event_id,
             )
             .join(accounts, accounts.c.id == bookings.c.user_id)
             .where(
@@ -84,7 +110,4 @@ class GuestLists:
         )
         if asked.after:
             statement = statement.where(tuple_(bookings.c.created_at, bookings.c.id) > asked.after)
-        return [
-            Guest(row[0], row[1], row[2], row[3], BookingStatus(row[4]), row[5], row[6])
-            for row in await self._database.rows(statement)
-        ]
+        return [Guest.of(row) for row in await self._database.rows(statement)]
