@@ -22,6 +22,7 @@ from api.http.pagination import CURSOR_CHARS_MAX, SEARCH_CHARS_MAX
 from api.pages.assets import asset
 from api.pages.faults import ON_FAULTS
 from api.pages.listing import EventSearch, found_events
+from api.pages.offers import PromoCodeText, is_plain, offered_tickets
 from api.pages.rendering import month, rendered, zone_of
 from api.pages.sale_states import sale_state
 from api.pages.structured_data import linked_data, summary
@@ -65,12 +66,15 @@ class BuyersController(Controller):
         return shown.response(request.scope)
 
     @get("/events/{event_id:uuid}", **access(ANYONE))
-    async def event(self, request: Request[Any, Any, Any], event_id: FromPath[UUID]) -> Response[bytes]:
-        """An event and its sale."""
+    async def event(
+        self, request: Request[Any, Any, Any], event_id: FromPath[UUID], code: PromoCodeText = ""
+    ) -> Response[bytes]:
+        """An event and its sale; with a promo code, also the ticket types that it unlocks."""
         at = process(request)
-        event = await at.showing.of(event_id)
+        event, (offered, code_fault) = await at.showing.of(event_id), await offered_tickets(request, event_id, code)
         origin = at.settings.public_url or str(request.base_url).rstrip("/")
-        return _event_page(event.content, f"{origin}/events/{event_id}").response(request.scope)
+        page = _event_page(event.content, offered, f"{origin}/events/{event_id}", code=code, code_fault=code_fault)
+        return page.response(request.scope)
 
     @get("/login", **access(ANYONE))
     async def log_in(self, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -117,15 +121,20 @@ def _booking_page() -> Static:
 
 
 @lru_cache(RENDERED_MAX)
-def _event_page(content: bytes, url: str) -> Static:
-    """The page of an event, given as the API shows it."""
-    event = msgspec.json.decode(content)
+def _event_page(content: bytes, offers: bytes, url: str, *, code: str, code_fault: str) -> Static:
+    """The page of an event, given as the API shows it and its ticket types."""
+    event, offered = msgspec.json.decode(content), msgspec.json.decode(offers)
     return rendered(
         "event",
         event=event,
+        offered=offered,
+        types=offered["items"],
+        plain=is_plain(event, offered),
+        code=code,
+        code_fault=code_fault,
         url=url,
         state=sale_state(event),
         zone=zone_of(event),
         summary=summary(event),
-        linked_data=linked_data(event, url),
+        linked_data=linked_data(event, offered, url),
     )

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from api.pages.assets import address
-from api.pages.sale_states import sale_state
+from api.pages.sale_states import left_of_type, sale_state
 from api.pages.static import CHECKED, Static
 from domain.sales.zones import DEFAULT_ZONE, local_time
 
@@ -47,6 +47,7 @@ def _templates() -> Environment:
     )
     environment.globals |= {"asset": address, "icon": _icon, "sale_state": sale_state, "here": "", "width": ""}
     environment.filters |= {"moment": _moment, "day": _day, "weekday": _weekday, "hue": _hue}
+    environment.filters |= {"money": _money, "left_of_type": left_of_type}
     return environment
 
 
@@ -83,6 +84,22 @@ def _moment(text: str, event: Mapping[str, Any], length: str = "long") -> Markup
     named, at = ("", "") if zone == DEFAULT_ZONE else (zone, local.isoformat())
     element = Markup('<time datetime="{}" data-zone="{}" data-local="{}" data-length="{}">{}</time>')
     return element.format(text, named, at, length, shown)
+
+
+def amount(minor: int, decimals: int | None) -> str:
+    """An amount of minor units as a decimal number."""
+    whole, rest = divmod(minor, 10 ** (decimals or 0))
+    return f"{whole}.{rest:0{decimals}}" if decimals else str(whole)
+
+
+def _money(minor: int, offered: Mapping[str, Any]) -> Markup:
+    """A price. A script shows it again as the browser's language has it."""
+    currency, decimals = offered["currency"], offered["currency_decimals"]
+    if not minor or not currency:
+        return Markup("Free")
+    return Markup('<data class="money" value="{}" data-currency="{}" data-decimals="{}">{} {}</data>').format(
+        minor, currency, decimals, amount(minor, decimals), currency
+    )
 
 
 def _hue(event_id: str) -> str:

@@ -58,6 +58,19 @@ _STATES = {
 }
 
 
+_TYPES = {"sold_out": "Sold out", "not_yet": "Not on sale yet", "over": "No longer on sale", "paused": "Paused"}
+
+
+def left_of_type(offered: Mapping[str, Any]) -> str:
+    """What a buyer must know beside the price of a ticket type."""
+    if offered["status"] != "on_sale":
+        return _TYPES[offered["status"]]
+    least = offered["min_per_booking"]
+    parts = [f"{offered['remaining']:,} left"] if offered["remaining"] is not None else []
+    parts += [f"at least {least}"] if least > 1 else []
+    return " · ".join(parts)
+
+
 def sale_state(event: Mapping[str, Any]) -> SaleState:
     """How to show the sale of an event, as the API shows the event."""
     if event["status"] != "on_sale":

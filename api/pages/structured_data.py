@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from api.pages.rendering import instant, zone_of
+from api.pages.rendering import amount, instant, zone_of
 from domain.sales.zones import local_time
 
 if TYPE_CHECKING:
@@ -14,11 +14,14 @@ CONTEXT = "https://schema.org"
 
 SUMMARY_CHARS_MAX = 160
 
-_AVAILABILITY = {"on_sale": "InStock", "sold_out": "SoldOut", "scheduled": "PreOrder"}
+_AVAILABILITY = {"on_sale": "InStock", "sold_out": "SoldOut", "scheduled": "PreOrder", "not_yet": "PreOrder"}
 """The availability of an offer by the state of the sale; of any other sale it is `Discontinued`."""
 
+UNPRICED_CURRENCY = "EUR"
+"""An offer must name a currency, also if it costs nothing."""
 
-def linked_data(event: Mapping[str, Any], url: str) -> dict[str, Any]:
+
+def linked_data(event: Mapping[str, Any], offered: Mapping[str, Any], url: str) -> dict[str, Any]:
     """An event as `Event` of schema.org, for search engines and calendars."""
     cancelled = event["status"] == "cancelled"
     found = {
@@ -34,19 +37,22 @@ def linked_data(event: Mapping[str, Any], url: str) -> dict[str, Any]:
         "maximumAttendeeCapacity": event["capacity"],
         "remainingAttendeeCapacity": event["remaining"],
         "url": url,
-        "offers": [_offer(event, url)],
+        "offers": [_offer(event, offered, each, url) for each in offered["items"]],
     }
     return {name: value for name, value in found.items() if value not in (None, "")}
 
 
-def _offer(event: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _offer(
+    event: Mapping[str, Any], offered: Mapping[str, Any], ticket_type: Mapping[str, Any], url: str
+) -> dict[str, Any]:
+    state = ticket_type["status"] if event["status"] in {"on_sale", "scheduled"} else event["status"]
     return {
         "@type": "Offer",
-        "name": "General admission",
-        "price": 0,
-        "priceCurrency": event.get("currency") or "EUR",
-        "availability": f"{CONTEXT}/{_AVAILABILITY.get(event['status'], 'Discontinued')}",
-        "validFrom": event["sales_open_at"] or event["created_at"],
+        "name": ticket_type["name"],
+        "price": amount(ticket_type["price_minor"], offered["currency_decimals"]),
+        "priceCurrency": offered["currency"] or UNPRICED_CURRENCY,
+        "availability": f"{CONTEXT}/{_AVAILABILITY.get(state, 'Discontinued')}",
+        "validFrom": ticket_type["sales_open_at"] or event["sales_open_at"] or event["created_at"],
         "url": url,
     }
 

@@ -71,6 +71,25 @@ def test_a_wide_screen_in_the_light(shop, opened, events):
     _take(page, "08-opens-soon")
 
 
+def test_prices_and_a_hold(shop, opened, priced):
+    page, email = opened(f"/events/{priced.id}", viewport=WIDE), shop.account()
+
+    page.get_by_label("Stalls: one more").click()
+    page.get_by_label("Balcony: one more").click()
+    _take(page, "15-ticket-types")
+    page.get_by_role("button", name="Book").click()
+    log_in(page, email)
+    page.get_by_role("button", name="Book").click()
+    expect(page.get_by_role("button", name="More time")).to_be_visible()
+    _take(page, "16-hold")
+    phone = opened(f"/login?next={page.url}", viewport=PHONE, color_scheme="dark")
+    log_in(phone, email)
+    expect(phone.get_by_role("button", name="More time")).to_be_visible()
+    _take(phone, "17-phone-hold")
+    phone.goto(f"/events/{priced.id}?code=wrong")
+    _take(phone, "18-phone-ticket-types")
+
+
 def test_a_phone_in_the_dark(shop, opened, events):
     page, email = opened("/", viewport=PHONE, color_scheme="dark"), shop.account()
     shop.book(events["gala"], email=email)

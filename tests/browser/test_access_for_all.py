@@ -18,19 +18,22 @@ LONG = "Donaudampfschifffahrtsgesellschaftskapitänskajütenschlüssel" * 2
 
 
 @pytest.fixture
-def tour(shop):
+def tour(shop, priced):
     """The states of the pages: an account with a booking, and a path with what to wait for, by name."""
     later = (datetime.now(UTC) + timedelta(days=2)).isoformat()
     email, on_sale = shop.account(), shop.event(title=LONG, location=LONG, description=LONG)
     full, soon, paused = shop.event(capacity=1), shop.event(sales_open_at=later), shop.event()
     cancelled = shop.event()
-    booking = shop.book(full, email=email)
+    booking, hold = shop.book(full, email=email), shop.hold(priced, email=email)
     shop.change(paused, paused=True)
     shop.cancel(cancelled)
     return email, {
         "what is on": ("/", "text=Sold out"),
         "nothing found": ("/?q=nothing", "text=Nothing matches"),
         "on sale": (f"/events/{on_sale['id']}", "#book"),
+        "ticket types": (f"/events/{priced.id}", "text=Balcony"),
+        "a wrong code": (f"/events/{priced.id}?code=wrong", "text=not valid"),
+        "a hold": (f"/bookings/{hold['id']}", "text=More time"),
         "sold out": (f"/events/{full['id']}", "text=When somebody cancels"),
         "opens soon": (f"/events/{soon['id']}", ".clock"),
         "paused": (f"/events/{paused['id']}", "text=Sales are paused"),

@@ -21,7 +21,7 @@ def test_it_is_small_and_takes_few_requests(opened, event):
     sent = []
     page.on("requestfinished", lambda request: sent.append(request))  # noqa: PLW0108  (it is given an attribute)
 
-    with page.expect_response(f"**/api/v1/events/{event['id']}"):
+    with page.expect_response(f"**/api/v1/events/{event['id']}/availability"):
         page.goto(f"/events/{event['id']}")
     sizes = [request.sizes() for request in sent]
 

@@ -11,6 +11,7 @@ import pytest
 from tests.api.access.test_roles import NOBODYS_ID
 from tests.api.callers import Callers
 from tests.api.conftest import serving
+from tests.selling import make_priced_event, promo_code, sell, ticket_type
 
 HTML = "text/html; charset=utf-8"
 DATA = re.compile(r'<script type="application/ld\+json">(.*?)</script>', re.DOTALL)
@@ -139,6 +140,39 @@ async def test_programs_find_the_event_and_its_offer(client, organizer):
     assert data["offers"][0]["availability"] == "https://schema.org/InStock"
     assert data["url"] == f"http://onsale.test/events/{event['id']}"
     assert f'<meta property="og:url" content="{data["url"]}">' in page
+
+
+async def test_ticket_types_are_shown_with_their_prices(client, clean):
+    event = await make_priced_event(clean, currency="KWD")
+    await sell(
+        clean,
+        event,
+        ticket_type(event.id, f"Stalls {TITLE}", price_minor=12_345, position=1),
+        ticket_type(event.id, "Balcony", price_minor=0, min_per_booking=2, position=2),
+        ticket_type(event.id, "Backstage", price_minor=1, hidden=True),
+    )
+
+    page = (await client.get(f"/events/{event.id}")).text
+    data = json.loads(DATA.search(page)[1])
+
+    assert '<data class="money" value="12345" data-currency="KWD" data-decimals="3">12.345 KWD</data>' in page
+    assert "at least 2" in page
+    assert "Backstage" not in page
+    assert "</script> night" not in page
+    assert [offer["price"] for offer in data["offers"]] == ["12.345", "0.000"]
+    assert {offer["priceCurrency"] for offer in data["offers"]} == {"KWD"}
+
+
+async def test_a_promo_code_unlocks_types_and_a_wrong_one_is_said(client, clean):
+    event = await make_priced_event(clean)
+    hidden = ticket_type(event.id, "Backstage", price_minor=1, hidden=True)
+    await sell(clean, event, ticket_type(event.id), hidden, codes=[promo_code(event.id, "CREW", unlocks_hidden=True)])
+
+    shown, wrong = [(await client.get(f"/events/{event.id}?code={code}")).text for code in ("crew", "no")]
+
+    assert "Backstage" in shown
+    assert "Backstage" not in wrong
+    assert "This code is not valid for this event." in wrong
 
 
 async def test_links_that_leave_the_pages_have_the_public_address(clean, unlimited):
