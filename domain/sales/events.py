@@ -215,7 +215,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     Tickets are sold from `opens_ms` inclusive to `closes_ms` exclusive, in milliseconds since 1970 on Redis' clock. The
     clock is read in whole milliseconds, rounded down; so `opens_ms` is rounded up and `closes_ms` down. `sizes` are
     those of the event's counters, `gates` the passes of those of which only a request with the pass may take. Without a
-    `catalogue` the event has one free ticket type.
+    `catalogue` the event has one free ticket type. `claimed` are the counters of ticket types that were asked for.
     """
 
     event_id: UUID
@@ -238,6 +238,7 @@ class Terms(Struct, frozen=True, kw_only=True, gc=False):
     hold_cap_seconds: int
     max_holds_per_user: int
     created_at: datetime
+    claimed: dict[UUID, list[str]] = {}
 
     @property
     def general_admission(self) -> TicketType:

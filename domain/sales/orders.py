@@ -234,13 +234,10 @@ class LineOrder(Struct, frozen=True, gc=False):
 
     def missing_requirements(self, terms: Terms) -> dict[UUID, TicketType]:
         """Ticket types that the order needs and does not contain, each with one that needs it."""
+        chosen = [known_type(terms, type_id) for type_id, _ in self.lines]
         there = {type_id for type_id, _ in self.lines}
-        chosen = [known_type(terms, type_id) for type_id in there]
-        return {
-            each.requires_type_id: each
-            for each in chosen
-            if each and each.requires_type_id and each.requires_type_id not in there
-        }
+        requiring = [(each.requires_type_id, each) for each in chosen if each and each.requires_type_id]
+        return {type_id: each for type_id, each in requiring if type_id not in there}
 
 
 def confirmed_claims(claims: str, terms: Terms) -> tuple[list[Claim], str]:
@@ -310,14 +307,23 @@ def _claims(
 
 
 def counters_of_type(ticket_type: TicketType, terms: Terms) -> list[str]:
-    """The counters that a ticket of a type claims, the narrowest first."""
-    pools = terms.catalogue.pools_of(ticket_type) if terms.catalogue else ()
-    return [pool_counter(pool_id) for pool_id in pools] + ([POOL_MAIN] if ticket_type.takes_room else [])
+    """The counters that a ticket of a type claims, the narrowest first; found once for all orders by these terms."""
+    known = terms.claimed.get(ticket_type.id)
+    if known is None:
+        pools = terms.catalogue.pools_of(ticket_type) if terms.catalogue else ()
+        known = [pool_counter(pool_id) for pool_id in pools] + ([POOL_MAIN] if ticket_type.takes_room else [])
+        terms.claimed[ticket_type.id] = known
+    return known
 
 
 def _window_ms(terms: Terms, types: Sequence[TicketType], code: PromoCode | None) -> tuple[int, int]:
-    windows = [terms.window_ms, *(each.window_ms for each in types), *([code.window_ms] if code else [])]
-    return max(opens_ms for opens_ms, _ in windows), min(closes_ms for _, closes_ms in windows)
+    opens_ms, closes_ms = terms.window_ms
+    for begins_ms, ends_ms in (each.window_ms for each in types):
+        opens_ms, closes_ms = max(opens_ms, begins_ms), min(closes_ms, ends_ms)
+    if code is not None:
+        begins_ms, ends_ms = code.window_ms
+        opens_ms, closes_ms = max(opens_ms, begins_ms), min(closes_ms, ends_ms)
+    return opens_ms, closes_ms
 
 
 def _is_within(window_ms: tuple[int, int], now_ms: int) -> bool:
