@@ -137,22 +137,22 @@ def _stores(  # noqa: PLR0913, PLR0917  (what is opened, called in one place)
     money: MoneyStores,
 ) -> Stores:
     intents, events, epochs, sessions = Intents(database), EventReads(database), Epochs(database), Sessions(database)
-    keeps_intents = settings.durability == "postgres"
-    ledger, scripts = Ledger(database, keeps_intents=keeps_intents), Scripts(pipeline, epochs)
+    written_ahead = intents if settings.durability == "postgres" else None
+    ledger, scripts = Ledger(database, keeps_intents=written_ahead is not None), Scripts(pipeline, epochs)
     admission, holds, unpersisted = Admission(scripts, pipeline, sessions), Holds(scripts), UnpersistedSets(scripts)
     inventory = Inventory(scripts, admission, unpersisted_max=settings.unpersisted_max)
     catalog, selling, promo_codes = _event_stores(database, inventory, holds, unpersisted, scripts)
-    terms = TermsCache(events, catalog, inventory)
     box_office = BoxOffice(
-        terms=terms,
+        terms=(terms := TermsCache(events, catalog, inventory)),
         admission=admission,
         inventory=inventory,
         holds=holds,
         unpersisted=unpersisted,
         ledger=ledger,
         doorbell=doorbell,
-        intents=intents if keeps_intents else None,
+        intents=written_ahead,
         refusal_counts=refusal_counts,
+        test_hold_ms=settings.test_hold_ms,
     )
     return Stores(
         database=database,

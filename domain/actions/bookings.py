@@ -59,8 +59,9 @@ class BoxOffice:
         doorbell: Doorbell,
         intents: Intents | None,
         refusal_counts: RefusalCounts,
+        test_hold_ms: int | None = None,
     ) -> None:
-        self._quotes = Quotes(terms=terms, ledger=ledger, unpersisted=unpersisted)
+        self._quotes = Quotes(terms=terms, ledger=ledger, unpersisted=unpersisted, test_hold_ms=test_hold_ms)
         self._terms = terms
         self._admission = admission
         self._inventory = inventory

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from domain.kernel.bookings import HOLDING
 from domain.kernel.refusals import Refusal
 from domain.kernel.times import to_ms
@@ -31,9 +33,15 @@ class NotQuoted(Exception):
 
 
 class Quotes:
-    """Makes quotes. A refusal that follows from the terms is only believed if they are in force."""
+    """Makes quotes. A refusal that follows from the terms is only believed if they are in force.
 
-    def __init__(self, *, terms: TermsCache, ledger: Ledger, unpersisted: UnpersistedSets) -> None:
+    With `test_hold_ms`, every hold lasts so long: tests and load tests do not wait for those of real events.
+    """
+
+    def __init__(
+        self, *, terms: TermsCache, ledger: Ledger, unpersisted: UnpersistedSets, test_hold_ms: int | None = None
+    ) -> None:
+        self._test_hold_ms = test_hold_ms
         self._terms = terms
         self._ledger = ledger
         self._unpersisted = unpersisted
@@ -61,6 +69,8 @@ class Quotes:
             missing = new.order.missing_requirements(terms)
             if missing and not missing.keys() <= await self._types_held(new.user_id, new.event_id):
                 raise requirement_missing(next(iter(missing.values())))
+        if self._test_hold_ms is not None and quote.hold_ms:
+            return structs.replace(quote, hold_ms=self._test_hold_ms)
         return quote
 
     async def _types_held(self, account_id: UUID, event_id: UUID) -> set[UUID]:

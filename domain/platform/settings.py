@@ -249,7 +249,12 @@ class Settings(BaseSettings):
         le=3650,
         description="Days after its end that an event is closed: its counters leave Redis, PostgreSQL answers alone.",
     )
-    chaos: Literal["on", "off"] = Field("off", description="`on` lets the chaos runner set the two below.")
+    chaos: Literal["on", "off"] = Field(
+        "off", description="`on` lets the chaos runner, tests and load tests set the three below."
+    )
+    test_hold_ms: int | None = Field(
+        None, ge=100, le=60_000, description="Milliseconds that every hold lasts, whatever its event says."
+    )
     failpoints: dict[Failpoint, float] = Field(
         default_factory=dict, description="JSON: points where a process kills itself, with their probabilities."
     )
@@ -305,6 +310,9 @@ class Settings(BaseSettings):
     def _sabotage_stays_at_home(self) -> Settings:
         if self.chaos == "off" and self.failpoints:
             message = "FAILPOINTS kills processes on purpose: unset it (or CHAOS=on to test)"
+            raise ValueError(message)
+        if self.chaos == "off" and self.test_hold_ms is not None:
+            message = "TEST_HOLD_MS ends holds before buyers can pay: unset it (or CHAOS=on to test)"
             raise ValueError(message)
         if self.chaos == "on" and not all(_is_local(url) for url in (self.database_url, self.redis_url)):
             message = "CHAOS=on is refused on servers that are not reached by a socket of this machine: unset it"

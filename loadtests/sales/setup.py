@@ -26,21 +26,36 @@ class SetupRefused(Exception):
     """The API refused a request that a run needs; `str()` has the request and its answer."""
 
 
-def create_event(url: str, *, token: str, profile: SaleProfile) -> UUID:
-    """Put a profile's event on sale at once; `token` is an organizer's.
+def create_event(url: str, *, token: str, profile: SaleProfile, **fields: object) -> UUID:
+    """Put a profile's event on sale at once; `token` is an organizer's. `fields` are further ones of the event.
 
     Raises:
         SetupRefused: the API did not answer 201.
     """
     starts_at = datetime.now(tz=UTC) + timedelta(days=EVENT_DAYS_AHEAD)
-    event = {
+    event: dict[str, object] = {
         "title": profile.title,
         "location": "At the box office",
         "starts_at": starts_at.isoformat().replace("+00:00", "Z"),
         "capacity": profile.tickets,
         "max_per_user": profile.max_per_user,
     }
-    return UUID(_post(url, "/events", event, token=token)["id"])
+    return UUID(_post(url, "/events", event | fields, token=token)["id"])
+
+
+def create_ticket_type(url: str, event_id: UUID, *, token: str, name: str, **fields: object) -> UUID:
+    """Sell tickets of a type of an event; raises SetupRefused."""
+    return UUID(_post(url, f"/events/{event_id}/ticket-types", {"name": name, **fields}, token=token)["id"])
+
+
+def create_pool(url: str, event_id: UUID, *, token: str, name: str, size: int) -> UUID:
+    """Make a pool of an event; raises SetupRefused."""
+    return UUID(_post(url, f"/events/{event_id}/pools", {"name": name, "size": size}, token=token)["id"])
+
+
+def create_promo_code(url: str, event_id: UUID, *, token: str, code: str, percent_off: int) -> None:
+    """Make a promo code of an event; raises SetupRefused."""
+    _post(url, f"/events/{event_id}/promo-codes", {"code": code, "percent_off": percent_off}, token=token)
 
 
 def sign_up(url: str, *, role: str) -> Minted:

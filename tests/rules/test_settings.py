@@ -121,6 +121,13 @@ def test_failpoints_cannot_be_armed_without_chaos(monkeypatch):
         load_settings()
 
 
+def test_holds_cannot_be_shortened_without_chaos(monkeypatch):
+    monkeypatch.setenv("TEST_HOLD_MS", "500")
+
+    with pytest.raises(SettingsRefused, match="TEST_HOLD_MS"):
+        load_settings()
+
+
 def test_what_should_be_json_and_is_not_is_refused_by_its_name(monkeypatch):
     monkeypatch.setenv("FAILPOINTS", "reserved")
 

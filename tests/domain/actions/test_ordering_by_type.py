@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.engine import open_stores
 from domain.kernel.bookings import BookingStatus
 from domain.kernel.claims import read_claims
 from domain.kernel.counters import POOL_MAIN, holds_counter, pool_counter, promo_counter, user_counter
@@ -326,3 +327,14 @@ async def test_a_late_payment_takes_tickets_again_only_while_their_type_is_on_sa
     await until_served(lambda: stores.catalog.renew_terms(event.id))
     with pytest.raises(HoldExpired):
         await stores.box_office.confirm(lost.id)
+
+
+async def test_a_test_may_shorten_every_hold(stores, settings):
+    event = await make_priced_event(stores, hold_seconds=600)
+    adult = ticket_type(event.id, price_minor=1_500)
+    await sell(stores, event, adult)
+    async with open_stores(settings.model_copy(update={"test_hold_ms": 500})) as short:
+        await short.scripts.refresh()
+        held = await order(short, event, (adult, 1))
+
+    assert held.due_at - held.created_at == timedelta(milliseconds=500)
