@@ -225,7 +225,19 @@ class Bench(OwnBench):
     def cases(self) -> list[Case]:
         """Every case, in the order of a round."""
         bare = self.stack.peer("bare")
-        return [*self._bare(bare), *self.own_cases(), self._baseline(), *self._ceilings(bare)]
+        return [*self._bare(bare), *self.own_cases(), *self._selling(), self._baseline(), *self._ceilings(bare)]
+
+    def _selling(self) -> Iterator[Case]:
+        """Cases of ticket types, which a build to compare with may not have."""
+        title = "(b) POST /bookings, two lines and a code"
+        api = self.stack.api
+        yield Case("hold_by_type", title, 201, api, self._prepare_holds, afterwards=self._check_booked)
+        event_id = self.crowd.event()
+        yield self._read("availability", "(e) GET …/availability", f"/api/v1/events/{event_id}/availability")
+
+    def _prepare_holds(self) -> list[bytes]:
+        self._event, orders = self.crowd.priced_orders(key=uuid4().hex)
+        return orders
 
     def _bare(self, bare: Served) -> Iterator[Case]:
         event_id = uuid4()

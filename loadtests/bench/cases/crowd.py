@@ -14,7 +14,7 @@ from loadtests.bench.load.client import ask_all
 from loadtests.bench.load.generator import Unexpected
 from loadtests.bench.load.requests import order, request
 from loadtests.sales.profiles import SaleProfile
-from loadtests.sales.setup import create_event
+from loadtests.sales.setup import create_event, create_pool, create_promo_code, create_ticket_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,8 @@ ORGANIZERS = 40
 
 CAPACITY_MAX = 1_000_000
 MAX_PER_USER = 100
+
+PROMO_CODE = "BENCH"
 
 CONNECTIONS = 32
 """Connections for requests that prepare a measurement."""
@@ -46,6 +48,23 @@ class SignedInBuyers:
         """Put an event on sale."""
         profile = SaleProfile(name="bench", title="Bench", tickets=capacity, max_per_user=MAX_PER_USER, arrivals=())
         return create_event(self._stack.api.url, token=next(self._organizers).token, profile=profile)
+
+    def priced_orders(self, *, key: str) -> tuple[UUID, list[bytes]]:
+        """A new event with two ticket types in a pool, and one booking of each buyer: a ticket of each, with a code."""
+        url, token = self._stack.api.url, next(self._organizers).token
+        profile = SaleProfile(name="bench", title="Bench", tickets=CAPACITY_MAX, max_per_user=MAX_PER_USER, arrivals=())
+        event_id = create_event(url, token=token, profile=profile, currency="EUR", payment="external")
+        pool = create_pool(url, event_id, token=token, name="Stalls", size=CAPACITY_MAX)
+        types = [
+            create_ticket_type(url, event_id, token=token, name=name, price_minor=price_minor, pools=[str(pool)])
+            for name, price_minor in (("Adult", 3_900), ("Child", 1_900))
+        ]
+        create_promo_code(url, event_id, token=token, code=PROMO_CODE, percent_off=10)
+        items = [{"ticket_type_id": each, "quantity": 1} for each in types]
+        body = {"event_id": event_id, "items": items, "promo_code": PROMO_CODE}
+        return event_id, [
+            request("POST", "/api/v1/bookings", token=buyer.token, body=body, key=key) for buyer in self.buyers
+        ]
 
     def sold_out_event(self) -> UUID:
         """An event whose only ticket is sold."""

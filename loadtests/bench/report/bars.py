@@ -53,6 +53,8 @@ RATIOS = (
     ("accepted bookings to the baseline's", "book", "baseline", 25),
     ("refusals of a sold-out event to accepted bookings", "sold_out", "book", 1.3),
     ("polls of pending bookings to accepted bookings", "poll_pending", "book", 1.0),
+    ("holds of two lines with a code to accepted bookings", "hold_by_type", "book", 0.8),
+    ("what is left of an event to the event", "availability", "event", 0.9),
     ("polls answered 304 to a bare GET", "poll_unchanged", "bare_get", 0.8),
 )
 """One case's rate by another's in the same round, and the ratio to reach."""
