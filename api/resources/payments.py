@@ -209,7 +209,7 @@ class WebhookController(Controller):
             limit=UNLIMITED,
             limit_address="webhook_refused",
             reads=(SIGNATURE,),
-            refuses=(SignatureInvalid, RateLimited, Unavailable),
+            refuses=(SignatureInvalid, Invalid, RateLimited, Unavailable),
         ),
     )
     async def stripe(self, request: Request[Any, Any, Any]) -> MessageTaken:

@@ -94,7 +94,10 @@ async def test_the_organizers_journey(run):
     assert profile["role"] == "organizer"
     assert (changed["capacity"], changed["status"]) == (1200, "on_sale")
     assert dashboard["totals"]["remaining"] == 1200
-    assert guests.strip() == '"booking_id","user_id","email","quantity","status","created_at","name"'
+    assert (
+        guests.strip()
+        == '"booking_id","user_id","email","quantity","status","created_at","name","tickets","total_minor","currency"'
+    )
     assert (cancelled["id"], cancelled["status"]) == (changed["id"], "cancelled")
 
 

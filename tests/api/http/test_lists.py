@@ -29,11 +29,13 @@ ROWS = LIMIT_MAX + 1
 
 PAGED = {"limit", "cursor"}
 
-SHOWN_IN_PART = {"admin_details", "admin_repair", "availability_show"}
+SHOWN_IN_PART = {"admin_details", "admin_repair", "availability_show", "pools_page", "ticket_types_page"}
 """Operations that show the newest of something whose whole list is another route, or all there is of one event."""
 
-WHOLE = {"#/components/schemas/OrderLine"}
-"""Items of lists that are never cut: the lines of a booking."""
+LINE = "#/components/schemas/OrderLine"
+
+WHOLE = {LINE}
+"""Items of lists that are never cut: the lines of a booking. Nor are lists of plain values, such as ids."""
 
 
 @dataclass
@@ -127,8 +129,15 @@ async def walks(callers, stores):
         "GET /api/v1/dashboard#organizer": Walk(
             organizer, "/api/v1/dashboard", by_start, items="events", key="event.id"
         ),
+        "GET /api/v1/events/{event_id}/promo-codes": await _promo_codes(organizer, events[1].id),
         "GET /api/v1/admin/audit-log": Walk(admin, "/api/v1/admin/audit-log", await _audit_log(stores), key="id"),
     }
+
+
+async def _promo_codes(organizer, event_id):
+    path = f"/api/v1/events/{event_id}/promo-codes"
+    made = await organizer.post(path, {"pattern": "WALK-######", "count": ROWS})
+    return Walk(organizer, path, sorted(code["id"] for code in made.json()["items"]))
 
 
 async def test_every_list_is_walked_to_its_last_row(walks, unlimited):
@@ -165,7 +174,7 @@ def _has_array(operation: dict[str, Any], schemas: dict[str, Any]) -> bool:
     schema = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema", {})
     shown = [schemas[each["$ref"].rpartition("/")[2]] for each in schema.get("oneOf", [schema]) if "$ref" in each]
     fields = (field for each in shown for field in each["properties"].values())
-    return any(field.get("type") == "array" and field["items"].get("$ref") not in WHOLE for field in fields)
+    return any(field.get("type") == "array" and field["items"].get("$ref", LINE) not in WHOLE for field in fields)
 
 
 async def _change(stores, statement, ids):

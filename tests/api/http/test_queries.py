@@ -36,6 +36,12 @@ BODIES = {
     "POST /api/v1/events/{event_id}/comps": {"email": "guest@example.org", "items": [{"ticket_type_id": NOBODYS_ID}]},
     "POST /api/v1/bookings": {"event_id": NOBODYS_ID},
     "PATCH /api/v1/bookings/{booking_id}": {"items": [{"ticket_type_id": NOBODYS_ID, "quantity": 1}]},
+    "POST /api/v1/bookings/{booking_id}/confirm": {},
+    "POST /api/v1/bookings/{booking_id}/refund-paid": {
+        "refund_reference": "r-1",
+        "amount_minor": 100,
+        "currency": "EUR",
+    },
     "PATCH /api/v1/admin/users/role/{user_id}": {"role": "attendee"},
 }
 """Bodies that break no rule."""
