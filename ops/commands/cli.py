@@ -185,12 +185,14 @@ def demo() -> None:
 
     Passwords are random and kept in DATA_DIR/demo.json; later runs print those that still work.
     """
+    from domain.sales.events import Payment
     from ops.commands.demo import describe, make_demo
     from ops.embedded.folder_lock import holder_of
     from ops.supervision.readiness import base_url
 
-    made, _ = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir))
     settings = load_settings()
+    payment = Payment.TEST if settings.embedded or settings.test_payments == "on" else Payment.EXTERNAL
+    made, _ = _with_stores(lambda stores, settings: make_demo(stores, settings.data_dir, payment=payment))
     # The running stack may have another port than this command.
     holder = holder_of(settings.data_dir) if settings.embedded else None
     port = (holder and holder.port) or settings.port

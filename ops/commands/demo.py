@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.accounts.accounts import Caller, Role
 from domain.accounts.passwords import Passwords
 from domain.background.rebuilding import ensure_in_order
-from domain.sales.events import NewEvent
+from domain.sales.events import NewEvent, Payment
+from domain.sales.ticket_types import NewPromoCodes, NewTicketType, code_key
 from ops.commands.accounts import set_password
 from ops.commands.demo_credentials import DEMO_FILE, ROLES, demo_is_complete, demo_passwords, set_demo_complete
 
@@ -32,8 +33,28 @@ class DemoRefused(Exception):
 
 
 @dataclass(frozen=True)
+class DemoPool:
+    """A pool of a demo event, in the pool named `within`."""
+
+    name: str
+    size: int
+    within: str | None = None
+
+
+@dataclass(frozen=True)
+class DemoType:
+    """A ticket type of a demo event, of the pool named `pool`; `fields` are further ones of `NewTicketType`."""
+
+    name: str
+    price_minor: int
+    pool: str | None = None
+    needs: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DemoEvent:
-    """A demo event; its times are in days from now."""
+    """A demo event; its times are in days from now. Pools, ticket types and codes name those before them."""
 
     title: str
     location: str
@@ -42,6 +63,10 @@ class DemoEvent:
     capacity: int
     max_per_user: int = 8
     sale_in_days: int | None = None
+    time_zone: str = "UTC"
+    pools: tuple[DemoPool, ...] = ()
+    types: tuple[DemoType, ...] = ()
+    codes: tuple[NewPromoCodes, ...] = ()
 
 
 DEMO_EVENTS = (
@@ -58,6 +83,43 @@ DEMO_EVENTS = (
     ),
     DemoEvent("Repair Your Synthesizer", "Makers' Yard, Workshop 3", "Bring one, take it home working.", 21, 12, 1),
     DemoEvent("Open-Air Cinema", "Castle Meadow", "Tickets from the day after tomorrow.", 60, 2_000, sale_in_days=2),
+    DemoEvent(
+        "The Paper Lantern: a Play for Families",
+        "Harbour Theatre, Hamburg",
+        "Stalls and balcony, family tickets for four, and ten minutes to pay. The code FRIENDS takes 10 % off.",
+        starts_in_days=45,
+        capacity=320,
+        time_zone="Europe/Berlin",
+        pools=(DemoPool("Stalls", 240), DemoPool("Balcony", 80)),
+        types=(
+            DemoType("Adult", 2_800, "Stalls"),
+            DemoType("Child", 1_400, "Stalls"),
+            DemoType("Family of four", 7_000, "Stalls", fields={"weight": 4}),
+            DemoType("Balcony", 2_000, "Balcony"),
+        ),
+        codes=(NewPromoCodes(code="FRIENDS", percent_off=10, max_uses=50, max_uses_per_user=1),),
+    ),
+    DemoEvent(
+        "Meadow Festival",
+        "Lakeside Meadow",
+        "Three days outside. A van needs an admission. The code CREW shows a free ticket for helpers.",
+        starts_in_days=90,
+        capacity=3_250,
+        pools=(
+            DemoPool("General admission", 3_000),
+            DemoPool("Helpers", 150),
+            DemoPool("Parking", 195),
+            DemoPool("Shirts", 400),
+        ),
+        types=(
+            DemoType("Early bird", 9_900, "General admission", fields={"max_per_user": 2}),
+            DemoType("Weekend", 12_900, "General admission"),
+            DemoType("Helper", 0, "Helpers", fields={"hidden": True}),
+            DemoType("Van", 4_500, "Parking", "Weekend", {"takes_room": False, "counts_for_max_per_user": False}),
+            DemoType("Shirt", 2_500, "Shirts", None, {"takes_room": False, "counts_for_max_per_user": False}),
+        ),
+        codes=(NewPromoCodes(code="CREW", unlocks_hidden=True, max_uses=100),),
+    ),
 )
 """The events on sale; the printed example books the first."""
 
@@ -70,8 +132,8 @@ class Demo:
     event_id: UUID
 
 
-async def make_demo(stores: Stores, data_dir: Path) -> Demo:
-    """Make the missing demo data and return the demo.
+async def make_demo(stores: Stores, data_dir: Path, *, payment: Payment = Payment.EXTERNAL) -> Demo:
+    """Make the missing demo data and return the demo. Events with prices are paid by `payment`.
 
     If the file of the passwords was lost, the accounts get new ones, and their sessions end.
 
@@ -84,7 +146,7 @@ async def make_demo(stores: Stores, data_dir: Path) -> Demo:
     passwords, complete = demo_passwords(path), demo_is_complete(path)
     await ensure_in_order(stores)
     accounts, changed = await _accounts(stores, passwords, renew=not complete)
-    event_ids = await _events(stores, accounts[[*ROLES.values()].index(Role.ORGANIZER)])
+    event_ids = await _events(stores, accounts[[*ROLES.values()].index(Role.ORGANIZER)], payment)
     set_demo_complete(path)
     known = {email: None if email in changed else password for email, password in passwords.items()}
     return Demo(known, event_ids[0])
@@ -139,7 +201,7 @@ async def _account(stores: Stores, hasher: Passwords, email: str, password: str)
     )
 
 
-async def _events(stores: Stores, organizer: Account) -> list[UUID]:
+async def _events(stores: Stores, organizer: Account, payment: Payment) -> list[UUID]:
     now = datetime.now(UTC)
     known = await stores.events.page(limit=EVENTS_LOOKED_AT_MAX, starting_after=now, organizer_id=organizer.id)
     ids = {event.title: event.id for event in known.events}
@@ -149,12 +211,48 @@ async def _events(stores: Stores, organizer: Account) -> list[UUID]:
                 standing = f"role {organizer.role}, {organizer.status}"
                 message = f"events are missing, and {organizer.email} may not sell ({standing})"
                 raise DemoRefused(message)
-            event = await stores.catalog.create(_new_event(scene, now), caller=_operator_as(organizer), now=now)
+            new = _new_event(scene, now, payment)
+            event = await stores.catalog.create(new, caller=_operator_as(organizer), now=now)
             ids[scene.title] = event.id
+        if organizer.sells:
+            await _furnish(stores, ids[scene.title], scene, caller=_operator_as(organizer))
     return [ids[scene.title] for scene in DEMO_EVENTS]
 
 
-def _new_event(scene: DemoEvent, now: datetime) -> NewEvent:
+async def _furnish(stores: Stores, event_id: UUID, scene: DemoEvent, *, caller: Caller) -> None:
+    """Add the pools, ticket types and codes that an event lacks."""
+    if not scene.types:
+        return
+    catalogue = (await stores.selling.find(event_id)).full_catalogue
+    pools = {pool.name: pool.id for pool in catalogue.pools}
+    types = {each.name: each.id for each in catalogue.types}
+    codes = {code_key(code.code) for code in catalogue.codes}
+    for pool in scene.pools:
+        if pool.name not in pools:
+            within = pools[pool.within] if pool.within else None
+            made = await stores.selling.add_pool(
+                event_id, name=pool.name, size=pool.size, parent_id=within, caller=caller
+            )
+            pools[pool.name] = made[1].id
+    for position, each in enumerate(scene.types):
+        if each.name not in types:
+            new = NewTicketType(
+                name=each.name,
+                price_minor=each.price_minor,
+                pools=(pools[each.pool],) if each.pool else (),
+                requires_type_id=types[each.needs] if each.needs else None,
+                position=position,
+                **each.fields,
+            )
+            types[each.name] = (await stores.selling.add_type(event_id, new, caller=caller)).id
+    for code in scene.codes:
+        if code_key(code.code or "") not in codes:
+            await stores.selling.add_codes(event_id, code, caller=caller)
+    if event_id in types.values():
+        await stores.selling.archive_type(event_id, event_id, caller=caller, expected_version=None)
+
+
+def _new_event(scene: DemoEvent, now: datetime, payment: Payment) -> NewEvent:
     evening = now.replace(hour=19, minute=0, second=0, microsecond=0)
     starts_at = evening + timedelta(days=scene.starts_in_days)
     return NewEvent(
@@ -166,4 +264,7 @@ def _new_event(scene: DemoEvent, now: datetime) -> NewEvent:
         capacity=scene.capacity,
         max_per_user=scene.max_per_user,
         sales_open_at=None if scene.sale_in_days is None else now + timedelta(days=scene.sale_in_days),
+        time_zone=scene.time_zone,
+        currency="EUR" if scene.types else None,
+        payment=payment if scene.types else Payment.NONE,
     )

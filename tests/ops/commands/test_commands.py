@@ -76,7 +76,7 @@ def test_no_event_of_a_demo_is_moved_by_the_rules_of_time_zones(operator):
     compared = onsale(["zones"], operator)
 
     assert compared.returncode == 0, compared.stderr
-    assert "5 events to come, 0 moved by tzdata 20" in compared.stdout
+    assert "7 events to come, 0 moved by tzdata 20" in compared.stdout
 
 
 def test_an_administrator_is_made_once(operator):
@@ -133,7 +133,7 @@ def test_servers_that_are_not_running_are_started_for_a_command_and_stopped_afte
 
     assert made.returncode == 0, made.stderr
     assert audit.returncode == 0, audit.stderr
-    assert "5 events, 0 with drift" in audit.stdout
+    assert "7 events, 0 with drift" in audit.stdout
     assert not list((folder / "data" / "run").glob("*.sock"))
 
 

@@ -97,3 +97,33 @@ async def test_events_are_not_made_for_an_organizer_that_may_not_sell(stores, tm
         await connection.execute(text("UPDATE events SET title = 'Another' WHERE id = :id"), {"id": made.event_id})
     with pytest.raises(DemoRefused, match=r"organizer@demo\.example may not sell \(role attendee, active\)"):
         await make_demo(stores, tmp_path)
+
+
+async def test_events_of_the_demo_sell_types_pools_and_codes(stores, tmp_path):
+    await make_demo(stores, tmp_path)
+    first = await catalogues(stores)
+
+    # As if the demo had been interrupted.
+    async with stores.database.begin() as connection:
+        await connection.execute(text("DELETE FROM promo_codes"))
+        await connection.execute(text("DELETE FROM ticket_types WHERE name = 'Shirt'"))
+    await make_demo(stores, tmp_path)
+
+    assert await catalogues(stores) == first
+    assert first["Meadow Festival"][1] == ["Early bird", "Helper", "Shirt", "Van", "Weekend"]
+    assert first["The Paper Lantern: a Play for Families"][2] == ["FRIENDS"]
+
+
+async def catalogues(stores):
+    """The names of pools, ticket types and codes of each event that has some."""
+    events = (await stores.events.page(limit=100)).events
+    found = {event.title: (await stores.selling.find(event.id)).catalogue for event in events}
+    return {
+        title: (
+            sorted(pool.name for pool in each.pools),
+            sorted(kind.name for kind in each.types),
+            sorted(code.code for code in each.codes),
+        )
+        for title, each in found.items()
+        if each
+    }

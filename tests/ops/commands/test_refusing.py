@@ -152,7 +152,7 @@ def test_books_are_repaired_while_the_stack_is_down(folder):
 
     assert fixed.returncode == 0, fixed.stderr
     assert "3 instead of 0: " in fixed.stdout
-    assert f"5 events, 0 with drift in {data}" in fixed.stdout
+    assert f"7 events, 0 with drift in {data}" in fixed.stdout
     assert again.stdout in fixed.stdout
 
 
