@@ -60,7 +60,9 @@ class Releases:
 
 
 def _due_at(hold: Booking) -> datetime:
-    assert hold.due_at is not None  # noqa: S101  (for the type checker)
+    if hold.due_at is None:
+        message = f"hold {hold.id} has no deadline"
+        raise ValueError(message)
     return hold.due_at
 
 

@@ -71,7 +71,7 @@ async def holding_at(stores: Stores, crowd: Crowd, events: Sequence[Event], fold
         think_s=0.1,
     )
     files.begin(plan)
-    shopping = asyncio.create_task(HoldCrowd(plan, files, stores.box_office).shop())
+    shopping = asyncio.create_task(HoldCrowd(plan, files, stores.box_office, stores.payment_actions).shop())
     try:
         yield Holders(files)
         assert not shopping.done()

@@ -106,7 +106,13 @@ _FENCE_AND_LOCK = """
 """
 """The fence, followed by locks on the counters of a batch in order; in another epoch no counter is locked."""
 
-_PERSIST = """
+
+def _naming_singles(statement: str) -> str:
+    """A statement with the beginning of the names of singles."""
+    return statement.replace("{SINGLE}", SINGLE)
+
+
+_PERSIST = _naming_singles("""
     WITH input AS (
         SELECT id, event_id, user_id, quantity, status, version,
                to_timestamp(created_ms / 1000::float8) AS created_at,
@@ -170,7 +176,7 @@ _PERSIST = """
     SELECT coalesce(array_agg(id::text), '{}') AS ids,
            coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
     FROM written
-""".replace("{SINGLE}", SINGLE)
+""")
 """Writes a batch. Only a newer version replaces a row, and the counters change by what was really changed.
 
 The counters that the batch claims are locked before, by a separate statement. So two batches that claim the same never

@@ -277,6 +277,18 @@ async def test_a_guest_list_is_for_the_events_owner_and_admins(callers, stores):
             "status": "confirmed",
             "created_at": guests["items"][0]["created_at"],
             "name": None,
+            "items": [
+                {
+                    "ticket_type_id": event["id"],
+                    "name": "General admission",
+                    "quantity": 2,
+                    "unit_price_minor": 0,
+                    "discount_minor": 0,
+                    "sum_minor": 0,
+                }
+            ],
+            "total_minor": 0,
+            "currency": None,
         }
     ]
     assert others == [403, 403]

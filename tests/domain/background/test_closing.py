@@ -30,7 +30,7 @@ from domain.store.redis.admission import Ask
 from domain.store.redis.keys import counters_key
 from tests.books import retire
 from tests.domain.background.past_events import change, closed_event, has_counters, sold_event, status_of
-from tests.factories import ORGANIZED, book, make_event, pass_by, tomorrow
+from tests.factories import ORGANIZED, book, make_event, new_event, pass_by, tomorrow
 from tests.waiting import eventually, persist_all
 
 
@@ -246,6 +246,7 @@ async def test_past_events_are_closed_in_bounded_calls_and_one_that_cannot_be_ke
 
 async def test_counters_of_an_event_that_was_never_created_are_removed(stores, monkeypatch):
     """Redis did what it was asked, but its answer was lost, so PostgreSQL created nothing."""
+    await make_event(stores)
     install, installed = stores.inventory.install, []
 
     async def answer_lost(terms, *, new):
@@ -256,7 +257,7 @@ async def test_counters_of_an_event_that_was_never_created_are_removed(stores, m
 
     monkeypatch.setattr(stores.inventory, "install", answer_lost)
     with pytest.raises(InventoryUnavailable):
-        await make_event(stores)
+        await stores.event_actions.create(new_event(), caller=ORGANIZED)
     (event_id,) = installed
 
     done = await close_past_events_once(stores)
