@@ -172,13 +172,24 @@ async def test_lost_answers_were_given(proxy: Proxy, connect: Connect, heard: li
     await eventually(lambda: _now(heard), is_so=lambda known: known == [b"hello", b"do it"])
 
 
+class AskedFor(float):
+    """A delay that tells when the proxy has looked at it, which is after it has read something."""
+
+    def __init__(self, _: float) -> None:
+        self.asked = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        self.asked.set()
+        return True
+
+
 async def test_a_slow_network_keeps_the_order(proxy: Proxy, connect: Connect) -> None:
     connection = await connect(proxy)
     loop = asyncio.get_running_loop()
-    proxy.delay_s = 0.1
+    proxy.delay_s = delay_s = AskedFor(0.1)
     began_s = loop.time()
     connection[1].write(b"first ")
-    await asyncio.sleep(0.05)
+    await delay_s.asked.wait()
     proxy.delay_s = 0.0
     connection[1].write(b"second")
 
