@@ -85,3 +85,16 @@ def test_a_login_never_leads_to_another_site(opened, shop, email, next_page):
     log_in(page, email)
 
     assert page.evaluate("location.origin") == shop.url
+
+
+def test_a_password_is_not_sent_before_the_script_of_the_page_runs(opened):
+    """The browser itself would send the form: into the address, where logs and histories keep it."""
+    page = opened("/")
+    page.route("**/entry.*js*", lambda route: route.abort())
+
+    page.goto("/login")
+    page.get_by_label("Password").fill("a fine long passphrase")
+    page.get_by_label("Password").press("Enter")
+
+    expect(page.get_by_role("button", name="Log in")).to_be_disabled()
+    assert "passphrase" not in page.url

@@ -58,6 +58,9 @@ form.addEventListener("submit", async (submitted) => {
   button.disabled = false;
 });
 
+// Until now the browser itself would have sent the form.
+byId("submit").disabled = false;
+
 if (asked.get("next")) {
   byId("kept").hidden = !new URL(next(), location.origin).search;
   byId("other").href = entrance(next(), signsUp ? "/login" : "/signup");
