@@ -101,11 +101,12 @@ async def test_the_organizers_journey(run):
     assert (cancelled["id"], cancelled["status"]) == (changed["id"], "cancelled")
 
 
-async def test_tickets_of_a_pool_are_sold_with_a_code_as_the_page_sells_them(run):
-    codes, held, pools = await run("sell")
+async def test_tickets_of_a_pool_are_sold_with_a_code_and_paid_as_the_page_sells_them(run):
+    codes, paid, pools = await run("sell")
 
     assert [each["code"] for each in codes["items"]] == ["FRIENDS"]
-    assert (held["status"], held["total_minor"], held["promo_code"]) == ("held", 6000, "FRIENDS")
+    assert (paid["status"], paid["total_minor"], paid["promo_code"]) == ("confirmed", 6000, "FRIENDS")
+    assert (paid["paid_minor"], paid["refund_due_minor"]) == (6000, 0)
     assert [(each["name"], each["size"], each["taken"]) for each in pools["items"]] == [("Box", 40, 2)]
 
 
