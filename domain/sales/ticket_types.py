@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from msgspec import Struct, structs
 
-from domain.kernel.refusals import PoolNotFound, PromoCodeNotFound, TicketTypeNotFound
+from domain.kernel.refusals import Missing, PoolNotFound, PromoCodeNotFound, TicketTypeNotFound
 from domain.kernel.times import to_ms, to_ms_up
 
 if TYPE_CHECKING:
@@ -169,6 +169,14 @@ class PromoCode(Struct, frozen=True, kw_only=True, gc=False):
 Thing = TypeVar("Thing", TicketType, TicketPool, PromoCode)
 
 
+def _found(things: Iterable[Thing], thing_id: UUID, refusal: Missing) -> Thing:
+    """The thing with this id; raises the refusal if there is none."""
+    found = next((each for each in things if each.id == thing_id), None)
+    if found is None:
+        raise refusal
+    return found
+
+
 class Catalogue(Struct, frozen=True, gc=False):
     """What an event sells: its ticket types, pools and promo codes, without those that are archived."""
 
@@ -178,27 +186,15 @@ class Catalogue(Struct, frozen=True, gc=False):
 
     def ticket_type(self, type_id: UUID) -> TicketType:
         """The ticket type with this id; raises TicketTypeNotFound."""
-        found = next((each for each in self.types if each.id == type_id), None)
-        if found is None:
-            detail = "The event has no ticket type with this id."
-            raise TicketTypeNotFound(detail)
-        return found
+        return _found(self.types, type_id, TicketTypeNotFound("The event has no ticket type with this id."))
 
     def pool(self, pool_id: UUID) -> TicketPool:
         """The pool with this id; raises PoolNotFound."""
-        found = next((each for each in self.pools if each.id == pool_id), None)
-        if found is None:
-            detail = "The event has no pool with this id."
-            raise PoolNotFound(detail)
-        return found
+        return _found(self.pools, pool_id, PoolNotFound("The event has no pool with this id."))
 
     def code(self, code_id: UUID) -> PromoCode:
         """The promo code with this id; raises PromoCodeNotFound."""
-        found = next((each for each in self.codes if each.id == code_id), None)
-        if found is None:
-            detail = "The event has no promo code with this id."
-            raise PromoCodeNotFound(detail)
-        return found
+        return _found(self.codes, code_id, PromoCodeNotFound("The event has no promo code with this id."))
 
     def with_type(self, changed: TicketType) -> Catalogue:
         """The catalogue with a ticket type that is new or changed; without it if it is archived."""
