@@ -25,6 +25,7 @@ from domain.platform.failpoints import Failpoint, reach
 from domain.store.postgres.epochs import IDLE_MS_MAX, refuse_older
 from domain.store.postgres.events.rows import SURELY_OVER
 from domain.store.postgres.holdings import Holdings, Taken, read_holdings, read_taken
+from domain.store.postgres.ledger_statements import AS_WRITTEN, FENCE_AND_LOCK, FORGET_INTENTS, PERSIST
 from domain.store.postgres.seats import SEAT_KEY, NamedSingle, change_seats, read_misplaced
 from domain.store.postgres.tables import bookings, counters, events, intents
 
@@ -92,112 +93,6 @@ _SAME_KEY = text(
 ).bindparams(bindparam("key_part", type_=LargeBinary))
 """The same expression as in the index; otherwise PostgreSQL would not use the index."""
 
-_FENCE_AND_LOCK = """
-    WITH fence AS MATERIALIZED (
-        SELECT epoch, set_config('idle_in_transaction_session_timeout', $4::text, true) FROM inventory_epoch FOR SHARE
-    ), locked AS (
-        SELECT counters.event_id FROM fence, counters
-        JOIN unnest($1::uuid[], $2::text[]) AS claimed(event_id, counter) USING (event_id, counter)
-        WHERE fence.epoch = $3::bigint
-        ORDER BY counters.event_id, counters.counter
-        FOR UPDATE OF counters
-    )
-    SELECT epoch, (SELECT count(*) FROM locked) FROM fence
-"""
-"""The fence, followed by locks on the counters of a batch in order; in another epoch no counter is locked."""
-
-
-def _naming_singles(statement: str) -> str:
-    """A statement with the beginning of the names of singles."""
-    return statement.replace("{SINGLE}", SINGLE)
-
-
-_PERSIST = _naming_singles("""
-    WITH input AS (
-        SELECT id, event_id, user_id, quantity, status, version,
-               to_timestamp(created_ms / 1000::float8) AS created_at,
-               to_timestamp(nullif(cancelled_ms, 0) / 1000::float8) AS cancelled_at,
-               nullif(reason, '') AS reason, claims, nullif(fingerprint, '') AS fingerprint,
-               to_timestamp(nullif(due_ms, 0) / 1000::float8) AS due_at,
-               to_timestamp(nullif(taken_ms, 0) / 1000::float8) AS taken_at, nullif(body, '')::jsonb AS body
-        FROM unnest(
-            $1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::integer[],
-            $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[]
-        ) AS row(
-            id, event_id, user_id, quantity, status, version, created_ms, cancelled_ms, reason, claims, fingerprint,
-            due_ms, taken_ms, body
-        )
-    ), before AS (
-        SELECT held.id, held.event_id, held.claims FROM bookings AS held JOIN input USING (id)
-        WHERE input.version > 1 AND held.status IN ('held', 'confirmed')
-    ), written AS (
-        INSERT INTO bookings AS held (
-            id, event_id, user_id, quantity, status, version, created_at, confirmed_at, cancelled_at, reason,
-            claims, fingerprint, due_at, taken_at, body, amount_minor, currency
-        )
-        SELECT id, event_id, user_id, quantity, status, version, created_at,
-               CASE WHEN status = 'confirmed'
-                   THEN greatest(created_at, date_trunc('milliseconds', clock_timestamp())) END,
-               cancelled_at, reason, claims, fingerprint, due_at, taken_at, body,
-               (body ->> 'total_minor')::bigint, body ->> 'currency'
-        FROM input
-        ON CONFLICT (id) DO UPDATE SET
-            status = excluded.status, version = excluded.version,
-            quantity = excluded.quantity, fingerprint = excluded.fingerprint,
-            cancelled_at = excluded.cancelled_at, reason = excluded.reason, claims = excluded.claims,
-            due_at = excluded.due_at, taken_at = excluded.taken_at, body = excluded.body,
-            amount_minor = excluded.amount_minor, currency = excluded.currency,
-            confirmed_at = coalesce(held.confirmed_at, excluded.confirmed_at)
-        WHERE held.version < excluded.version
-        RETURNING id, event_id, status, version, confirmed_at, claims
-    ), moves AS (
-        SELECT event_id, claims, 1 AS holders FROM written WHERE status IN ('held', 'confirmed')
-        UNION ALL
-        SELECT before.event_id, before.claims, -1 FROM before JOIN written USING (id)
-    ), change AS (
-        SELECT event_id, split_part(claim, '=', 1) AS counter,
-               sum(holders * split_part(claim, '=', 2)::integer) AS units
-        FROM (SELECT event_id, claims, sum(holders) AS holders FROM moves GROUP BY event_id, claims) AS counted,
-             unnest(string_to_array(claims, ' ')) AS claim
-        WHERE strpos(claim, '@') = 0 AND strpos(claim, '{SINGLE}') <> 1
-        GROUP BY event_id, counter
-    ), moved AS (
-        UPDATE counters SET taken = greatest(0, counters.taken + change.units)
-        FROM change
-        WHERE counters.event_id = change.event_id AND counters.counter = change.counter AND change.units <> 0
-    ), placed AS (
-        INSERT INTO seats (event_id, counter, booking_id)
-        SELECT event_id, CASE right(claim, 2) WHEN '=1' THEN left(claim, -2) ELSE claim END, id
-        FROM written, unnest(string_to_array(claims, ' ')) AS claim
-        WHERE version = 1 AND status IN ('held', 'confirmed') AND strpos(claims, '{SINGLE}') > 0
-              AND strpos(claim, '{SINGLE}') = 1 AND right(claim, 2) <> '=0'
-        ORDER BY event_id, claim
-    )
-    SELECT coalesce(array_agg(id::text), '{}') AS ids,
-           coalesce(array_agg(coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0)), '{}') AS moments
-    FROM written
-""")
-"""Writes a batch. Only a newer version replaces a row, and the counters change by what was really changed.
-
-The counters that the batch claims are locked before, by a separate statement. So two batches that claim the same never
-overlap, and `before` sees the rows of the other batch. A first version replaced no row, so `before` does not look for
-one. Bookings of an event with the same claims are counted first, so that few texts are taken apart. The counters of
-accounts, with OWN in their names, have no row. PostgreSQL expects few rows of that condition, and looks counters up by
-their index. A return never fails: a counter with a wrong count goes to 0 and is left to reconciliation.
-
-A first version places its singles; `change_seats` follows for later ones. A claim of more than one unit of a single
-violates the CHECK of its name.
-
-The driver runs it directly with whole arrays, because SQLAlchemy would bind each of their 5,500 elements. It returns
-two arrays with what the worker does not know: the bookings that were written, and their confirmation times.
-"""
-
-_AS_WRITTEN = """
-    SELECT id::text AS id, status, version,
-           coalesce((extract(epoch FROM confirmed_at) * 1000)::bigint, 0) AS confirmed_ms
-    FROM bookings WHERE id = ANY($1::uuid[])
-"""
-
 _TAKEN_OF = select(counters.c.event_id, counters.c.taken).where(
     counters.c.event_id == func.any(bindparam("event_ids", type_=ARRAY(Uuid))),
     counters.c.counter == bindparam("counter"),
@@ -211,10 +106,6 @@ _UNITS_TAKEN = (
     .group_by(counters.c.event_id)
 )
 
-_FORGET_INTENTS = """
-    DELETE FROM intents USING unnest($1::uuid[], $2::integer[]) AS written(id, version)
-    WHERE intents.id = written.id AND intents.version <= written.version
-"""
 
 _DECIDES_MONEY = frozenset(
     {BookingStatus.PENDING, BookingStatus.CONFIRMED, BookingStatus.CANCELLED, BookingStatus.REJECTED}
@@ -260,7 +151,7 @@ class Ledger:
                     written |= await _as_written(connection, older)
                 if self._keeps_intents:
                     done = (list(written), [row.version for row in written.values()])
-                    await connection.exec_driver_sql(_FORGET_INTENTS, done)
+                    await connection.exec_driver_sql(FORGET_INTENTS, done)
                 if priced := [entry for entry in batch if entry.body and entry.status in _DECIDES_MONEY]:
                     versions = ([entry.id for entry in priced], [entry.version for entry in priced])
                     await connection.exec_driver_sql(_CHECK_PAYMENTS, versions)
@@ -408,13 +299,13 @@ async def _fence_and_lock(connection: AsyncConnection, batch: Sequence[WriteRow]
     texts = {(row.entry.event_id, without_singles(row.claims)) for row in batch}
     claimed = sorted({(event_id, counter) for event_id, claims in texts for counter in counters_with_row(claims)})
     event_ids, names = [event_id for event_id, _ in claimed], [counter for _, counter in claimed]
-    answer = await connection.exec_driver_sql(_FENCE_AND_LOCK, (event_ids, names, epoch, str(IDLE_MS_MAX)))
+    answer = await connection.exec_driver_sql(FENCE_AND_LOCK, (event_ids, names, epoch, str(IDLE_MS_MAX)))
     refuse_older(int(answer.scalar_one()), epoch)
 
 
 async def _write(connection: AsyncConnection, batch: Sequence[WriteRow]) -> dict[str, Written]:
     """Write the newer versions, and return those that were written."""
-    answer = await connection.exec_driver_sql(_PERSIST, _columns(batch))
+    answer = await connection.exec_driver_sql(PERSIST, _columns(batch))
     found = answer.one()
     confirmed_ms = dict(zip(found.ids, found.moments, strict=True))
     return {
@@ -435,7 +326,7 @@ def _changed_singles(written: Sequence[WriteRow]) -> list[NamedSingle]:
 
 
 async def _as_written(connection: AsyncConnection, booking_ids: Sequence[str]) -> dict[str, Written]:
-    rows = await connection.exec_driver_sql(_AS_WRITTEN, (booking_ids,))
+    rows = await connection.exec_driver_sql(AS_WRITTEN, (booking_ids,))
     return {row.id: Written(row.id, BookingStatus(row.status), row.version, row.confirmed_ms) for row in rows}
 
 
