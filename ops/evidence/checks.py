@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from domain.kernel.counters import user_counter
 from domain.sales.events import ROOM
 from ops.evidence.answers import EVERYBODY_LEFT, NO_ANSWER, Kind, Outcome
-from ops.evidence.books import HOLDING, is_single
+from ops.evidence.books import is_single
+from ops.evidence.checks_of_holds import (
+    no_confirmation_is_lost,
+    no_expired_hold_is_confirmed,
+    no_gate_is_jumped,
+    no_hold_outlives_its_deadline,
+    no_reduction_is_lost,
+)
 from ops.evidence.evidence import MISSING, NOT_FOUND, Extremes, Shown, Told
 
 if TYPE_CHECKING:
@@ -29,9 +36,6 @@ FINAL = frozenset({"confirmed", "cancelled", "rejected"})
 
 ENDS_OF_HOLDS = frozenset({"held", "expired"})
 """Further statuses that the row of a hold may have. `no_hold_outlives_its_deadline` looks at deadlines."""
-
-CONFIRMED = frozenset({"pending", "confirmed"})
-"""What a confirmation that succeeded is told."""
 
 ALLOWANCE = "user:"
 """The prefix of the counters of tickets that one account holds."""
@@ -103,7 +107,7 @@ def no_confirmed_booking_is_lost(evidence: Evidence) -> list[str]:
     """A booking that was called confirmed has a confirmed row, or a cancelled one if its buyer asked for that."""
     confirmed = {answer.booking for answer in evidence.answers if answer.booking and answer.state == "confirmed"}
     confirmed |= {booking for booking, told in evidence.told.items() if told.status == "confirmed"}
-    cancelled = _asked_to_cancel(evidence)
+    cancelled = evidence.asked_to_cancel
     return [
         f"confirmed booking {booking} is {status}"
         for booking in confirmed
@@ -119,7 +123,7 @@ def no_accepted_booking_is_lost(evidence: Evidence) -> list[str]:
     """
     if evidence.redis_was_lost:
         return []
-    cancelled = _asked_to_cancel(evidence)
+    cancelled = evidence.asked_to_cancel
     found = []
     for booking in evidence.accepted:
         status = evidence.status_of(booking)
@@ -148,74 +152,6 @@ def no_cancellation_is_lost(evidence: Evidence) -> list[str]:
         for booking in cancelled
         if booking and evidence.status_of(booking) != "cancelled"
     ]
-
-
-def no_confirmation_is_lost(evidence: Evidence) -> list[str]:
-    """A hold whose confirmation succeeded has a confirmed row, or a cancelled one if its buyer asked for that."""
-    if evidence.redis_was_lost:
-        return []
-    cancelled = _asked_to_cancel(evidence)
-    confirmed = {answer.subject for answer in evidence.answers if _confirms(answer)}
-    return [
-        f"the confirmed hold {booking} is {status}"
-        for booking in confirmed
-        for status in [evidence.status_of(booking)]
-        if status != "confirmed" and (status != "cancelled" or booking not in cancelled)
-    ]
-
-
-def no_reduction_is_lost(evidence: Evidence) -> list[str]:
-    """A booking whose reduction succeeded has a row with no more tickets than it kept."""
-    if evidence.redis_was_lost:
-        return []
-    kept: dict[UUID | None, int] = {}
-    for answer in evidence.answers:
-        if answer.outcome is Outcome.REDUCE and answer.state in HOLDING:
-            kept[answer.subject] = min(answer.kept, kept.get(answer.subject, answer.kept))
-    return [
-        f"reduced booking {row.id} has {row.quantity} tickets, not {kept[row.id]}"
-        for row in evidence.snapshot.rows.values()
-        if row.quantity > kept.get(row.id, row.quantity)
-    ]
-
-
-def no_expired_hold_is_confirmed(evidence: Evidence) -> list[str]:
-    """A hold that was told expired is confirmed only by a confirmation that succeeded later or was not answered.
-
-    If Redis has lost a confirmation with a payment, a worker repeats it, perhaps after the deadline.
-    """
-    last_told_s: dict[UUID | None, float] = {}
-    last_confirmed_s: dict[UUID | None, float] = {}
-    for answer in evidence.answers:
-        if answer.state == "expired" or answer.code == "hold_expired":
-            last_told_s[answer.subject] = max(answer.sent_s, last_told_s.get(answer.subject, 0.0))
-        elif _confirms(answer) or (answer.kind is Kind.CONFIRM and not answer.conclusive):
-            known = answer.conclusive and not evidence.redis_was_lost
-            at_s = answer.answered_s if known else float("inf")
-            last_confirmed_s[answer.subject] = max(at_s, last_confirmed_s.get(answer.subject, 0.0))
-    return [
-        f"hold {booking} was told that it has expired, and is confirmed"
-        for booking, told_s in last_told_s.items()
-        if evidence.status_of(booking) == "confirmed" and last_confirmed_s.get(booking, 0.0) < told_s
-    ]
-
-
-def no_gate_is_jumped(evidence: Evidence) -> list[str]:
-    """A request without the pass got nothing of a counter with a gate, and a late confirmation not again."""
-    with_pass = {answer.subject for answer in evidence.answers if answer.ordered and answer.gate_pass}
-    gated = {
-        row.id
-        for row in evidence.snapshot.rows.values()
-        if any(units and name in evidence.gates for name, units in row.claims.items())
-    }
-    found = [f"booking {booking} was made without a pass" for booking in gated - with_pass]
-    late = set() if evidence.clocks_were_set else _confirmed_late_without_pass(evidence)
-    return found + [f"hold {booking} was confirmed late without a pass" for booking in gated & late]
-
-
-def no_hold_outlives_its_deadline(evidence: Evidence) -> list[str]:
-    """At the end no row is held whose deadline has passed."""
-    return [f"hold {row.id} has not expired" for row in evidence.snapshot.rows.values() if row.overdue]
 
 
 def nobody_is_rejected(evidence: Evidence) -> list[str]:
@@ -472,35 +408,6 @@ def verdict(found: dict[str, list[str]]) -> str:
         if len(violations) > SHOWN_MAX:
             lines.append(f"        and {len(violations) - SHOWN_MAX} more")
     return "\n".join(lines)
-
-
-def _confirms(answer: Answer) -> bool:
-    """Whether it acknowledges the confirmation of a hold."""
-    return answer.kind is Kind.CONFIRM and answer.state in CONFIRMED
-
-
-def _confirmed_late_without_pass(evidence: Evidence) -> set[UUID]:
-    """Holds that were confirmed by a request which was surely late: the hold was answered longer ago than it lasts."""
-    confirmed = {answer.subject for answer in evidence.answers if _confirms(answer)}
-    first_sent: dict[UUID | None, Answer] = {}
-    for answer in evidence.answers:
-        if answer.kind in {Kind.CONFIRM, Kind.EXTEND}:
-            first_sent.setdefault(answer.subject, answer)
-            if answer.sent_s < first_sent[answer.subject].sent_s:
-                first_sent[answer.subject] = answer
-    return {
-        booking
-        for booking, hold in evidence.accepted.items()
-        if booking in confirmed
-        for first in [first_sent[booking]]
-        if first.kind is Kind.CONFIRM and not first.gate_pass
-        if first.sent_s > hold.answered_s + hold.hold_ms / 1000
-    }
-
-
-def _asked_to_cancel(evidence: Evidence) -> set[UUID | None]:
-    """Bookings whose cancellation was requested, answered or not."""
-    return {answer.subject for answer in evidence.answers if answer.kind is Kind.CANCEL}
 
 
 def _with_a_status(answers: list[Answer]) -> dict[UUID | None, list[Answer]]:

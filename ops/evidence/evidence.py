@@ -16,7 +16,7 @@ from domain.background.reconciling import reconcile
 from domain.engine import open_stores
 from domain.kernel.refusals import Unavailable
 from domain.platform.settings import Settings
-from ops.evidence.answers import EVERYBODY_LEFT, Answer, first_acceptances
+from ops.evidence.answers import EVERYBODY_LEFT, Answer, Kind, first_acceptances
 from ops.evidence.books import Snapshot, read_snapshot
 from ops.evidence.servers import ANSWER_SECONDS_MAX, postgres_of, redis_of
 
@@ -118,6 +118,11 @@ class Evidence(RunRecord, frozen=True, kw_only=True, dict=True):
     def accepted(self) -> dict[UUID, Answer]:
         """The first acceptance of each booking."""
         return first_acceptances(self.answers)
+
+    @property
+    def asked_to_cancel(self) -> set[UUID | None]:
+        """Bookings whose cancellation was requested, answered or not."""
+        return {answer.subject for answer in self.answers if answer.kind is Kind.CANCEL}
 
     def status_of(self, booking: UUID | None) -> str:
         """The status of a booking in PostgreSQL."""
