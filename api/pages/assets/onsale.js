@@ -3,7 +3,6 @@
 const API = "/api/v1";
 const SESSION = location.protocol === "https:" ? "secure-cookie" : "cookie";
 const WHO = "onsale:who";
-const REFRESHED = "onsale:refreshed";
 const ATTEMPT = "onsale:attempt:";
 const RETRY_S_MAX = 8;
 const LOST = "The connection was lost.";
@@ -63,9 +62,8 @@ async function problemOf(response) {
 
 /** The answer to a request, with the session refreshed if it has to be; throws a Problem. */
 export async function request(path, options) {
-  const beganMs = Date.now();
   let response = await send(path, options);
-  if (response.status === 401 && account.get() && (await refreshed(beganMs))) response = await send(path, options);
+  if (response.status === 401 && account.get() && (await refreshed())) response = await send(path, options);
   if (response.ok || response.status === 304) return response;
   throw await problemOf(response);
 }
@@ -80,14 +78,12 @@ export async function read(path, options) {
 }
 
 /** Refresh the session once for all tabs; false if it is over. */
-function refreshed(beganMs) {
+function refreshed() {
   return alone("onsale:refresh", async () => {
-    if (Number(localStorage.getItem(REFRESHED)) > beganMs) return true;
+    // Another tab may have refreshed it since. Only the server knows: what a tab stores, others see a little later.
+    if ((await send("/me")).status !== 401) return true;
     const response = await send("/auth/refresh_token", { method: "POST" });
-    if (response.ok) {
-      localStorage.setItem(REFRESHED, String(Date.now()));
-      return true;
-    }
+    if (response.ok) return true;
     if (response.status !== 401) throw await problemOf(response);
     account.forget();
     return false;
